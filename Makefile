@@ -1,0 +1,41 @@
+# `make demo` and `make test` are all a newcomer needs; each installs what it lacks first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test check lock schemas servers clean
+
+$(READY): requirements-dev.lock pyproject.toml contracts/pyproject.toml
+	@docker/install-missing.sh python
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -qq --require-hashes -r requirements-dev.lock
+	$(BIN)/pip install -qq --no-deps --no-build-isolation -e contracts -e .
+	@touch $@
+
+servers: $(READY)
+	@docker/install-missing.sh servers
+
+demo: servers
+	@$(BIN)/allocation-worker demo
+
+test: servers
+	$(BIN)/pytest -m "not containers"
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+lock: $(READY)
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+	    --no-emit-package allocation-contracts pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+	    --no-emit-package allocation-contracts --all-extras --group dev pyproject.toml -o requirements-dev.lock
+
+schemas: $(READY)
+	$(BIN)/python -m allocation_contracts.schemas contracts/schemas
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,27 @@
+#!/bin/sh
+# Installs what `make` needs and this machine lacks: "python" (venv) or "servers" (RabbitMQ and PostgreSQL programs).
+# Only on Debian as root; elsewhere it says in one sentence what to install.
+set -eu
+
+lacks_venv() { ! "${PYTHON:-python3}" -c 'import ensurepip, venv' 2>/dev/null; }
+has_docker() { docker info >/dev/null 2>&1; }
+has_programs() { [ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] && ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; }
+
+install() {
+    if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+        echo "Please install $*, then run make again." >&2
+        exit 1
+    fi
+    echo "Installing $* with apt-get." >&2
+    apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+}
+
+case "$1" in
+python) ! lacks_venv || install python3-venv ;;
+servers)
+    if [ -z "${ALLOCATION_AMQP_URL:-}" ] && ! has_docker && ! has_programs; then
+        install rabbitmq-server postgresql
+    fi
+    ;;
+esac
