@@ -1,0 +1,1 @@
+"""The outside world: the wire, PostgreSQL and RabbitMQ, each behind a port."""

@@ -1,0 +1,1 @@
+"""The two processes: `consume` takes commands, `relay` publishes events."""

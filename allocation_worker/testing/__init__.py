@@ -1,0 +1,1 @@
+"""The test kit, public: real servers for tests, the demo and benchmarks."""

@@ -1,0 +1,1 @@
+"""PostgreSQL: products, inbox and outbox in one transaction. SQLAlchemy and psycopg2 stay in here."""

@@ -1,0 +1,134 @@
+"""Connections to PostgreSQL, with time limits on all that can hang, and its errors in our words."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Engine, ExceptionContext
+from sqlalchemy.engine.url import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from allocation_worker.service_layer.ports import StoreContention, StoreError, StoreUnavailable
+
+# https://www.postgresql.org/docs/current/errcodes-appendix.html
+_CONTENTION = {
+    "40001",  # serialization_failure
+    "40P01",  # deadlock_detected
+    "55P03",  # lock_not_available: lock_timeout ran out
+    "23505",  # unique_violation: another transaction has just brought the same product or batch
+}
+_UNAVAILABLE = {
+    "25006",  # read_only_sql_transaction: connected to a standby
+    "25P03",  # idle_in_transaction_session_timeout
+    "57014",  # query_canceled: statement_timeout ran out
+    "57P01",  # admin_shutdown
+    "57P02",  # crash_shutdown
+    "57P03",  # cannot_connect_now
+    "57P05",  # idle_session_timeout
+}
+_UNAVAILABLE_CLASSES = {
+    "08",  # connection_exception
+    "28",  # invalid_authorization: a password under rotation
+    "53",  # insufficient_resources: disk full, out of memory, too many connections
+    "58",  # system_error
+}
+
+
+def parse_url(url: str) -> URL:
+    """The address of the database, for the psycopg2 driver whatever the scheme's flavour.
+
+    Raises:
+        ValueError: it is not the address of a PostgreSQL database; the text is a sentence without the password.
+    """
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        raise ValueError("it is not a URL such as postgresql://user:password@host:5432/database") from None
+    if parsed.get_backend_name() not in {"postgresql", "postgres"}:
+        raise ValueError(f"its scheme is {parsed.drivername!r}, where postgresql is expected")
+    return parsed.set(drivername="postgresql+psycopg2")
+
+
+def create_engine(
+    url: str,
+    *,
+    application_name: str,
+    statement_timeout: int = 30,
+    lock_timeout: int = 5,
+    idle_timeout: int = 60,
+    pool_size: int = 4,
+) -> Engine:
+    """An engine whose errors are StoreError and its kinds. It connects when it is first used.
+
+    Timeouts are in seconds, and enforced by the server; `idle_timeout` is for a transaction that does nothing.
+    """
+    limits = {
+        "statement_timeout": f"{statement_timeout}s",
+        "lock_timeout": f"{lock_timeout}s",
+        "idle_in_transaction_session_timeout": f"{idle_timeout}s",
+        # A client that vanished without a word must not hold its locks for two hours, the system's default.
+        "tcp_keepalives_idle": "10",
+        "tcp_keepalives_interval": "5",
+        "tcp_keepalives_count": "3",
+    }
+    engine = sa.create_engine(
+        parse_url(url),
+        # Higher would let a locked row be read from a snapshot older than its lock, and oversell.
+        isolation_level="READ COMMITTED",
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=5,
+        connect_args={
+            "application_name": application_name,
+            "connect_timeout": 5,
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+            # Data that nobody acknowledges: a COMMIT into a dead network must come back as an error.
+            "tcp_user_timeout": (statement_timeout + 5) * 1000,
+            "options": " ".join(f"-c {name}={value}" for name, value in limits.items()),
+        },
+    )
+    sa.event.listen(engine, "handle_error", _translate)
+    return engine
+
+
+def _translate(context: ExceptionContext) -> None:
+    error = context.original_exception
+    if isinstance(error, StoreError):
+        return
+    raise translated(error, disconnected=context.is_disconnect) from error
+
+
+def translated(error: BaseException, *, disconnected: bool = False) -> StoreError:
+    """The same failure in our words."""
+    cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+    code: str = getattr(cause, "pgcode", None) or ""
+    sentence = " ".join(str(cause).split())
+    if code in _CONTENTION:
+        return StoreContention(sentence)
+    connecting = not code and type(cause).__name__ in {"OperationalError", "InterfaceError"}
+    if disconnected or connecting or code in _UNAVAILABLE or code[:2] in _UNAVAILABLE_CLASSES:
+        return StoreUnavailable(sentence)
+    if isinstance(error, PoolTimeoutError):
+        return StoreUnavailable(sentence)
+    return StoreError(f"{type(cause).__name__} {code}: {sentence}")
+
+
+def array(values: Sequence[Any]) -> str:
+    """An array in PostgreSQL's own notation, to be cast in the statement.
+
+    psycopg2 adapts a list element by element; this took half the time, and constant planning, for 250 rows.
+    """
+    return "{" + ",".join(map(_element, values)) + "}"
+
+
+def _element(value: object) -> str:
+    if value is None:
+        return "NULL"
+    if type(value) is int:
+        return str(value)
+    if isinstance(value, bytes):
+        return f'"\\\\x{value.hex()}"'
+    return '"' + str(value).replace("\\", "\\\\").replace('"', '\\"') + '"'

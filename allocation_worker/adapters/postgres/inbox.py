@@ -1,0 +1,51 @@
+"""Which messages have been taken: one row each."""
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from allocation_worker.adapters.postgres.engine import array
+from allocation_worker.service_layer.messages import Message
+from allocation_worker.service_layer.ports import Receipt
+
+# The update makes a repeat wait for a transaction that is still taking the same message: a bare read would not.
+RECEIVE = sa.text("""
+    INSERT INTO inbox AS known (message_id, fingerprint)
+    SELECT * FROM unnest(CAST(:message_ids AS text[]), CAST(:fingerprints AS bytea[]))
+    ON CONFLICT (message_id) DO UPDATE SET deliveries = known.deliveries + 1
+    RETURNING message_id, fingerprint, deliveries
+""")
+
+FORGET = sa.text("DELETE FROM inbox WHERE message_id = :message_id")
+
+
+class PostgresInbox:
+    """The inbox within one transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def receive(self, messages: Sequence[Message]) -> list[Receipt]:
+        # One statement may not bring a key twice, and two transactions must bring theirs in one order.
+        first = {message.message_id: message for message in reversed(messages)}
+        message_ids = sorted(first)
+        rows = self._connection.execute(
+            RECEIVE,
+            {"message_ids": array(message_ids), "fingerprints": array([first[key].fingerprint for key in message_ids])},
+        )
+        known = {row.message_id: (bytes(row.fingerprint), row.deliveries > 1) for row in rows}
+        receipts = []
+        for message in messages:
+            fingerprint, seen_before = known[message.message_id]
+            if fingerprint != message.fingerprint:
+                receipts.append(Receipt.CONFLICT)
+            elif seen_before:
+                receipts.append(Receipt.REPEAT)
+            else:
+                receipts.append(Receipt.FRESH)
+                known[message.message_id] = (fingerprint, True)
+        return receipts
+
+    def forget(self, message: Message) -> None:
+        self._connection.execute(FORGET, {"message_id": message.message_id})

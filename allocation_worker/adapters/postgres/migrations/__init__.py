@@ -1,0 +1,1 @@
+"""Alembic's scripts; they are the only home of the schema."""

@@ -1,0 +1,7 @@
+"""What Alembic runs: the scripts in `versions`, on the connection that `migrate` hands over."""
+
+from alembic import context
+
+context.configure(connection=context.config.attributes["connection"])
+with context.begin_transaction():
+    context.run_migrations()

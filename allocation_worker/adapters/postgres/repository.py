@@ -1,0 +1,156 @@
+"""The repository of products: a constant number of statements, however many commands share the transaction."""
+
+from collections.abc import Iterable, Iterator
+from uuid import UUID, uuid4
+
+from sqlalchemy.engine import Connection
+
+from allocation_worker.adapters.postgres import statements
+from allocation_worker.adapters.postgres.engine import array
+from allocation_worker.adapters.postgres.rows import LineKey, Rows, line_uuid
+from allocation_worker.domain.commands import Allocate, ChangeBatchQuantity, Command, CreateBatch, Deallocate
+from allocation_worker.domain.events import ProductEvent
+from allocation_worker.domain.model import Batch, LineId, OrderLine, Product
+from allocation_worker.service_layer.ports import StoreContention
+
+LINES_AT_A_TIME = 1000
+MAX_SEQUENCE = 2**63 - 1
+
+
+class PostgresProducts:
+    """The products within one transaction, each locked before anything of it is read."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._products: dict[str, Product] = {}
+        self._looked_for: set[str] = set()
+        self._streams: dict[str, UUID] = {}
+        self._sku_of_batch: dict[str, str] = {}
+        self._touched: list[Product] = []
+        self._rows = Rows(connection)
+
+    def expect(self, commands: Iterable[Command]) -> None:
+        skus: set[str] = set()
+        lines: set[LineKey] = set()
+        batches: dict[str, str] = {}
+        for command in commands:
+            match command:
+                case Allocate() | Deallocate():
+                    skus.add(command.sku)
+                    lines.add((command.sku, (command.orderid, command.lineid)))
+                case CreateBatch():
+                    skus.add(command.sku)
+                    batches[command.batchref] = batches.get(command.batchref) or command.sku
+                case ChangeBatchQuantity():
+                    batches.setdefault(command.batchref, "")
+        if skus or batches:
+            self._load(skus, lines, batches)
+
+    def get(self, sku: str, line: LineId | None = None) -> Product | None:
+        if sku not in self._looked_for:
+            self._load({sku}, set(), {})
+        product = self._products.get(sku)
+        if product is None:
+            return None
+        if line is not None and line not in product.lines:
+            self._load(set(), {(sku, line)}, {})
+        self._touched.append(product)
+        return product
+
+    def get_by_batchref(self, reference: str) -> Product | None:
+        if reference not in self._sku_of_batch:
+            self._load(set(), set(), {reference: ""})
+        product = self._products.get(self._sku_of_batch[reference])
+        if product is None or reference not in product.batches:
+            return None
+        self._touched.append(product)
+        return product
+
+    def add(self, product: Product, line: LineId | None = None) -> Product:
+        self._looked_for.add(product.sku)
+        self._products[product.sku] = product
+        self._streams[product.sku] = uuid4()
+        if line is not None:
+            product.lines[line] = OrderLine(*line)
+        self._touched.append(product)
+        return product
+
+    def lines_latest_first(self, product: Product, batchref: str) -> Iterator[OrderLine]:
+        self._rows.flush_lines(self._products.values())
+        before = MAX_SEQUENCE
+        while rows := self._connection.execute(
+            statements.LINES_OF_BATCH, {"batchref": batchref, "before": before, "limit": LINES_AT_A_TIME}
+        ).all():
+            for row in rows:
+                yield self._rows.line(product, row)
+            before = rows[-1].sequence
+
+    def stream_of(self, sku: str) -> UUID:
+        """The namespace of the ids of this product's events."""
+        return self._streams[sku]
+
+    def collect_new_events(self) -> list[ProductEvent]:
+        """The events recorded by the products handed out, since this was last asked."""
+        collected: list[ProductEvent] = []
+        for product in self._touched:
+            if product.events:
+                collected += product.events
+                product.events = []
+        self._touched.clear()
+        return collected
+
+    def flush(self) -> None:
+        """Write what has changed since it was read."""
+        self._rows.flush(self._products.values(), self._streams)
+
+    def _load(self, skus: set[str], lines: set[LineKey], batches: dict[str, str]) -> None:
+        skus = (skus | self._locate(batches)) - self._looked_for
+        self._lock(skus)
+        held = self._load_lines(lines)
+        self._load_batches(skus, held | batches.keys())
+
+    def _locate(self, batches: dict[str, str]) -> set[str]:
+        """Find the SKUs of batches; one that is not there yet will be of the SKU that its creation names, if any."""
+        if not batches:
+            return set()
+        rows = self._connection.execute(statements.SKUS_OF_BATCHES, {"refs": array(sorted(batches))})
+        found = {row.reference: row.sku for row in rows}
+        self._sku_of_batch.update(batches | found)
+        return set(found.values())
+
+    def _lock(self, skus: set[str]) -> None:
+        self._looked_for |= skus
+        if skus:
+            for row in self._connection.execute(statements.LOCK_PRODUCTS, {"skus": array(sorted(skus))}):
+                self._products[row.sku] = self._rows.product(row)
+                self._streams[row.sku] = row.stream
+
+    def _load_lines(self, lines: set[LineKey]) -> set[str]:
+        """Fetch the lines, blank ones where there are none; say which batches they hold stock of."""
+        if not lines:
+            return set()
+        held: set[str] = set()
+        ids = array([line_uuid(key) for key in lines])
+        for row in self._connection.execute(statements.LINES, {"ids": ids}):
+            self._rows.line(self._locked(row.sku), row)
+            held.add(row.batchref)
+        for sku, line_id in lines:
+            if product := self._products.get(sku):
+                product.lines.setdefault(line_id, OrderLine(*line_id))
+        return held - {None}
+
+    def _load_batches(self, skus: set[str], references: set[str]) -> None:
+        if not skus and not references:
+            return
+        parameters = {"skus": array(sorted(skus)), "refs": array(sorted(references))}
+        for row in self._connection.execute(statements.BATCHES, parameters):
+            product = self._locked(row.sku)
+            if row.reference not in product.batches:
+                batch: Batch = self._rows.batch(row)
+                product.bring_in(batch)
+
+    def _locked(self, sku: str) -> Product:
+        product = self._products.get(sku)
+        if product is None:
+            raise StoreContention(f"SKU {sku!r} was created by another transaction while this one was looking.")
+        return product

@@ -1,0 +1,142 @@
+"""Rows of the tables and objects of the domain: the translation, and what has changed between the two."""
+
+from collections.abc import Collection, Iterable, Mapping
+from hashlib import blake2b
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import TextClause
+from sqlalchemy.engine import Connection, Row
+
+from allocation_worker.adapters.postgres import statements
+from allocation_worker.adapters.postgres.engine import array
+from allocation_worker.domain.model import Batch, LineId, OrderLine, Product
+
+LineKey = tuple[str, LineId]
+"""(sku, (orderid, lineid))."""
+
+Values = tuple[object, ...]
+
+BLANK_LINE: Values = (0, None, False, 0)
+
+
+def line_uuid(key: LineKey) -> str:
+    """The primary key of a line's row, 32 hexadecimal digits. The parts hold no control characters."""
+    sku, (orderid, lineid) = key
+    return blake2b(f"{orderid}\0{sku}\0{lineid}".encode(), digest_size=16).hexdigest()
+
+
+class Rows:
+    """Remembers each row as it was read, and writes those that have changed since."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._products: dict[str, Values] = {}
+        self._batches: dict[str, Values] = {}
+        self._lines: dict[LineKey, Values] = {}
+
+    def product(self, row: Row[Any]) -> Product:
+        product = Product(row.sku, sequence=row.sequence, batches_arrived=row.batches_arrived)
+        self._products[row.sku] = _product_values(product)
+        return product
+
+    def batch(self, row: Row[Any]) -> Batch:
+        batch = Batch(
+            reference=row.reference,
+            sku=row.sku,
+            purchased_quantity=row.purchased,
+            eta=row.eta,
+            arrival=row.arrival,
+            created_qty=row.created_qty,
+            sequence=row.sequence,
+            allocated_quantity=row.allocated,
+        )
+        self._batches[row.reference] = _batch_values(batch)
+        return batch
+
+    def line(self, product: Product, row: Row[Any]) -> OrderLine:
+        """The line of this row; the one that the product holds already, where it does."""
+        line_id = (row.orderid, row.lineid)
+        if line_id not in product.lines:
+            line = OrderLine(row.orderid, row.lineid, row.qty, row.batchref, row.cancelled, row.sequence)
+            product.lines[line_id] = line
+            self._lines[product.sku, line_id] = _line_values(line)
+        return product.lines[line_id]
+
+    def flush(self, products: Collection[Product], streams: Mapping[str, UUID]) -> None:
+        """Write everything, in the order that foreign keys ask for."""
+        self._flush_products(products, streams)
+        self._flush_batches(products)
+        self.flush_lines(products)
+
+    def flush_lines(self, products: Iterable[Product]) -> None:
+        """Write the lines alone, as a query over lines asks for; batches may be overdrawn at that point."""
+        new: list[Values] = []
+        changed: list[Values] = []
+        for product in products:
+            for line_id, line in product.lines.items():
+                key = (product.sku, line_id)
+                values = _line_values(line)
+                known = self._lines.get(key)
+                if values == (known or BLANK_LINE):
+                    continue
+                if known is None:
+                    new.append((line_uuid(key), line.orderid, product.sku, line.lineid, *values))
+                else:
+                    changed.append((line_uuid(key), *values))
+                self._lines[key] = values
+        self._write(statements.INSERT_LINES, new)
+        self._write(statements.UPDATE_LINES, changed)
+
+    def _flush_products(self, products: Iterable[Product], streams: Mapping[str, UUID]) -> None:
+        new: list[Values] = []
+        changed: list[Values] = []
+        for product in products:
+            values = _product_values(product)
+            known = self._products.get(product.sku)
+            if known is None:
+                new.append((product.sku, streams[product.sku], *values))
+            elif known != values:
+                changed.append((product.sku, *values))
+        self._write(statements.INSERT_PRODUCTS, new)
+        self._write(statements.UPDATE_PRODUCTS, changed)
+
+    def _flush_batches(self, products: Iterable[Product]) -> None:
+        new: list[Values] = []
+        changed: list[Values] = []
+        for batch in (batch for product in products for batch in product.batches.values()):
+            values = _batch_values(batch)
+            known = self._batches.get(batch.reference)
+            if known is None:
+                new.append(
+                    (
+                        batch.reference,
+                        batch.sku,
+                        *values,
+                        batch.eta,
+                        batch.arrival,
+                        batch.created_qty,
+                        batch.sequence,
+                    )
+                )
+            elif known != values:
+                changed.append((batch.reference, *values))
+        self._write(statements.INSERT_BATCHES, new)
+        self._write(statements.UPDATE_BATCHES, changed)
+
+    def _write(self, statement: TextClause, rows: list[Values]) -> None:
+        if rows:
+            columns = enumerate(zip(*rows, strict=True))
+            self._connection.execute(statement, {f"c{index}": array(column) for index, column in columns})
+
+
+def _product_values(product: Product) -> Values:
+    return (product.sequence, product.batches_arrived)
+
+
+def _batch_values(batch: Batch) -> Values:
+    return (batch.purchased_quantity, batch.allocated_quantity)
+
+
+def _line_values(line: OrderLine) -> Values:
+    return (line.qty, line.batchref, line.cancelled, line.sequence)

@@ -1,0 +1,42 @@
+"""One transaction: products, inbox and outbox together."""
+
+from types import TracebackType
+from typing import Self
+
+from sqlalchemy.engine import Engine
+
+from allocation_worker.adapters.postgres.inbox import PostgresInbox
+from allocation_worker.adapters.postgres.outbox import PostgresOutbox
+from allocation_worker.adapters.postgres.repository import PostgresProducts
+from allocation_worker.domain.events import ProductEvent
+
+
+class PostgresUnitOfWork:
+    """A unit of work; enter it once."""
+
+    products: PostgresProducts
+    inbox: PostgresInbox
+    outbox: PostgresOutbox
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def __enter__(self) -> Self:
+        self._connection = self._engine.connect()
+        self.products = PostgresProducts(self._connection)
+        self.inbox = PostgresInbox(self._connection)
+        self.outbox = PostgresOutbox(self._connection, self.products.stream_of)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._connection.close()
+
+    def collect_new_events(self) -> list[ProductEvent]:
+        return self.products.collect_new_events()
+
+    def commit(self) -> None:
+        self.products.flush()
+        self.outbox.flush()
+        self._connection.commit()

@@ -1,0 +1,111 @@
+"""Outcomes turned into acks, retries and dead letters, for the deliveries of one channel."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import structlog
+from pika.channel import Channel
+from pika.spec import BasicProperties
+
+from allocation_contracts.properties import DEAD_LETTERS
+from allocation_worker.adapters.rabbitmq.confirms import OnSettled
+from allocation_worker.adapters.rabbitmq.copies import dead_letter_copy, retry_copy
+from allocation_worker.adapters.rabbitmq.delivery import Delivery
+from allocation_worker.adapters.rabbitmq.feed import Results
+from allocation_worker.adapters.rabbitmq.topology import retry_queue
+from allocation_worker.service_layer.outcomes import DeadLetter, Done, Retry
+from allocation_worker.service_layer.outgoing import SettlementKind
+
+log = structlog.get_logger()
+
+Publish = Callable[[str, str, bytes, BasicProperties, OnSettled], None]
+CallLater = Callable[[float, Callable[[], None]], None]
+
+_TRY_AGAIN_AFTER = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Copy:
+    delivery: Delivery
+    exchange: str
+    routing_key: str
+    properties: BasicProperties
+
+
+class Acknowledger:
+    """Acks each delivery of a channel once what is to become of it is durable, and not before.
+
+    The broker numbers the deliveries of a channel 1, 2, 3; those settled without a gap from the first are acked
+    together, by one `multiple` ack. A copy that is returned, refused or lost is sent again, for as long as the channel
+    lives; when the channel goes, so does this, and the broker delivers again what was not acked. Network thread only.
+    """
+
+    def __init__(self, channel: Channel, *, publish: Publish, call_later: CallLater) -> None:
+        self._channel = channel
+        self._publish = publish
+        self._call_later = call_later
+        self._settled: set[int] = set()
+        self._acked = 0
+        self._copies = 0
+        self._on_idle: Callable[[], None] | None = None
+
+    def settle(self, results: Results) -> None:
+        """Do what the outcomes say, and ack as far as that goes."""
+        for delivery, outcome in results:
+            match outcome:
+                case Done():
+                    self._settled.add(delivery.tag)
+                case Retry():
+                    name = retry_queue(delivery.queue, outcome.after)
+                    self._begin(_Copy(delivery, "", name, retry_copy(delivery, outcome)))
+                case DeadLetter():
+                    properties = dead_letter_copy(delivery, outcome)
+                    self._begin(_Copy(delivery, DEAD_LETTERS, delivery.routing_key, properties))
+        self._ack()
+
+    def when_idle(self, function: Callable[[], None]) -> None:
+        """Call it once no copy is under way any more, perhaps at once."""
+        self._on_idle = function
+        self._call_if_idle()
+
+    def _begin(self, copy: _Copy) -> None:
+        self._copies += 1
+        self._send(copy)
+
+    def _send(self, copy: _Copy) -> None:
+        if self._channel.is_open:
+            settled = partial(self._copy_settled, copy)
+            self._publish(copy.exchange, copy.routing_key, copy.delivery.body, copy.properties, settled)
+
+    def _copy_settled(self, copy: _Copy, kind: SettlementKind) -> None:
+        if kind is not SettlementKind.CONFIRMED:
+            log.error(
+                "copy_not_taken",
+                queue=copy.delivery.queue,
+                message_id=copy.delivery.message_id,
+                exchange=copy.exchange,
+                routing_key=copy.routing_key,
+                answer=kind.name,
+                again_after=_TRY_AGAIN_AFTER,
+            )
+            self._call_later(_TRY_AGAIN_AFTER, partial(self._send, copy))
+            return
+        self._copies -= 1
+        self._settled.add(copy.delivery.tag)
+        self._ack()
+        self._call_if_idle()
+
+    def _ack(self) -> None:
+        last = self._acked
+        while last + 1 in self._settled:
+            last += 1
+            self._settled.remove(last)
+        if last > self._acked and self._channel.is_open:
+            self._channel.basic_ack(last, multiple=True)
+            self._acked = last
+
+    def _call_if_idle(self) -> None:
+        if self._on_idle is not None and not self._copies:
+            function, self._on_idle = self._on_idle, None
+            function()

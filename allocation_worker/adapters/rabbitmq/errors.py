@@ -1,0 +1,17 @@
+"""What can go wrong between the worker and its broker; pika's own errors never leave this package."""
+
+
+class RabbitMQError(Exception):
+    """The broker, or what stands on it, is not as the worker needs it. Its text is for the operator."""
+
+
+class BrokerError(RabbitMQError):
+    """No broker could be reached, or the one that was refused what was asked."""
+
+
+class TopologyMismatch(RabbitMQError):  # noqa: N818 - reads as what it is
+    """An exchange or a queue stands on the broker with other arguments than the worker's."""
+
+
+class TopologyMissing(RabbitMQError):  # noqa: N818 - reads as what it is
+    """An exchange or a queue that the worker needs does not stand on the broker."""

@@ -1,0 +1,223 @@
+"""The network side of consuming one queue."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from threading import Thread
+from typing import Any, cast
+
+import pika
+import structlog
+from pika.channel import Channel
+from pika.exceptions import ChannelClosedByBroker, ChannelClosedByClient
+from pika.frame import Method
+from pika.spec import Basic, BasicProperties
+
+from allocation_worker.adapters.rabbitmq.acknowledger import Acknowledger
+from allocation_worker.adapters.rabbitmq.confirms import ConfirmedPublisher, OnSettled
+from allocation_worker.adapters.rabbitmq.connection import ConnectionLoop
+from allocation_worker.adapters.rabbitmq.delivery import Delivery
+from allocation_worker.adapters.rabbitmq.feed import QueueFeed, Results
+from allocation_worker.service_layer.outgoing import SettlementKind
+
+log = structlog.get_logger()
+
+_NOT_FOUND = 404
+_CONFIRMS_AGAIN_AFTER = 1.0
+
+
+class QueueConsumer:
+    """Consumes one queue over a connection of its own, in a thread of its own.
+
+    A connection of its own, because a message that kills it must not spend deliveries of the other queues' messages.
+
+    Probation: at first, and after each lost connection, messages are taken one at a time, so that one that brings down
+    the connection or the process spends its own deliveries only, until the broker dead-letters it. A message that is
+    not redelivered ends the probation: it is given back by closing the channel, and consuming begins anew with the full
+    prefetch, which on a quorum queue belongs to the consumer and cannot be changed. A cancel would keep it in hand, but
+    would let the next of a single-active-consumer queue's consumers overtake it.
+
+    Args:
+        urls: AMQP addresses.
+        queue: Its name.
+        prefetch: How many messages to have in hand at most.
+        name: What the broker shows the connection as.
+        on_worker_end: Told that the worker thread has ended, and of what it died, if it did.
+        on_end: As `on_worker_end`, of the network thread.
+    """
+
+    def __init__(
+        self,
+        urls: Sequence[str],
+        queue: str,
+        *,
+        prefetch: int,
+        name: str,
+        on_worker_end: Callable[[BaseException | None], None],
+        on_end: Callable[[BaseException | None], None],
+    ) -> None:
+        self._queue = queue
+        self._prefetch = prefetch
+        self._on_end = on_end
+        self._loop = ConnectionLoop(urls, name=name, on_connected=self._connected, on_lost=self._lost)
+        self._thread = Thread(target=self._run, name=name, daemon=True)
+        self._connection: pika.SelectConnection | None = None
+        self._channel: Channel | None = None
+        self._acknowledger: Acknowledger | None = None
+        self._confirms: ConfirmedPublisher | None = None
+        self._generation = 0
+        self._on_probation = True
+        self._finishing = False
+        self._log = log.bind(queue=queue)
+        self.feed = QueueFeed(
+            queue,
+            on_results=lambda results: self._loop.call_soon(partial(self._settle, results)),
+            on_release=lambda: self._loop.call_soon(self._consume),
+            on_end=on_worker_end,
+        )
+
+    def start(self) -> None:
+        """Start the network thread."""
+        self._thread.start()
+
+    def finish(self) -> None:
+        """Wait for the copies under way, ack what is settled, give back the rest and end. Thread-safe."""
+        self._loop.call_soon(self._finish)
+
+    def abandon(self) -> None:
+        """End now; what is not acked goes back to the queue. Thread-safe."""
+        self._loop.stop()
+
+    def join(self, timeout: float) -> None:
+        """Wait for the network thread."""
+        self._thread.join(timeout)
+
+    def _run(self) -> None:
+        try:
+            self._loop.run()
+        except BaseException as error:  # noqa: BLE001 - it is raised again, in the main thread
+            self._on_end(error)
+        else:
+            self._on_end(None)
+
+    def _connected(self, connection: pika.SelectConnection) -> None:
+        self._connection = connection
+        self._open_confirms()
+        self._consume()
+
+    def _lost(self) -> None:
+        self._connection = self._confirms = None
+        self._forget_channel()
+        self._on_probation = True
+        if self._finishing:
+            self._loop.stop()
+
+    def _consume(self) -> None:
+        connection = self._connection
+        if connection is None or not connection.is_open or self._channel is not None:
+            return
+        if self.feed.held:
+            self._log.info("consuming_held")
+        elif not self._finishing:
+            self._generation += 1
+            self._channel = connection.channel(on_open_callback=self._channel_opened)
+            self._channel.add_on_close_callback(self._channel_closed)
+            self._channel.add_on_cancel_callback(self._cancelled_by_broker)
+
+    def _channel_opened(self, channel: Channel) -> None:
+        self._acknowledger = Acknowledger(channel, publish=self._publish, call_later=self._loop.call_later)
+        prefetch = 1 if self._on_probation else self._prefetch
+        channel.basic_qos(prefetch_count=prefetch)
+        channel.basic_consume(self._queue, self._delivered, callback=partial(self._consuming, prefetch))
+
+    def _consuming(self, prefetch: int, _frame: Method[Basic.ConsumeOk]) -> None:
+        self._log.info("consuming", prefetch=prefetch)
+        self._loop.lives()
+
+    def _delivered(self, channel: Channel, method: Basic.Deliver, properties: BasicProperties, body: bytes) -> None:
+        if self._on_probation and not method.redelivered:
+            self._on_probation = False
+            _give_back_and_close(channel)
+            return
+        self.feed.put(
+            Delivery(
+                tag=method.delivery_tag or 0,
+                queue=self._queue,
+                generation=self._generation,
+                body=body,
+                redelivered=method.redelivered,
+                routing_key=method.routing_key or "",
+                exchange=method.exchange or "",
+                properties=properties,
+            )
+        )
+
+    def _settle(self, results: Results) -> None:
+        if self._acknowledger is None:
+            current = []
+        else:
+            current = [result for result in results if result[0].generation == self._generation]
+            self._acknowledger.settle(current)
+        if len(current) < len(results):
+            self._log.info("settlements_passed_over", count=len(results) - len(current))
+
+    def _cancelled_by_broker(self, _frame: Method[Basic.Cancel]) -> None:
+        self._log.error("consumer_cancelled", detail="The broker cancelled the consumer; the queue may be deleted.")
+        self._loop.reconnect()
+
+    def _channel_closed(self, channel: Channel, reason: Exception) -> None:
+        if channel is not self._channel:
+            return
+        self._forget_channel()
+        if self._finishing:
+            self._loop.stop()
+        elif isinstance(reason, ChannelClosedByClient):
+            self._consume()
+        elif isinstance(reason, ChannelClosedByBroker):
+            mend = "Run `allocation-worker topology`." if reason.reply_code == _NOT_FOUND else None
+            self._log.error("consuming_refused", reason=reason.reply_text, mend=mend)
+            self._loop.reconnect()
+
+    def _forget_channel(self) -> None:
+        self._channel = self._acknowledger = None
+        self.feed.purge()
+
+    def _open_confirms(self) -> None:
+        if self._connection is not None and self._connection.is_open:
+            self._connection.channel(on_open_callback=self._confirms_opened)
+
+    def _confirms_opened(self, channel: Channel) -> None:
+        self._confirms = ConfirmedPublisher(channel)
+        channel.add_on_close_callback(self._confirms_closed)
+
+    def _confirms_closed(self, _channel: Channel, reason: Exception) -> None:
+        self._confirms = None
+        if self._connection is not None and self._connection.is_open and not self._finishing:
+            self._log.error("confirm_channel_closed", reason=str(reason))
+            self._loop.call_later(_CONFIRMS_AGAIN_AFTER, self._open_confirms)
+
+    def _publish(
+        self, exchange: str, routing_key: str, body: bytes, properties: BasicProperties, on_settled: OnSettled
+    ) -> None:
+        if self._confirms is None:
+            on_settled(SettlementKind.LOST)
+        else:
+            self._confirms.publish(exchange, routing_key, body, properties, on_settled)
+
+    def _finish(self) -> None:
+        self._finishing = True
+        if self._channel is None or self._acknowledger is None:
+            self._loop.stop()
+        else:
+            # The broker answers the close after it has taken the acks that were sent before.
+            self._acknowledger.when_idle(partial(_give_back_and_close, self._channel))
+
+
+def _give_back_and_close(channel: Channel) -> None:
+    """Close the channel, and let the broker requeue at one stroke, and in order, what was delivered on it.
+
+    pika would cancel the consumer first, and that lets a single-active-consumer queue's next consumer begin with the
+    messages behind those that are still in hand here.
+    """
+    if channel.is_open:
+        cast("Any", channel)._consumers.clear()  # noqa: SLF001 - there is no public way round the cancel
+        channel.close()

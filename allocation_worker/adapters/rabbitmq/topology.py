@@ -1,0 +1,147 @@
+"""What stands on the broker: declaring it, and looking whether it is there.
+
+The exchanges and queues are those of the wire contract. Beside them there is a retry queue for each (queue, delay):
+messages expire in it after the delay and go back to the queue. One delay a queue, as only the head of a queue expires.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import structlog
+from pika.adapters.blocking_connection import BlockingChannel
+from pika.exceptions import AMQPError, ChannelClosedByBroker
+
+from allocation_contracts.commands import COMMANDS
+from allocation_contracts.properties import (
+    COMMANDS_EXCHANGE,
+    DEAD_LETTERS,
+    EVENTS_EXCHANGE,
+    ORDERS_QUEUE,
+    STOCK_QUEUE,
+)
+from allocation_worker.adapters.rabbitmq.errors import BrokerError, TopologyMismatch, TopologyMissing
+from allocation_worker.adapters.rabbitmq.urls import connect_any
+
+log = structlog.get_logger()
+
+DEFAULT_RETRY_DELAYS = (1, 5, 30)
+
+_NOT_FOUND = 404
+_PRECONDITION_FAILED = 406
+
+_QUORUM = {"x-queue-type": "quorum", "x-overflow": "reject-publish", "x-dead-letter-strategy": "at-least-once"}
+
+_COMMAND_QUEUE = _QUORUM | {"x-delivery-limit": 20, "x-dead-letter-exchange": DEAD_LETTERS}
+
+_COMMAND_QUEUES: dict[str, dict[str, Any]] = {
+    ORDERS_QUEUE: _COMMAND_QUEUE,
+    # Two changes of one batch are to be applied in the order in which they were sent.
+    STOCK_QUEUE: _COMMAND_QUEUE | {"x-single-active-consumer": True},
+}
+
+# A dead letter has nowhere else to go, so it must never reach a delivery limit. 4.x sets one of 20 unless told
+# otherwise, and the -1 that lifts it there makes 3.10 drop a message the first time it is put back. This number is out
+# of reach on both.
+_DEAD_LETTERS_QUEUE = {"x-queue-type": "quorum", "x-overflow": "reject-publish", "x-delivery-limit": 2**31 - 1}
+
+
+def retry_queue(queue: str, delay: int) -> str:
+    """The name of the queue where messages of `queue` wait for `delay` seconds."""
+    return f"{queue}.retry.{delay}s"
+
+
+def declare(urls: Sequence[str], retry_delays: Sequence[int] = DEFAULT_RETRY_DELAYS) -> None:
+    """Declare everything; what stands already is left as it is, so that it can be run before every release.
+
+    Args:
+        urls: AMQP addresses; the first that answers is used.
+        retry_delays: In seconds; a retry queue for each.
+
+    Raises:
+        TopologyMismatch: Something of that name stands with other arguments.
+        BrokerError: No broker answers, or it refuses for another reason.
+    """
+    with _channel(urls) as channel:
+        _declare_exchange(channel, DEAD_LETTERS, "fanout")
+        _declare_exchange(channel, EVENTS_EXCHANGE, "topic")
+        _declare_exchange(channel, COMMANDS_EXCHANGE, "topic", {"alternate-exchange": DEAD_LETTERS})
+        _declare_queue(channel, DEAD_LETTERS, _DEAD_LETTERS_QUEUE)
+        channel.queue_bind(DEAD_LETTERS, DEAD_LETTERS, "")
+        for queue, arguments in _COMMAND_QUEUES.items():
+            _declare_queue(channel, queue, arguments)
+            for delay in retry_delays:
+                _declare_queue(channel, retry_queue(queue, delay), _retry_arguments(queue, delay))
+        for command in COMMANDS.values():
+            channel.queue_bind(command.QUEUE, COMMANDS_EXCHANGE, command.ROUTING_KEY)
+    log.info("topology_declared", retry_delays=list(retry_delays))
+
+
+def check(urls: Sequence[str], retry_delays: Sequence[int] = DEFAULT_RETRY_DELAYS) -> None:
+    """Look whether everything stands, whatever its arguments. It changes nothing and needs no permission to configure.
+
+    Raises:
+        TopologyMissing: Something does not.
+        BrokerError: No broker answers, or it refuses for another reason.
+    """
+    queues = [DEAD_LETTERS, *_COMMAND_QUEUES]
+    queues += [retry_queue(queue, delay) for queue in _COMMAND_QUEUES for delay in retry_delays]
+    with _channel(urls) as channel:
+        for exchange in (DEAD_LETTERS, EVENTS_EXCHANGE, COMMANDS_EXCHANGE):
+            with _explained("exchange", exchange):
+                channel.exchange_declare(exchange, passive=True)
+        for queue in queues:
+            with _explained("queue", queue):
+                channel.queue_declare(queue, passive=True)
+
+
+def _retry_arguments(queue: str, delay: int) -> dict[str, Any]:
+    return _QUORUM | {
+        "x-delivery-limit": 20,
+        "x-message-ttl": delay * 1_000,
+        "x-dead-letter-exchange": "",
+        "x-dead-letter-routing-key": queue,
+    }
+
+
+def _declare_exchange(channel: BlockingChannel, name: str, kind: str, arguments: dict[str, Any] | None = None) -> None:
+    with _explained("exchange", name):
+        channel.exchange_declare(name, kind, durable=True, arguments=arguments)
+
+
+def _declare_queue(channel: BlockingChannel, name: str, arguments: dict[str, Any]) -> None:
+    with _explained("queue", name):
+        channel.queue_declare(name, durable=True, arguments=arguments)
+
+
+@contextmanager
+def _explained(kind: str, name: str) -> Iterator[None]:
+    try:
+        yield
+    except ChannelClosedByBroker as error:
+        explain = {_NOT_FOUND: _missing, _PRECONDITION_FAILED: _mismatch}.get(error.reply_code)
+        if explain is None:
+            raise
+        raise explain(kind, name, error.reply_text) from error
+
+
+def _missing(kind: str, name: str, _text: str) -> TopologyMissing:
+    return TopologyMissing(f"The {kind} {name} does not stand on the broker; run `allocation-worker topology`.")
+
+
+def _mismatch(kind: str, name: str, text: str) -> TopologyMismatch:
+    delete = f"rabbitmqctl delete_queue {name}" if kind == "queue" else f"rabbitmqadmin delete exchange name={name}"
+    drain = "let it run empty" if kind == "queue" else "stop what publishes to it"
+    return TopologyMismatch(
+        f"The {kind} {name} stands on the broker with other arguments ({text}): {drain}, delete it (`{delete}`, with "
+        "the virtual host's --vhost), and run `allocation-worker topology` again."
+    )
+
+
+@contextmanager
+def _channel(urls: Sequence[str]) -> Iterator[BlockingChannel]:
+    with connect_any(urls, "allocation-worker topology") as connection:
+        try:
+            yield connection.channel()
+        except AMQPError as error:
+            raise BrokerError(f"The broker refused: {error!r}") from error

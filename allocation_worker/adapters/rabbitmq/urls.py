@@ -1,0 +1,69 @@
+"""AMQP addresses: what to connect with, how they may be shown, and a plain connection to one of several."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from urllib.parse import urlsplit
+
+import pika
+from pika.exceptions import AMQPError
+
+from allocation_worker.adapters.rabbitmq.errors import BrokerError
+
+_HEARTBEAT = 30
+_SOCKET_TIMEOUT = 5.0
+_STACK_TIMEOUT = 10.0
+
+
+def parameters(url: str, name: str) -> pika.URLParameters:
+    """What to connect to `url` with.
+
+    A heartbeat or a timeout in the address's query stands. There is no timeout for a connection that the broker has
+    blocked: dropping it would free nothing, and each drop spends one of the deliveries of the messages in hand.
+
+    Args:
+        url: `amqp://` or `amqps://`.
+        name: What the broker shows the connection as.
+    """
+    settings = pika.URLParameters(url)
+    query = urlsplit(url).query
+    if "heartbeat=" not in query:
+        settings.heartbeat = _HEARTBEAT
+    if "socket_timeout=" not in query:
+        settings.socket_timeout = _SOCKET_TIMEOUT
+    if "stack_timeout=" not in query:
+        settings.stack_timeout = _STACK_TIMEOUT
+    settings.client_properties = {"connection_name": name}
+    return settings
+
+
+def masked(url: str) -> str:
+    """The address as it may stand in a log: without the password, nor the query, where TLS options may hide one."""
+    parts = urlsplit(url)
+    place = parts.netloc.rpartition("@")[2]
+    user = f"{parts.username}:***@" if parts.username else ""
+    return f"{parts.scheme}://{user}{place}{parts.path}"
+
+
+@contextmanager
+def connect_any(urls: Sequence[str], name: str = "allocation-worker") -> Iterator[pika.BlockingConnection]:
+    """A blocking connection to the first broker that answers, closed in the end.
+
+    Raises:
+        BrokerError: None does; the text gives each one's reason.
+    """
+    connection = _first_answer(urls, name)
+    try:
+        yield connection
+    finally:
+        if connection.is_open:
+            connection.close()
+
+
+def _first_answer(urls: Sequence[str], name: str) -> pika.BlockingConnection:
+    failures = []
+    for url in urls:
+        try:
+            return pika.BlockingConnection(parameters(url, name))
+        except (AMQPError, OSError) as error:
+            failures.append(f"{masked(url)}: {error!r}")
+    raise BrokerError(f"No broker can be reached: {'; '.join(failures)}")

@@ -1,0 +1,123 @@
+"""The wire's shapes and ours: bytes to command, event to bytes. The one place where the two meet."""
+
+from collections.abc import Mapping
+from hashlib import sha256
+from typing import Any, Protocol
+
+import allocation_contracts as contracts
+from allocation_worker.domain import commands, events
+from allocation_worker.service_layer.messages import Message
+
+
+class Delivery(Protocol):
+    """What the wire needs of a delivery; the properties are as they came, None where absent."""
+
+    @property
+    def body(self) -> bytes: ...
+    @property
+    def message_id(self) -> object: ...
+    @property
+    def type(self) -> object: ...
+    @property
+    def content_type(self) -> object: ...
+    @property
+    def correlation_id(self) -> object: ...
+    @property
+    def headers(self) -> Mapping[str, Any] | None: ...
+
+
+def read(delivery: Delivery) -> Message:
+    """Understand a delivery.
+
+    Raises:
+        ContractViolation: it breaks the contract; reason and detail say how.
+    """
+    properties = contracts.read_properties(
+        message_id=delivery.message_id,
+        type=delivery.type,
+        content_type=delivery.content_type,
+        correlation_id=delivery.correlation_id,
+        headers=delivery.headers,
+    )
+    return Message(
+        command=_command(contracts.read_command(properties.type, delivery.body)),
+        type=properties.type,
+        message_id=properties.message_id,
+        correlation_id=properties.correlation_id,
+        traceparent=properties.traceparent,
+        fingerprint=sha256(properties.type.encode() + b"\0" + delivery.body).digest(),
+        body=delivery.body,
+        attempts=properties.attempts,
+    )
+
+
+def write(event: events.Event, cause: Message) -> tuple[str, str]:
+    """The type and the JSON body of an event; the same event gives the same text."""
+    model = _model(event, cause)
+    return model.TYPE, contracts.encode(model).decode()
+
+
+def _command(model: contracts.Command) -> commands.Command:
+    match model:
+        case contracts.Allocate():
+            return commands.Allocate(orderid=model.orderid, sku=model.sku, qty=model.qty, lineid=model.lineid)
+        case contracts.Deallocate():
+            return commands.Deallocate(orderid=model.orderid, sku=model.sku, lineid=model.lineid)
+        case contracts.CreateBatch():
+            return commands.CreateBatch(batchref=model.batchref, sku=model.sku, qty=model.qty, eta=model.eta)
+        case contracts.ChangeBatchQuantity():
+            return commands.ChangeBatchQuantity(batchref=model.batchref, qty=model.qty)
+
+
+def _model(event: events.Event, cause: Message) -> contracts.Event:
+    match event:
+        case events.Allocated():
+            return contracts.Allocated(
+                orderid=event.orderid,
+                sku=event.sku,
+                lineid=event.lineid,
+                qty=event.qty,
+                batchref=event.batchref,
+                eta=event.eta,
+                sequence=event.sequence,
+            )
+        case events.OutOfStock():
+            return contracts.OutOfStock(
+                orderid=event.orderid,
+                sku=event.sku,
+                lineid=event.lineid,
+                qty=event.qty,
+                largest_available=event.largest_available,
+                next_eta=event.next_eta,
+                sequence=event.sequence,
+            )
+        case events.Deallocated():
+            return contracts.Deallocated(
+                orderid=event.orderid,
+                sku=event.sku,
+                lineid=event.lineid,
+                qty=event.qty,
+                batchref=event.batchref,
+                reason=event.reason,
+                sequence=event.sequence,
+            )
+        case events.BatchCreated():
+            return contracts.BatchCreated(
+                batchref=event.batchref, sku=event.sku, qty=event.qty, eta=event.eta, sequence=event.sequence
+            )
+        case events.BatchQuantityChanged():
+            return contracts.BatchQuantityChanged(
+                batchref=event.batchref,
+                sku=event.sku,
+                qty=event.qty,
+                previous_qty=event.previous_qty,
+                sequence=event.sequence,
+            )
+        case events.CommandRejected():
+            _, data = contracts.read_command_with_data(cause.type, cause.body)
+            return contracts.CommandRejected(command=cause.type, reason=event.reason, detail=event.detail, data=data)
+
+
+def routing_key(type_: str) -> str:
+    """Where on the events exchange events of this type go."""
+    return contracts.EVENTS[type_].ROUTING_KEY

@@ -1,0 +1,197 @@
+"""The one place that wires: settings in, a running process out."""
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from functools import partial
+from typing import Any
+
+import structlog
+from pydantic import ValidationError
+from sqlalchemy.engine import Engine
+
+import allocation_contracts as contracts
+from allocation_contracts import ContractViolation
+from allocation_worker import __version__
+from allocation_worker.adapters import wire
+from allocation_worker.adapters.postgres import schema
+from allocation_worker.adapters.postgres.engine import create_engine, parse_url
+from allocation_worker.adapters.postgres.history import History
+from allocation_worker.adapters.postgres.pending import open_pending
+from allocation_worker.adapters.postgres.unit_of_work import PostgresUnitOfWork
+from allocation_worker.adapters.rabbitmq import topology
+from allocation_worker.adapters.rabbitmq.command_publisher import CommandPublisher
+from allocation_worker.adapters.rabbitmq.consumer import Consumer
+from allocation_worker.adapters.rabbitmq.errors import RabbitMQError
+from allocation_worker.adapters.rabbitmq.publisher import EventPublisher
+from allocation_worker.adapters.rabbitmq.urls import masked
+from allocation_worker.config import Settings
+from allocation_worker.entrypoints.backoff import Backoff
+from allocation_worker.entrypoints.consume import QueueWorker
+from allocation_worker.entrypoints.relay import Relay, Waker
+from allocation_worker.service_layer.groups import GroupProcessor
+from allocation_worker.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
+from allocation_worker.service_layer.messagebus import MessageBus
+from allocation_worker.service_layer.ports import StoreError, UnitOfWorkFactory
+from allocation_worker.service_layer.retries import RetryPolicy
+
+EXPECTED_ERRORS = (StoreError, RabbitMQError, ContractViolation)
+"""What a server or a contract may say no with; each one's text is a sentence for the operator."""
+
+SEND_TIMEOUT = 15.0
+
+log = structlog.get_logger()
+
+
+def processor(new_unit_of_work: UnitOfWorkFactory, policy: RetryPolicy) -> GroupProcessor:
+    """The service layer, over whatever keeps its data."""
+    return GroupProcessor(MessageBus(COMMAND_HANDLERS, EVENT_HANDLERS), new_unit_of_work, policy)
+
+
+def engine(settings: Settings, name: str) -> Engine:
+    """The database; it connects when it is first used."""
+    return create_engine(
+        settings.database_url,
+        application_name=f"allocation-worker {name}",
+        statement_timeout=settings.statement_timeout,
+        lock_timeout=settings.lock_timeout,
+    )
+
+
+def migrate(settings: Settings) -> tuple[str | None, str]:
+    """Bring the schema up to date; the revision found, and the one that stands now."""
+    return schema.migrate(engine(settings, "migrate"))
+
+
+def declare_topology(settings: Settings) -> None:
+    """Declare everything that the wire contract names."""
+    topology.declare(settings.amqp_url, retry_delays=settings.retry_policy.all_delays)
+
+
+def build_command(model: Callable[..., contracts.Command], **fields: Any) -> contracts.Command:  # noqa: ANN401 - the model checks
+    """A command from options.
+
+    Raises:
+        ContractViolation: it would be refused; the text says why.
+    """
+    try:
+        return model(**fields)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise ContractViolation(
+            "invalid-body", f"--{first['loc'][0]} is wrong: {first['msg']}, got {first['input']!r}."
+        ) from error
+
+
+def send(settings: Settings, command: contracts.Command, *, message_id: str, correlation_id: str | None) -> None:
+    """Publish one command, confirmed and mandatory."""
+    with closing(CommandPublisher(settings.amqp_url)) as publisher:
+        publisher.publish(command, message_id=message_id, correlation_id=correlation_id)
+        publisher.wait_confirmed(within=SEND_TIMEOUT)
+
+
+def consume(settings: Settings, queues: Sequence[str]) -> None:
+    """Answer the commands of these queues until told to stop."""
+    stopping = threading.Event()
+    consumer = Consumer(settings.amqp_url, queues, prefetch=settings.prefetch, grace=settings.shutdown_timeout)
+    database = engine(settings, "consume")
+    service = processor(partial(PostgresUnitOfWork, database), settings.retry_policy)
+    workers = [
+        QueueWorker(feed, wire.read, service, group_limit=settings.group_limit, stopping=stopping)
+        for feed in consumer.feeds.values()
+    ]
+
+    def stop() -> None:
+        stopping.set()
+        consumer.stop()
+
+    with _stopped_by_signals(stop):
+        _log_start(settings, "consume", queues=list(queues))
+        if not _wait_for_database(database, stopping):
+            return
+        for worker in workers:
+            threading.Thread(target=worker.run, name="worker", daemon=True).start()
+        consumer.run()
+        log.info("stopped")
+
+
+def relay(settings: Settings) -> None:
+    """Publish the outbox until told to stop."""
+    stopping = threading.Event()
+    waker = Waker()
+    database = engine(settings, "relay")
+    history = History(database, history_days=settings.history_days, inbox_days=settings.inbox_days)
+
+    def stop() -> None:
+        stopping.set()
+        waker.wake()
+
+    with _stopped_by_signals(stop):
+        _log_start(settings, "relay")
+        if not _wait_for_database(database, stopping):
+            return
+        publisher = EventPublisher(settings.amqp_url, wake=waker.wake)
+        try:
+            Relay(
+                partial(open_pending, database),
+                publisher,
+                history.prune_some,
+                waker=waker,
+                stopping=stopping,
+                window=settings.relay_window,
+                poll=settings.relay_poll,
+            ).run()
+        finally:
+            publisher.close()
+        log.info("stopped")
+
+
+def _wait_for_database(database: Engine, stopping: threading.Event) -> bool:
+    """Wait until the database is there and its schema is ours; False if told to stop before."""
+    backoff = Backoff()
+    while not stopping.is_set():
+        try:
+            schema.check(database)
+        except StoreError as error:
+            pause = backoff.next()
+            log.warning("waiting for the database", seconds=round(pause, 1), error=str(error))
+            stopping.wait(pause)
+        else:
+            return True
+    return False
+
+
+@contextmanager
+def _stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
+    """The first SIGTERM or Ctrl-C asks to finish; the second ends the process at once."""
+    asked = False
+
+    def handle(number: int, _frame: object) -> None:
+        nonlocal asked
+        if asked:
+            os._exit(128 + number)
+        asked = True
+        log.info("stopping", signal=signal.Signals(number).name)
+        stop()
+
+    previous = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _log_start(settings: Settings, verb: str, **what: object) -> None:
+    log.info(
+        "starting",
+        verb=verb,
+        version=__version__,
+        broker=[masked(url) for url in settings.amqp_url],
+        database=parse_url(settings.database_url).render_as_string(hide_password=True),
+        group_limit=settings.group_limit,
+        prefetch=settings.prefetch,
+        **what,
+    )

@@ -1,0 +1,231 @@
+"""The aggregate: a product, its batches of stock, and the order lines that hold some of it."""
+
+from bisect import insort
+from dataclasses import dataclass
+from datetime import date
+
+from allocation_worker.domain import events
+from allocation_worker.domain.errors import BatchExists, LineCancelled, LineQuantityConflict, quoted
+
+LineId = tuple[str, str]
+"""(orderid, lineid): what tells the lines of one SKU apart."""
+
+
+@dataclass(slots=True)
+class OrderLine:
+    """What the shop knows of one order line.
+
+    `batchref` names the batch that it holds `qty` of, if any. `sequence` is that of the event that answered it last.
+    """
+
+    orderid: str
+    lineid: str
+    qty: int = 0
+    batchref: str | None = None
+    cancelled: bool = False
+    sequence: int = 0
+
+
+@dataclass(slots=True)
+class Batch:
+    """Stock bought at one time.
+
+    `arrival` counts the batches of the SKU as they were created. `created_qty` and `sequence` are kept from the
+    event that announced it, so that it can be announced again, word for word.
+    """
+
+    reference: str
+    sku: str
+    purchased_quantity: int
+    eta: date | None
+    arrival: int
+    created_qty: int
+    sequence: int
+    allocated_quantity: int = 0
+
+    @property
+    def available_quantity(self) -> int:
+        return self.purchased_quantity - self.allocated_quantity
+
+    @property
+    def overdrawn(self) -> bool:
+        return self.allocated_quantity > self.purchased_quantity
+
+    def preference(self) -> tuple[bool, date, int]:
+        """The warehouse first, then the earliest ETA, then the order of arrival."""
+        return (self.eta is not None, self.eta or date.min, self.arrival)
+
+
+class Product:
+    """A SKU: the consistency boundary, and the counter of its own events.
+
+    It need not hold all that belongs to it. `batches` must hold every batch with stock left and each batch that a
+    command or one of `lines` names; `lines` must hold an entry for each line that a command names, a blank one if
+    the line was never seen. So a command costs the same however many lines a batch has taken.
+    """
+
+    def __init__(self, sku: str, *, sequence: int = 0, batches_arrived: int = 0) -> None:
+        self.sku = sku
+        self.sequence = sequence
+        self.batches_arrived = batches_arrived
+        self.batches: dict[str, Batch] = {}
+        self.lines: dict[LineId, OrderLine] = {}
+        self.events: list[events.ProductEvent] = []
+        self._by_preference: list[Batch] = []
+
+    def bring_in(self, batch: Batch) -> None:
+        """Take up a batch that exists already; nothing has happened."""
+        self.batches[batch.reference] = batch
+        insort(self._by_preference, batch, key=Batch.preference)
+
+    def allocate(self, line_id: LineId, qty: int) -> None:
+        """Give the line stock, or record that there is none.
+
+        A line that holds `qty` already is announced again, as it was.
+
+        Raises:
+            LineCancelled: the line was cancelled before.
+            LineQuantityConflict: the line holds another quantity.
+        """
+        line = self.lines[line_id]
+        if line.cancelled:
+            raise LineCancelled(f"{self._name(line)} was cancelled; use another lineid to order again.")
+        if line.batchref is None:
+            line.qty = qty
+            self._place(line)
+        elif line.qty == qty:
+            self._announce(line, line.batchref)
+        else:
+            raise LineQuantityConflict(
+                f"{self._name(line)} holds {line.qty} already, not {qty}; deallocate it and use another lineid."
+            )
+
+    def allocate_again(self, line_id: LineId) -> None:
+        """Give a line that a shrunk batch has lost stock, as if it had just come."""
+        self._place(self.lines[line_id])
+
+    def deallocate(self, line_id: LineId) -> None:
+        """Cancel the line for good, and free what it holds."""
+        line = self.lines[line_id]
+        line.cancelled = True
+        self._free(line, "cancelled")
+
+    def create_batch(self, reference: str, sku: str, qty: int, eta: date | None) -> None:
+        """Add a batch; one that exists with the same content is announced again, as it was.
+
+        Raises:
+            BatchExists: the reference is taken by a batch of another SKU, quantity or ETA.
+        """
+        known = self.batches.get(reference)
+        if known is None:
+            self._add(reference, qty, eta)
+        elif (known.sku, known.created_qty, known.eta) == (sku, qty, eta):
+            self._announce_batch(known)
+        else:
+            raise BatchExists(
+                f"Batch {quoted(reference)} was created with {known.created_qty} of SKU {quoted(known.sku)}, "
+                f"ETA {known.eta or 'none'}; use another reference, or change-batch-quantity."
+            )
+
+    def change_batch_quantity(self, reference: str, qty: int) -> Batch:
+        """Set the purchased quantity. The batch that comes back may be overdrawn: then take lines off it."""
+        batch = self.batches[reference]
+        previous, batch.purchased_quantity = batch.purchased_quantity, qty
+        self.events.append(
+            events.BatchQuantityChanged(
+                batchref=reference, sku=self.sku, qty=qty, previous_qty=previous, sequence=self._count()
+            )
+        )
+        return batch
+
+    def take_off(self, line: OrderLine) -> None:
+        """Take a line off its batch, which has become too small for it."""
+        self._free(line, "batch-quantity-changed")
+
+    def _place(self, line: OrderLine) -> None:
+        qty = line.qty
+        line.sequence = self._count()
+        for batch in self._by_preference:
+            if batch.purchased_quantity - batch.allocated_quantity >= qty:
+                batch.allocated_quantity += qty
+                line.batchref = batch.reference
+                self._announce(line, batch.reference)
+                return
+        self._announce_shortage(line)
+
+    def _free(self, line: OrderLine, reason: events.DeallocationReason) -> None:
+        batchref, line.batchref = line.batchref, None
+        if batchref is not None:
+            self.batches[batchref].allocated_quantity -= line.qty
+        line.sequence = self._count()
+        self.events.append(
+            events.Deallocated(
+                orderid=line.orderid,
+                sku=self.sku,
+                lineid=line.lineid,
+                qty=line.qty,
+                batchref=batchref,
+                reason=reason,
+                sequence=line.sequence,
+            )
+        )
+
+    def _add(self, reference: str, qty: int, eta: date | None) -> None:
+        self.batches_arrived += 1
+        batch = Batch(
+            reference=reference,
+            sku=self.sku,
+            purchased_quantity=qty,
+            eta=eta,
+            arrival=self.batches_arrived,
+            created_qty=qty,
+            sequence=self._count(),
+        )
+        self.bring_in(batch)
+        self._announce_batch(batch)
+
+    def _announce(self, line: OrderLine, batchref: str) -> None:
+        self.events.append(
+            events.Allocated(
+                orderid=line.orderid,
+                sku=self.sku,
+                lineid=line.lineid,
+                qty=line.qty,
+                batchref=batchref,
+                eta=self.batches[batchref].eta,
+                sequence=line.sequence,
+            )
+        )
+
+    def _announce_shortage(self, line: OrderLine) -> None:
+        in_stock = [batch for batch in self._by_preference if batch.available_quantity > 0]
+        self.events.append(
+            events.OutOfStock(
+                orderid=line.orderid,
+                sku=self.sku,
+                lineid=line.lineid,
+                qty=line.qty,
+                largest_available=max((batch.available_quantity for batch in in_stock), default=0),
+                next_eta=min((batch.eta for batch in in_stock if batch.eta), default=None),
+                sequence=line.sequence,
+            )
+        )
+
+    def _announce_batch(self, batch: Batch) -> None:
+        self.events.append(
+            events.BatchCreated(
+                batchref=batch.reference,
+                sku=self.sku,
+                qty=batch.created_qty,
+                eta=batch.eta,
+                sequence=batch.sequence,
+            )
+        )
+
+    def _count(self) -> int:
+        self.sequence += 1
+        return self.sequence
+
+    def _name(self, line: OrderLine) -> str:
+        suffix = f", lineid {quoted(line.lineid)}" if line.lineid else ""
+        return f"Line (order {quoted(line.orderid)}, SKU {quoted(self.sku)}{suffix})"

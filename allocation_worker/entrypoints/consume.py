@@ -1,0 +1,128 @@
+"""The life of a delivery: understood, answered with its group, and settled on the channel it came by."""
+
+from collections.abc import Callable, Sequence
+from threading import Event
+from typing import Generic, Protocol, TypeVar
+
+import structlog
+
+from allocation_contracts import ContractViolation
+from allocation_worker.entrypoints.backoff import Backoff
+from allocation_worker.entrypoints.progress import Progress
+from allocation_worker.service_layer.groups import GroupProcessor
+from allocation_worker.service_layer.messages import Message
+from allocation_worker.service_layer.outcomes import DeadLetter, Done, Outcome
+from allocation_worker.service_layer.ports import StoreContention, StoreUnavailable
+
+log = structlog.get_logger()
+
+D = TypeVar("D")
+
+
+class Feed(Protocol[D]):
+    """The deliveries of one queue, and what becomes of them. All of it is thread-safe."""
+
+    @property
+    def queue(self) -> str: ...
+
+    def take(self, limit: int) -> list[D]:
+        """What has been delivered, `limit` at most; waits until there is something, [] once there will be no more.
+
+        A redelivered one comes alone: it may be what brought the last process down.
+        """
+
+    def settle(self, results: Sequence[tuple[D, Outcome]]) -> None:
+        """Ack, retry or dead-letter, as soon as the network gets to it."""
+
+    def hold(self) -> None:
+        """Ask the broker for no more until `release`, even after a reconnection."""
+
+    def release(self) -> None: ...
+
+    def finished(self) -> None:
+        """No one will take from this feed again."""
+
+    def failed(self, error: BaseException) -> None:
+        """As `finished`, and the process is to end with this error."""
+
+
+class QueueWorker(Generic[D]):
+    """Works one queue off, a group at a time, until its feed ends; meant for a thread of its own."""
+
+    def __init__(
+        self,
+        feed: Feed[D],
+        read: Callable[[D], Message],
+        processor: GroupProcessor,
+        *,
+        group_limit: int,
+        stopping: Event,
+    ) -> None:
+        self._feed = feed
+        self._read = read
+        self._processor = processor
+        self._group_limit = group_limit
+        self._stopping = stopping
+        self._progress = Progress("commands answered", queue=feed.queue)
+
+    def run(self) -> None:
+        """Take, answer, settle. What was taken and not settled when this ends comes again."""
+        try:
+            while group := self._feed.take(self._group_limit):
+                results = self._answer_patiently(group)
+                if results is None:
+                    break
+                self._feed.settle(results)
+                self._progress.add(len(results))
+        except BaseException as error:  # noqa: BLE001 - handed to the main thread, which ends the process with it
+            self._feed.failed(error)
+        else:
+            self._feed.finished()
+
+    def _answer_patiently(self, group: Sequence[D]) -> list[tuple[D, Outcome]] | None:
+        """Answer a group, however long the database is away; None if we are told to stop meanwhile."""
+        backoff = Backoff()
+        while True:
+            try:
+                results = self._answer(group)
+            except (StoreUnavailable, StoreContention) as error:
+                self._feed.hold()
+                pause = backoff.next()
+                log.warning(
+                    "waiting for the database", queue=self._feed.queue, seconds=round(pause, 1), error=str(error)
+                )
+                if self._stopping.wait(pause):
+                    return None
+            else:
+                if backoff.used:
+                    log.info("the database is back", queue=self._feed.queue)
+                    self._feed.release()
+                return results
+
+    def _answer(self, group: Sequence[D]) -> list[tuple[D, Outcome]]:
+        understood: list[tuple[D, Message]] = []
+        results: list[tuple[D, Outcome]] = []
+        for delivery in group:
+            try:
+                understood.append((delivery, self._read(delivery)))
+            except ContractViolation as violation:
+                log.warning("contract broken", queue=self._feed.queue, reason=violation.reason, detail=str(violation))
+                results.append((delivery, DeadLetter(reason=violation.reason, detail=violation.detail)))
+        outcomes = self._processor.process([message for _, message in understood])
+        for (delivery, message), outcome in zip(understood, outcomes, strict=True):
+            _log(message, outcome)
+            results.append((delivery, outcome))
+        return results
+
+
+def _log(message: Message, outcome: Outcome) -> None:
+    if isinstance(outcome, Done):
+        log.debug("done", message_id=message.message_id, correlation_id=message.correlation_id, type=message.type)
+        return
+    log.warning(
+        "dead letter" if isinstance(outcome, DeadLetter) else "to be tried again",
+        message_id=message.message_id,
+        correlation_id=message.correlation_id,
+        type=message.type,
+        outcome=outcome,
+    )

@@ -1,0 +1,29 @@
+"""A line now and then that says how much was done: a line a message would cost as much as the message."""
+
+from time import monotonic
+
+import structlog
+
+INTERVAL = 10.0
+
+log = structlog.get_logger()
+
+
+class Progress:
+    """Counts, and logs the count every ten seconds in which there was something to count."""
+
+    def __init__(self, what: str, **context: str) -> None:
+        self._what = what
+        self._context = context
+        self._count = 0
+        self._since = monotonic()
+
+    def add(self, count: int) -> None:
+        if not self._count:
+            self._since = max(self._since, monotonic() - INTERVAL)
+        self._count += count
+        elapsed = monotonic() - self._since
+        if elapsed >= INTERVAL:
+            log.info(self._what, count=self._count, per_second=round(self._count / elapsed, 1), **self._context)
+            self._count = 0
+            self._since = monotonic()

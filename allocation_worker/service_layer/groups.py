@@ -1,0 +1,100 @@
+"""One transaction for many messages, and each alone where the group fails."""
+
+from collections.abc import Sequence
+
+import structlog
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+
+from allocation_worker.domain.errors import Refusal
+from allocation_worker.service_layer.messagebus import MessageBus
+from allocation_worker.service_layer.messages import Message
+from allocation_worker.service_layer.outcomes import DeadLetter, Done, Outcome
+from allocation_worker.service_layer.ports import (
+    Receipt,
+    StoreContention,
+    StoreUnavailable,
+    UnitOfWork,
+    UnitOfWorkFactory,
+)
+from allocation_worker.service_layer.retries import RetryPolicy
+
+CONTENTION_ATTEMPTS = 6
+
+log = structlog.get_logger()
+
+
+class GroupProcessor:
+    """Turns messages into outcomes. A message that fails harms no other."""
+
+    def __init__(self, bus: MessageBus, new_unit_of_work: UnitOfWorkFactory, policy: RetryPolicy) -> None:
+        self._bus = bus
+        self._new_unit_of_work = new_unit_of_work
+        self._policy = policy
+
+    def process(self, messages: Sequence[Message]) -> list[Outcome]:
+        """The outcome of each message, in their order; what is Done is durable.
+
+        Asking again about the same messages is harmless, however far an earlier call came.
+
+        Raises:
+            StoreUnavailable: what has been committed is not known; ask again once the store is back.
+            StoreContention: other transactions were in the way several times running; ask again later.
+        """
+        if not messages:
+            return []
+        try:
+            return self._transact_patiently(messages)
+        except (StoreUnavailable, StoreContention):
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, it becomes a retry or a dead letter
+            if len(messages) > 1:
+                log.warning("group failed, its messages run one at a time", messages=len(messages), error=repr(error))
+                return [outcome for message in messages for outcome in self.process([message])]
+            return [self._after_failure(error, messages[0])]
+
+    def _transact_patiently(self, messages: Sequence[Message]) -> list[Outcome]:
+        patience = Retrying(
+            retry=retry_if_exception_type(StoreContention),
+            wait=wait_random_exponential(multiplier=0.02, max=0.5),
+            stop=stop_after_attempt(CONTENTION_ATTEMPTS),
+            reraise=True,
+        )
+        return patience(self._transact, messages)
+
+    def _transact(self, messages: Sequence[Message]) -> list[Outcome]:
+        with self._new_unit_of_work() as uow:
+            receipts = uow.inbox.receive(messages)
+            taken = list(zip(messages, receipts, strict=True))
+            uow.products.expect(message.command for message, receipt in taken if receipt is Receipt.FRESH)
+            outcomes = [self._answer(message, receipt, uow) for message, receipt in taken]
+            uow.commit()
+        return outcomes
+
+    def _answer(self, message: Message, receipt: Receipt, uow: UnitOfWork) -> Outcome:
+        if receipt is Receipt.REPEAT:
+            return Done()
+        if receipt is Receipt.CONFLICT:
+            return DeadLetter(
+                reason="message-id-conflict",
+                detail=f"Another message was taken under the message_id {message.message_id!r}; send this one under "
+                "an id of its own.",
+            )
+        try:
+            self._bus.handle(message, uow)
+        except Refusal as refusal:
+            if retry := self._policy.after_refusal(refusal, message):
+                uow.inbox.forget(message)
+                return retry
+            self._bus.reject(message, refusal, uow)
+        return Done()
+
+    def _after_failure(self, error: Exception, message: Message) -> Outcome:
+        outcome = self._policy.after_failure(error, message)
+        log.error(
+            "message failed",
+            message_id=message.message_id,
+            correlation_id=message.correlation_id,
+            outcome=outcome,
+            exc_info=error,
+        )
+        return outcome

@@ -1,0 +1,73 @@
+"""One function a message. The tables at the end list all that this program does."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from allocation_worker.domain import commands, events
+from allocation_worker.domain.errors import UnknownBatch, UnknownSku, quoted
+from allocation_worker.domain.model import Product
+from allocation_worker.service_layer.ports import UnitOfWork
+
+
+def allocate(command: commands.Allocate, uow: UnitOfWork) -> None:
+    """Give the line stock from the batch that suits best, or record that there is none."""
+    line = (command.orderid, command.lineid)
+    product = uow.products.get(command.sku, line)
+    if product is None or not (product.batches_arrived or product.lines[line].cancelled):
+        raise UnknownSku(f"No batch of SKU {quoted(command.sku)} has been created; create one, then allocate again.")
+    product.allocate(line, command.qty)
+
+
+def deallocate(command: commands.Deallocate, uow: UnitOfWork) -> None:
+    """Cancel the line, even one that was never seen: it may be late."""
+    line = (command.orderid, command.lineid)
+    product = uow.products.get(command.sku, line) or uow.products.add(Product(command.sku), line)
+    product.deallocate(line)
+
+
+def create_batch(command: commands.CreateBatch, uow: UnitOfWork) -> None:
+    """Add a batch of stock."""
+    product = (
+        uow.products.get_by_batchref(command.batchref)
+        or uow.products.get(command.sku)
+        or uow.products.add(Product(command.sku))
+    )
+    product.create_batch(command.batchref, command.sku, command.qty, command.eta)
+
+
+def change_batch_quantity(command: commands.ChangeBatchQuantity, uow: UnitOfWork) -> None:
+    """Correct a batch, and take lines off it, the latest first, until the rest fits."""
+    product = uow.products.get_by_batchref(command.batchref)
+    if product is None:
+        raise UnknownBatch(f"No batch has the reference {quoted(command.batchref)}; create it first.")
+    batch = product.change_batch_quantity(command.batchref, command.qty)
+    lines = uow.products.lines_latest_first(product, command.batchref)
+    while batch.overdrawn:
+        product.take_off(next(lines))
+
+
+def allocate_again(event: events.Deallocated, uow: UnitOfWork) -> None:
+    """Find other stock for a line that a shrunk batch has lost."""
+    if event.reason == "batch-quantity-changed" and (product := uow.products.get(event.sku)):
+        product.allocate_again((event.orderid, event.lineid))
+
+
+CommandHandler = Callable[[Any, UnitOfWork], None]
+EventHandler = Callable[[Any, UnitOfWork], None]
+
+COMMAND_HANDLERS: Mapping[type[commands.Command], CommandHandler] = {
+    commands.Allocate: allocate,
+    commands.Deallocate: deallocate,
+    commands.CreateBatch: create_batch,
+    commands.ChangeBatchQuantity: change_batch_quantity,
+}
+
+# Every event is published besides; these are the reactions in the same transaction.
+EVENT_HANDLERS: Mapping[type[events.Event], Sequence[EventHandler]] = {
+    events.Allocated: [],
+    events.OutOfStock: [],
+    events.Deallocated: [allocate_again],
+    events.BatchCreated: [],
+    events.BatchQuantityChanged: [],
+    events.CommandRejected: [],
+}

@@ -1,0 +1,55 @@
+"""The message bus: finds the handlers of a message, and follows the events that they cause."""
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import get_args
+
+from allocation_worker.domain.commands import Command
+from allocation_worker.domain.errors import Refusal
+from allocation_worker.domain.events import CommandRejected, Event
+from allocation_worker.service_layer.handlers import CommandHandler, EventHandler
+from allocation_worker.service_layer.messages import Message
+from allocation_worker.service_layer.ports import UnitOfWork
+
+
+class MessageBus:
+    """One handler a command, any number an event.
+
+    Raises:
+        LookupError: a command or an event is missing from its table, so that this shows at start.
+    """
+
+    def __init__(
+        self,
+        command_handlers: Mapping[type[Command], CommandHandler],
+        event_handlers: Mapping[type[Event], Sequence[EventHandler]],
+    ) -> None:
+        _check_complete("command", get_args(Command), command_handlers)
+        _check_complete("event", get_args(Event), event_handlers)
+        self._command_handlers = command_handlers
+        self._event_handlers = event_handlers
+
+    def handle(self, message: Message, uow: UnitOfWork) -> None:
+        """Run the command, then the reactions to its events in the order in which they happened; publish them all.
+
+        Raises:
+            Refusal: a rule of the shop forbids it; nothing has changed.
+        """
+        self._command_handlers[type(message.command)](message.command, uow)
+        unfollowed = deque(uow.collect_new_events())
+        while unfollowed:
+            event = unfollowed.popleft()
+            uow.outbox.add(event, message)
+            for handler in self._event_handlers[type(event)]:
+                handler(event, uow)
+                unfollowed.extend(uow.collect_new_events())
+
+    def reject(self, message: Message, refusal: Refusal, uow: UnitOfWork) -> None:
+        """Answer a command that was refused."""
+        uow.outbox.add(CommandRejected(reason=refusal.reason, detail=str(refusal)), message)
+
+
+def _check_complete(kind: str, expected: Sequence[type], table: Mapping[type, object]) -> None:
+    missing = [each.__name__ for each in expected if each not in table]
+    if missing:
+        raise LookupError(f"No entry in the table of {kind} handlers for {', '.join(missing)}.")

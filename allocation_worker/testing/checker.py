@@ -1,0 +1,181 @@
+"""Judges a run by what was confirmed as sent and what came out: it knows nothing of the program in between.
+
+Whatever it cannot explain is a fault.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pika.spec import BasicProperties
+
+import allocation_contracts as contracts
+
+OUTCOMES: Mapping[str, frozenset[str]] = {
+    contracts.Allocate.TYPE: frozenset(
+        {contracts.Allocated.TYPE, contracts.OutOfStock.TYPE, contracts.CommandRejected.TYPE}
+    ),
+    contracts.Deallocate.TYPE: frozenset({contracts.Deallocated.TYPE, contracts.CommandRejected.TYPE}),
+    contracts.CreateBatch.TYPE: frozenset({contracts.BatchCreated.TYPE, contracts.CommandRejected.TYPE}),
+    contracts.ChangeBatchQuantity.TYPE: frozenset(
+        {contracts.BatchQuantityChanged.TYPE, contracts.CommandRejected.TYPE}
+    ),
+}
+"""The events that may answer a command; a shrink has others besides."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SentCommand:
+    """A command that the broker has confirmed."""
+
+    message_id: str
+    type: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceivedEvent:
+    """An event as a subscriber saw it."""
+
+    type: str
+    message_id: str
+    correlation_id: str
+    causation_id: str
+    routing_key: str
+    body: bytes
+    data: Mapping[str, Any] = field(compare=False)
+    properties: BasicProperties = field(compare=False)
+
+
+@dataclass(slots=True)
+class BatchState:
+    """A batch, as the events tell it."""
+
+    sku: str
+    purchased: int
+    allocated: int = 0
+
+
+@dataclass(slots=True)
+class Report:
+    """What a run came to. It is good if there are no faults."""
+
+    faults: list[str] = field(default_factory=list)
+    batches: dict[str, BatchState] = field(default_factory=dict)
+    lines: dict[tuple[str, str, str], tuple[str, int]] = field(default_factory=dict)
+    """(orderid, sku, lineid) to the batch that it holds stock of, and how much."""
+    counts: dict[str, int] = field(default_factory=dict)
+
+    def fault(self, sentence: str) -> None:
+        self.faults.append(sentence)
+
+
+def check(
+    sent: Iterable[SentCommand], received: Sequence[ReceivedEvent], *, dead: Collection[str] = frozenset()
+) -> Report:
+    """Judge a run.
+
+    Args:
+        sent: what was confirmed; a repeat of a message_id counts once.
+        received: all that an event queue bound with `#` got, in its order.
+        dead: the message_ids that ended in the dead letters; they must have no outcome.
+    """
+    report = Report()
+    commands = {command.message_id: command for command in sent}
+    _check_duplicates(report, received)
+    _check_answers(report, commands, received, dead)
+    _check_sequences(report, received)
+    _replay(report, received)
+    for event in {(event.message_id, event.causation_id): event for event in received}.values():
+        report.counts[event.type] = report.counts.get(event.type, 0) + 1
+    return report
+
+
+def _check_duplicates(report: Report, received: Iterable[ReceivedEvent]) -> None:
+    first: dict[str, ReceivedEvent] = {}
+    for event in received:
+        known = first.setdefault(event.message_id, event)
+        if (known.type, known.body) != (event.type, event.body):
+            report.fault(f"Two different events came under the message_id {event.message_id}.")
+
+
+def _check_answers(
+    report: Report, commands: Mapping[str, SentCommand], received: Iterable[ReceivedEvent], dead: Collection[str]
+) -> None:
+    answers: dict[str, set[str]] = defaultdict(set)
+    for event in received:
+        command = commands.get(event.causation_id)
+        if command is None:
+            report.fault(f"{event.type} {event.message_id} was caused by {event.causation_id!r}, which was never sent.")
+        elif event.type in OUTCOMES[command.type]:
+            answers[event.causation_id].add(event.message_id)
+        elif command.type != contracts.ChangeBatchQuantity.TYPE:
+            report.fault(f"{command.type} {command.message_id} was answered by {event.type}.")
+    for message_id, command in commands.items():
+        expected = 0 if message_id in dead else 1
+        if len(answers[message_id]) != expected:
+            report.fault(f"{command.type} {message_id} has {len(answers[message_id])} outcomes instead of {expected}.")
+
+
+def _check_sequences(report: Report, received: Iterable[ReceivedEvent]) -> None:
+    seen: dict[str, dict[int, str]] = defaultdict(dict)
+    for event in received:
+        if event.type == contracts.CommandRejected.TYPE:
+            continue
+        sku, sequence = event.data["sku"], event.data["sequence"]
+        known = seen[sku]
+        if sequence not in known and sequence != len(known) + 1:
+            report.fault(f"SKU {sku}: event {sequence} came where {len(known) + 1} was due.")
+        if known.setdefault(sequence, event.message_id) != event.message_id:
+            report.fault(f"SKU {sku}: two events have the sequence {sequence}.")
+
+
+def _replay(report: Report, received: Iterable[ReceivedEvent]) -> None:
+    once = {event.message_id: event for event in received if event.type != contracts.CommandRejected.TYPE}
+    for event in sorted(once.values(), key=lambda event: (event.data["sku"], event.data["sequence"])):
+        _apply(report, event.type, event.data)
+    for reference, batch in report.batches.items():
+        if batch.allocated > batch.purchased:
+            report.fault(f"Batch {reference} is oversold: {batch.allocated} of {batch.purchased}.")
+
+
+def _apply(report: Report, type_: str, data: Mapping[str, Any]) -> None:
+    match type_:
+        case contracts.BatchCreated.TYPE:
+            if data["batchref"] in report.batches:
+                report.fault(f"Batch {data['batchref']} was created twice.")
+            report.batches[data["batchref"]] = BatchState(data["sku"], data["qty"])
+        case contracts.BatchQuantityChanged.TYPE:
+            batch = report.batches[data["batchref"]]
+            if batch.purchased != data["previous_qty"]:
+                report.fault(f"Batch {data['batchref']} had {batch.purchased}, not {data['previous_qty']}.")
+            batch.purchased = data["qty"]
+        case contracts.Allocated.TYPE:
+            _apply_allocated(report, data)
+        case contracts.Deallocated.TYPE:
+            _apply_deallocated(report, data)
+
+
+def _apply_allocated(report: Report, data: Mapping[str, Any]) -> None:
+    line = (data["orderid"], data["sku"], data["lineid"])
+    batch = report.batches.get(data["batchref"])
+    if batch is None:
+        report.fault(f"Line {line} was allocated to batch {data['batchref']}, which was never created.")
+        return
+    if line in report.lines:
+        report.fault(f"Line {line} was allocated while it held stock of {report.lines[line][0]}.")
+    report.lines[line] = (data["batchref"], data["qty"])
+    batch.allocated += data["qty"]
+    if batch.allocated > batch.purchased or batch.sku != data["sku"]:
+        report.fault(f"Batch {data['batchref']} was oversold by line {line}: {batch}.")
+
+
+def _apply_deallocated(report: Report, data: Mapping[str, Any]) -> None:
+    line = (data["orderid"], data["sku"], data["lineid"])
+    held = report.lines.pop(line, None)
+    freed = None if data["batchref"] is None else (data["batchref"], data["qty"])
+    if held != freed:
+        report.fault(f"Line {line} held {held}, and {freed} was taken off it.")
+    if held is not None:
+        report.batches[held[0]].allocated -= held[1]

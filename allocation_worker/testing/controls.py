@@ -1,0 +1,166 @@
+"""What a test can do with a broker and a database: make fresh places in them, look in, stop and start them."""
+
+import base64
+import http.client
+import json
+import uuid
+from collections.abc import Mapping
+from contextlib import closing
+from http import HTTPStatus
+from typing import Any, Literal, NoReturn
+from urllib.parse import quote, unquote, urlsplit
+
+import pika
+import psycopg2
+from psycopg2 import sql
+from sqlalchemy import make_url
+
+_TIMEOUT = 10.0
+
+
+class NotOursError(RuntimeError):
+    """Only servers that run as private programs can be stopped, started and commanded from here."""
+
+
+class ManagementError(RuntimeError):
+    """The broker's management API refused a request."""
+
+
+class Broker:
+    """A broker, reached at its AMQP address and its management API.
+
+    Attributes:
+        amqp_url: The broker's address; its virtual host does not matter. Several, comma-separated, for a cluster.
+        management_url: Where the management API answers, with the user and the password.
+    """
+
+    def __init__(self, *, amqp_url: str, management_url: str) -> None:
+        self.amqp_url = amqp_url
+        self.management_url = management_url
+        self._made: list[str] = []
+
+    def new_vhost(self) -> str:
+        """Make an empty virtual host and give its address; it is removed at the end.
+
+        Raises:
+            ManagementError: The management API refused.
+            OSError: The management API cannot be reached.
+        """
+        name = f"allocation-{uuid.uuid4().hex[:12]}"
+        user = unquote(urlsplit(self.management_url).username or "guest")
+        self._api("PUT", f"vhosts/{name}", {})
+        self._made.append(name)
+        rights = {"configure": ".*", "write": ".*", "read": ".*"}
+        self._api("PUT", f"permissions/{name}/{quote(user, safe='')}", rights)
+        return ",".join(_with_path(url, name) for url in self.amqp_url.split(","))
+
+    def queue_depths(self, amqp_url: str) -> dict[str, int]:
+        """Count the messages that wait in each queue of a virtual host.
+
+        The numbers are the queues' own at this moment, not the management API's, which are seconds old. Messages that
+        a consumer holds unacknowledged are not counted.
+        """
+        first = amqp_url.split(",", maxsplit=1)[0]
+        vhost = quote(unquote(urlsplit(first).path[1:]), safe="")
+        names = [queue["name"] for queue in self._api("GET", f"queues/{vhost}?disable_stats=true&columns=name")]
+        with closing(pika.BlockingConnection(pika.URLParameters(first))) as connection:
+            channel = connection.channel()
+            return {name: channel.queue_declare(name, passive=True).method.message_count for name in sorted(names)}
+
+    def check(self) -> None:
+        """Return if the broker answers over AMQP and over its management API; raise if it does not."""
+        with closing(pika.BlockingConnection(pika.URLParameters(self.amqp_url.split(",", maxsplit=1)[0]))):
+            self._api("GET", "whoami")
+
+    def remove_made(self) -> None:
+        """Remove the virtual hosts that `new_vhost` made."""
+        while self._made:
+            self._api("DELETE", f"vhosts/{self._made.pop()}")
+
+    def stop(self) -> None:
+        """End the broker in an orderly way and wait until it is gone."""
+        self._refuse()
+
+    def start(self) -> None:
+        """Start the broker again, on the same port and with the same data, and wait until it is ready."""
+        self._refuse()
+
+    def kill(self) -> None:
+        """End the broker as a power cut would (SIGKILL to its process group)."""
+        self._refuse()
+
+    def ctl(self, *args: str) -> str:
+        """Run rabbitmqctl against this broker and give what it printed."""
+        self._refuse(*args)
+
+    def _refuse(self, *args: str) -> NoReturn:
+        raise NotOursError(" ".join(["This broker is not a private program: it takes no orders.", *args]))
+
+    def _api(self, method: str, path: str, body: Mapping[str, str] | None = None) -> Any:  # noqa: ANN401 - JSON
+        address = urlsplit(self.management_url)
+        connect = http.client.HTTPSConnection if address.scheme == "https" else http.client.HTTPConnection
+        login = f"{unquote(address.username or 'guest')}:{unquote(address.password or 'guest')}"
+        headers = {
+            "Authorization": "Basic " + base64.b64encode(login.encode()).decode(),
+            "Content-Type": "application/json",
+        }
+        with closing(connect(address.hostname or "localhost", address.port, timeout=_TIMEOUT)) as connection:
+            connection.request(
+                method, f"{address.path}/api/{path}", json.dumps(body) if body is not None else "", headers
+            )
+            answer = connection.getresponse()
+            text = answer.read()
+        if answer.status >= HTTPStatus.BAD_REQUEST:
+            raise ManagementError(f"{method} {path} was answered with {answer.status}: {text.decode()}")
+        return json.loads(text) if text else None
+
+
+class Database:
+    """A PostgreSQL server in which databases can be made.
+
+    Attributes:
+        admin_url: The address of a database of a role that may create others (`postgresql+psycopg2://`).
+    """
+
+    def __init__(self, *, admin_url: str) -> None:
+        self.admin_url = admin_url
+        self._made: list[str] = []
+
+    def new_database(self) -> str:
+        """Make an empty database out of template0 and give its address; it is removed at the end."""
+        name = f"allocation_{uuid.uuid4().hex[:12]}"
+        self._execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(name)))
+        url = make_url(self.admin_url).set(drivername="postgresql+psycopg2", database=name)
+        self._made.append(address := url.render_as_string(hide_password=False))
+        return address
+
+    def drop(self, url: str) -> None:
+        """Remove a database, along with the connections to it."""
+        name = make_url(url).database or ""
+        self._execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+        if url in self._made:
+            self._made.remove(url)
+
+    def remove_made(self) -> None:
+        """Remove the databases that `new_database` made."""
+        for url in list(self._made):
+            self.drop(url)
+
+    def stop(self, mode: Literal["fast", "immediate"] = "fast") -> None:
+        """End the server: `fast` in an orderly way, `immediate` as a crash would."""
+        raise NotOursError(f"This database server is not a private program: it cannot be stopped ({mode}).")
+
+    def start(self) -> None:
+        """Start the server again, on the same port and with the same data, and wait until it is ready."""
+        raise NotOursError("This database server is not a private program: it cannot be started.")
+
+    def _execute(self, statement: sql.Composed) -> None:
+        dsn = make_url(self.admin_url).set(drivername="postgresql").render_as_string(hide_password=False)
+        with closing(psycopg2.connect(dsn, connect_timeout=int(_TIMEOUT))) as connection:
+            connection.autocommit = True  # a database cannot be made or dropped inside a transaction
+            with connection.cursor() as cursor:
+                cursor.execute(statement)
+
+
+def _with_path(url: str, vhost: str) -> str:
+    return urlsplit(url.strip())._replace(path=f"/{vhost}").geturl()

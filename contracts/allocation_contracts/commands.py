@@ -1,0 +1,93 @@
+"""The commands: what other programs ask of the allocation worker."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, ClassVar, TypeAlias
+
+from pydantic import Field
+
+from allocation_contracts import strict_json
+from allocation_contracts.fields import Eta, OptionalText, PositiveQuantity, Quantity, Text
+from allocation_contracts.message import Message, model_of, validate
+from allocation_contracts.properties import ORDERS_QUEUE, STOCK_QUEUE
+
+
+class Allocate(Message):
+    """Allocate an order line, whole, to one batch of its SKU."""
+
+    TYPE: ClassVar[str] = "allocate.v1"
+    ROUTING_KEY: ClassVar[str] = "allocate"
+    QUEUE: ClassVar[str] = ORDERS_QUEUE
+
+    orderid: Text = Field(description="The order that the line belongs to.")
+    sku: Text = Field(description="What is ordered.")
+    qty: PositiveQuantity = Field(description="How many are ordered.")
+    lineid: OptionalText = Field(
+        default="", description="Tells apart the lines of one order that have the same SKU; empty when absent."
+    )
+
+
+class Deallocate(Message):
+    """Cancel an order line, for good: its stock is freed, and a later allocate of the line is rejected."""
+
+    TYPE: ClassVar[str] = "deallocate.v1"
+    ROUTING_KEY: ClassVar[str] = "deallocate"
+    QUEUE: ClassVar[str] = ORDERS_QUEUE
+
+    orderid: Text = Field(description="The order that the line belongs to.")
+    sku: Text = Field(description="What was ordered.")
+    lineid: OptionalText = Field(default="", description="The line's id, as it was when it was allocated.")
+
+
+class CreateBatch(Message):
+    """Tell of a batch of stock that was purchased."""
+
+    TYPE: ClassVar[str] = "create-batch.v1"
+    ROUTING_KEY: ClassVar[str] = "create-batch"
+    QUEUE: ClassVar[str] = STOCK_QUEUE
+
+    batchref: Text = Field(description="The batch's reference, which no other batch has.")
+    sku: Text = Field(description="What the batch holds.")
+    qty: PositiveQuantity = Field(description="How many were purchased.")
+    eta: Eta = Field(default=None, description="When the batch will arrive; null: it is in the warehouse.")
+
+
+class ChangeBatchQuantity(Message):
+    """Correct the quantity of a batch that exists."""
+
+    TYPE: ClassVar[str] = "change-batch-quantity.v1"
+    ROUTING_KEY: ClassVar[str] = "change-batch-quantity"
+    QUEUE: ClassVar[str] = STOCK_QUEUE
+
+    batchref: Text = Field(description="The batch's reference.")
+    qty: Quantity = Field(description="The purchased quantity from now on.")
+
+
+Command: TypeAlias = Allocate | Deallocate | CreateBatch | ChangeBatchQuantity
+
+COMMANDS: Mapping[str, type[Command]] = MappingProxyType(
+    {command.TYPE: command for command in (Allocate, Deallocate, CreateBatch, ChangeBatchQuantity)}
+)
+
+
+def read_command(type_: str | None, body: bytes) -> Command:
+    """Read the body of a command.
+
+    Args:
+        type_: The AMQP property `type`, such as `allocate.v1`.
+        body: A JSON object in UTF-8, 65,536 bytes at most.
+
+    Raises:
+        ContractViolation: `missing-type`, `unknown-type`, `body-too-large`, `invalid-json` or `invalid-body`.
+    """
+    return read_command_with_data(type_, body)[0]
+
+
+def read_command_with_data(type_: str | None, body: bytes) -> tuple[Command, dict[str, Any]]:
+    """Read the body of a command, and keep the object as it was sent, unknown fields included.
+
+    `command-rejected.v1` gives that object back as its `data`. Arguments and errors are those of `read_command`.
+    """
+    model: type[Command] = model_of(type_, COMMANDS)
+    data = strict_json.read(body)
+    return validate(model, data), data

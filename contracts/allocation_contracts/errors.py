@@ -1,0 +1,48 @@
+"""The one error of this package, and how its sentences show a value."""
+
+import json
+from typing import Final
+
+_SHOWN_CHARACTERS = 60
+
+
+class ContractViolation(ValueError):  # noqa: N818 - named for what happened to the contract, in the team's words
+    """A message breaks the wire contract, so reading it again would fail again.
+
+    Attributes:
+        reason: A slug for programs and metrics: `invalid-json`, `body-too-large`, `invalid-body`, `missing-type`,
+            `unknown-type`, `missing-message-id`, `invalid-message-id`, `unsupported-content-type` or `invalid-header`.
+        detail: One English sentence for people: what was wrong, where, and what to do. It is also the `str()`.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(reason, detail)
+        self.reason: Final = reason
+        self.detail: Final = detail
+
+    def __str__(self) -> str:
+        return self.detail
+
+
+def show(value: object) -> str:
+    """Show a value of a message inside a sentence.
+
+    Returns:
+        One printable line of about 60 characters at most, the way JSON writes the value: `true`, `"abc"`, `-5`.
+        Containers are only named, because a header table may be nested deeper than Python can follow.
+    """
+    if isinstance(value, dict):
+        return "an object"
+    if isinstance(value, list | tuple):
+        return "an array"
+    text = _show_scalar(value)
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
+
+
+def _show_scalar(value: object) -> str:
+    if isinstance(value, str):
+        start = value[: _SHOWN_CHARACTERS + 1]
+        return json.dumps(start, ensure_ascii=not start.isprintable())
+    if value is None or isinstance(value, bool | int | float):
+        return json.dumps(value)
+    return repr(value)

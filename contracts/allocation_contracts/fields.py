@@ -1,0 +1,84 @@
+"""The kinds of field that messages are made of: what is valid, and the words that say so."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
+
+MAX_TEXT_CHARACTERS = 255
+MAX_DETAIL_CHARACTERS = 2_000
+MAX_QUANTITY = 2**31 - 1
+MAX_SEQUENCE = 2**63 - 1
+
+# Unicode's category Cc and its two line separators: they break logs, and PostgreSQL refuses NUL.
+_CONTROL = r"\u0000-\u001f\u007f-\u009f\u2028\u2029"
+# What str.strip() takes off, less the controls above. Spelled out, since \s differs between regex dialects.
+_BLANK = r" \u00a0\u1680\u2000-\u200a\u202f\u205f\u3000"
+_CLEAN = rf"[^{_CONTROL}{_BLANK}](?:[^{_CONTROL}]*[^{_CONTROL}{_BLANK}])?"
+
+# In many dialects, Python's included, `$` lets one trailing newline through. Not in pydantic's: the schemas add this.
+_NO_NEWLINE = {"not": {"pattern": r"\n"}}
+
+_DATE_PATTERN = "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
+_is_date = re.compile(_DATE_PATTERN).fullmatch
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)  # by identity: a type's metadata must be hashable
+class Rule:
+    """What a field must be, in words that follow "must be", and what its JSON Schema says besides."""
+
+    words: str
+    json_schema: Mapping[str, Any] = field(default_factory=dict)
+
+    def __get_pydantic_json_schema__(self, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {**handler(core_schema), **self.json_schema}
+
+
+def _read_date(value: object) -> object:
+    # date.fromisoformat alone also takes "20260101" and "2026-W01-1".
+    return date.fromisoformat(value) if isinstance(value, str) and _is_date(value) else value
+
+
+_TEXT_WORDS = "without control characters or blanks at the ends"
+
+Text = Annotated[
+    str,
+    Field(min_length=1, max_length=MAX_TEXT_CHARACTERS, pattern=f"^{_CLEAN}$"),
+    Rule(words=f"text of 1 to {MAX_TEXT_CHARACTERS} characters {_TEXT_WORDS}", json_schema=_NO_NEWLINE),
+]
+OptionalText = Annotated[
+    str,
+    Field(max_length=MAX_TEXT_CHARACTERS, pattern=f"^(?:{_CLEAN})?$"),
+    Rule(words=f"text of at most {MAX_TEXT_CHARACTERS} characters {_TEXT_WORDS}", json_schema=_NO_NEWLINE),
+]
+TextOrNull = Annotated[Text | None, Rule(words=f"null or text of 1 to {MAX_TEXT_CHARACTERS} characters {_TEXT_WORDS}")]
+Sentence = Annotated[
+    str,
+    Field(min_length=1, max_length=MAX_DETAIL_CHARACTERS, pattern=f"^{_CLEAN}$"),
+    Rule(words=f"a sentence of 1 to {MAX_DETAIL_CHARACTERS} characters {_TEXT_WORDS}", json_schema=_NO_NEWLINE),
+]
+Slug = Annotated[
+    str,
+    Field(min_length=1, max_length=MAX_TEXT_CHARACTERS, pattern="^[a-z0-9]+(?:-[a-z0-9]+)*$"),
+    Rule(words="lower-case words joined by hyphens", json_schema=_NO_NEWLINE),
+]
+PositiveQuantity = Annotated[int, Field(ge=1, le=MAX_QUANTITY), Rule(words=f"an integer from 1 to {MAX_QUANTITY}")]
+Quantity = Annotated[int, Field(ge=0, le=MAX_QUANTITY), Rule(words=f"an integer from 0 to {MAX_QUANTITY}")]
+Sequence = Annotated[
+    int,
+    Field(ge=1, le=MAX_SEQUENCE, description="Counts the events of one SKU: 1, 2, 3, with no gap."),
+    Rule(words=f"an integer from 1 to {MAX_SEQUENCE}"),
+]
+Eta = Annotated[
+    Annotated[
+        date, BeforeValidator(_read_date), Rule(words="a date", json_schema={"pattern": _DATE_PATTERN, **_NO_NEWLINE})
+    ]
+    | None,
+    Rule(words='a date that exists, as "YYYY-MM-DD", or null'),
+]
+Data = Annotated[dict[str, Any], Rule(words="an object")]

@@ -1,0 +1,65 @@
+"""What commands and events share: a frozen, strict model with a type and a routing key."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from allocation_contracts.errors import ContractViolation, show
+from allocation_contracts.fields import Rule
+
+
+class Message(BaseModel):
+    """A message's body. Frozen, never coerces (`"1"`, `1.0` and `true` are no integers), ignores unknown fields."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
+
+    TYPE: ClassVar[str]
+    ROUTING_KEY: ClassVar[str]
+
+
+M = TypeVar("M", bound=Message)
+
+
+def encode(message: Message) -> bytes:
+    """Write a command or an event as it goes over the wire.
+
+    Returns:
+        Compact UTF-8 JSON, its fields in the order declared: the same message gives the same bytes.
+    """
+    return message.__pydantic_serializer__.to_json(message)
+
+
+def model_of(type_: str | None, models: Mapping[str, type[M]]) -> type[M]:
+    """Find the model that the property `type` names.
+
+    Raises:
+        ContractViolation: `missing-type` for None or "", `unknown-type` for a type that is not in `models`.
+    """
+    if not type_:
+        raise ContractViolation("missing-type", f"The property type is missing; send one of {', '.join(models)}.")
+    model = models.get(type_)
+    if model is None:
+        raise ContractViolation("unknown-type", f"The type {show(type_)} is unknown; send one of {', '.join(models)}.")
+    return model
+
+
+def validate(model: type[M], data: dict[str, Any]) -> M:
+    """Turn a JSON object into its message.
+
+    Raises:
+        ContractViolation: `invalid-body`, naming the first field that is wrong.
+    """
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        raise ContractViolation("invalid-body", _sentence(model, error)) from error
+
+
+def _sentence(model: type[Message], error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_context=False)[0]
+    name = str(first["loc"][0])
+    words = next(rule.words for rule in model.model_fields[name].metadata if isinstance(rule, Rule))
+    if first["type"] == "missing":
+        return f'"{name}" is missing in {model.TYPE}; it must be {words}.'
+    return f'"{name}" in {model.TYPE} must be {words}, got {show(first["input"])}.'

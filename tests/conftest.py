@@ -1,0 +1,14 @@
+"""What every kind of test may use."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from allocation_worker.testing.servers import Servers, start_servers
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[Servers]:
+    """A real broker and a real database, started once; take fresh places in them for each test."""
+    with start_servers() as running:
+        yield running

@@ -1,0 +1,54 @@
+"""The broker and the database of the images: newer than the installed programs, and just as good."""
+
+from contextlib import closing
+
+import pika
+import psycopg2
+import pytest
+from sqlalchemy import make_url
+
+from allocation_worker.testing.servers import NotOursError, Servers
+
+pytestmark = [pytest.mark.containers, pytest.mark.timeout(300)]
+
+QUEUE_ARGUMENTS = {
+    "x-queue-type": "quorum",
+    "x-delivery-limit": 20,
+    "x-dead-letter-strategy": "at-least-once",
+    "x-overflow": "reject-publish",
+    "x-dead-letter-exchange": "allocation.dead-letters",
+}
+
+
+def test_the_broker_is_rabbitmq_4(container_servers: Servers) -> None:
+    version = container_servers.broker._api("GET", "overview")["rabbitmq_version"]
+
+    assert version.startswith("4.")
+
+
+def test_the_database_is_postgresql_17(container_servers: Servers) -> None:
+    dsn = make_url(container_servers.database_url).set(drivername="postgresql")
+
+    with closing(psycopg2.connect(dsn.render_as_string(hide_password=False))) as connection:
+        assert connection.server_version // 10_000 == 17
+
+
+def test_the_broker_takes_a_queue_of_the_wire_contract(container_servers: Servers) -> None:
+    vhost = container_servers.broker.new_vhost()
+
+    with closing(pika.BlockingConnection(pika.URLParameters(vhost))) as connection:
+        channel = connection.channel()
+        channel.confirm_delivery()
+        channel.queue_declare("allocation.orders", durable=True, arguments=QUEUE_ARGUMENTS)
+        channel.basic_publish("", "allocation.orders", b"{}", pika.BasicProperties(delivery_mode=2), mandatory=True)
+
+    assert container_servers.broker.queue_depths(vhost) == {"allocation.orders": 1}
+
+
+def test_every_virtual_host_is_empty(container_servers: Servers) -> None:
+    assert container_servers.broker.queue_depths(container_servers.broker.new_vhost()) == {}
+
+
+def test_containers_take_no_orders_from_here(container_servers: Servers) -> None:
+    with pytest.raises(NotOursError):
+        container_servers.broker.stop()

@@ -1,0 +1,236 @@
+"""The processes, as an operator runs them: signals, kills, absent servers, verbs."""
+
+import json
+import signal
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from allocation_contracts import Allocate, ChangeBatchQuantity, CreateBatch
+from allocation_worker.testing.checker import check
+from allocation_worker.testing.outside import Outside, read_dead_letters
+from allocation_worker.testing.processes import run_verb
+from allocation_worker.testing.running import RunningService
+from allocation_worker.testing.waiting import wait_until
+
+COMMAND_QUEUES = ("allocation.orders", "allocation.stock")
+
+
+def stock(outside: Outside, skus: int, qty: int) -> None:
+    for number in range(skus):
+        for batch in range(2):
+            outside.send(CreateBatch(batchref=f"b{number}-{batch}", sku=f"SKU-{number}", qty=qty))
+    outside.wait_answered()
+
+
+def wait_for_progress(outside: Outside, events: int) -> None:
+    wait_until(lambda: len(outside.received) >= events, within=60, otherwise=lambda: f"{len(outside.received)} events")
+
+
+def assert_all_is_well(service: RunningService, outside: Outside) -> None:
+    outside.wait_confirmed()
+    outside.wait_answered()
+    wait_until(
+        lambda: not any(service.servers.broker.queue_depths(service.amqp_url).get(name) for name in COMMAND_QUEUES),
+        within=60,
+        otherwise=lambda: str(service.servers.broker.queue_depths(service.amqp_url)),
+    )
+    assert check(outside.sent, outside.received).faults == []
+    assert service.servers.broker.queue_depths(service.amqp_url)["allocation.dead-letters"] == 0
+
+
+def test_sigterm_finishes_and_exits_zero(fresh_service: RunningService) -> None:
+    with fresh_service.outside() as outside:
+        processes = [fresh_service.start("consume"), fresh_service.start("relay")]
+        stock(outside, 1, 10)
+        for process in processes:
+            assert process.terminate() == 0
+            assert "stopped" in process.log
+
+
+def test_sigterm_while_busy_loses_nothing_and_a_successor_goes_on(fresh_service: RunningService) -> None:
+    with fresh_service.outside() as outside:
+        fresh_service.start("relay")
+        consumer = fresh_service.start("consume")
+        stock(outside, 10, 10_000)
+        for number in range(3000):
+            outside.send(Allocate(orderid=f"o{number}", sku=f"SKU-{number % 10}", qty=1))
+        wait_for_progress(outside, 200)
+        assert consumer.terminate() == 0
+        fresh_service.start("consume")
+        assert_all_is_well(fresh_service, outside)
+
+
+def test_a_second_signal_ends_the_process_at_once(fresh_service: RunningService) -> None:
+    """The first would wait for the database, which is not there."""
+    process = fresh_service.start(
+        "consume", settings={"ALLOCATION_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/nothing"}
+    )
+    process.wait_for_log("waiting for the database")
+    process.send(signal.SIGTERM)
+    process.send(signal.SIGTERM)
+    assert process.wait() in {0, 128 + signal.SIGTERM}
+
+
+def test_kill_9_of_either_process_again_and_again_loses_nothing(fresh_service: RunningService) -> None:
+    with fresh_service.outside() as outside:
+        consumer, relay = fresh_service.start("consume"), fresh_service.start("relay")
+        stock(outside, 20, 400)
+        for number in range(6000):
+            line = Allocate(orderid=f"o{number}", sku=f"SKU-{number % 20}", qty=1 + number % 3)
+            message_id = outside.send(line)
+            if number % 10 == 0:
+                outside.send(line, message_id=message_id)
+            if number % 500 == 0:
+                outside.send(ChangeBatchQuantity(batchref=f"b{number // 500}-0", qty=50))
+        for target in (500, 1500, 2500, 3500):
+            wait_for_progress(outside, target)
+            consumer.kill()
+            consumer = fresh_service.start("consume")
+            relay.kill()
+            relay = fresh_service.start("relay")
+        assert_all_is_well(fresh_service, outside)
+
+
+def test_two_consumers_fighting_over_one_sku_never_oversell(fresh_service: RunningService) -> None:
+    with fresh_service.outside() as outside:
+        fresh_service.start("relay")
+        fresh_service.start("consume")
+        fresh_service.start("consume")
+        outside.ask(CreateBatch(batchref="b", sku="SKU", qty=1500))
+        for number in range(2000):
+            outside.send(Allocate(orderid=f"o{number}", sku="SKU", qty=1))
+        assert_all_is_well(fresh_service, outside)
+        report = check(outside.sent, outside.received)
+        assert (report.counts["allocated.v1"], report.counts["out-of-stock.v1"]) == (1500, 500)
+
+
+def test_a_second_relay_stands_by_and_takes_over(fresh_service: RunningService) -> None:
+    with fresh_service.outside() as outside:
+        fresh_service.start("consume")
+        first = fresh_service.start("relay")
+        first.wait_for_log("relay is active")
+        second = fresh_service.start("relay")
+        second.wait_for_log("relay stands by")
+        stock(outside, 1, 10)
+        first.kill()
+        assert outside.ask(Allocate(orderid="o", sku="SKU-0", qty=1)).type == "allocated.v1"
+        assert "relay is active" in second.log
+
+
+def test_events_that_no_queue_wants_are_kept_until_one_does(fresh_service: RunningService) -> None:
+    fresh_service.start("consume")
+    relay = fresh_service.start("relay")
+    sent = run_verb(
+        "send", "create-batch", "--batchref", "b", "--sku", "SKU", "--qty", "5", settings=fresh_service.settings
+    )
+    assert sent.returncode == 0, sent.stderr
+    relay.wait_for_log("no queue is bound for these events")
+    with fresh_service.outside() as outside:
+        wait_until(
+            lambda: [event.type for event in outside.received] == ["batch-created.v1"],
+            within=30,
+            otherwise=lambda: str(outside.received),
+        )
+        assert outside.received[0].causation_id == sent.stdout.strip()
+
+
+def test_a_command_that_keeps_failing_is_a_dead_letter_with_its_exception(fresh_service: RunningService) -> None:
+    engine = sa.create_engine(fresh_service.database_url)
+    with engine.begin() as connection:
+        connection.execute(
+            sa.text(
+                "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS "
+                "$$ BEGIN RAISE EXCEPTION 'the floor gave way'; END $$"
+            )
+        )
+        connection.execute(
+            sa.text(
+                "CREATE TRIGGER refuse BEFORE INSERT ON order_lines FOR EACH ROW WHEN (new.orderid = 'cursed') "
+                "EXECUTE FUNCTION refuse()"
+            )
+        )
+    engine.dispose()
+    settings = {"ALLOCATION_RETRY_DELAYS": "1,1"}
+    with fresh_service.outside() as outside:
+        fresh_service.start("consume", settings=settings)
+        fresh_service.start("relay")
+        stock(outside, 1, 100)
+        cursed = outside.send(Allocate(orderid="cursed", sku="SKU-0", qty=1))
+        others = [outside.send(Allocate(orderid=f"o{number}", sku="SKU-0", qty=1)) for number in range(20)]
+        outside.wait_answered(others)
+        [(properties, _)] = read_dead_letters(fresh_service.amqp_url, expected=1)
+        headers = properties.headers or {}
+        assert (properties.message_id, headers["x-reason"], headers["x-attempts"]) == (cursed, "handler-failed", 3)
+        assert "the floor gave way" in str(headers["x-exception"])
+        outside.wait_confirmed()
+        assert check(outside.sent, outside.received, dead={cursed}).faults == []
+
+
+def test_consume_and_relay_wait_for_servers_that_are_away(fresh_service: RunningService) -> None:
+    nowhere = {"ALLOCATION_DATABASE_URL": "postgresql://me:hush@127.0.0.1:1/shop"}
+    for verb in ("consume", "relay"):
+        process = fresh_service.start(verb, settings=nowhere)
+        process.wait_for_log("waiting for the database")
+        assert process.terminate() == 0
+        assert "hush" not in process.log
+    process = fresh_service.start("consume", settings={"ALLOCATION_AMQP_URL": "amqp://me:hush@127.0.0.1:1/"})
+    process.wait_for_log("amqp_connect_failed")
+    assert process.terminate() == 0
+    assert "hush" not in process.log
+
+
+def test_the_start_up_line_tells_what_it_is_connected_to(fresh_service: RunningService) -> None:
+    process = fresh_service.start("consume", "--queue", "allocation.stock")
+    process.wait_for_log('"starting"')
+    line = next(json.loads(line) for line in process.log.splitlines() if '"starting"' in line)
+    assert line["queues"] == ["allocation.stock"]
+    assert line["verb"] == "consume"
+    assert "***" in line["broker"][0]
+
+
+def test_a_bad_setting_is_one_sentence_and_exit_78(tmp_path: Path) -> None:
+    for name, value in {
+        "ALLOCATION_GROUP_LIMIT": "many",
+        "ALLOCATION_AMQP_URL": "http://broker",
+        "ALLOCATION_DATABASE_URL": "mysql://db",
+        "ALLOCATION_RETRY_DELAYS": "soon",
+    }.items():
+        done = run_verb("consume", settings={name: value, "HOME": str(tmp_path)})
+        assert done.returncode == 78
+        assert done.stderr.startswith(f"{name} is wrong: ")
+        assert done.stderr.count("\n") == 1
+
+
+def test_verbs_say_in_one_sentence_that_a_server_is_away() -> None:
+    settings = {
+        "ALLOCATION_DATABASE_URL": "postgresql://me:hush@127.0.0.1:1/shop",
+        "ALLOCATION_AMQP_URL": "amqp://me:hush@127.0.0.1:1/",
+    }
+    for arguments in (["migrate"], ["topology"]):
+        done = run_verb(*arguments, settings=settings)
+        assert done.returncode == 1
+        assert done.stderr.strip().count("\n") == 0, done.stderr
+        assert "hush" not in done.stderr
+
+
+def test_help_and_version_work_without_any_server() -> None:
+    assert run_verb("--version", settings={}).stdout.startswith("allocation-worker 0")
+    for verb in ("migrate", "topology", "consume", "relay", "demo"):
+        done = run_verb(verb, "--help", settings={})
+        assert done.returncode == 0
+        assert "Example: " in done.stdout
+    done = run_verb("send", "allocate", "--help", settings={})
+    assert "--orderid" in done.stdout
+
+
+def test_send_refuses_what_the_worker_would_refuse(fresh_service: RunningService) -> None:
+    done = run_verb("send", "allocate", "--orderid", "o", "--sku", "s", "--qty", "0", settings=fresh_service.settings)
+    assert done.returncode == 1
+    assert "qty" in done.stderr
+
+
+def test_migrate_and_topology_can_be_repeated(fresh_service: RunningService) -> None:
+    for verb in ("migrate", "topology"):
+        done = run_verb(verb, settings=fresh_service.settings)
+        assert (done.returncode, done.stderr.count("rror")) == (0, 0)

@@ -1,0 +1,81 @@
+"""A real shop's order lines through two consumers, with repeats, cancellations, shrinking batches and kills."""
+
+import csv
+import random
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from allocation_contracts import Allocate, ChangeBatchQuantity, Command, CreateBatch, Deallocate
+from allocation_worker.testing.checker import check
+from allocation_worker.testing.running import RunningService
+from allocation_worker.testing.waiting import wait_until
+
+ORDERS = Path(__file__).parents[3] / "shared" / "data" / "online-retail.csv"
+
+pytestmark = pytest.mark.skipif(not ORDERS.exists(), reason="the order lines of the UCI Online Retail set are not here")
+
+
+def order_lines() -> list[Command]:
+    """Each row as a command; a negative quantity cancels the customer's last line of that SKU, if there is one."""
+    commands: list[Command] = []
+    last: dict[tuple[str, str], Allocate] = {}
+    with ORDERS.open(encoding="utf-8-sig", newline="") as file:
+        for number, row in enumerate(csv.DictReader(file)):
+            sku, customer = row["StockCode"].strip(), row["CustomerID"]
+            if int(row["Quantity"]) > 0:
+                line = Allocate(orderid=row["InvoiceNo"], sku=sku, qty=int(row["Quantity"]), lineid=str(number))
+                last[sku, customer] = line
+                commands.append(line)
+            else:
+                earlier = last.pop((sku, customer), None)
+                orderid, lineid = (earlier.orderid, earlier.lineid) if earlier else (row["InvoiceNo"], str(number))
+                commands.append(Deallocate(orderid=orderid, sku=sku, lineid=lineid))
+    return commands
+
+
+@pytest.mark.timeout(240)
+def test_every_line_of_a_real_shop_is_answered_once_and_no_batch_is_oversold(fresh_service: RunningService) -> None:
+    luck = random.Random(20101201)
+    lines = order_lines()
+    assert len(lines) == 9999
+    demand = Counter[str]()
+    for line in lines:
+        demand[line.sku] += line.qty if isinstance(line, Allocate) else 0  # type: ignore[union-attr] # only these two
+    with fresh_service.outside() as outside:
+        consumers = [fresh_service.start("consume"), fresh_service.start("consume")]
+        relay = fresh_service.start("relay")
+        for sku, qty in demand.items():
+            outside.send(CreateBatch(batchref=f"{sku}/shelf", sku=sku, qty=max(1, qty // 2)))
+            outside.send(CreateBatch(batchref=f"{sku}/ship", sku=sku, qty=max(1, qty // 2), eta=None))
+        outside.wait_answered(within=120)
+        for number, line in enumerate(lines):
+            message_id = outside.send(line, message_id=f"row-{number}")
+            if luck.random() < 0.05:
+                outside.send(line, message_id=message_id)
+            if luck.random() < 0.03:
+                outside.send(ChangeBatchQuantity(batchref=f"{luck.choice(lines).sku}/shelf", qty=luck.randrange(50)))  # type: ignore[union-attr] # only these two
+        for target in (6000, 9000):
+            wait_until(lambda least=target: len(outside.received) > least, within=120, otherwise=fresh_service.logs)  # type: ignore[misc] # mypy does not infer lambdas with defaults
+            consumers.pop(0).kill()
+            consumers.append(fresh_service.start("consume"))
+            relay.kill()
+            relay = fresh_service.start("relay")
+        outside.wait_confirmed()
+        outside.wait_answered(within=120)
+        wait_until(
+            lambda: (
+                not any(
+                    depth
+                    for name, depth in fresh_service.servers.broker.queue_depths(fresh_service.amqp_url).items()
+                    if name.startswith("allocation.")
+                )
+            ),
+            within=60,
+            otherwise=lambda: str(fresh_service.servers.broker.queue_depths(fresh_service.amqp_url)),
+        )
+        report = check(outside.sent, outside.received)
+        assert report.faults == []
+        assert report.counts["allocated.v1"] > 5000
+        assert report.counts["out-of-stock.v1"] > 100

@@ -1,0 +1,163 @@
+"""The properties of a command are checked before its body is read."""
+
+from typing import Any
+
+import pytest
+
+from allocation_contracts import (
+    Allocate,
+    CommandProperties,
+    ContractViolation,
+    command_properties,
+    read_properties,
+)
+
+VALID: dict[str, Any] = {
+    "message_id": "m-1",
+    "type": "allocate.v1",
+    "content_type": "application/json",
+    "correlation_id": None,
+    "headers": None,
+}
+COMMAND = Allocate(orderid="o", sku="s", qty=1)
+
+
+def refusal(**changes: object) -> ContractViolation:
+    with pytest.raises(ContractViolation) as caught:
+        read_properties(**{**VALID, **changes})
+    assert caught.value.detail.isprintable()
+    assert len(caught.value.detail) < 300
+    return caught.value
+
+
+def test_reads_what_was_sent() -> None:
+    assert read_properties(
+        message_id="m-1",
+        type="allocate.v1",
+        content_type=None,
+        correlation_id="c-1",
+        headers={"traceparent": "00-abc-def-01", "x-attempts": 2, "other": [1]},
+    ) == CommandProperties(
+        message_id="m-1", type="allocate.v1", correlation_id="c-1", traceparent="00-abc-def-01", attempts=2
+    )
+
+
+def test_falls_back_to_the_message_id_for_the_correlation_id() -> None:
+    properties = read_properties(**VALID)
+    assert (properties.correlation_id, properties.traceparent, properties.attempts) == ("m-1", None, 0)
+
+
+@pytest.mark.parametrize("message_id", [None, ""])
+def test_refuses_a_missing_message_id(message_id: str | None) -> None:
+    assert refusal(message_id=message_id).reason == "missing-message-id"
+
+
+BAD_IDS = [" ", " a", "a ", "a\0", "a\nb", "\x7f", "\u2028", "\u200b", "\ud800", "x" * 256, "x" * 10_000, b"\xff", 5]
+
+
+@pytest.mark.parametrize("message_id", BAD_IDS, ids=ascii)
+def test_refuses_an_invalid_message_id(message_id: object) -> None:
+    assert refusal(message_id=message_id).reason == "invalid-message-id"
+
+
+@pytest.mark.parametrize("correlation_id", [*BAD_IDS, ""], ids=ascii)
+def test_refuses_an_invalid_correlation_id(correlation_id: object) -> None:
+    violation = refusal(correlation_id=correlation_id)
+    assert violation.reason == "invalid-header"
+    assert "correlation_id" in violation.detail
+
+
+@pytest.mark.parametrize("message_id", ["m", "order 1/line 2", "注文-1", "x" * 255])
+def test_takes_any_printable_message_id(message_id: str) -> None:
+    assert read_properties(**{**VALID, "message_id": message_id}).message_id == message_id
+
+
+@pytest.mark.parametrize("type_", [None, "", b"\xff", 1])
+def test_refuses_a_missing_type(type_: object) -> None:
+    assert refusal(type=type_).reason == "missing-type"
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        None,
+        "application/json",
+        "application/json; charset=utf-8",
+        "APPLICATION/JSON;charset=UTF-8",
+        "application/json ;",
+    ],
+)
+def test_takes_json_with_any_parameters(content_type: str | None) -> None:
+    assert read_properties(**{**VALID, "content_type": content_type}).message_id == "m-1"
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        "",
+        "text/plain",
+        "application/jsonl",
+        "application/json-patch",
+        "application/ld+json",
+        " application/json",
+        b"\xff",
+    ],
+)
+def test_refuses_another_content_type(content_type: object) -> None:
+    assert refusal(content_type=content_type).reason == "unsupported-content-type"
+
+
+@pytest.mark.parametrize("traceparent", ["x" * 256, "a\0", "a\nb", 5, b"\xff", ["00"], {"a": 1}], ids=ascii)
+def test_refuses_an_invalid_traceparent(traceparent: object) -> None:
+    violation = refusal(headers={"traceparent": traceparent})
+    assert violation.reason == "invalid-header"
+    assert "traceparent" in violation.detail
+
+
+@pytest.mark.parametrize("attempts", [True, -1, 1_001, 2**63, 1.0, "1", None, [1]])
+def test_refuses_invalid_attempts(attempts: object) -> None:
+    violation = refusal(headers={"x-attempts": attempts})
+    assert violation.reason == "invalid-header"
+    assert "x-attempts" in violation.detail
+
+
+def test_survives_a_header_nested_deeper_than_python_can_follow() -> None:
+    table: dict[str, Any] = {}
+    for _ in range(5_000):
+        table = {"a": table}
+    assert "got an object" in refusal(headers={"traceparent": table}).detail
+
+
+def test_builds_properties_by_the_names_of_pika() -> None:
+    assert command_properties(
+        COMMAND, message_id="m-1", correlation_id="c-1", traceparent="00-a", app_id="shop", timestamp=1
+    ) == {
+        "content_type": "application/json",
+        "type": "allocate.v1",
+        "message_id": "m-1",
+        "correlation_id": "c-1",
+        "headers": {"traceparent": "00-a"},
+        "app_id": "shop",
+        "timestamp": 1,
+        "delivery_mode": 2,
+    }
+
+
+def test_builds_what_pika_takes() -> None:
+    pika = pytest.importorskip("pika")
+    properties = pika.BasicProperties(**command_properties(COMMAND, message_id="m-1"))
+    assert read_properties(
+        message_id=properties.message_id,
+        type=properties.type,
+        content_type=properties.content_type,
+        correlation_id=properties.correlation_id,
+        headers=properties.headers,
+    ) == CommandProperties(message_id="m-1", type="allocate.v1", correlation_id="m-1", traceparent=None)
+
+
+@pytest.mark.parametrize("message_id", ["", " ", "a\n", "x" * 256, "é" * 200], ids=ascii)
+def test_builds_nothing_that_would_be_refused_or_that_amqp_cannot_carry(message_id: str) -> None:
+    with pytest.raises(ContractViolation):
+        command_properties(COMMAND, message_id=message_id)
+    with pytest.raises(ContractViolation):
+        command_properties(COMMAND, message_id="m-1", correlation_id=message_id)

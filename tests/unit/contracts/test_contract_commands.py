@@ -1,0 +1,251 @@
+"""Commands are read strictly, and every refusal names what to do."""
+
+import json
+from datetime import date, datetime
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from allocation_contracts import (
+    COMMANDS,
+    Allocate,
+    ChangeBatchQuantity,
+    Command,
+    ContractViolation,
+    CreateBatch,
+    Deallocate,
+    encode,
+    read_command,
+    read_command_with_data,
+)
+
+# A busy machine is no bug of the contracts.
+relaxed = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+ALLOCATE: dict[str, Any] = {"orderid": "order-1", "sku": "SMALL-TABLE", "qty": 10}
+CREATE_BATCH: dict[str, Any] = {"batchref": "batch-1", "sku": "SMALL-TABLE", "qty": 10, "eta": None}
+
+
+def refusal(type_: str | None, body: bytes | dict[str, Any]) -> ContractViolation:
+    with pytest.raises(ContractViolation) as caught:
+        read_command(type_, body if isinstance(body, bytes) else json.dumps(body).encode())
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("body", "command"),
+    [
+        ({"orderid": "o", "sku": "s", "qty": 1}, Allocate(orderid="o", sku="s", qty=1)),
+        (
+            {"orderid": "o", "sku": "s", "qty": 1, "lineid": "2"},
+            Allocate(orderid="o", sku="s", qty=1, lineid="2"),
+        ),
+        ({"orderid": "o", "sku": "s", "lineid": ""}, Deallocate(orderid="o", sku="s")),
+        (
+            {"batchref": "b", "sku": "s", "qty": 1, "eta": "2026-02-28"},
+            CreateBatch(batchref="b", sku="s", qty=1, eta=date(2026, 2, 28)),
+        ),
+        ({"batchref": "b", "sku": "s", "qty": 1, "eta": None}, CreateBatch(batchref="b", sku="s", qty=1)),
+        ({"batchref": "b", "sku": "s", "qty": 1}, CreateBatch(batchref="b", sku="s", qty=1, eta=None)),
+        ({"batchref": "b", "qty": 0}, ChangeBatchQuantity(batchref="b", qty=0)),
+    ],
+)
+def test_reads_each_command(body: dict[str, Any], command: Command) -> None:
+    assert read_command(command.TYPE, json.dumps(body).encode()) == command
+
+
+def test_ignores_unknown_fields_and_keeps_them_in_the_data() -> None:
+    body = {**ALLOCATE, "colour": ["red", {"shade": 1.5}]}
+    command, data = read_command_with_data("allocate.v1", json.dumps(body).encode())
+    assert command == Allocate(orderid="order-1", sku="SMALL-TABLE", qty=10)
+    assert data == body
+
+
+def test_takes_names_in_any_script_and_blanks_inside() -> None:
+    command = read_command("deallocate.v1", '{"orderid":"注文 1","sku":"é\N{GRINNING FACE}"}'.encode())
+    assert command == Deallocate(orderid="注文 1", sku="é\N{GRINNING FACE}")
+
+
+@pytest.mark.parametrize("type_", [None, ""])
+def test_refuses_a_missing_type(type_: str | None) -> None:
+    violation = refusal(type_, ALLOCATE)
+    assert violation.reason == "missing-type"
+    assert "allocate.v1" in violation.detail
+
+
+@pytest.mark.parametrize("type_", ["allocate.v2", "allocate", "ALLOCATE.V1", "allocated.v1", " ", "x" * 10_000])
+def test_refuses_an_unknown_type_and_names_the_known_ones(type_: str) -> None:
+    violation = refusal(type_, ALLOCATE)
+    assert violation.reason == "unknown-type"
+    assert all(known in violation.detail for known in COMMANDS)
+    assert len(violation.detail) < 250
+
+
+def test_names_the_field_the_type_the_rule_and_the_value() -> None:
+    assert (
+        str(refusal("allocate.v1", {**ALLOCATE, "qty": True}))
+        == '"qty" in allocate.v1 must be an integer from 1 to 2147483647, got true.'
+    )
+
+
+def test_names_a_missing_field() -> None:
+    detail = str(refusal("allocate.v1", {"orderid": "o", "qty": 1}))
+    assert detail.startswith('"sku" is missing in allocate.v1; it must be text of 1 to 255 characters')
+
+
+BAD_INTEGERS = [True, False, 1.0, 1.5, "1", "", None, -5, 2**31, 2**63, 10**20 - 1, [1], {}]
+
+
+@pytest.mark.parametrize("qty", [*BAD_INTEGERS, 0])
+def test_refuses_an_order_of_a_quantity_that_is_not_an_integer_from_1(qty: object) -> None:
+    violation = refusal("allocate.v1", {**ALLOCATE, "qty": qty})
+    assert violation.reason == "invalid-body"
+    assert '"qty" in allocate.v1' in violation.detail
+
+
+@pytest.mark.parametrize("qty", BAD_INTEGERS)
+def test_refuses_a_batch_quantity_that_is_not_an_integer_from_0(qty: object) -> None:
+    assert refusal("change-batch-quantity.v1", {"batchref": "b", "qty": qty}).reason == "invalid-body"
+
+
+@pytest.mark.parametrize("literal", [b"9" * 5_000, b"1e400", b"NaN"])
+def test_refuses_a_quantity_without_bounds_before_it_is_a_number(literal: bytes) -> None:
+    assert refusal("allocate.v1", b'{"orderid":"o","sku":"s","qty":' + literal + b"}").reason == "invalid-json"
+
+
+def test_refuses_a_lone_surrogate() -> None:
+    assert refusal("allocate.v1", b'{"orderid":"\\ud800","sku":"s","qty":1}').reason == "invalid-json"
+
+
+BAD_TEXTS = [
+    *("nul\0inside", "a\n", "a\tb", "\x1f", "del\x7f", "c1\x85", "\x9f", "line\u2028separator", "paragraph\u2029"),
+    *(" ", "   ", " a", "a ", "\u00a0a", "a\u3000", "\u2003"),
+    *("x" * 256, "x" * 10_000, None, 1, True, ["a"], {"a": 1}),
+]
+
+
+@pytest.mark.parametrize("field", ["orderid", "sku", "lineid"])
+@pytest.mark.parametrize("value", BAD_TEXTS, ids=ascii)
+def test_refuses_unclean_text(field: str, value: object) -> None:
+    violation = refusal("allocate.v1", {**ALLOCATE, field: value})
+    assert violation.reason == "invalid-body"
+    assert f'"{field}" in allocate.v1' in violation.detail
+    assert len(violation.detail) < 250
+    assert violation.detail.isprintable()
+
+
+@pytest.mark.parametrize("field", ["orderid", "sku"])
+def test_refuses_an_empty_id(field: str) -> None:
+    assert refusal("deallocate.v1", {**ALLOCATE, field: ""}).reason == "invalid-body"
+
+
+def test_takes_ids_of_255_characters() -> None:
+    command = read_command("deallocate.v1", json.dumps({"orderid": "é" * 255, "sku": "x" * 255}).encode())
+    assert isinstance(command, Deallocate)
+    assert len(command.orderid) == 255
+
+
+@relaxed
+@given(st.text(st.characters(categories=["Cc", "Zl", "Zp"]), min_size=1, max_size=3), st.text(max_size=3))
+def test_refuses_every_control_character_and_line_separator_anywhere(control: str, around: str) -> None:
+    with pytest.raises(ValidationError):
+        Deallocate(orderid=f"x{around}{control}{around}x", sku="s")
+
+
+@relaxed
+@given(st.characters(categories=["Zs"]))
+def test_refuses_every_blank_at_the_ends(blank: str) -> None:
+    for text in (blank, f"{blank}a", f"a{blank}"):
+        with pytest.raises(ValidationError):
+            Deallocate(orderid=text, sku="s")
+
+
+@pytest.mark.parametrize(
+    "eta",
+    [
+        *("2026-02-30", "2026-02-29", "2026-13-01", "0000-01-01", "2026-W01-1", "20260101", "2026-1-1", "26-01-01"),
+        *(
+            "2026-01-01T00:00:00",
+            "2026-01-01T00:00:00Z",
+            "2026-01-01\n",
+            " 2026-01-01",
+            "\u0662026-01-01",
+            "-2026-01-01",
+        ),
+        *("", "tomorrow", "null", 20260101, 1767225600, 1.5, True, ["2026-01-01"], {}),
+    ],
+    ids=ascii,
+)
+def test_refuses_an_eta_that_is_not_a_day_that_exists(eta: object) -> None:
+    violation = refusal("create-batch.v1", {**CREATE_BATCH, "eta": eta})
+    assert violation.reason == "invalid-body"
+    assert '"eta" in create-batch.v1 must be a date that exists, as "YYYY-MM-DD", or null' in violation.detail
+
+
+def test_refuses_to_be_built_with_a_datetime() -> None:
+    with pytest.raises(ValidationError):
+        CreateBatch(batchref="b", sku="s", qty=1, eta=datetime(2026, 1, 1))  # noqa: DTZ001 - whether it has a zone is beside the point
+
+
+def test_commands_are_frozen() -> None:
+    command = Deallocate(orderid="o", sku="s")
+    with pytest.raises(ValidationError):
+        command.sku = "t"  # type: ignore[misc]  # that it can't be assigned is what is tested
+
+
+def test_lists_every_command_by_its_type_with_its_route() -> None:
+    assert {(type_, model.ROUTING_KEY, model.QUEUE) for type_, model in COMMANDS.items()} == {
+        ("allocate.v1", "allocate", "allocation.orders"),
+        ("deallocate.v1", "deallocate", "allocation.orders"),
+        ("create-batch.v1", "create-batch", "allocation.stock"),
+        ("change-batch-quantity.v1", "change-batch-quantity", "allocation.stock"),
+    }
+
+
+names = st.text("aZ9é注 -", min_size=1, max_size=255).filter(lambda text: text == text.strip())
+quantities = st.integers(1, 2**31 - 1)
+commands = st.one_of(
+    st.builds(Allocate, orderid=names, sku=names, qty=quantities, lineid=names | st.just("")),
+    st.builds(Deallocate, orderid=names, sku=names, lineid=names | st.just("")),
+    st.builds(CreateBatch, batchref=names, sku=names, qty=quantities, eta=st.none() | st.dates()),
+    st.builds(ChangeBatchQuantity, batchref=names, qty=st.integers(0, 2**31 - 1)),
+)
+
+
+@relaxed
+@given(commands)
+def test_a_command_that_was_encoded_is_read_back_equal(command: Command) -> None:
+    assert read_command(command.TYPE, encode(command)) == command
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.sampled_from(["o", "2026-02-30", 1]),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=8,
+)
+near_misses = st.fixed_dictionaries(
+    {}, optional=dict.fromkeys(("orderid", "sku", "qty", "lineid", "batchref", "eta"), json_values)
+).map(lambda body: json.dumps(body).encode())
+
+
+def outcome(type_: str, body: bytes) -> Command | ContractViolation:
+    try:
+        return read_command(type_, body)
+    except ContractViolation as violation:
+        return violation
+
+
+@relaxed
+@given(st.sampled_from([*COMMANDS, "allocate.v2"]), st.binary() | near_misses)
+@example("allocate.v1", b"[" * 65_000)
+@example("allocate.v1", b"x" * 200_000)
+def test_any_bytes_are_a_command_or_a_contract_violation(type_: str, body: bytes) -> None:
+    result = outcome(type_, body)
+    if isinstance(result, ContractViolation):
+        assert result.detail.isprintable()
+        assert len(result.detail) < 300
+    else:
+        assert type(result) is COMMANDS[type_]

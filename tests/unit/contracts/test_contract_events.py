@@ -1,0 +1,201 @@
+"""Events are written deterministically, and read back as they were."""
+
+import json
+from datetime import date
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from allocation_contracts import (
+    EVENTS,
+    Allocated,
+    BatchCreated,
+    BatchQuantityChanged,
+    CommandRejected,
+    ContractViolation,
+    Deallocated,
+    Event,
+    OutOfStock,
+    encode,
+    read_command_with_data,
+    read_event,
+)
+from allocation_contracts.events import MAX_EVENT_BYTES
+from allocation_contracts.strict_json import MAX_BODY_BYTES, MAX_DEPTH
+
+# A busy machine is no bug of the contracts.
+relaxed = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+ALLOCATED = Allocated(orderid="o", sku="s", lineid="", qty=1, batchref="b", eta=date(2026, 1, 2), sequence=3)
+
+
+def test_writes_compact_json_in_the_declared_order() -> None:
+    assert encode(ALLOCATED) == (
+        b'{"orderid":"o","sku":"s","lineid":"","qty":1,"batchref":"b","eta":"2026-01-02","sequence":3}'
+    )
+
+
+def test_writes_unicode_as_it_is() -> None:
+    assert '"sku":"é\N{GRINNING FACE}"'.encode() in encode(ALLOCATED.model_copy(update={"sku": "é\N{GRINNING FACE}"}))
+
+
+def test_writes_absence_as_null() -> None:
+    event = Deallocated(orderid="o", sku="s", lineid="", qty=0, batchref=None, reason="cancelled", sequence=1)
+    assert b'"qty":0,"batchref":null' in encode(event)
+
+
+names = st.text("aZ9é注 -", min_size=1, max_size=255).filter(lambda text: text == text.strip())
+lines = {"orderid": names, "sku": names, "lineid": names | st.just("")}
+positive = st.integers(1, 2**31 - 1)
+quantities = st.integers(0, 2**31 - 1)
+sequences = st.integers(1, 2**63 - 1)
+etas = st.none() | st.dates()
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(1 - 10**20, 10**20 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=10,
+)
+events = st.one_of(
+    st.builds(Allocated, **lines, qty=positive, batchref=names, eta=etas, sequence=sequences),
+    st.builds(OutOfStock, **lines, qty=positive, largest_available=quantities, next_eta=etas, sequence=sequences),
+    st.builds(
+        Deallocated,
+        **lines,
+        qty=quantities,
+        batchref=st.none() | names,
+        reason=st.sampled_from(["cancelled", "batch-quantity-changed"]),
+        sequence=sequences,
+    ),
+    st.builds(BatchCreated, batchref=names, sku=names, qty=positive, eta=etas, sequence=sequences),
+    st.builds(
+        BatchQuantityChanged, batchref=names, sku=names, qty=quantities, previous_qty=quantities, sequence=sequences
+    ),
+    st.builds(
+        CommandRejected,
+        command=names,
+        reason=st.sampled_from(["unknown-sku", "line-cancelled"]),
+        detail=names,
+        data=st.dictionaries(st.text(), json_values),
+    ),
+)
+
+
+@relaxed
+@given(events)
+def test_an_event_that_was_encoded_is_read_back_equal(event: Event) -> None:
+    body = encode(event)
+    assert read_event(event.TYPE, body) == event
+    assert encode(read_event(event.TYPE, body)) == body
+
+
+@relaxed
+@given(st.sampled_from([*EVENTS, "allocated.v2"]), st.binary())
+def test_any_bytes_are_an_event_or_a_contract_violation(type_: str, body: bytes) -> None:
+    with pytest.raises(ContractViolation):
+        read_event(type_, body)
+
+
+def rejected(body: bytes) -> CommandRejected:
+    _, data = read_command_with_data("allocate.v1", body)
+    return CommandRejected(command="allocate.v1", reason="unknown-sku", detail="d" * 2_000, data=data)
+
+
+@pytest.mark.parametrize("filling", [b"1e15,", b"-9e15,", b'"",', b"0.1,", b"1e-5,", b'"\\u0001",', b'"\x7f",'])
+def test_the_largest_command_fits_into_its_rejection(filling: bytes) -> None:
+    start, end = b'{"orderid":"o","sku":"s","qty":1,"more":[', b"0]}"
+    body = start + filling * ((MAX_BODY_BYTES - len(start) - len(end)) // len(filling)) + end
+    event = rejected(body)
+    assert len(encode(event)) <= MAX_EVENT_BYTES
+    assert read_event(event.TYPE, encode(event)) == event
+
+
+def test_the_deepest_command_fits_into_its_rejection() -> None:
+    levels = MAX_DEPTH - 1
+    event = rejected(b'{"orderid":"o","sku":"s","qty":1,"more":' + b"[" * levels + b"]" * levels + b"}")
+    assert read_event(event.TYPE, encode(event)) == event
+
+
+def test_refuses_a_larger_event() -> None:
+    with pytest.raises(ContractViolation) as caught:
+        read_event("allocated.v1", encode(ALLOCATED).ljust(MAX_EVENT_BYTES + 1))
+    assert caught.value.reason == "body-too-large"
+
+
+def test_ignores_unknown_fields() -> None:
+    assert read_event("allocated.v1", encode(ALLOCATED)[:-1] + b',"new":{}}') == ALLOCATED
+
+
+@pytest.mark.parametrize(("type_", "reason"), [(None, "missing-type"), ("allocated.v2", "unknown-type")])
+def test_refuses_a_type_it_does_not_know(type_: str | None, reason: str) -> None:
+    with pytest.raises(ContractViolation) as caught:
+        read_event(type_, encode(ALLOCATED))
+    assert caught.value.reason == reason
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("sequence", 0),
+        ("sequence", 2**63),
+        ("sequence", True),
+        ("eta", "2026-02-30"),
+        ("eta", "2026-01-02T00:00:00"),
+        ("qty", 0),
+        ("qty", "1"),
+        ("batchref", None),
+    ],
+)
+def test_refuses_a_wrong_field(field: str, value: object) -> None:
+    body: dict[str, Any] = {**json.loads(encode(ALLOCATED)), field: value}
+    with pytest.raises(ContractViolation, match=f'"{field}" in allocated.v1 must be') as caught:
+        read_event("allocated.v1", json.dumps(body).encode())
+    assert caught.value.reason == "invalid-body"
+
+
+@pytest.mark.parametrize("field", json.loads(encode(ALLOCATED)))
+def test_misses_every_field(field: str) -> None:
+    body = json.loads(encode(ALLOCATED))
+    del body[field]
+    with pytest.raises(ContractViolation, match=f'"{field}" is missing in allocated.v1'):
+        read_event("allocated.v1", json.dumps(body).encode())
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"reason": "Unknown SKU"},
+        {"reason": "unknown-sku\n"},
+        {"reason": ""},
+        {"detail": ""},
+        {"detail": "x" * 2_001},
+        {"data": [1]},
+    ],
+    ids=ascii,
+)
+def test_refuses_a_wrong_rejection(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        CommandRejected(**{"command": "allocate.v1", "reason": "unknown-sku", "detail": "d", "data": {}, **wrong})
+
+
+def test_refuses_a_reason_for_deallocation_that_is_not_listed() -> None:
+    body = b'{"orderid":"o","sku":"s","lineid":"","qty":1,"batchref":null,"reason":"lost","sequence":1}'
+    with pytest.raises(ContractViolation, match='must be "cancelled" or "batch-quantity-changed", got "lost"'):
+        read_event("deallocated.v1", body)
+
+
+def test_lists_every_event_by_its_type_with_its_routing_key() -> None:
+    assert {(type_, model.ROUTING_KEY) for type_, model in EVENTS.items()} == {
+        ("allocated.v1", "allocated"),
+        ("out-of-stock.v1", "out-of-stock"),
+        ("deallocated.v1", "deallocated"),
+        ("batch-created.v1", "batch-created"),
+        ("batch-quantity-changed.v1", "batch-quantity-changed"),
+        ("command-rejected.v1", "command-rejected"),
+    }
