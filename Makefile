@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check lock schemas servers clean
+.PHONY: demo test test-containers check lock schemas servers clean
 
 $(READY): requirements-dev.lock pyproject.toml contracts/pyproject.toml
 	@docker/install-missing.sh python
@@ -22,6 +22,13 @@ demo: servers
 test: servers
 	$(BIN)/pytest -m "not containers"
 
+# The images come out of Debian's packages, so that no registry is needed; root on Debian only.
+test-containers: $(READY)
+	docker/offline/install.sh
+	docker/offline/start-dockerd.sh
+	docker/offline/build-images.sh && $(BIN)/pytest -m containers tests/containers; \
+	    status=$$?; docker/offline/stop-dockerd.sh; exit $$status
+
 check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -33,6 +40,8 @@ lock: $(READY)
 	    --no-emit-package allocation-contracts pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 	    --no-emit-package allocation-contracts --all-extras --group dev pyproject.toml -o requirements-dev.lock
+	echo hatchling | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+	    --no-annotate --constraint requirements-dev.lock - -o docker/requirements-build.lock
 
 schemas: $(READY)
 	$(BIN)/python -m allocation_contracts.schemas contracts/schemas

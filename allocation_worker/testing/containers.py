@@ -51,6 +51,8 @@ def prepare() -> None:
     for image in (RABBITMQ_IMAGE, POSTGRES_IMAGE):
         if not _has_or_pulls(image):
             raise NoEngineError(f"the image {image} is not there and cannot be pulled")
+    if testcontainers_config.tc_host_override is None and _runs_the_bridge():
+        testcontainers_config.tc_host_override = "127.0.0.1"
     if not _has_or_pulls(testcontainers_config.ryuk_image):
         # Without its reaper, containers of a process that was killed stay until they are removed by hand.
         testcontainers_config.ryuk_disabled = True
@@ -87,6 +89,17 @@ def _something_listens() -> bool:
         return False
     with socket.socket(socket.AF_UNIX) as probe:
         return probe.connect_ex(address.path) == 0
+
+
+def _runs_the_bridge() -> bool:
+    """Whether the engine's bridge is this machine's own: then its published ports are on the loopback interface."""
+    try:
+        gateway = _client(_ENGINE_ANSWERS_WITHIN).networks.get("bridge").attrs["IPAM"]["Config"][0]["Gateway"]
+        with socket.socket() as probe:
+            probe.bind((gateway, 0))
+    except Exception:  # noqa: BLE001 - no such network, no such address: leave the choice to testcontainers
+        return False
+    return True
 
 
 def _has_or_pulls(image: str) -> bool:

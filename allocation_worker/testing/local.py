@@ -86,8 +86,12 @@ class LocalBroker(Broker):
         self._program.end(signal.SIGTERM)
 
     def kill(self) -> None:
-        """End the node as a power cut would."""
+        """End the node as a power cut would; mind what `Broker.kill` says about young queues."""
         self._program.end(signal.SIGKILL, group=True)
+
+    def save_queue_names(self) -> None:
+        """Have the node write down at once which data belong to which quorum queue; by itself it does so later."""
+        self.ctl("eval", "[dets:sync(Table) || Table <- dets:all()].")
 
     def ctl(self, *args: str) -> str:
         """Run rabbitmqctl against this node and give what it printed.

@@ -1,6 +1,7 @@
 #!/bin/bash
 # Starts a Docker engine by hand, where no service manager does; stop-dockerd.sh ends it.
-# An engine that answers already is used as it is. Data stay in $ALLOCATION_DOCKER_DATA, so that images are kept.
+# An engine that answers already is used as it is. It listens where $DOCKER_HOST says, if that is set.
+# Its data stay in $ALLOCATION_DOCKER_DATA, so that images are kept.
 set -euo pipefail
 
 run=/run/allocation-docker
@@ -25,7 +26,7 @@ answers() {
 # Inside some sandboxes overlay mounts or iptables are refused: from the best to what always works.
 for flags in "" "--storage-driver=vfs" "--storage-driver=vfs --iptables=false --bridge=none"; do
     # shellcheck disable=SC2086 # the flags are words
-    setsid dockerd --data-root "$data" --exec-root "$run/exec" --pidfile "$run/dockerd.pid" $flags \
+    setsid dockerd --host "${DOCKER_HOST:-unix:///var/run/docker.sock}" --data-root "$data" --exec-root "$run/exec" --pidfile "$run/dockerd.pid" $flags \
         >"$run/dockerd.log" 2>&1 </dev/null &
     engine=$!
     if answers "$engine"; then

@@ -13,6 +13,8 @@ engine=$(cat "$pidfile")
 kill "$engine" 2>/dev/null || true
 for _ in $(seq 150); do
     if ! kill -0 "$engine" 2>/dev/null; then
+        # The engine leaves its own network namespace mounted.
+        umount /run/allocation-docker/exec/netns/default 2>/dev/null || true
         echo "The Docker engine has ended."
         exit 0
     fi

@@ -9,7 +9,6 @@ from contextlib import closing
 from pathlib import Path
 
 import pika
-import pika.exceptions
 import psycopg2
 import pytest
 from sqlalchemy import make_url
@@ -71,18 +70,21 @@ def test_a_killed_broker_comes_back_with_its_messages(local: tuple[LocalBroker, 
     broker, _ = local
     vhost = broker.new_vhost()
     publish(vhost, "orders")
+    broker.save_queue_names()
 
     broker.kill()
     broker.start()
 
-    assert broker.queue_depths(vhost) == {"orders": 1}
+    for attempt in Retrying(stop=stop_after_delay(20), wait=wait_fixed(0.1), reraise=True):
+        with attempt:  # until the queue has elected its leader, it counts as empty
+            assert broker.queue_depths(vhost) == {"orders": 1}
 
 
 @needs_programs
 def test_a_stopped_broker_refuses_connections_until_it_is_started(local: tuple[LocalBroker, LocalDatabase]) -> None:
     broker, _ = local
     broker.stop()
-    with pytest.raises(pika.exceptions.AMQPConnectionError):
+    with pytest.raises(ConnectionRefusedError):
         broker.check()
 
     broker.start()
