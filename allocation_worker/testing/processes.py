@@ -18,14 +18,18 @@ class WorkerProcess:
         arguments: the verb and its options.
         settings: environment variables on top of this process's own.
         log: where its stderr and stdout go, appended.
+        crash: a point of `testing.crash_points`, and at which passing of it the process kills itself.
     """
 
-    def __init__(self, *arguments: str, settings: Mapping[str, str], log: Path) -> None:
+    def __init__(
+        self, *arguments: str, settings: Mapping[str, str], log: Path, crash: tuple[str, int] | None = None
+    ) -> None:
         self.arguments = arguments
+        program = ["allocation_worker"] if crash is None else [f"{__package__}.crash_points", crash[0], str(crash[1])]
         self.log_path = log
         self._log = log.open("ab")
         self._process = subprocess.Popen(  # noqa: S603 - the program itself
-            [sys.executable, "-m", "allocation_worker", *arguments],
+            [sys.executable, "-m", *program, *arguments],
             env={**os.environ, **settings},
             stdout=self._log,
             stderr=self._log,

@@ -44,10 +44,12 @@ class RunningService:
         for process in self.processes:
             process.kill()
 
-    def start(self, *arguments: str, settings: Mapping[str, str] | None = None) -> WorkerProcess:
-        """Start a process, such as `start("consume")`."""
+    def start(
+        self, *arguments: str, settings: Mapping[str, str] | None = None, crash: tuple[str, int] | None = None
+    ) -> WorkerProcess:
+        """Start a process, such as `start("consume")`; `crash` is as for WorkerProcess."""
         log = self._folder / f"{len(self.processes)}-{arguments[0]}.log"
-        process = WorkerProcess(*arguments, settings={**self.settings, **(settings or {})}, log=log)
+        process = WorkerProcess(*arguments, settings={**self.settings, **(settings or {})}, log=log, crash=crash)
         self.processes.append(process)
         return process
 

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-import allocation_contracts as contracts
 import pytest
 from pydantic_core import PydanticUndefined
 
+import allocation_contracts as contracts
 from allocation_worker.config import PREFIX, Settings
 
 ROOT = Path(__file__).parents[2]

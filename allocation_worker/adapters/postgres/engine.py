@@ -8,6 +8,7 @@ from sqlalchemy.engine import Engine, ExceptionContext
 from sqlalchemy.engine.url import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.pool import PoolProxiedConnection, QueuePool
 
 from allocation_worker.service_layer.ports import StoreContention, StoreError, StoreUnavailable
 
@@ -74,6 +75,7 @@ def create_engine(
     }
     engine = sa.create_engine(
         parse_url(url),
+        poolclass=_Pool,
         # Higher would let a locked row be read from a snapshot older than its lock, and oversell.
         isolation_level="READ COMMITTED",
         pool_size=pool_size,
@@ -94,6 +96,16 @@ def create_engine(
     return engine
 
 
+class _Pool(QueuePool):
+    """Its own errors do not pass by `handle_error`."""
+
+    def connect(self) -> PoolProxiedConnection:
+        try:
+            return super().connect()
+        except PoolTimeoutError as error:
+            raise StoreUnavailable(str(error)) from error
+
+
 def _translate(context: ExceptionContext) -> None:
     error = context.original_exception
     if isinstance(error, StoreError):
@@ -111,16 +123,22 @@ def translated(error: BaseException, *, disconnected: bool = False) -> StoreErro
     connecting = not code and type(cause).__name__ in {"OperationalError", "InterfaceError"}
     if disconnected or connecting or code in _UNAVAILABLE or code[:2] in _UNAVAILABLE_CLASSES:
         return StoreUnavailable(sentence)
-    if isinstance(error, PoolTimeoutError):
-        return StoreUnavailable(sentence)
     return StoreError(f"{type(cause).__name__} {code}: {sentence}")
 
 
 def array(values: Sequence[Any]) -> str:
-    """An array in PostgreSQL's own notation, to be cast in the statement.
+    """An array of values of one type, or None, in PostgreSQL's own notation, to be cast in the statement.
 
-    psycopg2 adapts a list element by element; this took half the time, and constant planning, for 250 rows.
+    psycopg2 adapts a list element by element; this takes half the time for 250 rows.
     """
+    if None not in values:
+        if isinstance(values[0] if values else 0, int):
+            return "{" + ",".join(map(str, values)) + "}"
+        if isinstance(values[0], str):
+            joined = '","'.join(values)
+            # No quotes but those between, and no backslash: nothing to escape.
+            if "\\" not in joined and joined.count('"') == 2 * (len(values) - 1):
+                return f'{{"{joined}"}}'
     return "{" + ",".join(map(_element, values)) + "}"
 
 

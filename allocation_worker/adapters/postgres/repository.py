@@ -10,7 +10,7 @@ from allocation_worker.adapters.postgres.engine import array
 from allocation_worker.adapters.postgres.rows import LineKey, Rows, line_uuid
 from allocation_worker.domain.commands import Allocate, ChangeBatchQuantity, Command, CreateBatch, Deallocate
 from allocation_worker.domain.events import ProductEvent
-from allocation_worker.domain.model import Batch, LineId, OrderLine, Product
+from allocation_worker.domain.model import LineId, OrderLine, Product
 from allocation_worker.service_layer.ports import StoreContention
 
 LINES_AT_A_TIME = 1000
@@ -121,9 +121,10 @@ class PostgresProducts:
     def _lock(self, skus: set[str]) -> None:
         self._looked_for |= skus
         if skus:
-            for row in self._connection.execute(statements.LOCK_PRODUCTS, {"skus": array(sorted(skus))}):
-                self._products[row.sku] = self._rows.product(row)
-                self._streams[row.sku] = row.stream
+            rows = self._connection.execute(statements.LOCK_PRODUCTS, {"skus": array(sorted(skus))})
+            for sku, stream, sequence, batches_arrived in rows:
+                self._products[sku] = self._rows.product(sku, sequence, batches_arrived)
+                self._streams[sku] = stream
 
     def _load_lines(self, lines: set[LineKey]) -> set[str]:
         """Fetch the lines, blank ones where there are none; say which batches they hold stock of."""
@@ -144,10 +145,10 @@ class PostgresProducts:
             return
         parameters = {"skus": array(sorted(skus)), "refs": array(sorted(references))}
         for row in self._connection.execute(statements.BATCHES, parameters):
-            product = self._locked(row.sku)
-            if row.reference not in product.batches:
-                batch: Batch = self._rows.batch(row)
-                product.bring_in(batch)
+            reference, sku = row[:2]
+            product = self._locked(sku)
+            if reference not in product.batches:
+                product.bring_in(self._rows.batch(row))
 
     def _locked(self, sku: str) -> Product:
         product = self._products.get(sku)

@@ -1,6 +1,6 @@
 """Rows of the tables and objects of the domain: the translation, and what has changed between the two."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
 from uuid import UUID
@@ -35,24 +35,15 @@ class Rows:
         self._batches: dict[str, Values] = {}
         self._lines: dict[LineKey, Values] = {}
 
-    def product(self, row: Row[Any]) -> Product:
-        product = Product(row.sku, sequence=row.sequence, batches_arrived=row.batches_arrived)
-        self._products[row.sku] = _product_values(product)
-        return product
+    def product(self, sku: str, sequence: int, batches_arrived: int) -> Product:
+        self._products[sku] = (sequence, batches_arrived)
+        return Product(sku, sequence=sequence, batches_arrived=batches_arrived)
 
-    def batch(self, row: Row[Any]) -> Batch:
-        batch = Batch(
-            reference=row.reference,
-            sku=row.sku,
-            purchased_quantity=row.purchased,
-            eta=row.eta,
-            arrival=row.arrival,
-            created_qty=row.created_qty,
-            sequence=row.sequence,
-            allocated_quantity=row.allocated,
-        )
-        self._batches[row.reference] = _batch_values(batch)
-        return batch
+    def batch(self, row: Sequence[Any]) -> Batch:
+        # Unpacked at one go: hundreds of these are read for each group.
+        reference, sku, purchased, allocated, eta, arrival, created_qty, sequence = row
+        self._batches[reference] = (purchased, allocated)
+        return Batch(reference, sku, purchased, eta, arrival, created_qty, sequence, allocated)
 
     def line(self, product: Product, row: Row[Any]) -> OrderLine:
         """The line of this row; the one that the product holds already, where it does."""

@@ -48,6 +48,7 @@ class Acknowledger:
         self._settled: set[int] = set()
         self._acked = 0
         self._copies = 0
+        self._ack_is_due = False
         self._on_idle: Callable[[], None] | None = None
 
     def settle(self, results: Results) -> None:
@@ -62,7 +63,7 @@ class Acknowledger:
                 case DeadLetter():
                     properties = dead_letter_copy(delivery, outcome)
                     self._begin(_Copy(delivery, DEAD_LETTERS, delivery.routing_key, properties))
-        self._ack()
+        self._ack_soon()
 
     def when_idle(self, function: Callable[[], None]) -> None:
         """Call it once no copy is under way any more, perhaps at once."""
@@ -93,10 +94,17 @@ class Acknowledger:
             return
         self._copies -= 1
         self._settled.add(copy.delivery.tag)
-        self._ack()
-        self._call_if_idle()
+        self._ack_soon()
+
+    def _ack_soon(self) -> None:
+        # Confirms, and small groups, come in swarms. More than 32 acks at a time are kept back inside the broker, and
+        # forgotten if the channel is closed then (rabbitmq-server issue 10327): the messages would come again.
+        if not self._ack_is_due:
+            self._ack_is_due = True
+            self._call_later(0, self._ack)
 
     def _ack(self) -> None:
+        self._ack_is_due = False
         last = self._acked
         while last + 1 in self._settled:
             last += 1
@@ -104,8 +112,9 @@ class Acknowledger:
         if last > self._acked and self._channel.is_open:
             self._channel.basic_ack(last, multiple=True)
             self._acked = last
+        self._call_if_idle()
 
     def _call_if_idle(self) -> None:
-        if self._on_idle is not None and not self._copies:
+        if self._on_idle is not None and not self._copies and not self._ack_is_due:
             function, self._on_idle = self._on_idle, None
             function()

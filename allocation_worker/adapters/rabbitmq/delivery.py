@@ -70,3 +70,9 @@ class Delivery:
     def headers(self) -> Mapping[str, Any] | None:
         """The header table, or None."""
         return self.properties.headers
+
+
+def delivery_failures(properties: BasicProperties) -> int:
+    """How many deliveries of this message the broker counts as failed; 0 where it does not say."""
+    count = (properties.headers or {}).get("x-delivery-count", 0)
+    return count if isinstance(count, int) else 0

@@ -15,8 +15,9 @@ from pika.spec import Basic, BasicProperties
 from allocation_worker.adapters.rabbitmq.acknowledger import Acknowledger
 from allocation_worker.adapters.rabbitmq.confirms import ConfirmedPublisher, OnSettled
 from allocation_worker.adapters.rabbitmq.connection import ConnectionLoop
-from allocation_worker.adapters.rabbitmq.delivery import Delivery
+from allocation_worker.adapters.rabbitmq.delivery import Delivery, delivery_failures
 from allocation_worker.adapters.rabbitmq.feed import QueueFeed, Results
+from allocation_worker.adapters.rabbitmq.probation import Probation
 from allocation_worker.service_layer.outgoing import SettlementKind
 
 log = structlog.get_logger()
@@ -30,11 +31,10 @@ class QueueConsumer:
 
     A connection of its own, because a message that kills it must not spend deliveries of the other queues' messages.
 
-    Probation: at first, and after each lost connection, messages are taken one at a time, so that one that brings down
-    the connection or the process spends its own deliveries only, until the broker dead-letters it. A message that is
-    not redelivered ends the probation: it is given back by closing the channel, and consuming begins anew with the full
-    prefetch, which on a quorum queue belongs to the consumer and cannot be changed. A cancel would keep it in hand, but
-    would let the next of a single-active-consumer queue's consumers overtake it.
+    Whether it takes messages one at a time is for `Probation` to decide. To change over, all is given back by closing
+    the channel, and consuming begins anew, since on a quorum queue the prefetch belongs to the consumer and cannot be
+    changed. A cancel would keep messages in hand, but would let the next of a single-active-consumer queue's consumers
+    overtake them.
 
     Args:
         urls: AMQP addresses.
@@ -65,7 +65,7 @@ class QueueConsumer:
         self._acknowledger: Acknowledger | None = None
         self._confirms: ConfirmedPublisher | None = None
         self._generation = 0
-        self._on_probation = True
+        self._probation = Probation()
         self._finishing = False
         self._log = log.bind(queue=queue)
         self.feed = QueueFeed(
@@ -85,7 +85,7 @@ class QueueConsumer:
 
     def abandon(self) -> None:
         """End now; what is not acked goes back to the queue. Thread-safe."""
-        self._loop.stop()
+        self._loop.call_soon(self._abandon)
 
     def join(self, timeout: float) -> None:
         """Wait for the network thread."""
@@ -107,7 +107,7 @@ class QueueConsumer:
     def _lost(self) -> None:
         self._connection = self._confirms = None
         self._forget_channel()
-        self._on_probation = True
+        self._probation.connection_lost()
         if self._finishing:
             self._loop.stop()
 
@@ -125,7 +125,7 @@ class QueueConsumer:
 
     def _channel_opened(self, channel: Channel) -> None:
         self._acknowledger = Acknowledger(channel, publish=self._publish, call_later=self._loop.call_later)
-        prefetch = 1 if self._on_probation else self._prefetch
+        prefetch = 1 if self._probation.on else self._prefetch
         channel.basic_qos(prefetch_count=prefetch)
         channel.basic_consume(self._queue, self._delivered, callback=partial(self._consuming, prefetch))
 
@@ -134,8 +134,10 @@ class QueueConsumer:
         self._loop.lives()
 
     def _delivered(self, channel: Channel, method: Basic.Deliver, properties: BasicProperties, body: bytes) -> None:
-        if self._on_probation and not method.redelivered:
-            self._on_probation = False
+        redelivered = bool(method.redelivered)
+        failures = delivery_failures(properties) if redelivered else 0
+        if self._probation.changed_by(redelivered=redelivered, failures=failures):
+            self._log.warning("probation", on=self._probation.on)
             _give_back_and_close(channel)
             return
         self.feed.put(
@@ -144,7 +146,7 @@ class QueueConsumer:
                 queue=self._queue,
                 generation=self._generation,
                 body=body,
-                redelivered=method.redelivered,
+                redelivered=redelivered,
                 routing_key=method.routing_key or "",
                 exchange=method.exchange or "",
                 properties=properties,
@@ -211,13 +213,23 @@ class QueueConsumer:
             # The broker answers the close after it has taken the acks that were sent before.
             self._acknowledger.when_idle(partial(_give_back_and_close, self._channel))
 
+    def _abandon(self) -> None:
+        if self._channel is not None:
+            _do_not_cancel(self._channel)
+        self._loop.stop()
+
 
 def _give_back_and_close(channel: Channel) -> None:
-    """Close the channel, and let the broker requeue at one stroke, and in order, what was delivered on it.
-
-    pika would cancel the consumer first, and that lets a single-active-consumer queue's next consumer begin with the
-    messages behind those that are still in hand here.
-    """
+    """Close the channel, and let the broker requeue at one stroke, and in order, what was delivered on it."""
     if channel.is_open:
-        cast("Any", channel)._consumers.clear()  # noqa: SLF001 - there is no public way round the cancel
+        _do_not_cancel(channel)
         channel.close()
+
+
+def _do_not_cancel(channel: Channel) -> None:
+    """Keep pika from cancelling the consumer before it closes the channel.
+
+    The cancel would let a single-active-consumer queue's next consumer begin with the messages behind those that are
+    still in hand here.
+    """
+    cast("Any", channel)._consumers.clear()  # noqa: SLF001 - there is no public way

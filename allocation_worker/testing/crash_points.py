@@ -1,0 +1,66 @@
+"""Kills the program between two of its steps: `python -m allocation_worker.testing.crash_points POINT NTH VERB`.
+
+The program itself has no hook, so none costs anything: this module starts it, as the command line would, with one
+function replaced by one that kills the process, with SIGKILL, when the function has returned for the NTH time.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from functools import wraps
+from itertools import count
+from typing import Any
+
+from allocation_worker.adapters import wire
+from allocation_worker.adapters.postgres.inbox import PostgresInbox
+from allocation_worker.adapters.postgres.outbox import PostgresOutbox
+from allocation_worker.adapters.postgres.pending import PendingEvents
+from allocation_worker.adapters.postgres.repository import PostgresProducts
+from allocation_worker.adapters.postgres.unit_of_work import PostgresUnitOfWork
+from allocation_worker.adapters.rabbitmq.acknowledger import Acknowledger
+from allocation_worker.adapters.rabbitmq.feed import QueueFeed
+from allocation_worker.adapters.rabbitmq.publisher import EventPublisher
+from allocation_worker.cli import main
+from allocation_worker.service_layer.messagebus import MessageBus
+
+# In the order in which a message passes them.
+CONSUME_POINTS: Mapping[str, tuple[Any, str]] = {
+    "received": (QueueFeed, "take"),
+    "parsed": (wire, "read"),
+    "inbox-written": (PostgresInbox, "receive"),
+    "loaded": (PostgresProducts, "expect"),
+    "handled": (MessageBus, "handle"),
+    "flushed": (PostgresOutbox, "flush"),
+    "committed": (PostgresUnitOfWork, "commit"),
+    "acked": (Acknowledger, "settle"),
+}
+
+RELAY_POINTS: Mapping[str, tuple[Any, str]] = {
+    "claimed": (PendingEvents, "fetch"),
+    "published": (EventPublisher, "publish"),
+    "confirmed": (EventPublisher, "take_settlements"),
+    "marked": (PendingEvents, "mark_published"),
+}
+
+
+def arm(point: str, nth: int) -> None:
+    """From now on, the NTH return from this point is the end; one that brings nothing does not count."""
+    owner, name = {**CONSUME_POINTS, **RELAY_POINTS}[point]
+    original = getattr(owner, name)
+    returns = count(1)
+
+    @wraps(original)
+    def deadly(*arguments: Any, **keywords: Any) -> Any:  # noqa: ANN401 - stands for any function
+        result = original(*arguments, **keywords)
+        if (result is None or result) and next(returns) == nth:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+
+    setattr(owner, name, deadly)
+
+
+if __name__ == "__main__":
+    arm(sys.argv[1], int(sys.argv[2]))
+    sys.argv = ["allocation-worker", *sys.argv[3:]]
+    main()

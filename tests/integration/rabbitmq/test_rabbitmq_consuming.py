@@ -1,0 +1,229 @@
+import os
+import signal
+import threading
+from collections.abc import Callable
+
+from structlog.testing import capture_logs
+
+from allocation_contracts.properties import ORDERS_QUEUE, STOCK_QUEUE
+from allocation_worker.adapters.rabbitmq import topology
+from allocation_worker.adapters.rabbitmq.consumer import Consumer
+from allocation_worker.adapters.rabbitmq.delivery import Delivery
+from allocation_worker.service_layer.outcomes import Done, Outcome
+from tests.integration.rabbitmq.rig import Place, Workers, eventually, unique, working
+
+
+class Gate:
+    """A decision that waits until it may be taken."""
+
+    def __init__(self) -> None:
+        self.reached = threading.Event()
+        self.open = threading.Event()
+
+    def __call__(self, _delivery: Delivery) -> Outcome:
+        self.reached.set()
+        assert self.open.wait(20)
+        return Done()
+
+
+def test_what_has_been_delivered_is_taken_together_and_acked(place: Place) -> None:
+    ids = unique(300)
+    place.send(*ids)
+    with working(place) as workers:
+        eventually(lambda: set(workers.ids) == set(ids))
+    assert len(workers.groups) < 100
+    assert max(map(len, workers.groups)) <= workers.limit
+    assert place.depth(ORDERS_QUEUE) == 0
+
+
+def test_nothing_is_waited_for(place: Place) -> None:
+    with working(place) as workers:
+        for id_ in unique(5):
+            place.send(id_)
+            eventually(lambda: workers.ids[-1:] == [id_], within=2)  # noqa: B023 - called before the next turn
+    assert [len(group) for group in workers.groups] == [1] * 5
+
+
+def test_queues_are_consumed_side_by_side(place: Place) -> None:
+    with working(place, queues=[ORDERS_QUEUE, STOCK_QUEUE]) as workers:
+        place.send("order")
+        place.send("batch", key="create-batch")
+        eventually(lambda: set(workers.ids) == {"order", "batch"})
+    assert {delivery.queue for delivery in workers.deliveries} == {ORDERS_QUEUE, STOCK_QUEUE}
+
+
+def test_a_redelivered_message_comes_alone(place: Place) -> None:
+    place.send(*unique(3))
+    channel = place.new_channel()
+    for _ in range(3):
+        channel.basic_get(ORDERS_QUEUE)
+    channel.close()
+    place.send(*unique(20))
+    with working(place) as workers:
+        eventually(lambda: len(set(workers.ids)) == 23)
+    assert all(len(group) == 1 for group in workers.groups if any(delivery.redelivered for delivery in group))
+    assert sum(delivery.redelivered for delivery in workers.deliveries) >= 3
+
+
+def test_at_most_the_prefetch_is_in_hand(place: Place) -> None:
+    gate = Gate()
+    place.send(*unique(10))
+    with working(place, gate, prefetch=4) as workers:
+        eventually(lambda: place.depth(ORDERS_QUEUE) == 6)
+        gate.open.set()
+        eventually(lambda: len(workers.ids) == 10)
+    assert max(map(len, workers.groups)) <= 4
+
+
+def test_stopping_finishes_the_group_and_gives_back_the_rest(place: Place) -> None:
+    gate = Gate()
+    ids = unique(20)
+    place.send(*ids)
+    workers = Workers([place.url], [ORDERS_QUEUE], gate)
+    workers.limit = 5
+    workers.start()
+    assert gate.reached.wait(10)
+    workers.consumer.stop()
+    eventually(lambda: workers.feed._closed)
+    gate.open.set()
+    workers.join()
+    eventually(lambda: place.depth(ORDERS_QUEUE) == 20 - len(workers.ids))
+    rest = [properties.message_id for properties, _ in place.take_all(ORDERS_QUEUE)]
+    assert len(workers.ids) <= 5
+    assert [*workers.ids, *rest] == ids
+
+
+def test_a_worker_that_does_not_finish_is_not_waited_for_longer_than_the_grace(place: Place) -> None:
+    gate = Gate()
+    workers = Workers([place.url], [ORDERS_QUEUE], gate, grace=0.2)
+    workers.start()
+    place.send("slow")
+    assert gate.reached.wait(10)
+    with capture_logs() as logs:
+        workers.consumer.stop()
+        eventually(lambda: any(entry["event"] == "stopped_too_late" for entry in logs))
+    gate.open.set()
+    workers.join()
+    eventually(lambda: place.depth(ORDERS_QUEUE) == 1)
+
+
+def test_a_signal_handler_may_stop_it() -> None:
+    consumer = Consumer(["amqp://127.0.0.1:1/"], [])
+    previous = signal.signal(signal.SIGUSR1, lambda *_: consumer.stop())
+    try:
+        threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGUSR1)).start()
+        consumer.run()
+    finally:
+        signal.signal(signal.SIGUSR1, previous)
+
+
+def test_what_a_worker_dies_of_is_raised_and_its_messages_go_back(place: Place) -> None:
+    def die(_delivery: Delivery) -> Outcome:
+        raise ZeroDivisionError
+
+    workers = Workers([place.url], [ORDERS_QUEUE, STOCK_QUEUE], die)
+    workers.start()
+    place.send("fatal")
+    workers.join()
+    assert isinstance(workers.error, ZeroDivisionError)
+    eventually(lambda: place.depth(ORDERS_QUEUE) == 1)
+
+
+def test_the_single_active_consumer_hands_over_without_reordering(place: Place) -> None:
+    gate = Gate()
+    ids = unique(300)
+    first = Workers([place.url], [STOCK_QUEUE], gate, prefetch=50)
+    first.limit = 10
+    place.send(*ids, key="create-batch")
+    first.start()
+    eventually(lambda: place.depth(STOCK_QUEUE) == 250)
+    assert gate.reached.wait(10)
+    with working(place, queues=[STOCK_QUEUE], prefetch=50) as second:
+        eventually(lambda: second.consuming)
+        first.consumer.stop()
+        eventually(lambda: first.feed._closed)
+        gate.open.set()
+        first.join()
+        eventually(lambda: {*first.ids, *second.ids} == set(ids))
+    assert len(first.ids) <= 10
+    assert list(dict.fromkeys([*first.ids, *second.ids])) == ids
+
+
+def test_a_connection_closed_by_force_loses_nothing(place: Place, close_connections: Callable[[], None]) -> None:
+    ids = unique(2000)
+    with working(place) as workers:
+        place.send(*ids[:1000])
+        close_connections()
+        place.send(*ids[1000:])
+        eventually(lambda: set(workers.ids) == set(ids))
+        eventually(lambda: place.depth(ORDERS_QUEUE) == 0)
+    assert place.take_all(ORDERS_QUEUE) == []
+
+
+def test_settlements_of_a_connection_that_is_gone_are_passed_over(
+    place: Place, close_connections: Callable[[], None]
+) -> None:
+    gate = Gate()
+    place.send("once more")
+    with working(place, gate) as workers:
+        assert gate.reached.wait(10)
+        close_connections()
+        gate.open.set()
+        eventually(lambda: workers.ids == ["once more"] * 2)
+    assert [delivery.generation for delivery in workers.deliveries] == sorted(
+        {delivery.generation for delivery in workers.deliveries}
+    )
+    assert place.depth(ORDERS_QUEUE) == 0
+
+
+def test_while_held_a_new_connection_does_not_consume(place: Place, close_connections: Callable[[], None]) -> None:
+    with working(place) as workers, capture_logs() as logs:
+        place.send("before")
+        eventually(lambda: workers.ids)
+        workers.feed.hold()
+        close_connections()
+        eventually(lambda: any(entry["event"] == "consuming_held" for entry in logs))
+        place.send("after")
+        assert place.depth(ORDERS_QUEUE) == 1
+        workers.feed.release()
+        eventually(lambda: "after" in workers.ids)
+
+
+def test_while_held_messages_stay_in_hand_and_unacked(place: Place) -> None:
+    gate = Gate()
+    place.send("in hand")
+    with working(place, gate) as workers:
+        assert gate.reached.wait(10)
+        workers.feed.hold()
+        assert place.depth(ORDERS_QUEUE) == 0
+        workers.feed.release()
+        gate.open.set()
+    assert workers.ids == ["in hand"]
+
+
+def test_a_queue_that_is_deleted_is_consumed_again_once_it_is_declared_again(place: Place) -> None:
+    with working(place) as workers, capture_logs() as logs:
+        place.send("before")
+        eventually(lambda: workers.ids == ["before"])
+        place.channel.queue_delete(ORDERS_QUEUE)
+        eventually(lambda: any(entry["event"] == "consumer_cancelled" for entry in logs))
+        refused = "consuming_refused"
+        eventually(lambda: any(entry["event"] == refused for entry in logs))
+        topology.declare([place.url], retry_delays=[1])
+        place.send("after")
+        eventually(lambda: workers.ids == ["before", "after"])
+    mend = {entry["mend"] for entry in logs if entry["event"] == refused}
+    assert mend == {"Run `allocation-worker topology`."}
+    assert any(entry["event"] == "consumer_cancelled" and entry["log_level"] == "error" for entry in logs)
+
+
+def test_stopping_works_while_there_is_no_broker() -> None:
+    workers = Workers(
+        ["amqp://u:secret@127.0.0.1:1/", "amqp://u:secret@127.0.0.1:2/"], [ORDERS_QUEUE], lambda _: Done()
+    )
+    with capture_logs() as logs:
+        workers.start()
+        eventually(lambda: len({entry.get("broker") for entry in logs if entry["event"] == "amqp_connect_failed"}) == 2)
+        workers.stop()
+    assert workers.error is None
+    assert "secret" not in str(logs)

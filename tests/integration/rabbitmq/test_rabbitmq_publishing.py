@@ -1,0 +1,174 @@
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from allocation_contracts.properties import EVENTS_EXCHANGE
+from allocation_worker.adapters.rabbitmq import topology
+from allocation_worker.adapters.rabbitmq.publisher import EventPublisher, OutgoingEvent, Settlement, SettlementKind
+from tests.integration.rabbitmq.rig import Place, eventually, headers_of
+
+CONFIRMED, RETURNED, NACKED, LOST = SettlementKind
+
+
+def event(
+    id_: int, *, key: str = "allocated", message_id: str | None = None, traceparent: str | None = None
+) -> OutgoingEvent:
+    return OutgoingEvent(
+        id=id_,
+        routing_key=key,
+        body=b'{"sequence": 1}',
+        message_id=message_id or f"event-{id_}",
+        type=f"{key}.v1",
+        correlation_id="conversation",
+        causation_id="command",
+        traceparent=traceparent,
+        timestamp=1_700_000_000,
+    )
+
+
+class Relay:
+    """A publisher, and all that it has settled."""
+
+    def __init__(self, *urls: str) -> None:
+        self.woken = threading.Event()
+        self.publisher = EventPublisher(urls, self.woken.set)
+        self._taken: list[Settlement] = []
+
+    @property
+    def settled(self) -> list[Settlement]:
+        self._taken += self.publisher.take_settlements()
+        return self._taken
+
+    def kinds(self) -> dict[int, SettlementKind]:
+        return {settlement.id: settlement.kind for settlement in self.settled}
+
+    def publish(self, *events: OutgoingEvent) -> dict[int, SettlementKind]:
+        """Publish and wait for every answer, woken for each."""
+        self.publisher.publish(events)
+        wanted = {each.id for each in events}
+        while not wanted <= set(self.kinds()):
+            assert self.woken.wait(10)
+            self.woken.clear()
+        return {id_: kind for id_, kind in self.kinds().items() if id_ in wanted}
+
+
+@pytest.fixture
+def relay(place: Place) -> Iterator[Relay]:
+    relay = Relay(place.url)
+    assert relay.woken.wait(10)
+    assert relay.publisher.connected
+    yield relay
+    relay.publisher.close()
+    assert not relay.publisher.connected
+
+
+@pytest.fixture
+def subscriber(place: Place) -> str:
+    """A queue that takes the `allocated` events."""
+    place.channel.queue_declare("subscriber", durable=True, arguments={"x-queue-type": "quorum"})
+    place.channel.queue_bind("subscriber", EVENTS_EXCHANGE, "allocated")
+    return "subscriber"
+
+
+def test_an_event_is_confirmed_and_carries_all_that_was_promised(place: Place, relay: Relay, subscriber: str) -> None:
+    assert relay.publish(event(7, traceparent="trace")) == {7: CONFIRMED}
+    ((properties, body),) = place.take_all(subscriber)
+    assert body == b'{"sequence": 1}'
+    assert headers_of(properties) == {"causation_id": "command", "traceparent": "trace"}
+    properties.headers = None
+    assert {name: value for name, value in vars(properties).items() if value is not None} == {
+        "content_type": "application/json",
+        "delivery_mode": 2,
+        "correlation_id": "conversation",
+        "message_id": "event-7",
+        "timestamp": 1_700_000_000,
+        "type": "allocated.v1",
+        "app_id": "allocation-worker",
+    }
+
+
+def test_without_a_trace_no_header_for_it_is_sent(place: Place, relay: Relay, subscriber: str) -> None:
+    relay.publish(event(1))
+    ((properties, _),) = place.take_all(subscriber)
+    assert headers_of(properties) == {"causation_id": "command"}
+
+
+@pytest.mark.usefixtures("subscriber")
+def test_every_event_is_settled_exactly_once(relay: Relay) -> None:
+    relay.publish(*map(event, range(3000)))
+    assert Counter(settlement.kind for settlement in relay.settled) == {CONFIRMED: 3000}
+    assert len(relay.settled) == 3000
+
+
+def test_events_arrive_in_their_order(place: Place, relay: Relay, subscriber: str) -> None:
+    relay.publish(*map(event, range(200)))
+    assert [properties.message_id for properties, _ in place.take_all(subscriber)] == [f"event-{i}" for i in range(200)]
+
+
+@pytest.mark.usefixtures("subscriber")
+def test_a_returned_event_is_told_from_its_neighbours_even_when_ids_repeat(relay: Relay) -> None:
+    keys = ["allocated", "nobody", "allocated", "nobody", "nobody", "allocated"] * 100
+    events = [event(id_, key=key, message_id="the same") for id_, key in enumerate(keys)]
+    assert relay.publish(*events) == {
+        id_: CONFIRMED if key == "allocated" else RETURNED for id_, key in enumerate(keys)
+    }
+    assert len(relay.settled) == len(keys)
+
+
+def test_without_any_subscriber_every_event_is_returned(relay: Relay) -> None:
+    assert set(relay.publish(*map(event, range(1000))).values()) == {RETURNED}
+
+
+def test_an_event_refused_by_a_full_queue_is_nacked(place: Place, relay: Relay) -> None:
+    arguments = {"x-max-length": 1, "x-overflow": "reject-publish"}
+    place.channel.queue_declare("full", durable=True, arguments=arguments)
+    place.channel.queue_bind("full", EVENTS_EXCHANGE, "#")
+    relay.publish(event(1), event(2))
+    assert relay.publish(event(3)) == {3: NACKED}
+
+
+@pytest.mark.usefixtures("subscriber")
+def test_an_event_that_does_not_fit_into_amqp_harms_no_other(relay: Relay) -> None:
+    kinds = relay.publish(event(1), event(2, message_id="x" * 256), event(3))
+    assert kinds == {1: CONFIRMED, 2: NACKED, 3: CONFIRMED}
+
+
+@pytest.mark.usefixtures("subscriber")
+def test_what_a_lost_connection_leaves_open_is_lost_and_then_it_goes_on(
+    relay: Relay, close_connections: Callable[[], None]
+) -> None:
+    thread = threading.Thread(target=close_connections)
+    thread.start()
+    number = 0
+    while LOST not in relay.kinds().values():
+        relay.publish(*map(event, range(number, number + 500)))
+        number += 500
+    thread.join()
+    eventually(lambda: relay.publisher.connected)
+    assert relay.publish(event(-1)) == {-1: CONFIRMED}
+    assert len(relay.settled) == number + 1
+
+
+@pytest.mark.usefixtures("subscriber")
+def test_a_missing_exchange_loses_events_until_it_is_there_again(place: Place, relay: Relay) -> None:
+    place.channel.exchange_delete(EVENTS_EXCHANGE)
+    assert relay.publish(event(1)) == {1: LOST}
+    topology.declare([place.url], retry_delays=[1])
+    place.channel.queue_bind("subscriber", EVENTS_EXCHANGE, "#")
+    eventually(lambda: relay.publisher.connected)
+    assert relay.publish(event(2)) == {2: CONFIRMED}
+
+
+def test_without_a_broker_every_event_is_lost_at_once() -> None:
+    relay = Relay("amqp://u:p@127.0.0.1:1/")
+    assert relay.publish(event(1), event(2)) == {1: LOST, 2: LOST}
+    assert not relay.publisher.connected
+    relay.publisher.close()
+
+
+def test_the_next_address_is_tried_when_one_does_not_answer(place: Place) -> None:
+    relay = Relay("amqp://u:p@127.0.0.1:1/", place.url)
+    eventually(lambda: relay.publisher.connected)
+    relay.publisher.close()
