@@ -1,0 +1,68 @@
+"""Messages as they come in, made from commands."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from itertools import count
+from typing import Any
+
+import allocation_contracts as contracts
+from allocation_worker.adapters import wire
+from allocation_worker.domain.commands import Allocate, ChangeBatchQuantity, Command, CreateBatch, Deallocate
+from allocation_worker.service_layer.messages import Message
+
+_numbers = count(1)
+
+_MODELS: Mapping[type[Command], type[contracts.Command]] = {
+    Allocate: contracts.Allocate,
+    Deallocate: contracts.Deallocate,
+    CreateBatch: contracts.CreateBatch,
+    ChangeBatchQuantity: contracts.ChangeBatchQuantity,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class FakeDelivery:
+    """What the wire reads."""
+
+    body: bytes
+    message_id: str | None = "m-1"
+    type: str | None = "allocate.v1"
+    content_type: str | None = "application/json"
+    correlation_id: str | None = None
+    headers: Mapping[str, Any] | None = None
+
+
+def delivery(
+    command: Command,
+    message_id: str | None = None,
+    *,
+    correlation_id: str | None = None,
+    traceparent: str | None = None,
+    attempts: int = 0,
+) -> FakeDelivery:
+    """The command as another program would send it, under an id of its own if none is given."""
+    model = _MODELS[type(command)](**asdict(command))
+    headers: dict[str, Any] = {contracts.ATTEMPTS_HEADER: attempts}
+    if traceparent is not None:
+        headers[contracts.TRACEPARENT_HEADER] = traceparent
+    return FakeDelivery(
+        body=contracts.encode(model),
+        message_id=message_id or f"message-{next(_numbers)}",
+        type=model.TYPE,
+        correlation_id=correlation_id,
+        headers=headers,
+    )
+
+
+def message(
+    command: Command,
+    message_id: str | None = None,
+    *,
+    correlation_id: str | None = None,
+    traceparent: str | None = None,
+    attempts: int = 0,
+) -> Message:
+    """The same, understood."""
+    return wire.read(
+        delivery(command, message_id, correlation_id=correlation_id, traceparent=traceparent, attempts=attempts)
+    )

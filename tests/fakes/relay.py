@@ -1,0 +1,180 @@
+"""What the relay works with, in memory, on a clock that moves only when somebody waits.
+
+The relay's own waits drive the test: each time it has nothing to do, the next step of the script is run, and after the
+last it is told to stop.
+"""
+
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from threading import Event
+
+from allocation_worker.entrypoints.relay import Waker
+from allocation_worker.service_layer.outgoing import OutgoingEvent, Settlement, SettlementKind
+
+Step = Callable[[], None]
+
+
+def outgoing(id_: int, type_: str = "allocated.v1") -> OutgoingEvent:
+    return OutgoingEvent(
+        id=id_,
+        routing_key=type_.removesuffix(".v1"),
+        body=b"{}",
+        message_id=f"event-{id_}",
+        type=type_,
+        correlation_id="correlation",
+        causation_id="cause",
+        traceparent=None,
+        timestamp=0,
+    )
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class FakeWaker(Waker):
+    """Time passes at once."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__()
+        self._clock = clock
+        self.waits: list[float] = []
+
+    def wait(self, timeout: float) -> None:
+        self.waits.append(timeout)
+        self._clock.now += timeout
+        self.clear()
+
+
+class FakeOutbox:
+    """The table, and the script.
+
+    Attributes:
+        waiting, published, set_aside: the ids in each state; `published` in the order of marking.
+        failures: names of methods that are to fail at their next call, with what.
+        active_elsewhere: how many times `acquire` is still to be refused.
+        sessions: how many were opened.
+    """
+
+    def __init__(self, clock: Clock, stopping: Event) -> None:
+        self.rows: dict[int, OutgoingEvent] = {}
+        self.waiting: set[int] = set()
+        self.set_aside: set[int] = set()
+        self.published: list[int] = []
+        self.failures: dict[str, Exception] = {}
+        self.active_elsewhere = 0
+        self.sessions = 0
+        self.script: deque[Step] = deque()
+        self._clock = clock
+        self._stopping = stopping
+
+    def write(self, *events: OutgoingEvent) -> None:
+        self.rows |= {event.id: event for event in events}
+        self.waiting |= {event.id for event in events}
+
+    @contextmanager
+    def open(self) -> Iterator["FakePending"]:
+        self.sessions += 1
+        self.fail_if_told("open")
+        yield FakePending(self)
+
+    def fail_if_told(self, name: str) -> None:
+        if failure := self.failures.pop(name, None):
+            raise failure
+
+    def idle(self, timeout: float) -> None:
+        self._clock.now += timeout
+        if self.script:
+            self.script.popleft()()
+        else:
+            self._stopping.set()
+
+
+class FakePending:
+    """A session with it."""
+
+    def __init__(self, outbox: FakeOutbox) -> None:
+        self._outbox = outbox
+
+    def acquire(self) -> bool:
+        self._outbox.fail_if_told("acquire")
+        if self._outbox.active_elsewhere:
+            self._outbox.active_elsewhere -= 1
+            return False
+        return True
+
+    def fetch(self, limit: int, in_flight: Collection[int]) -> list[OutgoingEvent]:
+        self._outbox.fail_if_told("fetch")
+        ids = sorted(self._outbox.waiting - set(in_flight))[:limit]
+        return [self._outbox.rows[id_] for id_ in ids]
+
+    def mark_published(self, ids: Collection[int]) -> None:
+        self._outbox.fail_if_told("mark_published")
+        self._outbox.published += ids
+        self._outbox.waiting -= set(ids)
+        self._outbox.set_aside -= set(ids)
+
+    def set_aside(self, ids: Collection[int]) -> None:
+        self._outbox.fail_if_told("set_aside")
+        self._outbox.waiting -= set(ids)
+        self._outbox.set_aside |= set(ids)
+
+    def oldest_set_aside(self) -> list[OutgoingEvent]:
+        oldest: dict[str, OutgoingEvent] = {}
+        for id_ in sorted(self._outbox.set_aside):
+            oldest.setdefault(self._outbox.rows[id_].type, self._outbox.rows[id_])
+        return list(oldest.values())
+
+    def take_up(self, types: Collection[str]) -> None:
+        self._outbox.fail_if_told("take_up")
+        taken = {id_ for id_ in self._outbox.set_aside if self._outbox.rows[id_].type in types}
+        self._outbox.set_aside -= taken
+        self._outbox.waiting |= taken
+
+    def wait(self, timeout: float, wake_fd: int) -> None:
+        assert wake_fd >= 0
+        self._outbox.fail_if_told("wait")
+        self._outbox.idle(timeout)
+
+
+class FakePublisher:
+    """A broker that answers as told.
+
+    Attributes:
+        answer: what it says to an event; None: nothing yet.
+        sent: the ids published, in order.
+        unanswered: those without an answer, in order.
+        most_unanswered: the most that there ever were.
+    """
+
+    def __init__(self) -> None:
+        self.connected = True
+        self.answer: Callable[[OutgoingEvent], SettlementKind | None] = lambda _event: SettlementKind.CONFIRMED
+        self.sent: list[int] = []
+        self.unanswered: list[int] = []
+        self.most_unanswered = 0
+        self._settlements: list[Settlement] = []
+
+    def publish(self, batch: Sequence[OutgoingEvent]) -> None:
+        assert self.connected
+        for event in batch:
+            assert event.id not in self.unanswered, f"{event.id} is in flight"
+            self.sent.append(event.id)
+            self.unanswered.append(event.id)
+            self.most_unanswered = max(self.most_unanswered, len(self.unanswered))
+            if kind := self.answer(event):
+                self.settle(kind, event.id)
+
+    def settle(self, kind: SettlementKind, *ids: int) -> None:
+        for id_ in ids:
+            self.unanswered.remove(id_)
+            self._settlements.append(Settlement(id_, kind))
+
+    def take_settlements(self) -> list[Settlement]:
+        taken, self._settlements = self._settlements, []
+        return taken

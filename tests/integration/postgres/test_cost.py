@@ -1,0 +1,157 @@
+"""What a group costs does not grow with the group, nor with the past."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy import TextClause
+
+from allocation_worker.adapters.postgres import statements
+from allocation_worker.adapters.postgres.engine import array
+from allocation_worker.adapters.postgres.rows import line_uuid
+from allocation_worker.domain.commands import ChangeBatchQuantity, Command, Deallocate
+from allocation_worker.service_layer.outcomes import Done
+from tests.fakes.messages import message
+from tests.integration.postgres.staging import create, order, process
+from tests.integration.postgres.store import PostgresStore
+
+USED_UP = 10_000
+
+
+@contextmanager
+def counting(store: PostgresStore) -> Iterator[list[str]]:
+    """The statements sent meanwhile."""
+    sent: list[str] = []
+
+    def note(*arguments: Any) -> None:
+        sent.append(arguments[2])
+
+    sa.event.listen(store.engine, "before_cursor_execute", note)
+    try:
+        yield sent
+    finally:
+        sa.event.remove(store.engine, "before_cursor_execute", note)
+
+
+def count(store: PostgresStore, *commands: Command) -> int:
+    messages = [message(command) for command in commands]
+    with counting(store) as sent:
+        assert process(store.unit_of_work, *messages) == [Done()] * len(messages)
+    return len(sent)
+
+
+class TestStatements:
+    @pytest.mark.parametrize("size", [1, 5, 200])
+    def test_allocating_takes_eight(self, store: PostgresStore, size: int) -> None:
+        """Inbox; lock, lines, batches; products, batches, lines; outbox."""
+        skus = [f"SKU-{number % 50}" for number in range(size)]
+        process(store.unit_of_work, *(message(create(f"batch-{sku}", 1000, sku)) for sku in sorted(set(skus))))
+        assert count(store, *(order(f"o{number}", 1, sku) for number, sku in enumerate(skus))) == 8
+
+    @pytest.mark.parametrize("size", [1, 5, 200])
+    def test_cancelling_takes_eight(self, store: PostgresStore, size: int) -> None:
+        orders = [order(f"o{number}") for number in range(size)]
+        process(store.unit_of_work, message(create("b", 1000)), *map(message, orders))
+        assert count(store, *(Deallocate(orderid=each.orderid, sku=each.sku) for each in orders)) == 8
+
+    @pytest.mark.parametrize("size", [1, 5, 200])
+    def test_creating_batches_takes_seven(self, store: PostgresStore, size: int) -> None:
+        """Inbox; references, lock, batches; products, batches; outbox."""
+        assert count(store, *(create(f"b{number}", 1, f"SKU-{number}") for number in range(size))) == 7
+
+    @pytest.mark.parametrize("size", [1, 5, 200])
+    def test_growing_batches_takes_seven(self, store: PostgresStore, size: int) -> None:
+        process(store.unit_of_work, *(message(create(f"b{number}", 1, f"SKU-{number}")) for number in range(size)))
+        assert count(store, *(ChangeBatchQuantity(batchref=f"b{number}", qty=2) for number in range(size))) == 7
+
+    @pytest.mark.parametrize("lines", [1, 5, 200])
+    def test_shrinking_a_batch_takes_nine_whatever_it_loses(self, store: PostgresStore, lines: int) -> None:
+        """As growing, with the lines read and written besides."""
+        process(store.unit_of_work, message(create("b", 1000)), *(message(order(f"o{n}")) for n in range(lines)))
+        assert count(store, ChangeBatchQuantity(batchref="b", qty=0)) == 9
+
+    @pytest.mark.parametrize("size", [1, 5, 200])
+    def test_rejecting_unknown_skus_takes_five(self, store: PostgresStore, size: int) -> None:
+        assert count(store, *(order(f"o{number}", 1, f"SKU-{number}") for number in range(size))) == 5
+
+    @pytest.mark.parametrize("size", [1, 5, 200])
+    def test_repeats_take_one(self, store: PostgresStore, size: int) -> None:
+        process(store.unit_of_work, message(create("b", 1000)))
+        messages = [message(order(f"o{number}")) for number in range(size)]
+        process(store.unit_of_work, *messages)
+        with counting(store) as sent:
+            process(store.unit_of_work, *messages)
+        assert len(sent) == 1
+
+
+class TestPlans:
+    """Of a product with 10,000 batches that are used up and as many lines on them, only what is needed is read."""
+
+    @pytest.fixture
+    def crowded(self, store: PostgresStore) -> Iterator[PostgresStore]:
+        process(store.unit_of_work, message(create("fresh", 10)), message(order("o", 1)))
+        store.execute(
+            "INSERT INTO batches (reference, sku, purchased, allocated, arrival, created_qty, sequence) "
+            "SELECT 'used-' || n, 'LAMP', 7, 7, n + 1, 7, n FROM generate_series(1, :count) AS n",
+            count=USED_UP,
+        )
+        store.execute(
+            "INSERT INTO order_lines (id, orderid, sku, lineid, qty, batchref, cancelled, sequence) "
+            "SELECT gen_random_uuid(), 'old-' || n, 'LAMP', '', 7, 'used-' || n, false, n "
+            "FROM generate_series(1, :count) AS n",
+            count=USED_UP,
+        )
+        store.execute("ANALYZE batches, order_lines, products")
+        yield store
+        store.execute("TRUNCATE products, batches, order_lines, inbox, outbox")
+
+    def explain(self, store: PostgresStore, statement: TextClause, **parameters: object) -> tuple[set[str], int]:
+        """The indexes used, and how many rows were read, those thrown away included."""
+        with store.engine.begin() as connection:
+            explained = sa.text(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement.text}")
+            (plan,) = connection.execute(explained, parameters).scalar_one()
+        indexes: set[str] = set()
+        rows = 0
+        nodes = [plan["Plan"]]
+        while nodes:
+            node = nodes.pop()
+            assert node["Node Type"] != "Seq Scan" or node["Relation Name"] == "products", node
+            indexes |= {node["Index Name"]} if "Index Name" in node else set()
+            if "Relation Name" in node:
+                rows += node["Actual Rows"] + node.get("Rows Removed by Filter", 0)
+            nodes += node.get("Plans", [])
+        return indexes, rows
+
+    def test_batches_in_stock_are_found_by_their_own_index(self, crowded: PostgresStore) -> None:
+        indexes, rows = self.explain(
+            crowded, statements.BATCHES, skus=array(["LAMP"]), refs=array(["used-5", "used-6"])
+        )
+        assert indexes == {"batches_in_stock", "batches_pkey"}
+        assert rows <= 4
+
+    def test_lines_are_found_by_their_key(self, crowded: PostgresStore) -> None:
+        indexes, rows = self.explain(crowded, statements.LINES, ids=array([line_uuid(("LAMP", ("o", "")))]))
+        assert indexes == {"order_lines_pkey"}
+        assert rows == 1
+
+    def test_lines_of_a_batch_are_found_by_their_own_index(self, crowded: PostgresStore) -> None:
+        indexes, rows = self.explain(
+            crowded, statements.LINES_OF_BATCH, batchref="used-5", before=2**63 - 1, limit=1000
+        )
+        assert indexes == {"lines_of_batch"}
+        assert rows == 1
+
+    def test_the_skus_of_batches_are_found_by_their_key(self, crowded: PostgresStore) -> None:
+        indexes, rows = self.explain(crowded, statements.SKUS_OF_BATCHES, refs=array(["used-5", "nothing"]))
+        assert indexes == {"batches_pkey"}
+        assert rows == 1
+
+    def test_a_command_takes_up_only_what_is_in_stock_or_named(self, crowded: PostgresStore) -> None:
+        with crowded.unit_of_work() as uow:
+            uow.products.expect([order("old-7", 7), order("new"), ChangeBatchQuantity(batchref="used-9", qty=1)])
+            product = uow.products.get("LAMP", ("old-7", ""))
+            assert product
+            assert product.batches.keys() <= {"fresh", "used-7", "used-9"}
+            assert product.lines.keys() == {("old-7", ""), ("new", "")}

@@ -1,0 +1,186 @@
+"""Addresses of databases, and the database's errors in our words."""
+
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine
+
+from allocation_worker.adapters.postgres.engine import create_engine, parse_url
+from allocation_worker.service_layer.ports import StoreContention, StoreError, StoreUnavailable
+from tests.fakes.messages import message
+from tests.integration.postgres.staging import DEADLINE, backend_of, create, order, process, terminate
+from tests.integration.postgres.store import PostgresStore
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg2", "postgresql+psycopg"])
+def test_every_flavour_of_the_scheme_becomes_the_one_that_is_installed(scheme: str) -> None:
+    url = parse_url(f"{scheme}://worker:p%40ss@db.example:5433/allocation?sslmode=require")
+    assert url.drivername == "postgresql+psycopg2"
+    assert (url.username, url.password, url.host, url.port, url.database) == (
+        "worker",
+        "p@ss",
+        "db.example",
+        5433,
+        "allocation",
+    )
+    assert url.query == {"sslmode": "require"}
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "secret",
+        "worker:secret@db.example/allocation",
+        "mysql://worker:secret@db.example/allocation",
+        "postgresql:/worker:secret@db.example/allocation",
+        "postgresql://worker:secret@db.example:port/allocation",
+        "postgresql://worker:secret@db.example:54325432x/allocation",
+        "postgresql://worker:secret@[::1/allocation",
+        "://worker:secret@db.example/allocation",
+        "amqp://worker:secret@db.example/",
+    ],
+)
+def test_what_is_no_address_of_a_postgresql_database_is_told_without_the_password(url: str) -> None:
+    with pytest.raises(ValueError, match=r"^it is not a URL such as|^its scheme is") as error:
+        parse_url(url)
+    assert "secret" not in str(error.value)
+    assert error.value.__cause__ is None
+    assert error.value.__suppress_context__ or error.value.__context__ is None
+
+
+def test_a_server_that_is_not_there_is_unavailable() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    engine = create_engine(f"postgresql://worker:secret@127.0.0.1:{port}/x", application_name="tests")
+    with pytest.raises(StoreUnavailable) as error:
+        engine.connect()
+    assert "secret" not in str(error.value)
+
+
+def test_a_database_that_is_not_there_is_unavailable(engine: Engine) -> None:
+    url = engine.url.set(database="no-such-database").render_as_string(hide_password=False)
+    with pytest.raises(StoreUnavailable, match="no-such-database"):
+        create_engine(url, application_name="tests").connect()
+
+
+def test_a_pool_without_a_free_connection_is_unavailable(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = engine.url.render_as_string(hide_password=False)
+    small = create_engine(url, application_name="tests", pool_size=1)
+    monkeypatch.setattr(small.pool, "_timeout", 0.01)
+    with small.connect(), pytest.raises(StoreUnavailable, match="QueuePool limit"):
+        small.connect()
+    small.dispose()
+
+
+def test_a_mistake_in_a_statement_is_neither_contention_nor_absence(engine: Engine) -> None:
+    with engine.connect() as connection, pytest.raises(StoreError, match="42P01") as error:
+        connection.execute(sa.text("SELECT * FROM nowhere"))
+    assert not isinstance(error.value, StoreContention | StoreUnavailable)
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        ("40001", StoreContention),
+        ("40P01", StoreContention),
+        ("55P03", StoreContention),
+        ("23505", StoreContention),
+        ("57014", StoreUnavailable),
+        ("57P01", StoreUnavailable),
+        ("25006", StoreUnavailable),
+        ("53100", StoreUnavailable),
+        ("53300", StoreUnavailable),
+        ("08006", StoreUnavailable),
+        ("58030", StoreUnavailable),
+        ("23514", StoreError),
+        ("22003", StoreError),
+    ],
+)
+def test_the_servers_error_codes_in_our_words(engine: Engine, code: str, kind: type[StoreError]) -> None:
+    raise_it = f"DO $$ BEGIN RAISE EXCEPTION 'staged' USING ERRCODE = '{code}'; END $$"
+    with engine.connect() as connection, pytest.raises(StoreError, match="staged") as error:
+        connection.execute(sa.text(raise_it))
+    assert type(error.value) is kind
+
+
+def test_a_deadlock_is_contention(store: PostgresStore) -> None:
+    process(store.unit_of_work, message(create("a", 1, "A")), message(create("b", 1, "B")))
+    barrier = Barrier(2, timeout=DEADLINE)
+
+    def lock(first: str, second: str) -> str:
+        with store.engine.begin() as connection:
+            _lock_product(connection, first)
+            barrier.wait()
+            try:
+                _lock_product(connection, second)
+            except StoreContention as error:
+                return str(error)
+        return "locked both"
+
+    with ThreadPoolExecutor(2) as pool:
+        futures = [pool.submit(lock, "A", "B"), pool.submit(lock, "B", "A")]
+        results = sorted(future.result(timeout=DEADLINE) for future in futures)
+    assert "deadlock detected" in results[0]
+    assert results[1] == "locked both"
+
+
+def test_a_lock_timeout_is_contention(store: PostgresStore) -> None:
+    process(store.unit_of_work, message(create("a", 1)))
+    url = store.engine.url.render_as_string(hide_password=False)
+    hasty = create_engine(url, application_name="tests", lock_timeout=1)
+    with store.engine.begin() as holder, PostgresStore(hasty).unit_of_work() as uow:
+        _lock_product(holder, "LAMP")
+        with pytest.raises(StoreContention, match="lock timeout"):
+            uow.products.get("LAMP")
+    hasty.dispose()
+
+
+def test_a_statement_that_takes_too_long_is_unavailability(engine: Engine) -> None:
+    hasty = create_engine(
+        engine.url.render_as_string(hide_password=False), application_name="tests", statement_timeout=1
+    )
+    with hasty.connect() as connection, pytest.raises(StoreUnavailable, match="statement timeout"):
+        connection.execute(sa.text("SELECT pg_sleep(30)"))
+    hasty.dispose()
+
+
+def test_a_terminated_backend_is_unavailability_at_the_next_statement_and_forgotten_after(store: PostgresStore) -> None:
+    with store.unit_of_work() as uow:
+        terminate(store.engine, backend_of(uow._connection))
+        with pytest.raises(StoreUnavailable):
+            uow.products.get("LAMP")
+    with store.unit_of_work() as uow:
+        assert uow.products.get("LAMP") is None
+
+
+def test_a_backend_terminated_before_the_commit_is_unavailability_and_nothing_is_durable(store: PostgresStore) -> None:
+    process(store.unit_of_work, message(create("b", 10)))
+    received = message(order("o"))
+    with store.unit_of_work() as uow:
+        uow.inbox.receive([received])
+        terminate(store.engine, backend_of(uow._connection))
+        with pytest.raises(StoreUnavailable):
+            uow._connection.commit()
+    assert received.message_id not in store.taken()
+
+
+def test_an_error_on_a_dead_connection_is_unavailability_first_of_all(store: PostgresStore) -> None:
+    """Asked again once the server is back, the error will show, if it was one."""
+
+    def fail_on_a_dead_connection() -> None:
+        with store.unit_of_work() as uow:
+            terminate(store.engine, backend_of(uow._connection))
+            raise ZeroDivisionError
+
+    with pytest.raises(StoreUnavailable):
+        fail_on_a_dead_connection()
+    with store.unit_of_work() as uow:
+        assert uow.products.get("LAMP") is None
+
+
+def _lock_product(connection: Connection, sku: str) -> None:
+    connection.execute(sa.text("SELECT 1 FROM products WHERE sku = :sku FOR UPDATE"), {"sku": sku})

@@ -1,0 +1,69 @@
+"""Groups in PostgreSQL say and do what single messages do in memory, whatever they hold."""
+
+from collections.abc import Sequence
+from datetime import date
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from allocation_worker.domain.commands import Allocate, ChangeBatchQuantity, Command, CreateBatch, Deallocate
+from allocation_worker.service_layer.messages import Message
+from allocation_worker.service_layer.outcomes import Outcome
+from tests.fakes.messages import message
+from tests.fakes.unit_of_work import FakeDatabase, Published
+from tests.integration.postgres.staging import process
+from tests.integration.postgres.store import PostgresStore
+
+skus = st.sampled_from(["LAMP", "LAMP", "VASE", "NULL"])
+orderids = st.sampled_from(["o1", "o2", "o3", '{"o4"}'])
+lineids = st.sampled_from(["", "2"])
+batchrefs = st.sampled_from(["b1", "b2", "b3", "b\\4"])
+etas = st.sampled_from([None, date(2026, 1, 1), date(2026, 1, 2)])
+
+commands: st.SearchStrategy[Command] = st.one_of(
+    st.builds(Allocate, orderid=orderids, sku=skus, lineid=lineids, qty=st.sampled_from([1, 2, 2, 3, 5])),
+    st.builds(Allocate, orderid=orderids, sku=skus, lineid=lineids, qty=st.just(2)),
+    st.builds(Deallocate, orderid=orderids, sku=skus, lineid=lineids),
+    st.builds(CreateBatch, batchref=batchrefs, sku=skus, qty=st.sampled_from([2, 5, 9]), eta=etas),
+    st.builds(ChangeBatchQuantity, batchref=batchrefs, qty=st.integers(0, 12)),
+)
+# One message in three or so has an id that another may have.
+message_ids = st.none() | st.none() | st.integers(1, 4).map("id-{}".format)
+messages = st.builds(message, commands, message_ids)
+groups = st.lists(st.lists(messages, min_size=1, max_size=10), min_size=1, max_size=6)
+
+
+def comparable(published: Sequence[Published]) -> list[tuple[object, ...]]:
+    """All of the events; of the ids, which are random, only which are the same."""
+    numbers: dict[str, int] = {}
+    return [
+        (
+            numbers.setdefault(event.message_id, len(numbers)),
+            event.type,
+            event.sku,
+            event.sequence,
+            event.body,
+            event.correlation_id,
+            event.causation_id,
+        )
+        for event in published
+    ]
+
+
+def answers(store: PostgresStore | FakeDatabase, group: Sequence[Message]) -> list[Outcome]:
+    return process(store.unit_of_work, *group)
+
+
+@settings(
+    max_examples=30,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(story=groups)
+def test_groups_in_postgresql_are_single_messages_in_memory(store: PostgresStore, story: list[list[Message]]) -> None:
+    store.empty()
+    memory = FakeDatabase()
+    for group in story:
+        assert answers(store, group) == [outcome for each in group for outcome in answers(memory, [each])]
+    assert comparable(store.published()) == comparable(memory.published())
+    assert (store.stock(), store.lines(), store.taken()) == (memory.stock(), memory.lines(), memory.taken())

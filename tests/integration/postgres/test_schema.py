@@ -1,0 +1,78 @@
+"""Bringing the tables up to date."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.engine import Engine
+
+from allocation_worker.adapters.postgres.engine import create_engine
+from allocation_worker.adapters.postgres.schema import SchemaOutdated, check, migrate
+from allocation_worker.service_layer.ports import StoreError
+
+TABLES = {"products", "batches", "order_lines", "inbox", "outbox", "alembic_version"}
+
+
+@pytest.fixture
+def bare(database_url: str) -> Iterator[Engine]:
+    engine = create_engine(database_url, application_name="tests")
+    yield engine
+    engine.dispose()
+
+
+def test_migrate_makes_the_tables(bare: Engine) -> None:
+    assert migrate(bare) == (None, "0001")
+    assert set(sa.inspect(bare).get_table_names()) == TABLES
+
+
+def test_migrate_again_changes_nothing(bare: Engine) -> None:
+    migrate(bare)
+    with bare.begin() as connection:
+        connection.execute(sa.text("INSERT INTO products VALUES ('LAMP', gen_random_uuid(), 0, 0)"))
+    assert migrate(bare) == ("0001", "0001")
+    with bare.begin() as connection:
+        assert connection.scalar(sa.text("SELECT count(*) FROM products")) == 1
+
+
+def test_two_migrations_at_once_are_one(bare: Engine) -> None:
+    barrier = Barrier(3, timeout=20)
+
+    def start_together() -> tuple[str | None, str]:
+        barrier.wait()
+        return migrate(bare)
+
+    with ThreadPoolExecutor(3) as pool:
+        results = [future.result(timeout=30) for future in [pool.submit(start_together) for _ in range(3)]]
+    assert sorted(results, key=str) == [("0001", "0001"), ("0001", "0001"), (None, "0001")]
+
+
+def test_check_says_what_to_do_where_there_are_no_tables(bare: Engine) -> None:
+    with pytest.raises(SchemaOutdated) as outdated:
+        check(bare)
+    assert str(outdated.value) == (
+        "The database schema is at nothing, this program needs 0001; run `allocation-worker migrate`."
+    )
+    assert isinstance(outdated.value, StoreError)
+
+
+def test_check_refuses_the_tables_of_another_version(bare: Engine) -> None:
+    migrate(bare)
+    with bare.begin() as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = '0000'"))
+    with pytest.raises(SchemaOutdated, match="is at 0000, this program needs 0001"):
+        check(bare)
+
+
+def test_check_is_content_with_tables_of_this_version(bare: Engine) -> None:
+    migrate(bare)
+    check(bare)
+
+
+def test_a_failed_migration_leaves_nothing(bare: Engine) -> None:
+    with bare.begin() as connection:
+        connection.execute(sa.text("CREATE TABLE outbox (in_the_way integer)"))
+    with pytest.raises(StoreError, match="already exists"):
+        migrate(bare)
+    assert sa.inspect(bare).get_table_names() == ["outbox"]

@@ -1,0 +1,94 @@
+"""Whatever happens to a shop, in whatever order, it says what the naive one says."""
+
+from collections import defaultdict
+from datetime import date
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from allocation_worker.domain.commands import Allocate, ChangeBatchQuantity, Command, CreateBatch, Deallocate
+from allocation_worker.domain.errors import Refusal
+from allocation_worker.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
+from allocation_worker.service_layer.messagebus import MessageBus
+from tests.fakes.messages import message
+from tests.fakes.naive_shop import Answer, NaiveShop, rejected
+from tests.fakes.unit_of_work import FakeDatabase
+
+skus = st.sampled_from(["LAMP", "LAMP", "LAMP", "VASE"])
+orderids = st.sampled_from(["o1", "o2", "o3", "o4", "o5"])
+lineids = st.sampled_from(["", "2"])
+batchrefs = st.sampled_from(["b1", "b2", "b3", "b4", "b5"])
+etas = st.none() | st.sampled_from([date.min, date(2026, 1, 1), date(2026, 1, 2)])
+
+
+class AnyHistory(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.database = FakeDatabase()
+        self.bus = MessageBus(COMMAND_HANDLERS, EVENT_HANDLERS)
+        self.naive = NaiveShop()
+
+    @rule(orderid=orderids, sku=skus, lineid=lineids, qty=st.integers(1, 12))
+    def allocate(self, orderid: str, sku: str, lineid: str, qty: int) -> None:
+        self.compare(Allocate(orderid=orderid, sku=sku, lineid=lineid, qty=qty))
+
+    @rule(orderid=orderids, sku=skus, lineid=lineids)
+    def allocate_as_before(self, orderid: str, sku: str, lineid: str) -> None:
+        known = [line.qty for line in self.naive.lines if line.key == (orderid, sku, lineid) and line.qty]
+        self.compare(Allocate(orderid=orderid, sku=sku, lineid=lineid, qty=known[0] if known else 3))
+
+    @rule(orderid=orderids, sku=skus, lineid=lineids)
+    def deallocate(self, orderid: str, sku: str, lineid: str) -> None:
+        self.compare(Deallocate(orderid=orderid, sku=sku, lineid=lineid))
+
+    @rule(batchref=batchrefs, sku=skus, qty=st.integers(1, 20), eta=etas)
+    def create_batch(self, batchref: str, sku: str, qty: int, eta: date | None) -> None:
+        self.compare(CreateBatch(batchref=batchref, sku=sku, qty=qty, eta=eta))
+
+    @rule(batchref=batchrefs)
+    def create_batch_as_before(self, batchref: str) -> None:
+        for batch in self.naive.batches:
+            if batch.reference == batchref:
+                qty = batch.announced["qty"]
+                self.compare(CreateBatch(batchref=batchref, sku=batch.sku, qty=qty, eta=batch.eta))
+
+    @rule(batchref=batchrefs, qty=st.integers(0, 20))
+    def change_batch_quantity(self, batchref: str, qty: int) -> None:
+        self.compare(ChangeBatchQuantity(batchref=batchref, qty=qty))
+
+    @invariant()
+    def no_batch_is_oversold_and_its_lines_account_for_all_that_is_allocated(self) -> None:
+        held: dict[str | None, int] = defaultdict(int)
+        for _orderid, _sku, _lineid, qty, batchref, cancelled in self.database.lines():
+            held[batchref] += qty
+            assert not (cancelled and batchref)
+        for reference, (purchased, allocated) in self.database.stock().items():
+            assert 0 <= allocated == held[reference] <= purchased
+
+    @invariant()
+    def sequences_have_no_gap_and_tell_events_apart(self) -> None:
+        events: dict[str, dict[int, tuple[str, str]]] = defaultdict(dict)
+        for event in self.database.published():
+            if event.sku is not None and event.sequence is not None:
+                identity = (event.message_id, str(event.body))
+                assert events[event.sku].setdefault(event.sequence, identity) == identity
+                assert event.sequence <= len(events[event.sku])
+
+    def compare(self, command: Command) -> None:
+        assert self.answer(command) == self.naive.answer(command)
+
+    def answer(self, command: Command) -> list[Answer]:
+        before = len(self.database.published())
+        with self.database.unit_of_work() as uow:
+            try:
+                self.bus.handle(message(command), uow)
+            except Refusal as refusal:
+                assert not uow.collect_new_events()
+                return [rejected(refusal.reason)]
+            uow.commit()
+        return [(event.type, event.body) for event in self.database.published()[before:]]
+
+
+AnyHistory.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestAnyHistory = AnyHistory.TestCase

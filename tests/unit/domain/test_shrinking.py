@@ -1,0 +1,131 @@
+"""A batch that shrinks below what is allocated loses lines; each finds other stock, or none."""
+
+from typing import Any
+
+import pytest
+
+from allocation_worker.domain.commands import Allocate, ChangeBatchQuantity, Command, CreateBatch, Deallocate
+from allocation_worker.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
+from allocation_worker.service_layer.messagebus import MessageBus
+from tests.fakes.messages import message
+from tests.fakes.unit_of_work import FakeDatabase
+
+
+class Shop:
+    """Handles commands, and tells what came of the last one."""
+
+    def __init__(self) -> None:
+        self.database = FakeDatabase()
+        self._bus = MessageBus(COMMAND_HANDLERS, EVENT_HANDLERS)
+
+    def __call__(self, *commands: Command) -> list[tuple[str, str, str | None]]:
+        before = len(self.database.published())
+        for command in commands:
+            with self.database.unit_of_work() as uow:
+                self._bus.handle(message(command), uow)
+                uow.commit()
+        return [_brief(event.type, event.body) for event in self.database.published()[before:]]
+
+
+def _brief(type_: str, body: dict[str, Any]) -> tuple[str, str, str | None]:
+    return (type_.removesuffix(".v1"), body.get("orderid", ""), body.get("batchref"))
+
+
+def create(batchref: str, qty: int) -> CreateBatch:
+    return CreateBatch(batchref=batchref, sku="LAMP", qty=qty)
+
+
+def order(orderid: str, qty: int) -> Allocate:
+    return Allocate(orderid=orderid, sku="LAMP", qty=qty)
+
+
+@pytest.fixture
+def shop() -> Shop:
+    """One batch of 10, with three lines on it: 5, then 3, then 2."""
+    shop = Shop()
+    shop(create("batch", 10), order("first", 5), order("second", 3), order("third", 2))
+    return shop
+
+
+def shrink(shop: Shop, qty: int) -> list[tuple[str, str, str | None]]:
+    return shop(ChangeBatchQuantity(batchref="batch", qty=qty))
+
+
+def test_takes_no_line_off_that_fits(shop: Shop) -> None:
+    shop(Deallocate(orderid="third", sku="LAMP"))
+    assert shrink(shop, 8) == [("batch-quantity-changed", "", "batch")]
+    assert shop.database.stock() == {"batch": (8, 8)}
+
+
+def test_takes_the_most_recently_allocated_line_off_first(shop: Shop) -> None:
+    assert shrink(shop, 8) == [
+        ("batch-quantity-changed", "", "batch"),
+        ("deallocated", "third", "batch"),
+        ("out-of-stock", "third", None),
+    ]
+
+
+def test_takes_off_no_more_than_needed(shop: Shop) -> None:
+    assert shrink(shop, 5) == [
+        ("batch-quantity-changed", "", "batch"),
+        ("deallocated", "third", "batch"),
+        ("deallocated", "second", "batch"),
+        ("out-of-stock", "third", None),
+        ("out-of-stock", "second", None),
+    ]
+    assert shop.database.stock() == {"batch": (5, 5)}
+
+
+def test_a_line_moves_to_another_batch_if_it_fits(shop: Shop) -> None:
+    shop(create("spare", 2))
+    assert shrink(shop, 5)[3:] == [("allocated", "third", "spare"), ("out-of-stock", "second", None)]
+
+
+def test_a_line_may_go_back_into_the_shrunk_batch(shop: Shop) -> None:
+    assert shrink(shop, 7) == [
+        ("batch-quantity-changed", "", "batch"),
+        ("deallocated", "third", "batch"),
+        ("deallocated", "second", "batch"),
+        ("allocated", "third", "batch"),
+        ("out-of-stock", "second", None),
+    ]
+    assert shop.database.stock() == {"batch": (7, 7)}
+
+
+def test_takes_all_lines_off_a_batch_that_is_lost(shop: Shop) -> None:
+    shop(create("spare", 100))
+    shrink(shop, 0)
+    assert shop.database.stock() == {"batch": (0, 0), "spare": (100, 10)}
+
+
+def test_a_line_allocated_again_counts_as_recent(shop: Shop) -> None:
+    shop(create("spare", 5))
+    shrink(shop, 8)  # the third line goes to the spare batch
+    shop(order("fourth", 3))  # and after it comes another
+    assert shop(ChangeBatchQuantity(batchref="spare", qty=3))[1] == ("deallocated", "fourth", "spare")
+
+
+def test_a_line_that_lost_its_stock_is_not_cancelled(shop: Shop) -> None:
+    shrink(shop, 8)
+    shop(create("spare", 2))
+    assert shop(order("third", 2)) == [("allocated", "third", "spare")]
+
+
+def test_a_line_that_was_moved_is_announced_again_as_it_stands_now(shop: Shop) -> None:
+    shop(create("spare", 2))
+    shrink(shop, 8)
+    moved = shop.database.published()[-1]
+    assert shop(order("third", 2)) == [("allocated", "third", "spare")]
+    again = shop.database.published()[-1]
+    assert (again.message_id, again.body) == (moved.message_id, moved.body)
+
+
+def test_the_events_are_counted_in_their_order(shop: Shop) -> None:
+    shrink(shop, 0)
+    assert [event.sequence for event in shop.database.published()] == list(range(1, 12))
+
+
+def test_every_event_of_a_shrink_names_the_command_that_caused_it(shop: Shop) -> None:
+    before = len(shop.database.published())
+    shrink(shop, 0)
+    assert len({event.causation_id for event in shop.database.published()[before:]}) == 1

@@ -1,0 +1,394 @@
+"""Row, confirmed publish, mark: and what happens when one of the three goes wrong."""
+
+from collections.abc import Callable, MutableMapping
+from threading import Event
+from typing import Any
+
+import pytest
+
+from allocation_worker.entrypoints import relay as relay_module
+from allocation_worker.entrypoints.relay import OFFER_AGAIN_EVERY, PRUNE_EVERY, Relay, Waker
+from allocation_worker.service_layer.outgoing import OutgoingEvent, SettlementKind
+from allocation_worker.service_layer.ports import StoreContention, StoreUnavailable
+from tests.fakes.relay import Clock, FakeOutbox, FakePublisher, FakeWaker, Step, outgoing
+
+CONFIRMED, RETURNED, NACKED, LOST = (
+    SettlementKind.CONFIRMED,
+    SettlementKind.RETURNED,
+    SettlementKind.NACKED,
+    SettlementKind.LOST,
+)
+POLL = 1.0
+
+
+def nothing_yet(_event: OutgoingEvent) -> None:
+    return None
+
+
+class Stage:
+    """A relay between an outbox and a broker; `run` gives it one step of the script each time it is idle."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.stopping = Event()
+        self.outbox = FakeOutbox(clock, self.stopping)
+        self.broker = FakePublisher()
+        self.waker = FakeWaker(clock)
+        self.prune_some: Callable[[], bool] = lambda: False
+
+    def run(self, *script: Step, window: int = 100) -> None:
+        self.outbox.script.extend(script)
+        Relay(
+            self.outbox.open,
+            self.broker,
+            self.prune_some,
+            waker=self.waker,
+            stopping=self.stopping,
+            window=window,
+            poll=POLL,
+        ).run()
+
+    def write(self, *ids: int, type_: str = "allocated.v1") -> None:
+        self.outbox.write(*(outgoing(id_, type_) for id_ in ids))
+
+    def answer_with(self, kind: SettlementKind | None) -> None:
+        self.broker.answer = lambda _event: kind
+
+    def return_types(self, *types: str) -> None:
+        self.broker.answer = lambda event: RETURNED if event.type in types else CONFIRMED
+
+
+@pytest.fixture
+def stage(monkeypatch: pytest.MonkeyPatch) -> Stage:
+    clock = Clock()
+    monkeypatch.setattr(relay_module, "monotonic", clock)
+    return Stage(clock)
+
+
+def test_publishes_in_order_and_marks_what_is_confirmed(stage: Stage) -> None:
+    stage.write(3, 1, 2)
+    stage.run(lambda: stage.write(4, 5))
+    assert stage.broker.sent == [1, 2, 3, 4, 5]
+    assert stage.outbox.published == [1, 2, 3, 4, 5]
+
+
+def test_marks_nothing_before_the_confirm(stage: Stage) -> None:
+    stage.broker.answer = nothing_yet
+    stage.write(1, 2, 3)
+
+    def confirm_two() -> None:
+        assert stage.outbox.published == []
+        stage.broker.settle(CONFIRMED, 1, 2)
+
+    def look() -> None:
+        assert stage.outbox.published == [1, 2]
+        stage.broker.settle(CONFIRMED, 3)
+
+    stage.run(confirm_two, look)
+    assert stage.outbox.published == [1, 2, 3]
+    assert stage.broker.sent == [1, 2, 3]
+
+
+def test_no_more_is_in_flight_than_the_window_allows(stage: Stage) -> None:
+    stage.broker.answer = nothing_yet
+    stage.write(*range(1, 31))
+
+    def confirm_all() -> None:
+        assert len(stage.broker.unanswered) == 8
+        stage.broker.settle(CONFIRMED, *stage.broker.unanswered)
+
+    stage.run(*[confirm_all] * 3, window=8)
+    assert stage.broker.most_unanswered == 8
+    assert stage.broker.sent == list(range(1, 31))
+
+
+def test_the_window_is_refilled_by_the_quarter(stage: Stage) -> None:
+    stage.broker.answer = nothing_yet
+    stage.write(*range(1, 31))
+
+    def confirm_one() -> None:
+        stage.broker.settle(CONFIRMED, stage.broker.unanswered[0])
+
+    def still_eight_sent() -> None:
+        assert len(stage.broker.sent) == 8
+        confirm_one()
+
+    def ten_sent() -> None:
+        assert len(stage.broker.sent) == 10
+
+    stage.run(confirm_one, still_eight_sent, ten_sent, window=8)
+
+
+def test_a_window_of_one_works(stage: Stage) -> None:
+    stage.write(1, 2, 3)
+    stage.run(window=1)
+    assert stage.outbox.published == [1, 2, 3]
+    assert stage.broker.most_unanswered == 1
+
+
+def test_what_was_lost_with_the_connection_is_published_again(stage: Stage) -> None:
+    stage.broker.answer = nothing_yet
+    stage.write(1, 2, 3)
+
+    def lose_the_connection() -> None:
+        stage.broker.settle(CONFIRMED, 1)
+        stage.broker.settle(LOST, 2, 3)
+        stage.broker.connected = False
+
+    def nothing_is_sent_without_connection() -> None:
+        assert stage.broker.sent == [1, 2, 3]
+        stage.answer_with(CONFIRMED)
+        stage.broker.connected = True
+
+    stage.run(lose_the_connection, nothing_is_sent_without_connection)
+    assert stage.broker.sent == [1, 2, 3, 2, 3]
+    assert stage.outbox.published == [1, 2, 3]
+
+
+def test_a_refusal_makes_everything_from_there_come_again_in_order(stage: Stage) -> None:
+    stage.broker.answer = nothing_yet
+    stage.write(1, 2, 3, 4, 5)
+
+    def refuse_the_third() -> None:
+        stage.broker.settle(CONFIRMED, 1, 2)
+        stage.broker.settle(NACKED, 3)
+        stage.broker.settle(CONFIRMED, 4)
+
+    def nothing_is_sent_while_the_fifth_is_in_flight() -> None:
+        assert stage.outbox.published == [1, 2]
+        assert stage.broker.sent == [1, 2, 3, 4, 5]
+        stage.answer_with(CONFIRMED)
+        stage.broker.settle(CONFIRMED, 5)
+
+    stage.run(refuse_the_third, nothing_is_sent_while_the_fifth_is_in_flight)
+    assert stage.broker.sent == [1, 2, 3, 4, 5, 3, 4, 5]
+    assert stage.outbox.published == [1, 2, 3, 4, 5]
+
+
+def test_a_second_refusal_of_an_earlier_event_reaches_further_back(stage: Stage) -> None:
+    stage.broker.answer = nothing_yet
+    stage.write(1, 2, 3, 4)
+
+    def refuse_two() -> None:
+        stage.answer_with(CONFIRMED)
+        stage.broker.settle(NACKED, 4)
+        stage.broker.settle(CONFIRMED, 3)
+        stage.broker.settle(NACKED, 2)
+        stage.broker.settle(CONFIRMED, 1)
+
+    stage.run(refuse_two)
+    assert stage.broker.sent == [1, 2, 3, 4, 2, 3, 4]
+
+
+def test_a_refusal_survives_a_failure_to_mark(stage: Stage) -> None:
+    stage.broker.answer = nothing_yet
+    stage.write(1, 2, 3)
+
+    def refuse_and_fail() -> None:
+        stage.answer_with(CONFIRMED)
+        stage.broker.settle(CONFIRMED, 1)
+        stage.broker.settle(NACKED, 2)
+        stage.broker.settle(CONFIRMED, 3)
+        stage.outbox.failures["mark_published"] = StoreUnavailable("gone")
+
+    stage.run(refuse_and_fail)
+    assert stage.broker.sent == [1, 2, 3, 1, 2, 3]
+    assert stage.outbox.published == [1, 2, 3]
+
+
+@pytest.mark.parametrize("method", ["open", "acquire", "fetch", "mark_published", "wait"])
+@pytest.mark.parametrize("failure", [StoreUnavailable("gone"), StoreContention("deadlock")])
+def test_goes_on_once_the_database_is_back(stage: Stage, method: str, failure: Exception) -> None:
+    stage.write(1, 2, 3)
+    stage.outbox.failures[method] = failure
+    stage.run()
+    assert stage.outbox.published == [1, 2, 3]
+    assert stage.outbox.sessions == 2
+
+
+def test_what_could_not_be_marked_is_published_again(stage: Stage) -> None:
+    stage.write(1, 2, 3)
+    stage.outbox.failures["mark_published"] = StoreUnavailable("gone")
+    stage.run()
+    assert stage.broker.sent == [1, 2, 3, 1, 2, 3]
+
+
+def test_what_is_in_flight_while_the_database_is_away_is_not_published_twice(stage: Stage) -> None:
+    stage.broker.answer = nothing_yet
+    stage.write(1, 2)
+
+    def confirm_one_and_fail() -> None:
+        stage.outbox.failures["mark_published"] = StoreUnavailable("gone")
+        stage.broker.settle(CONFIRMED, 1)
+
+    def confirm_the_rest() -> None:
+        assert stage.broker.sent == [1, 2, 1]
+        stage.broker.settle(CONFIRMED, *list(stage.broker.unanswered))
+
+    stage.run(confirm_one_and_fail, confirm_the_rest)
+    assert sorted(stage.outbox.published) == [1, 2]
+
+
+def test_events_that_no_queue_wants_are_set_aside(stage: Stage) -> None:
+    stage.return_types("out-of-stock.v1")
+    stage.write(1)
+    stage.write(2, type_="out-of-stock.v1")
+    stage.write(3)
+    stage.run()
+    assert stage.outbox.published == [1, 3]
+    assert stage.outbox.set_aside == {2}
+
+
+def test_more_of_a_type_that_no_queue_wants_is_set_aside_unpublished(stage: Stage) -> None:
+    stage.return_types("out-of-stock.v1")
+    stage.write(1, type_="out-of-stock.v1")
+    stage.run(lambda: stage.write(2, 3, type_="out-of-stock.v1"), lambda: stage.write(4))
+    assert stage.outbox.set_aside == {1, 2, 3}
+    assert stage.outbox.published == [4]
+    assert set(stage.broker.sent) == {1, 4}
+
+
+def test_the_oldest_of_each_unwanted_type_is_offered_again_now_and_then(stage: Stage) -> None:
+    stage.return_types("out-of-stock.v1", "deallocated.v1")
+    stage.write(1, 2, type_="out-of-stock.v1")
+    stage.write(3, 4, type_="deallocated.v1")
+    idle: list[Step] = [lambda: None] * int(2 * OFFER_AGAIN_EVERY / POLL)
+    stage.run(*idle)
+    assert stage.broker.sent[:4] == [1, 2, 3, 4]
+    offers = stage.broker.sent[4:]
+    assert set(offers) == {1, 3}
+    assert 2 <= offers.count(1) <= 3
+
+
+def test_once_a_queue_wants_them_all_of_the_type_are_published_in_order(stage: Stage) -> None:
+    stage.return_types("out-of-stock.v1", "deallocated.v1")
+    stage.write(1, 2, 3, type_="out-of-stock.v1")
+    stage.write(4, type_="deallocated.v1")
+    idle: list[Step] = [lambda: None] * int(OFFER_AGAIN_EVERY / POLL)
+
+    def bind() -> None:
+        stage.return_types("deallocated.v1")
+        stage.write(5, 6, type_="out-of-stock.v1")
+
+    stage.run(bind, *idle)
+    assert stage.outbox.published == [1, 2, 3, 5, 6]
+    assert stage.outbox.set_aside == {4}
+
+
+def test_after_a_restart_it_knows_what_is_unwanted(stage: Stage) -> None:
+    stage.return_types("out-of-stock.v1")
+    stage.write(1, 2, type_="out-of-stock.v1")
+    stage.outbox.waiting.clear()
+    stage.outbox.set_aside = {1, 2}
+    stage.write(3, type_="out-of-stock.v1")
+    stage.run()
+    assert stage.outbox.set_aside == {1, 2, 3}
+    assert stage.broker.sent == [1]
+
+
+def test_a_failure_to_set_aside_makes_the_event_come_again(stage: Stage) -> None:
+    stage.return_types("out-of-stock.v1")
+    stage.write(1, type_="out-of-stock.v1")
+    stage.outbox.failures["set_aside"] = StoreUnavailable("gone")
+    stage.run()
+    assert stage.outbox.set_aside == {1}
+    assert stage.broker.sent[:2] == [1, 1]
+
+
+def test_a_failure_to_take_up_is_made_good_later(stage: Stage) -> None:
+    stage.return_types("out-of-stock.v1")
+    stage.write(1, 2, 3, type_="out-of-stock.v1")
+    idle: list[Step] = [lambda: None] * int(2 * OFFER_AGAIN_EVERY / POLL)
+
+    def bind() -> None:
+        stage.answer_with(CONFIRMED)
+        stage.outbox.failures["take_up"] = StoreUnavailable("gone")
+
+    stage.run(bind, *idle)
+    assert stage.outbox.published == [1, 2, 3]
+
+
+def test_stands_by_while_another_relay_is_active(stage: Stage) -> None:
+    stage.outbox.active_elsewhere = 3
+    stage.write(1)
+    stage.run()
+    assert stage.waker.waits == [POLL] * 3
+    assert stage.outbox.published == [1]
+
+
+def test_told_to_stop_while_standing_by_it_ends(stage: Stage) -> None:
+    class StoppingWaker(FakeWaker):
+        def wait(self, timeout: float) -> None:
+            super().wait(timeout)
+            stage.stopping.set()
+
+    stage.waker = StoppingWaker(stage.clock)
+    stage.outbox.active_elsewhere = 1000
+    stage.write(1)
+    stage.run()
+    assert stage.broker.sent == []
+
+
+def test_told_to_stop_it_waits_a_little_for_the_last_confirms(stage: Stage) -> None:
+    class ConfirmingWaker(FakeWaker):
+        def wait(self, timeout: float) -> None:
+            super().wait(timeout)
+            stage.broker.settle(CONFIRMED, *list(stage.broker.unanswered))
+
+    stage.waker = ConfirmingWaker(stage.clock)
+    stage.broker.answer = nothing_yet
+    stage.write(1, 2)
+    stage.run()
+    assert stage.outbox.published == [1, 2]
+
+
+def test_told_to_stop_it_does_not_wait_for_ever(stage: Stage) -> None:
+    stage.broker.answer = nothing_yet
+    stage.write(1, 2)
+    stage.run()
+    assert sum(stage.waker.waits) == pytest.approx(2 * POLL)
+    assert stage.outbox.waiting == {1, 2}
+
+
+def test_history_is_pruned_when_idle_until_there_is_no_more_and_later_again(stage: Stage) -> None:
+    times: list[float] = []
+
+    def prune_some() -> bool:
+        times.append(stage.clock.now)
+        return len(times) < 3
+
+    stage.prune_some = prune_some
+    idle: list[Step] = [lambda: None] * int(2.5 * PRUNE_EVERY / POLL)
+    started = stage.clock.now
+    stage.run(*idle)
+    assert len(times) == 4
+    assert times[0] >= started + PRUNE_EVERY
+    assert times[3] >= times[2] + PRUNE_EVERY
+
+
+def test_words_for_the_operator(stage: Stage, logs: list[MutableMapping[str, Any]]) -> None:
+    stage.return_types("out-of-stock.v1")
+    stage.outbox.active_elsewhere = 2
+    stage.write(1, type_="out-of-stock.v1")
+    stage.outbox.failures["fetch"] = StoreUnavailable("gone")
+    stage.run(*[lambda: stage.answer_with(CONFIRMED)] * 7)
+    told = [line["event"] for line in logs if line["event"] != "events published"]
+    assert told == [
+        "relay stands by: another one is active",
+        "relay is active",
+        "waiting for the database",
+        "relay is active",
+        "no queue is bound for these events; they are kept and offered again",
+        "events are wanted again",
+    ]
+
+
+def test_a_waker_wakes_whoever_waits_and_any_number_of_times() -> None:
+    waker = Waker()
+    for _ in range(100_000):
+        waker.wake()
+    waker.wait(60.0)
+    waker.wait(0.0)
+    waker.wake()
+    waker.clear()
+    waker.wait(0.0)
