@@ -1,12 +1,11 @@
 """An event on its way out, and what became of it."""
 
-from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OutgoingEvent:
-    """An event as it will stand on the wire.
+class OutgoingEvent(NamedTuple):
+    """An event as it will stand on the wire. A tuple, since it is made, and read, for every event.
 
     Attributes:
         id: its row in the outbox; comes back in its `Settlement`.
@@ -40,8 +39,7 @@ class SettlementKind(Enum):
     LOST = "the channel went away before the answer: it may have arrived"
 
 
-@dataclass(frozen=True, slots=True)
-class Settlement:
+class Settlement(NamedTuple):
     """What became of the message with this id."""
 
     id: int

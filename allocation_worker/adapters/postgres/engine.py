@@ -130,16 +130,26 @@ def array(values: Sequence[Any]) -> str:
     """An array of values of one type, or None, in PostgreSQL's own notation, to be cast in the statement.
 
     psycopg2 adapts a list element by element; this takes half the time for 250 rows.
+
+    Raises:
+        ValueError: a text holds NUL, which PostgreSQL has no place for.
     """
     if None not in values:
-        if isinstance(values[0] if values else 0, int):
+        kind = type(values[0]) if values else int
+        if kind is int or kind is bool:
             return "{" + ",".join(map(str, values)) + "}"
-        if isinstance(values[0], str):
-            joined = '","'.join(values)
-            # No quotes but those between, and no backslash: nothing to escape.
-            if "\\" not in joined and joined.count('"') == 2 * (len(values) - 1):
-                return f'{{"{joined}"}}'
+        if kind is str:
+            return _texts(values)
     return "{" + ",".join(map(_element, values)) + "}"
+
+
+def _texts(values: Sequence[str]) -> str:
+    """All at one go: a call for each would take longer than the statement."""
+    joined = "\0".join(values)
+    if joined.count("\0") != len(values) - 1:
+        raise ValueError("A text with NUL in it cannot be stored.")
+    escaped = joined.replace("\\", "\\\\").replace('"', '\\"').replace("\0", '","')
+    return f'{{"{escaped}"}}'
 
 
 def _element(value: object) -> str:

@@ -1,7 +1,8 @@
 """The outbox, as the transaction that decides writes it."""
 
 from collections.abc import Callable
-from uuid import UUID, uuid4, uuid5
+from hashlib import sha1
+from uuid import UUID, uuid4
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -26,6 +27,18 @@ INSERT = sa.text(f"""
 """)  # noqa: S608 - the channel is a constant
 
 
+COLUMNS = (
+    "message_ids",
+    "types",
+    "skus",
+    "sequences",
+    "bodies",
+    "correlation_ids",
+    "causation_ids",
+    "traceparents",
+)
+
+
 class PostgresOutbox:
     """The outbox within one transaction.
 
@@ -40,30 +53,26 @@ class PostgresOutbox:
 
     def add(self, event: Event, cause: Message) -> None:
         type_, body = wire.write(event, cause)
-        identity: tuple[UUID, str | None, int | None]
         if isinstance(event, CommandRejected):
-            identity = (uuid4(), None, None)
+            sku = sequence = None
+            message_id = uuid4().hex
         else:
-            identity = (uuid5(self._stream_of(event.sku), str(event.sequence)), event.sku, event.sequence)
-        message_id, sku, sequence = identity
+            sku, sequence = event.sku, event.sequence
+            message_id = event_id(self._stream_of(sku), sequence)
         self._rows.append(
             (message_id, type_, sku, sequence, body, cause.correlation_id, cause.message_id, cause.traceparent)
         )
 
     def flush(self) -> None:
         """Write what was added."""
-        if not self._rows:
-            return
-        names = (
-            "message_ids",
-            "types",
-            "skus",
-            "sequences",
-            "bodies",
-            "correlation_ids",
-            "causation_ids",
-            "traceparents",
-        )
-        columns = map(array, zip(*self._rows, strict=True))
-        self._connection.execute(INSERT, dict(zip(names, columns, strict=True)))
-        self._rows.clear()
+        if self._rows:
+            columns = map(array, zip(*self._rows, strict=True))
+            self._connection.execute(INSERT, dict(zip(COLUMNS, columns, strict=True)))
+            self._rows.clear()
+
+
+def event_id(stream: UUID, sequence: int) -> str:
+    """`uuid5(stream, str(sequence))` in hexadecimal (RFC 9562, section 5.5), in a third of the time."""
+    digest = sha1(stream.bytes + str(sequence).encode(), usedforsecurity=False).hexdigest()
+    variant = "89ab"[int(digest[16], 16) & 3]
+    return f"{digest[:12]}5{digest[13:16]}{variant}{digest[17:32]}"

@@ -85,16 +85,17 @@ class CommandPublisher:
 
     def _settle(self) -> list[_Outgoing]:
         again = []
-        for settlement in self._publisher.take_settlements():
-            outgoing = self._waiting[settlement.id]
-            if settlement.kind is SettlementKind.CONFIRMED:
-                del self._waiting[settlement.id]
-                self.confirmed.add(outgoing.message_id)
-            elif settlement.kind is SettlementKind.RETURNED:
-                key = outgoing.publication.routing_key
-                raise BrokerError(f"No queue takes the routing key {key!r}; run `allocation-worker topology`.")
-            else:
-                again.append(outgoing)
+        with self._changed:
+            for settlement in self._publisher.take_settlements():
+                outgoing = self._waiting[settlement.id]
+                if settlement.kind is SettlementKind.CONFIRMED:
+                    del self._waiting[settlement.id]
+                    self.confirmed.add(outgoing.message_id)
+                elif settlement.kind is SettlementKind.RETURNED:
+                    key = outgoing.publication.routing_key
+                    raise BrokerError(f"No queue takes the routing key {key!r}; run `allocation-worker topology`.")
+                else:
+                    again.append(outgoing)
         return again
 
     def _wake(self) -> None:

@@ -8,6 +8,7 @@ import pika
 import structlog
 from pika.adapters.select_connection import IOLoop
 
+from allocation_worker.adapters.rabbitmq.coalescing import CoalescingConnection
 from allocation_worker.adapters.rabbitmq.urls import masked, parameters
 
 log = structlog.get_logger()
@@ -89,7 +90,7 @@ class ConnectionLoop:
         broker, settings = self._brokers[self._attempts % len(self._brokers)]
         self._attempts += 1
         self._log = log.bind(connection=self._name, broker=broker)
-        self._connection = pika.SelectConnection(
+        self._connection = CoalescingConnection(
             settings,
             on_open_callback=self._opened,
             on_open_error_callback=self._not_opened,

@@ -1,10 +1,9 @@
 """Publishing the events, from any thread, with an answer for every one."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from threading import Lock, Thread
-from typing import Final, Generic, Self, TypeVar
+from typing import Final, Generic, NamedTuple, Self, TypeVar
 
 import pika
 import structlog
@@ -29,10 +28,11 @@ log = structlog.get_logger()
 
 _PERSISTENT: Final = 2
 _JOIN_TIME = 6.0
+# Confirms come in dribs and drabs; waking for each of them cost more than what was then done.
+_WORTH_WAKING_FOR = 64
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Publication:
+class Publication(NamedTuple):
     """A message ready for AMQP; `id` comes back in its `Settlement`."""
 
     id: int
@@ -54,7 +54,8 @@ class Publisher(Generic[T]):
     Args:
         urls: AMQP addresses, tried in turn.
         convert: Makes a message ready; called in the network thread.
-        wake: Called, in the network thread, when settlements wait to be taken and when `connected` has changed.
+        wake: Called, in the network thread, when a good number of settlements wait to be taken, when nothing is under
+            way any more, and when `connected` has changed.
         name: What the broker shows the connection as.
     """
 
@@ -66,6 +67,7 @@ class Publisher(Generic[T]):
         self._loop = ConnectionLoop(urls, name=name, on_connected=self._open, on_lost=self._lost)
         self._confirms: ConfirmedPublisher | None = None
         self._settlements: list[Settlement] = []
+        self._under_way = 0
         self._lock = Lock()
         self._thread = Thread(target=self._loop.run, name=name, daemon=True)
         self._thread.start()
@@ -117,6 +119,7 @@ class Publisher(Generic[T]):
             self._wake()
 
     def _publish(self, batch: Sequence[T]) -> None:
+        self._under_way += len(batch)
         for message in batch:
             ready = self._convert(message)
             settled = partial(self._settle, ready.id)
@@ -126,10 +129,11 @@ class Publisher(Generic[T]):
                 self._confirms.publish(ready.exchange, ready.routing_key, ready.body, ready.properties, settled)
 
     def _settle(self, message_id: int, kind: SettlementKind) -> None:
+        self._under_way -= 1
         with self._lock:
-            first = not self._settlements
             self._settlements.append(Settlement(message_id, kind))
-        if first:
+            waiting = len(self._settlements)
+        if waiting == _WORTH_WAKING_FOR or not self._under_way:
             self._wake()
 
 
