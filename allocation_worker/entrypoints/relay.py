@@ -50,11 +50,12 @@ class Pending(Protocol):
 
     def acquire(self) -> bool: ...
     def fetch(self, limit: int, in_flight: Collection[int]) -> list[OutgoingEvent]: ...
+    def start_over(self) -> None: ...
     def mark_published(self, ids: Collection[int]) -> None: ...
     def set_aside(self, ids: Collection[int]) -> None: ...
     def oldest_set_aside(self) -> list[OutgoingEvent]: ...
     def take_up(self, types: Collection[str]) -> None: ...
-    def wait(self, timeout: float, wake_fd: int) -> None: ...
+    def wait(self, timeout: float, wake_fd: int) -> bool: ...
 
 
 class Publisher(Protocol):
@@ -100,6 +101,7 @@ class Relay:
         self._in_flight: dict[int, OutgoingEvent] = {}
         self._unwanted: set[str] = set()
         self._refused_from: int | None = None
+        self._more = True
         self._prune_due = monotonic() + PRUNE_EVERY
         self._offer_due = 0.0
         self._progress = Progress("events published")
@@ -132,14 +134,16 @@ class Relay:
 
     def _publish_all(self, pending: Pending) -> None:
         self._unwanted = {event.type for event in pending.oldest_set_aside()}
+        self._more = True
         while not self._stopping.is_set():
             settled = self._settle(pending)
             published = self._publish_some(pending)
             self._offer_again(pending)
-            if not settled and not published:
+            idle = not settled and not published
+            if idle:
                 self._prune()
-                pending.wait(self._poll, self._waker.fd)
-                self._waker.clear()
+            self._more |= pending.wait(self._poll if idle else 0, self._waker.fd)
+            self._waker.clear()
         self._finish(pending)
 
     def _finish(self, pending: Pending) -> None:
@@ -153,9 +157,11 @@ class Relay:
     def _publish_some(self, pending: Pending) -> int:
         room = self._window - len(self._in_flight)
         # A refused event comes again with all that followed it, in order, once nothing is in flight.
-        if not self._publisher.connected or room < self._window // 4 or self._refused_from is not None:
+        blocked = not self._publisher.connected or room < self._window // 4 or self._refused_from is not None
+        if blocked or not self._more:
             return 0
         batch = pending.fetch(room, self._in_flight)
+        self._more = len(batch) == room
         unwanted = [event.id for event in batch if event.type in self._unwanted]
         if unwanted:
             pending.set_aside(unwanted)
@@ -178,6 +184,9 @@ class Relay:
         if refused := ended[SettlementKind.NACKED]:
             log.error("a queue refused events; they will be published again", events=len(refused))
             self._refused_from = min(self._refused_from or refused[0].id, *(event.id for event in refused))
+        if refused or ended[SettlementKind.LOST]:
+            pending.start_over()
+            self._more = True
         self._mark(pending, ended[SettlementKind.CONFIRMED])
         self._set_aside(pending, ended[SettlementKind.RETURNED])
         if not self._in_flight:
@@ -196,6 +205,7 @@ class Relay:
             log.info("events are wanted again", types=sorted(wanted))
             self._unwanted -= wanted
             pending.take_up(wanted)
+            self._more = True
 
     def _set_aside(self, pending: Pending, returned: list[OutgoingEvent]) -> None:
         if not returned:

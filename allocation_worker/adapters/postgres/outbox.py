@@ -13,6 +13,8 @@ from allocation_worker.domain.events import CommandRejected, Event
 from allocation_worker.service_layer.messages import Message
 
 CHANNEL = "allocation_outbox"
+# A batch of 50,000 lines that shrinks has 100,000 events: they are not all kept in memory.
+ROWS_AT_A_TIME = 1000
 
 # Rows are numbered as they are inserted, under their product's lock: each product's events in its own order.
 INSERT = sa.text(f"""
@@ -62,6 +64,8 @@ class PostgresOutbox:
         self._rows.append(
             (message_id, type_, sku, sequence, body, cause.correlation_id, cause.message_id, cause.traceparent)
         )
+        if len(self._rows) == ROWS_AT_A_TIME:
+            self.flush()
 
     def flush(self) -> None:
         """Write what was added."""

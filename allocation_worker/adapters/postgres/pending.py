@@ -16,10 +16,8 @@ from allocation_worker.service_layer.outgoing import OutgoingEvent
 
 # Any number will do that no one else uses for an advisory lock in this database.
 _RELAY_LOCK = 7_140_002
-# Transactions commit out of the order in which they numbered their rows; this far back each look sees them.
-_LOOK_BACK = 10_000
-# And this often, in seconds, a look goes back to the first row. In between it spares the index's dead entries.
-_FULL_LOOK_EVERY = 1.0
+# How often, in seconds, it is looked which rows need not be looked at any more.
+_RAISE_FLOOR_EVERY = 1.0
 
 _COLUMNS = """
     id, message_id::text AS message_id, type, body, correlation_id, causation_id, traceparent,
@@ -51,6 +49,56 @@ TAKE_UP = sa.text("""
 """)
 
 
+HIGHEST_ID = sa.text("SELECT last_value FROM outbox_id_seq")
+
+SNAPSHOT = sa.text("""
+    SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS oldest_running,
+        pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS next_one
+""")
+
+
+class _Floor:
+    """The id up to which every row is published or in flight, so that a look need not pass it again.
+
+    Transactions commit out of the order in which they numbered their rows, and one may number many thousands. So the
+    floor rises to the highest id of a moment only when all transactions of that moment have ended, and a look after
+    that has found no more rows below.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._due = 0.0
+        self._target = 0
+        self._ends_before: int | None = None
+        self._ended = False
+        self.id = 0
+
+    def look(self) -> None:
+        """To be called before each look: see whether the transactions have ended."""
+        if monotonic() < self._due:
+            return
+        self._due = monotonic() + _RAISE_FLOOR_EVERY
+        if self._ends_before is None:
+            # In this order: whoever has a number by now has begun before the snapshot.
+            self._target = self._connection.scalar(HIGHEST_ID) or 0
+            self._ends_before = self._connection.execute(SNAPSHOT).one().next_one
+        elif not self._ended:
+            self._ended = self._connection.execute(SNAPSHOT).one().oldest_running >= self._ends_before
+
+    def looked(self, *, up_to: int | None) -> None:
+        """To be called after each look: it found all rows, or those up to this id."""
+        if self._ended and (up_to is None or up_to > self._target):
+            self.id = self._target
+            self._ends_before = None
+            self._ended = False
+
+    def sink(self) -> None:
+        """Look at everything again."""
+        self.id = 0
+        self._ends_before = None
+        self._ended = False
+
+
 class PendingEvents:
     """A session with the outbox. The lock that makes it the only reader lives and dies with its connection."""
 
@@ -59,8 +107,7 @@ class PendingEvents:
         driver = connection.connection.driver_connection
         assert isinstance(driver, PsycopgConnection)  # noqa: S101 - the engine is made for this driver
         self._driver = driver
-        self._highest = 0
-        self._full_look_due = 0.0
+        self._floor = _Floor(connection)
 
     def acquire(self) -> bool:
         """Become the one reader; False while another is."""
@@ -72,18 +119,18 @@ class PendingEvents:
         return bool(taken)
 
     def fetch(self, limit: int, in_flight: Collection[int]) -> list[OutgoingEvent]:
-        """The next events to publish, in order, but those in flight.
-
-        Each product's come in the order of its sequence; a row that was committed late, or has failed and is to
-        come again, comes within a second.
-        """
+        """The next events to publish, in order, but those in flight; each product's in the order of its sequence."""
+        self._floor.look()
         rows = self._connection.execute(
-            FETCH, {"floor": self._floor(), "in_flight": array(list(in_flight)), "limit": limit}
+            FETCH, {"floor": self._floor.id, "in_flight": array(list(in_flight)), "limit": limit}
         )
-        events = [_event(row) for row in rows]
-        if events:
-            self._highest = max(self._highest, events[-1].id)
+        events = [_event(*row) for row in rows]
+        self._floor.looked(up_to=events[-1].id if len(events) == limit else None)
         return events
+
+    def start_over(self) -> None:
+        """Some that were in flight are not, and have to come again."""
+        self._floor.sink()
 
     def mark_published(self, ids: Collection[int]) -> None:
         self._connection.execute(MARK_PUBLISHED, {"ids": array(sorted(ids))})
@@ -94,43 +141,52 @@ class PendingEvents:
 
     def oldest_set_aside(self) -> list[OutgoingEvent]:
         """The first event set aside of each type."""
-        return [_event(row) for row in self._connection.execute(OLDEST_SET_ASIDE)]
+        return [_event(*row) for row in self._connection.execute(OLDEST_SET_ASIDE)]
 
     def take_up(self, types: Collection[str]) -> None:
         """Let `fetch` bring the events of these types that were set aside."""
         self._connection.execute(TAKE_UP, {"types": array(sorted(types))})
-        self._full_look_due = 0.0
+        self._floor.sink()
 
-    def wait(self, timeout: float, wake_fd: int) -> None:
-        """Return when something was written to the outbox or to `wake_fd`, or after `timeout` seconds."""
+    def wait(self, timeout: float, wake_fd: int) -> bool:
+        """Return when something was written to the outbox or to `wake_fd`, or after `timeout` seconds.
+
+        Returns:
+            Whether there may be something new in the outbox.
+        """
         try:
             self._driver.poll()
+            woken: list[int] = []
             if not self._driver.notifies:
-                select.select([self._driver.fileno(), wake_fd], [], [], timeout)
+                woken = select.select([self._driver.fileno(), wake_fd], [], [], timeout)[0]
                 self._driver.poll()
         except Exception as error:
             raise translated(error, disconnected=True) from error
+        notified = bool(self._driver.notifies)
         self._driver.notifies.clear()
-
-    def _floor(self) -> int:
-        now = monotonic()
-        if now >= self._full_look_due:
-            self._full_look_due = now + _FULL_LOOK_EVERY
-            return 0
-        return max(0, self._highest - _LOOK_BACK)
+        return notified or not woken
 
 
-def _event(row: sa.Row[tuple[object, ...]]) -> OutgoingEvent:
+def _event(
+    id_: int,
+    message_id: str,
+    type_: str,
+    body: str,
+    correlation_id: str,
+    causation_id: str,
+    traceparent: str | None,
+    timestamp: int,
+) -> OutgoingEvent:
     return OutgoingEvent(
-        id=row.id,
-        routing_key=wire.routing_key(row.type),
-        body=row.body.encode(),
-        message_id=row.message_id,
-        type=row.type,
-        correlation_id=row.correlation_id,
-        causation_id=row.causation_id,
-        traceparent=row.traceparent,
-        timestamp=row.timestamp,
+        id_,
+        wire.routing_key(type_),
+        body.encode(),
+        message_id,
+        type_,
+        correlation_id,
+        causation_id,
+        traceparent,
+        timestamp,
     )
 
 

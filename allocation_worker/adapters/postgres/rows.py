@@ -17,6 +17,8 @@ LineKey = tuple[str, LineId]
 
 Values = tuple[object, ...]
 
+ROWS_AT_A_TIME = 5000
+
 BLANK_LINE: Values = (0, None, False, 0)
 
 
@@ -116,8 +118,8 @@ class Rows:
         self._write(statements.UPDATE_BATCHES, changed)
 
     def _write(self, statement: TextClause, rows: list[Values]) -> None:
-        if rows:
-            columns = enumerate(zip(*rows, strict=True))
+        for start in range(0, len(rows), ROWS_AT_A_TIME):
+            columns = enumerate(zip(*rows[start : start + ROWS_AT_A_TIME], strict=True))
             self._connection.execute(statement, {f"c{index}": array(column) for index, column in columns})
 
 

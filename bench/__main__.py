@@ -1,0 +1,75 @@
+"""`python -m bench`: the table. `python -m bench profile`: where the time goes. QUICK=1: two minutes."""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from allocation_worker.testing.servers import NoServersError, Servers, start_servers
+from bench import others, report
+from bench.profiling import profile as run_profile
+from bench.progress import Shown
+from bench.results import Result
+from bench.throughput import Throughput
+
+RESULTS = Path(__file__).parent / "results"
+COMMANDS = 20_000
+
+app = typer.Typer(add_completion=False, help="Measures the worker beside a bare loop that does the same by hand.")
+
+Row = Callable[[], Result | None]
+
+
+def _rows(servers: Servers, shown: Shown, *, quick: bool) -> Iterator[tuple[str, Row]]:
+    throughput = Throughput(servers, shown, repeats=1 if quick else 3, count=COMMANDS // 2 if quick else COMMANDS)
+    yield "spread", throughput.spread
+    yield "one-sku", throughput.one_sku
+    yield "mixed", throughput.mixed
+    if quick:
+        return
+    yield "history", throughput.with_history
+    yield "shrink", partial(others.shrink, servers, shown)
+    yield "retail", throughput.retail
+    yield "latency", partial(others.latency, servers, shown)
+    yield "memory", partial(others.memory, servers, shown)
+    yield "consumers", throughput.consumers
+
+
+@app.callback(invoke_without_command=True)
+def main(
+    context: typer.Context,
+    only: Annotated[list[str] | None, typer.Option(help="A row by name, such as spread; may be repeated.")] = None,
+) -> None:
+    """Measure every row, print the table, write bench/results/."""
+    if context.invoked_subcommand:
+        return
+    quick = os.environ.get("QUICK", "") not in {"", "0"}
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    results = []
+    with Shown(console) as shown, start_servers() as servers:
+        for name, row in _rows(servers, shown, quick=quick):
+            if not only or name in only:
+                if found := row():
+                    results.append(found)
+                servers.broker.remove_made()
+    report.table(console, results)
+    for file in report.write(results, RESULTS, "-".join(only) if only else "quick" if quick else "full"):
+        console.print(f"written: {file}")
+
+
+@app.command()
+def profile() -> None:
+    """Run the first row under py-spy and pg_stat_statements, and print where the time goes."""
+    run_profile(RESULTS)
+
+
+if __name__ == "__main__":
+    try:
+        app()
+    except NoServersError as error:
+        sys.exit(str(error))

@@ -1,0 +1,148 @@
+"""The rows that count something else: a great shrink, latency, memory."""
+
+import random
+import statistics
+import time
+from dataclasses import asdict
+from itertools import pairwise
+
+from allocation_contracts import ChangeBatchQuantity
+from allocation_worker.testing.processes import ended
+from allocation_worker.testing.servers import Servers
+from bench import seeds, workloads
+from bench.broker import Watch, fill
+from bench.progress import Shown
+from bench.results import Result
+from bench.sides import BareSide, Side, WorkerSide, peak_megabytes, plain
+from bench.traffic import Latency, Traffic
+from bench.workloads import PLENTY, Stock, outgoing
+
+RATE = 100
+LATENCY_SLICES = 3
+SLICE_SECONDS = 15
+WARM_UP = 3
+SHRUNK_LINES = 50_000
+QUEUED = 1_000_000
+MEMORY_SECONDS = 20
+MEMORY_GOAL = 120
+
+
+def latency(servers: Servers, shown: Shown) -> Result:
+    """Command published to event received, at a steady rate; each side's median of three slices, by turns."""
+    work = f"latency at {RATE} commands a second"
+    found: dict[str, list[Latency]] = {BareSide.name: [], WorkerSide.name: []}
+    for number in range(LATENCY_SLICES):
+        for new_side in (BareSide, WorkerSide):
+            side: Side = new_side(servers)
+            it = _slice(side, number)
+            shown.say(f"{work}: {side.name}: median {it.median:.1f} ms, p99 {it.p99:.1f} ms")
+            found[side.name].append(it)
+            servers.database.drop(side.database_url)
+    medians = {name: statistics.median(it.median for it in slices) for name, slices in found.items()}
+    p99s = {name: statistics.median(it.p99 for it in slices) for name, slices in found.items()}
+    worker, bare = WorkerSide.name, BareSide.name
+    median, p99 = medians[worker] / medians[bare], p99s[worker] / p99s[bare]
+    return Result(
+        work=work,
+        goal="median <= 2x, p99 <= 4x the bare loop",
+        found=f"median {median:.1f}x ({medians[worker]:.1f} ms), p99 {p99:.1f}x ({p99s[worker]:.1f} ms)",
+        met=median <= 2 and p99 <= 4,
+        figures={
+            "median_ratio": median,
+            "p99_ratio": p99,
+            "slices": {name: [asdict(it) for it in slices] for name, slices in found.items()},
+        },
+    )
+
+
+def _slice(side: Side, number: int) -> Latency:
+    load = workloads.allocates(RATE * SLICE_SECONDS, skus=1000, seed=number)
+    side.seed(load.stock)
+    with Watch(side.amqp_url) as watch:
+        watch.subscribe()
+    with side.running():
+        time.sleep(WARM_UP)
+        traffic = Traffic(side.amqp_url, load.orders, RATE)
+        traffic.run(lambda: traffic.finished)
+    return traffic.latency(since=traffic.began + WARM_UP)
+
+
+def shrink(servers: Servers, shown: Shown) -> Result:
+    """A batch of 50,000 lines shrunk to nothing, with other stock for all of them; orders of other SKUs meanwhile."""
+    work = f"a batch of {SHRUNK_LINES:,} lines shrunk to nothing"
+    shown.say(f"{work}: filling")
+    side = WorkerSide(servers)
+    side.seed([Stock(reference="BIG/other", sku="BIG", qty=PLENTY)])
+    seeds.history(plain(side.database_url), per_sku=SHRUNK_LINES)
+    others = workloads.allocates(300 * RATE, skus=200)
+    side.seed(others.stock)
+    special = outgoing(ChangeBatchQuantity(batchref="old/BIG", qty=0), random.Random(5))
+    events = 1 + 2 * SHRUNK_LINES
+    with Watch(side.amqp_url) as watch:
+        watch.subscribe()
+    with side.running():
+        time.sleep(3)
+        traffic = Traffic(side.amqp_url, others.orders, RATE, special=special, special_after=5)
+        told = shown.counting(work)
+
+        def done() -> bool:
+            told(len(traffic.special_events), events)
+            return len(traffic.special_events) >= events and time.perf_counter() > traffic.special_events[-1][0] + 2
+
+        traffic.run(done)
+        peaks = {"consume": peak_megabytes(side.consumers[0].pid), "relay": peak_megabytes(side.relay.pid)}
+    servers.database.drop(side.database_url)
+    arrivals, sequences = zip(*traffic.special_events, strict=True)
+    first, last = arrivals[0] - traffic.special_sent, arrivals[-1] - traffic.special_sent
+    disordered = sum(after < before for before, after in pairwise(sequences))
+    order = f"out of order {disordered} times; " if disordered else ""
+    before = traffic.latency(until=traffic.special_sent)
+    meanwhile = traffic.latency(traffic.special_sent, arrivals[-1])
+    return Result(
+        work=work,
+        goal="bounded memory, events in order",
+        met=disordered == 0,
+        found=f"{order}first event after {first:.1f} s, last after {last:.1f} s; peak {peaks['consume']:.0f} MB and "
+        f"{peaks['relay']:.0f} MB; other orders, {RATE} a second: median {meanwhile.median:.0f} ms, "
+        f"longest {meanwhile.longest / 1000:.1f} s (before: {before.median:.0f} ms)",
+        figures={
+            "disordered": disordered,
+            "first_event_seconds": first,
+            "last_event_seconds": last,
+            "peak_megabytes": peaks,
+            "others_before": asdict(before),
+            "others_meanwhile": asdict(meanwhile),
+        },
+    )
+
+
+def memory(servers: Servers, shown: Shown) -> Result:
+    """Peak resident memory: `consume` on a queue of a million, then `relay` on an outbox of a million."""
+    work = f"resident memory with {QUEUED:,} queued"
+    side = WorkerSide(servers)
+    side.seed(workloads.allocates(1000, skus=1000).stock)
+    told = shown.counting(f"{work}: filling the queue")
+    fill(side.amqp_url, workloads.new_lines(QUEUED, skus=1000), QUEUED, lambda done: told(done, QUEUED))
+    with Watch(side.amqp_url) as watch:
+        watch.subscribe()
+    peaks = {}
+    side.start_consumers()
+    with ended(*side.consumers):
+        side.wait_for_consumers()
+        time.sleep(MEMORY_SECONDS)
+        peaks["consume"] = peak_megabytes(side.consumers[0].pid)
+        side.consumers[0].terminate()
+    shown.say(f"{work}: filling the outbox")
+    seeds.history(plain(side.database_url), per_sku=QUEUED // 1000, published="NULL")
+    side.start_relay()
+    with ended(side.relay):
+        time.sleep(MEMORY_SECONDS)
+        peaks["relay"] = peak_megabytes(side.relay.pid)
+    servers.database.drop(side.database_url)
+    return Result(
+        work=work,
+        goal=f"<= {MEMORY_GOAL} MB each",
+        found=f"consume {peaks['consume']:.0f} MB, relay {peaks['relay']:.0f} MB",
+        met=max(peaks.values()) <= MEMORY_GOAL,
+        figures={"peak_megabytes": peaks},
+    )

@@ -1,0 +1,84 @@
+"""Data that stands before a run, put in by SQL, since a million commands would take minutes."""
+
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import closing
+
+import psycopg2
+from psycopg2.extras import execute_values
+
+from bench.workloads import Stock
+
+
+def bare(dsn: str, stock: Sequence[Stock]) -> None:
+    """The bare loop's batches."""
+    rows = [(it.reference, it.sku, number, it.eta, it.qty, 0) for number, it in enumerate(stock)]
+    with closing(psycopg2.connect(dsn)) as connection, connection, connection.cursor() as cursor:
+        execute_values(cursor, "INSERT INTO products VALUES %s", [(sku, 0) for sku in {it.sku for it in stock}])
+        execute_values(cursor, "INSERT INTO batches VALUES %s", rows)
+        cursor.execute("ANALYZE")
+
+
+def worker(dsn: str, stock: Sequence[Stock]) -> None:
+    """The worker's batches, as `create-batch` leaves them once their events are published and pruned."""
+    arrived = Counter[str]()
+    rows = []
+    for it in stock:
+        arrived[it.sku] += 1
+        number = arrived[it.sku]
+        rows.append((it.reference, it.sku, it.qty, 0, it.eta, number, it.qty, number))
+    products = [(sku, count, count) for sku, count in arrived.items()]
+    with closing(psycopg2.connect(dsn)) as connection, connection, connection.cursor() as cursor:
+        execute_values(
+            cursor,
+            "INSERT INTO products (sku, stream, sequence, batches_arrived) VALUES %s",
+            products,
+            template="(%s, gen_random_uuid(), %s, %s)",
+        )
+        execute_values(
+            cursor,
+            """INSERT INTO batches (reference, sku, purchased, allocated, eta, arrival, created_qty, sequence)
+            VALUES %s""",
+            rows,
+        )
+        cursor.execute("ANALYZE")
+
+
+HISTORY = (
+    # A thousand lines of five on each of the SKUs, on a batch that is used up.
+    """
+    INSERT INTO batches (reference, sku, purchased, allocated, eta, arrival, created_qty, sequence)
+    SELECT 'old/' || sku, sku, 5 * {per_sku}, 5 * {per_sku}, NULL, batches_arrived + 1, 5 * {per_sku}, sequence + 1
+    FROM products
+    """,
+    """
+    INSERT INTO order_lines (id, orderid, sku, lineid, qty, batchref, cancelled, sequence)
+    SELECT md5('old-' || number || '/' || sku)::uuid, 'old-' || number, sku, '', 5, 'old/' || sku, false,
+        sequence + 1 + number
+    FROM generate_series(1, {per_sku}) AS number, products
+    """,
+    """
+    INSERT INTO outbox (message_id, type, sku, sequence, body, correlation_id, causation_id, published_at)
+    SELECT gen_random_uuid(), 'allocated.v1', sku, sequence,
+        json_build_object('orderid', orderid, 'sku', sku, 'lineid', '', 'qty', qty, 'batchref', batchref, 'eta', NULL,
+            'sequence', sequence)::text,
+        id::text, id::text, {published}
+    FROM order_lines WHERE batchref LIKE 'old/%'
+    """,
+    """
+    INSERT INTO inbox (message_id, fingerprint)
+    SELECT gen_random_uuid()::text, sha256(id::text::bytea) FROM order_lines WHERE batchref LIKE 'old/%'
+    """,
+    "UPDATE products SET sequence = sequence + 1 + {per_sku}, batches_arrived = batches_arrived + 1",
+    "VACUUM ANALYZE",
+    "CHECKPOINT",
+)
+
+
+def history(dsn: str, *, per_sku: int, published: str = "now()") -> None:
+    """So many allocated lines of every SKU, with their inbox rows and their events; `published` is an expression."""
+    with closing(psycopg2.connect(dsn)) as connection:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            for statement in HISTORY:
+                cursor.execute(statement.format(per_sku=per_sku, published=published))

@@ -1,0 +1,148 @@
+"""The two that are compared. Each has a virtual host and a database of its own on the same two servers."""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
+from pathlib import Path
+from typing import Protocol
+
+import psycopg2
+from sqlalchemy import make_url
+
+from allocation_worker.testing.processes import WorkerProcess, ended, run_verb
+from allocation_worker.testing.running import RunningService
+from allocation_worker.testing.servers import Servers
+from bench import bare_loop, seeds
+from bench.workloads import Stock
+
+LOGS = Path(__file__).parent / "results" / "logs"
+FULL_SPEED = '"queue": "allocation.orders", "prefetch": 750'
+
+
+class Side(Protocol):
+    """One of the two, standing and stopped."""
+
+    name: str
+    amqp_url: str
+    database_url: str
+
+    def seed(self, stock: Sequence[Stock]) -> None:
+        """Put batches in, as if they had been created long ago."""
+
+    def running(self) -> AbstractContextManager[None]:
+        """Its processes, up to the moment when commands are taken."""
+
+    def cpu_seconds(self) -> float:
+        """Processor time that its processes have used since they were started; only while they run."""
+
+
+def plain(url: str) -> str:
+    """A database's address for psycopg2 itself."""
+    return make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+def execute(database_url: str, *statements: str) -> None:
+    """Run statements, each in a transaction of its own."""
+    with closing(psycopg2.connect(plain(database_url))) as connection:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            for statement in statements:
+                cursor.execute(statement)
+
+
+def used_cpu_seconds(pid: int) -> float:
+    """User and system time that a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def peak_megabytes(pid: int) -> float:
+    """The most resident memory that a process has had."""
+    status = Path(f"/proc/{pid}/status").read_text().split("VmHWM:")[1]
+    return int(status.split()[0]) / 1024
+
+
+def _folder_for_logs() -> Path:
+    """A new one each time: a log is read for signs of life, and those of an earlier run would mislead."""
+    LOGS.mkdir(parents=True, exist_ok=True)
+    return Path(tempfile.mkdtemp(prefix=f"{time.strftime('%H%M%S')}-", dir=LOGS))
+
+
+class BareSide:
+    """The yardstick."""
+
+    name = "bare loop"
+
+    def __init__(self, servers: Servers) -> None:
+        self.amqp_url = servers.broker.new_vhost()
+        self.database_url = servers.database.new_database()
+        self._log = _folder_for_logs() / "bare-loop.log"
+        execute(self.database_url, bare_loop.SCHEMA)
+        done = run_verb("topology", settings={"ALLOCATION_AMQP_URL": self.amqp_url})
+        done.check_returncode()
+
+    def seed(self, stock: Sequence[Stock]) -> None:
+        seeds.bare(plain(self.database_url), stock)
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        command = [sys.executable, "-m", "bench.bare_loop", self.amqp_url, plain(self.database_url)]
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=log)
+            try:
+                yield
+            finally:
+                self._process.kill()
+                self._process.wait()
+
+    def cpu_seconds(self) -> float:
+        return used_cpu_seconds(self._process.pid)
+
+
+class WorkerSide:
+    """The program, with `consume` and `relay` as processes of their own."""
+
+    name = "worker"
+
+    def __init__(self, servers: Servers, *, consumers: int = 1) -> None:
+        with RunningService(servers, _folder_for_logs()) as service:
+            self.amqp_url, self.database_url, self._settings = service.amqp_url, service.database_url, service.settings
+        self.relay: WorkerProcess
+        self.consumers: list[WorkerProcess] = []
+        self._count = consumers
+
+    def seed(self, stock: Sequence[Stock]) -> None:
+        seeds.worker(plain(self.database_url), stock)
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        self.start_relay()
+        with ended(self.relay):
+            self.start_consumers()
+            with ended(*self.consumers):
+                yield
+
+    def cpu_seconds(self) -> float:
+        return sum(used_cpu_seconds(process.pid) for process in (self.relay, *self.consumers))
+
+    def start_relay(self) -> None:
+        """Up, connected and the active one."""
+        self.relay = self._start("relay")
+        for sign in ("relay is active", "amqp_connected"):
+            self.relay.wait_for_log(sign)
+
+    def start_consumers(self) -> None:
+        """On their way up."""
+        self.consumers = [self._start("consume") for _ in range(self._count)]
+
+    def wait_for_consumers(self) -> None:
+        """Until each takes commands at full speed."""
+        for consumer in self.consumers:
+            consumer.wait_for_log(FULL_SPEED)
+
+    def _start(self, verb: str) -> WorkerProcess:
+        return WorkerProcess(verb, settings=self._settings, log=_folder_for_logs() / f"{verb}.log")

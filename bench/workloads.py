@@ -1,0 +1,146 @@
+"""What is sent: stock that stands at the start, and commands, with chance but the same each time."""
+
+import csv
+import random
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from uuid import UUID
+
+from pika.spec import BasicProperties
+
+import allocation_contracts as contracts
+
+PLENTY = 1_000_000
+MOST_ON_A_LINE = 10
+BATCHES_A_SKU = 3
+_ETA = date(2030, 1, 31)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stock:
+    """A batch that stands when the run begins."""
+
+    reference: str
+    sku: str
+    qty: int
+    eta: date | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A command as it goes to the broker."""
+
+    routing_key: str
+    properties: BasicProperties
+    body: bytes
+
+    @property
+    def message_id(self) -> str:
+        return self.properties.message_id or ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workload:
+    """The stock, the commands that wait in the order queue, and the news of stock that come in their midst."""
+
+    stock: Sequence[Stock]
+    orders: Sequence[Outgoing]
+    news: Sequence[Outgoing] = field(default=())
+
+    @property
+    def commands(self) -> int:
+        return len(self.orders) + len(self.news)
+
+
+def outgoing(command: contracts.Command, luck: random.Random) -> Outgoing:
+    """A command under a random id, as most senders make them; it is the harder case for an index."""
+    message_id = str(UUID(int=luck.getrandbits(128), version=4))
+    properties = BasicProperties(**contracts.command_properties(command, message_id=message_id))
+    return Outgoing(command.ROUTING_KEY, properties, contracts.encode(command))
+
+
+def three_batches(skus: Iterable[str], first_qty: int) -> list[Stock]:
+    """For each SKU one in the warehouse and one at sea, both used up on the way, and one at sea that lasts."""
+    return [
+        batch
+        for sku in skus
+        for batch in (
+            Stock(reference=f"{sku}/warehouse", sku=sku, qty=first_qty),
+            Stock(reference=f"{sku}/next-ship", sku=sku, qty=first_qty, eta=_ETA),
+            Stock(reference=f"{sku}/last-ship", sku=sku, qty=PLENTY, eta=_ETA.replace(year=2031)),
+        )
+    ]
+
+
+def allocates(count: int, *, skus: int, seed: int = 1) -> Workload:
+    """So many new lines, of SKUs taken by chance."""
+    each = count * (MOST_ON_A_LINE + 1) // 2 // skus
+    stock = three_batches(sku_names(skus), max(MOST_ON_A_LINE, each // 2))
+    return Workload(stock=stock, orders=list(new_lines(count, skus=skus, seed=seed)))
+
+
+def new_lines(count: int, *, skus: int, seed: int = 1) -> Iterator[Outgoing]:
+    """The orders of `allocates`, one by one."""
+    luck = random.Random(seed)
+    names = sku_names(skus)
+    for number in range(count):
+        sku, qty = luck.choice(names), luck.randint(1, MOST_ON_A_LINE)
+        yield outgoing(contracts.Allocate(orderid=f"order-{seed}-{number}", sku=sku, qty=qty), luck)
+
+
+def mixed(count: int, *, skus: int = 200) -> Workload:
+    """90% allocate, 7% deallocate of a line sent before, 3% change-batch-quantity of any batch but the last."""
+    luck = random.Random(2)
+    names = sku_names(skus)
+    stock = three_batches(names, count // skus * (MOST_ON_A_LINE + 1) // 4)
+    changing = [batch for batch in stock if batch.qty != PLENTY]
+    open_lines: list[contracts.Allocate] = []
+    orders, news = [], []
+    for number in range(count):
+        kind = luck.random()
+        if kind < 0.03:
+            batch = luck.choice(changing)
+            qty = batch.qty * luck.randint(70, 130) // 100
+            news.append(outgoing(contracts.ChangeBatchQuantity(batchref=batch.reference, qty=qty), luck))
+        elif kind < 0.10 and open_lines:
+            line = open_lines.pop(luck.randrange(len(open_lines)))
+            orders.append(outgoing(contracts.Deallocate(orderid=line.orderid, sku=line.sku), luck))
+        else:
+            line = contracts.Allocate(
+                orderid=f"order-{number}", sku=luck.choice(names), qty=luck.randint(1, MOST_ON_A_LINE)
+            )
+            open_lines.append(line)
+            orders.append(outgoing(line, luck))
+    return Workload(stock=stock, orders=orders, news=news)
+
+
+def retail(path: Path) -> Workload:
+    """The rows of a real shop; a negative quantity is left out. Half of what is ordered is there, half is at sea."""
+    luck = random.Random(3)
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = [(row["InvoiceNo"], row["StockCode"].strip(), int(row["Quantity"])) for row in csv.DictReader(file)]
+    lines = [
+        contracts.Allocate(orderid=invoice, sku=sku, qty=qty, lineid=str(number))
+        for number, (invoice, sku, qty) in enumerate(rows)
+        if qty > 0
+    ]
+    demand = Counter[str]()
+    for line in lines:
+        demand[line.sku] += line.qty
+    stock = [
+        batch
+        for sku, qty in demand.items()
+        for batch in (
+            Stock(reference=f"{sku}/shelf", sku=sku, qty=max(1, qty // 2)),
+            Stock(reference=f"{sku}/ship", sku=sku, qty=max(1, qty // 2), eta=_ETA),
+        )
+    ]
+    return Workload(stock=stock, orders=[outgoing(line, luck) for line in lines])
+
+
+def sku_names(count: int) -> list[str]:
+    """So many SKUs, the same each time."""
+    return [f"SKU-{number:05}" for number in range(count)]
