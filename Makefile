@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-containers check lock schemas servers clean
+.PHONY: bench demo test test-containers check lock schemas servers clean
 
 $(READY): requirements-dev.lock pyproject.toml contracts/pyproject.toml
 	@docker/install-missing.sh python
@@ -18,6 +18,9 @@ servers: $(READY)
 
 demo: servers
 	@$(BIN)/allocation-worker demo
+
+bench: servers
+	@ALLOCATION_TEST_SERVERS=programs $(BIN)/python -m bench
 
 test: servers
 	$(BIN)/pytest -m "not containers"

@@ -157,7 +157,7 @@ class Relay:
     def _publish_some(self, pending: Pending) -> int:
         room = self._window - len(self._in_flight)
         # A refused event comes again with all that followed it, in order, once nothing is in flight.
-        blocked = not self._publisher.connected or room < self._window // 4 or self._refused_from is not None
+        blocked = not self._publisher.connected or room < max(1, self._window // 4) or self._refused_from is not None
         if blocked or not self._more:
             return 0
         batch = pending.fetch(room, self._in_flight)

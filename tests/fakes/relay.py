@@ -1,9 +1,10 @@
 """What the relay works with, in memory, on a clock that moves only when somebody waits.
 
-The relay's own waits drive the test: each time it has nothing to do, the next step of the script is run, and after the
-last it is told to stop.
+The relay's own waits drive the test: each time it waits for something to do, the next step of the script is run, and
+after the last it is told to stop.
 """
 
+import select
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -59,6 +60,8 @@ class FakeOutbox:
         failures: names of methods that are to fail at their next call, with what.
         active_elsewhere: how many times `acquire` is still to be refused.
         sessions: how many were opened.
+        fetches: the limit of each look at the table.
+        waits: the timeout of each wait for news.
     """
 
     def __init__(self, clock: Clock, stopping: Event) -> None:
@@ -69,13 +72,17 @@ class FakeOutbox:
         self.failures: dict[str, Exception] = {}
         self.active_elsewhere = 0
         self.sessions = 0
+        self.fetches: list[int] = []
+        self.waits: list[float] = []
         self.script: deque[Step] = deque()
         self._clock = clock
         self._stopping = stopping
+        self._notified = False
 
     def write(self, *events: OutgoingEvent) -> None:
         self.rows |= {event.id: event for event in events}
         self.waiting |= {event.id for event in events}
+        self._notified = True
 
     @contextmanager
     def open(self) -> Iterator["FakePending"]:
@@ -87,19 +94,24 @@ class FakeOutbox:
         if failure := self.failures.pop(name, None):
             raise failure
 
-    def idle(self, timeout: float) -> None:
-        self._clock.now += timeout
-        if self.script:
-            self.script.popleft()()
-        else:
-            self._stopping.set()
+    def wait(self, timeout: float, wake_fd: int) -> bool:
+        self.waits.append(timeout)
+        if timeout and not self._notified and not _readable(wake_fd):
+            self._clock.now += timeout
+            if self.script:
+                self.script.popleft()()
+            else:
+                self._stopping.set()
+        notified, self._notified = self._notified, False
+        return notified or (timeout > 0 and not _readable(wake_fd))
 
 
 class FakePending:
-    """A session with it."""
+    """A session with it, which passes each row once, as the real one may, until it is told otherwise."""
 
     def __init__(self, outbox: FakeOutbox) -> None:
         self._outbox = outbox
+        self._passed: set[int] = set()
 
     def acquire(self) -> bool:
         self._outbox.fail_if_told("acquire")
@@ -109,9 +121,15 @@ class FakePending:
         return True
 
     def fetch(self, limit: int, in_flight: Collection[int]) -> list[OutgoingEvent]:
+        assert limit > 0
         self._outbox.fail_if_told("fetch")
-        ids = sorted(self._outbox.waiting - set(in_flight))[:limit]
+        self._outbox.fetches.append(limit)
+        ids = sorted(self._outbox.waiting - self._passed - set(in_flight))[:limit]
+        self._passed |= set(ids)
         return [self._outbox.rows[id_] for id_ in ids]
+
+    def start_over(self) -> None:
+        self._passed.clear()
 
     def mark_published(self, ids: Collection[int]) -> None:
         self._outbox.fail_if_told("mark_published")
@@ -135,15 +153,19 @@ class FakePending:
         taken = {id_ for id_ in self._outbox.set_aside if self._outbox.rows[id_].type in types}
         self._outbox.set_aside -= taken
         self._outbox.waiting |= taken
+        self._passed.clear()
 
-    def wait(self, timeout: float, wake_fd: int) -> None:
-        assert wake_fd >= 0
+    def wait(self, timeout: float, wake_fd: int) -> bool:
         self._outbox.fail_if_told("wait")
-        self._outbox.idle(timeout)
+        return self._outbox.wait(timeout, wake_fd)
+
+
+def _readable(fd: int) -> bool:
+    return bool(select.select([fd], [], [], 0)[0])
 
 
 class FakePublisher:
-    """A broker that answers as told.
+    """A broker that answers as told, and wakes the relay as it does.
 
     Attributes:
         answer: what it says to an event; None: nothing yet.
@@ -152,13 +174,23 @@ class FakePublisher:
         most_unanswered: the most that there ever were.
     """
 
-    def __init__(self) -> None:
-        self.connected = True
+    def __init__(self, wake: Callable[[], None]) -> None:
+        self._wake = wake
+        self._connected = True
         self.answer: Callable[[OutgoingEvent], SettlementKind | None] = lambda _event: SettlementKind.CONFIRMED
         self.sent: list[int] = []
         self.unanswered: list[int] = []
         self.most_unanswered = 0
         self._settlements: list[Settlement] = []
+
+    @property
+    def connected(self) -> bool:
+        return self._connected
+
+    @connected.setter
+    def connected(self, connected: bool) -> None:
+        self._connected = connected
+        self._wake()
 
     def publish(self, batch: Sequence[OutgoingEvent]) -> None:
         assert self.connected
@@ -174,6 +206,7 @@ class FakePublisher:
         for id_ in ids:
             self.unanswered.remove(id_)
             self._settlements.append(Settlement(id_, kind))
+        self._wake()
 
     def take_settlements(self) -> list[Settlement]:
         taken, self._settlements = self._settlements, []

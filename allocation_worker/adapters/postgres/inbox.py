@@ -11,10 +11,13 @@ from allocation_worker.service_layer.ports import Receipt
 
 # The update makes a repeat wait for a transaction that is still taking the same message: a bare read would not.
 RECEIVE = sa.text("""
-    INSERT INTO inbox AS known (message_id, fingerprint)
-    SELECT * FROM unnest(CAST(:message_ids AS text[]), CAST(:fingerprints AS bytea[]))
-    ON CONFLICT (message_id) DO UPDATE SET deliveries = known.deliveries + 1
-    RETURNING message_id, fingerprint, deliveries
+    WITH taken AS (
+        INSERT INTO inbox AS known (message_id, fingerprint)
+        SELECT * FROM unnest(CAST(:message_ids AS text[]), CAST(:fingerprints AS bytea[]))
+        ON CONFLICT (message_id) DO UPDATE SET deliveries = known.deliveries + 1
+        RETURNING message_id, fingerprint, deliveries
+    )
+    SELECT message_id, fingerprint FROM taken WHERE deliveries > 1
 """)
 
 FORGET = sa.text("DELETE FROM inbox WHERE message_id = :message_id")
@@ -34,17 +37,18 @@ class PostgresInbox:
             RECEIVE,
             {"message_ids": array(message_ids), "fingerprints": array([first[key].fingerprint for key in message_ids])},
         )
-        known = {row.message_id: (bytes(row.fingerprint), row.deliveries > 1) for row in rows}
+        taken = {message_id: bytes(fingerprint) for message_id, fingerprint in rows.all()}
+        seen = set(taken)
         receipts = []
         for message in messages:
-            fingerprint, seen_before = known[message.message_id]
-            if fingerprint != message.fingerprint:
+            known = taken.setdefault(message.message_id, message.fingerprint)
+            if known != message.fingerprint:
                 receipts.append(Receipt.CONFLICT)
-            elif seen_before:
+            elif message.message_id in seen:
                 receipts.append(Receipt.REPEAT)
             else:
                 receipts.append(Receipt.FRESH)
-                known[message.message_id] = (fingerprint, True)
+            seen.add(message.message_id)
         return receipts
 
     def forget(self, message: Message) -> None:

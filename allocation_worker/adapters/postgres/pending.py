@@ -49,12 +49,13 @@ TAKE_UP = sa.text("""
 """)
 
 
-HIGHEST_ID = sa.text("SELECT last_value FROM outbox_id_seq")
+# Of a new sequence, last_value is the number that the first row will get.
+HIGHEST_ID = sa.text("SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM outbox_id_seq")
 
-SNAPSHOT = sa.text("""
-    SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS oldest_running,
-        pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS next_one
-""")
+# A number of its own: a snapshot's xmax follows the last one that has ended, and others may be running beyond it.
+NEXT_TRANSACTION = sa.text("SELECT pg_current_xact_id()::text::bigint")
+
+OLDEST_RUNNING = sa.text("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
 
 
 class _Floor:
@@ -79,11 +80,11 @@ class _Floor:
             return
         self._due = monotonic() + _RAISE_FLOOR_EVERY
         if self._ends_before is None:
-            # In this order: whoever has a number by now has begun before the snapshot.
-            self._target = self._connection.scalar(HIGHEST_ID) or 0
-            self._ends_before = self._connection.execute(SNAPSHOT).one().next_one
+            # In this order: whoever has numbered a row by now has begun before, for its first write is to the inbox.
+            self._target = self._connection.execute(HIGHEST_ID).scalar_one()
+            self._ends_before = self._connection.execute(NEXT_TRANSACTION).scalar_one()
         elif not self._ended:
-            self._ended = self._connection.execute(SNAPSHOT).one().oldest_running >= self._ends_before
+            self._ended = self._connection.execute(OLDEST_RUNNING).scalar_one() >= self._ends_before
 
     def looked(self, *, up_to: int | None) -> None:
         """To be called after each look: it found all rows, or those up to this id."""
@@ -164,7 +165,7 @@ class PendingEvents:
             raise translated(error, disconnected=True) from error
         notified = bool(self._driver.notifies)
         self._driver.notifies.clear()
-        return notified or not woken
+        return notified or (timeout > 0 and not woken)
 
 
 def _event(

@@ -1,13 +1,14 @@
 """The repository of products: a constant number of statements, however many commands share the transaction."""
 
 from collections.abc import Iterable, Iterator
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 from sqlalchemy.engine import Connection
 
 from allocation_worker.adapters.postgres import statements
 from allocation_worker.adapters.postgres.engine import array
 from allocation_worker.adapters.postgres.rows import LineKey, Rows, line_uuid
+from allocation_worker.adapters.postgres.writer import Writer
 from allocation_worker.domain.commands import Allocate, ChangeBatchQuantity, Command, CreateBatch, Deallocate
 from allocation_worker.domain.events import ProductEvent
 from allocation_worker.domain.model import LineId, OrderLine, Product
@@ -20,14 +21,15 @@ MAX_SEQUENCE = 2**63 - 1
 class PostgresProducts:
     """The products within one transaction, each locked before anything of it is read."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, writer: Writer) -> None:
         self._connection = connection
+        self._writer = writer
         self._products: dict[str, Product] = {}
         self._looked_for: set[str] = set()
-        self._streams: dict[str, UUID] = {}
+        self._streams: dict[str, bytes] = {}
         self._sku_of_batch: dict[str, str] = {}
         self._touched: list[Product] = []
-        self._rows = Rows(connection)
+        self._rows = Rows(writer)
 
     def expect(self, commands: Iterable[Command]) -> None:
         skus: set[str] = set()
@@ -69,7 +71,7 @@ class PostgresProducts:
     def add(self, product: Product, line: LineId | None = None) -> Product:
         self._looked_for.add(product.sku)
         self._products[product.sku] = product
-        self._streams[product.sku] = uuid4()
+        self._streams[product.sku] = uuid4().bytes
         if line is not None:
             product.lines[line] = OrderLine(*line)
         self._touched.append(product)
@@ -77,6 +79,7 @@ class PostgresProducts:
 
     def lines_latest_first(self, product: Product, batchref: str) -> Iterator[OrderLine]:
         self._rows.flush_lines(self._products.values())
+        self._writer.flush()
         before = MAX_SEQUENCE
         while rows := self._connection.execute(
             statements.LINES_OF_BATCH, {"batchref": batchref, "before": before, "limit": LINES_AT_A_TIME}
@@ -85,8 +88,8 @@ class PostgresProducts:
                 yield self._rows.line(product, row)
             before = rows[-1].sequence
 
-    def stream_of(self, sku: str) -> UUID:
-        """The namespace of the ids of this product's events."""
+    def stream_of(self, sku: str) -> bytes:
+        """The namespace of the ids of this product's events, a uuid of 16 bytes."""
         return self._streams[sku]
 
     def collect_new_events(self) -> list[ProductEvent]:
@@ -100,7 +103,7 @@ class PostgresProducts:
         return collected
 
     def flush(self) -> None:
-        """Write what has changed since it was read."""
+        """Have written what has changed since it was read."""
         self._rows.flush(self._products.values(), self._streams)
 
     def _load(self, skus: set[str], lines: set[LineKey], batches: dict[str, str]) -> None:
@@ -122,9 +125,9 @@ class PostgresProducts:
         self._looked_for |= skus
         if skus:
             rows = self._connection.execute(statements.LOCK_PRODUCTS, {"skus": array(sorted(skus))})
-            for sku, stream, sequence, batches_arrived in rows:
+            for sku, stream, sequence, batches_arrived in rows.all():
                 self._products[sku] = self._rows.product(sku, sequence, batches_arrived)
-                self._streams[sku] = stream
+                self._streams[sku] = bytes.fromhex(stream)
 
     def _load_lines(self, lines: set[LineKey]) -> set[str]:
         """Fetch the lines, blank ones where there are none; say which batches they hold stock of."""
@@ -144,7 +147,7 @@ class PostgresProducts:
         if not skus and not references:
             return
         parameters = {"skus": array(sorted(skus)), "refs": array(sorted(references))}
-        for row in self._connection.execute(statements.BATCHES, parameters):
+        for row in self._connection.execute(statements.BATCHES, parameters).all():
             reference, sku = row[:2]
             product = self._locked(sku)
             if reference not in product.batches:

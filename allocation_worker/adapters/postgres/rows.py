@@ -3,21 +3,15 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
-from uuid import UUID
 
-from sqlalchemy import TextClause
-from sqlalchemy.engine import Connection, Row
+from sqlalchemy.engine import Row
 
 from allocation_worker.adapters.postgres import statements
-from allocation_worker.adapters.postgres.engine import array
+from allocation_worker.adapters.postgres.writer import Values, Writer
 from allocation_worker.domain.model import Batch, LineId, OrderLine, Product
 
 LineKey = tuple[str, LineId]
 """(sku, (orderid, lineid))."""
-
-Values = tuple[object, ...]
-
-ROWS_AT_A_TIME = 5000
 
 BLANK_LINE: Values = (0, None, False, 0)
 
@@ -29,10 +23,10 @@ def line_uuid(key: LineKey) -> str:
 
 
 class Rows:
-    """Remembers each row as it was read, and writes those that have changed since."""
+    """Remembers each row as it was read, and has those written that have changed since."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
         self._products: dict[str, Values] = {}
         self._batches: dict[str, Values] = {}
         self._lines: dict[LineKey, Values] = {}
@@ -56,7 +50,7 @@ class Rows:
             self._lines[product.sku, line_id] = _line_values(line)
         return product.lines[line_id]
 
-    def flush(self, products: Collection[Product], streams: Mapping[str, UUID]) -> None:
+    def flush(self, products: Collection[Product], streams: Mapping[str, bytes]) -> None:
         """Write everything, in the order that foreign keys ask for."""
         self._flush_products(products, streams)
         self._flush_batches(products)
@@ -78,21 +72,21 @@ class Rows:
                 else:
                     changed.append((line_uuid(key), *values))
                 self._lines[key] = values
-        self._write(statements.INSERT_LINES, new)
-        self._write(statements.UPDATE_LINES, changed)
+        self._writer.add(statements.INSERT_LINES, new)
+        self._writer.add(statements.UPDATE_LINES, changed)
 
-    def _flush_products(self, products: Iterable[Product], streams: Mapping[str, UUID]) -> None:
+    def _flush_products(self, products: Iterable[Product], streams: Mapping[str, bytes]) -> None:
         new: list[Values] = []
         changed: list[Values] = []
         for product in products:
             values = _product_values(product)
             known = self._products.get(product.sku)
             if known is None:
-                new.append((product.sku, streams[product.sku], *values))
+                new.append((product.sku, streams[product.sku].hex(), *values))
             elif known != values:
                 changed.append((product.sku, *values))
-        self._write(statements.INSERT_PRODUCTS, new)
-        self._write(statements.UPDATE_PRODUCTS, changed)
+        self._writer.add(statements.INSERT_PRODUCTS, new)
+        self._writer.add(statements.UPDATE_PRODUCTS, changed)
 
     def _flush_batches(self, products: Iterable[Product]) -> None:
         new: list[Values] = []
@@ -114,13 +108,8 @@ class Rows:
                 )
             elif known != values:
                 changed.append((batch.reference, *values))
-        self._write(statements.INSERT_BATCHES, new)
-        self._write(statements.UPDATE_BATCHES, changed)
-
-    def _write(self, statement: TextClause, rows: list[Values]) -> None:
-        for start in range(0, len(rows), ROWS_AT_A_TIME):
-            columns = enumerate(zip(*rows[start : start + ROWS_AT_A_TIME], strict=True))
-            self._connection.execute(statement, {f"c{index}": array(column) for index, column in columns})
+        self._writer.add(statements.INSERT_BATCHES, new)
+        self._writer.add(statements.UPDATE_BATCHES, changed)
 
 
 def _product_values(product: Product) -> Values:

@@ -2,11 +2,13 @@
 
 import sqlalchemy as sa
 
+from allocation_worker.adapters.postgres.writer import Write
+
 SKUS_OF_BATCHES = sa.text("SELECT reference, sku FROM batches WHERE reference = ANY(CAST(:refs AS text[]))")
 
 # In SKU order, so that two transactions wait for each other and never both for the other.
 LOCK_PRODUCTS = sa.text("""
-    SELECT sku, stream, sequence, batches_arrived FROM products
+    SELECT sku, encode(uuid_send(stream), 'hex') AS stream, sequence, batches_arrived FROM products
     WHERE sku = ANY(CAST(:skus AS text[])) ORDER BY sku FOR UPDATE
 """)
 
@@ -29,44 +31,66 @@ BATCHES = sa.text("""
     WHERE reference = ANY(CAST(:refs AS text[]))
 """)
 
-INSERT_PRODUCTS = sa.text("""
+INSERT_PRODUCTS = Write(
+    "new_product",
+    """
     INSERT INTO products (sku, stream, sequence, batches_arrived)
-    SELECT * FROM unnest(CAST(:c0 AS text[]), CAST(:c1 AS uuid[]), CAST(:c2 AS bigint[]), CAST(:c3 AS integer[]))
-""")
+    SELECT * FROM unnest(CAST(:new_product0 AS text[]), CAST(:new_product1 AS uuid[]),
+    CAST(:new_product2 AS bigint[]), CAST(:new_product3 AS integer[]))
+""",
+)
 
-UPDATE_PRODUCTS = sa.text("""
+UPDATE_PRODUCTS = Write(
+    "product",
+    """
     UPDATE products SET sequence = new.sequence, batches_arrived = new.batches_arrived
-    FROM unnest(CAST(:c0 AS text[]), CAST(:c1 AS bigint[]), CAST(:c2 AS integer[]))
+    FROM unnest(CAST(:product0 AS text[]), CAST(:product1 AS bigint[]), CAST(:product2 AS integer[]))
         AS new (sku, sequence, batches_arrived)
     WHERE products.sku = new.sku
-""")
+""",
+)
 
-INSERT_BATCHES = sa.text("""
+INSERT_BATCHES = Write(
+    "new_batch",
+    """
     INSERT INTO batches (reference, sku, purchased, allocated, eta, arrival, created_qty, sequence)
     SELECT * FROM unnest(
-        CAST(:c0 AS text[]), CAST(:c1 AS text[]), CAST(:c2 AS integer[]), CAST(:c3 AS integer[]), CAST(:c4 AS date[]),
-        CAST(:c5 AS integer[]), CAST(:c6 AS integer[]), CAST(:c7 AS bigint[]))
-""")
+        CAST(:new_batch0 AS text[]), CAST(:new_batch1 AS text[]), CAST(:new_batch2 AS integer[]),
+        CAST(:new_batch3 AS integer[]), CAST(:new_batch4 AS date[]),
+        CAST(:new_batch5 AS integer[]), CAST(:new_batch6 AS integer[]), CAST(:new_batch7 AS bigint[]))
+""",
+)
 
-UPDATE_BATCHES = sa.text("""
+UPDATE_BATCHES = Write(
+    "batch",
+    """
     UPDATE batches SET purchased = new.purchased, allocated = new.allocated
-    FROM unnest(CAST(:c0 AS text[]), CAST(:c1 AS integer[]), CAST(:c2 AS integer[]))
+    FROM unnest(CAST(:batch0 AS text[]), CAST(:batch1 AS integer[]), CAST(:batch2 AS integer[]))
         AS new (reference, purchased, allocated)
     WHERE batches.reference = new.reference
-""")
+""",
+)
 
-INSERT_LINES = sa.text("""
+INSERT_LINES = Write(
+    "new_line",
+    """
     INSERT INTO order_lines (id, orderid, sku, lineid, qty, batchref, cancelled, sequence)
     SELECT * FROM unnest(
-        CAST(:c0 AS uuid[]), CAST(:c1 AS text[]), CAST(:c2 AS text[]), CAST(:c3 AS text[]), CAST(:c4 AS integer[]),
-        CAST(:c5 AS text[]), CAST(:c6 AS boolean[]), CAST(:c7 AS bigint[]))
-""")
+        CAST(:new_line0 AS uuid[]), CAST(:new_line1 AS text[]), CAST(:new_line2 AS text[]),
+        CAST(:new_line3 AS text[]), CAST(:new_line4 AS integer[]),
+        CAST(:new_line5 AS text[]), CAST(:new_line6 AS boolean[]), CAST(:new_line7 AS bigint[]))
+""",
+)
 
-UPDATE_LINES = sa.text("""
+UPDATE_LINES = Write(
+    "line",
+    """
     UPDATE order_lines
     SET qty = new.qty, batchref = new.batchref, cancelled = new.cancelled, sequence = new.sequence
     FROM unnest(
-        CAST(:c0 AS uuid[]), CAST(:c1 AS integer[]), CAST(:c2 AS text[]), CAST(:c3 AS boolean[]), CAST(:c4 AS bigint[]))
+        CAST(:line0 AS uuid[]), CAST(:line1 AS integer[]), CAST(:line2 AS text[]), CAST(:line3 AS boolean[]),
+        CAST(:line4 AS bigint[]))
         AS new (id, qty, batchref, cancelled, sequence)
     WHERE order_lines.id = new.id
-""")
+""",
+)

@@ -8,6 +8,7 @@ from sqlalchemy.engine import Engine
 from allocation_worker.adapters.postgres.inbox import PostgresInbox
 from allocation_worker.adapters.postgres.outbox import PostgresOutbox
 from allocation_worker.adapters.postgres.repository import PostgresProducts
+from allocation_worker.adapters.postgres.writer import Writer
 from allocation_worker.domain.events import ProductEvent
 
 
@@ -23,9 +24,10 @@ class PostgresUnitOfWork:
 
     def __enter__(self) -> Self:
         self._connection = self._engine.connect()
-        self.products = PostgresProducts(self._connection)
+        self._writer = Writer(self._connection)
+        self.products = PostgresProducts(self._connection, self._writer)
         self.inbox = PostgresInbox(self._connection)
-        self.outbox = PostgresOutbox(self._connection, self.products.stream_of)
+        self.outbox = PostgresOutbox(self._writer, self.products.stream_of)
         return self
 
     def __exit__(
@@ -39,4 +41,5 @@ class PostgresUnitOfWork:
     def commit(self) -> None:
         self.products.flush()
         self.outbox.flush()
+        self._writer.flush()
         self._connection.commit()

@@ -1,7 +1,7 @@
 """The outbox as the relay reads it."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from threading import Barrier
@@ -19,7 +19,7 @@ from allocation_worker.service_layer.outgoing import OutgoingEvent
 from allocation_worker.service_layer.ports import StoreUnavailable
 from tests.fakes.messages import message
 from tests.integration.postgres.staging import DEADLINE, create, order, process, terminate, until
-from tests.integration.postgres.store import PostgresStore
+from tests.integration.postgres.store import PostgresStore, migrated_engine
 
 LONG = 60.0
 
@@ -39,6 +39,23 @@ def write(connection: Connection, *types: str) -> list[int]:
         {"types": list(types)},
     )
     return [row.id for row in inserted]
+
+
+@pytest.fixture
+def eager(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every look asks which rows need not be looked at any more."""
+    monkeypatch.setattr(pending_module, "_RAISE_FLOOR_EVERY", 0.0)
+
+
+def until_floor_is(id_: int, session: PendingEvents, in_flight: Sequence[int]) -> None:
+    """Look again and again, while these are in flight, until no look passes this row any more."""
+
+    def there() -> bool:
+        assert session.fetch(100, in_flight) == []
+        assert session._floor.id <= id_
+        return session._floor.id == id_
+
+    until(there)
 
 
 def ids(events: Iterable[OutgoingEvent]) -> list[int]:
@@ -142,20 +159,6 @@ class TestFetch:
                 session.mark_published(early)
             assert ids(session.fetch(10, [])) == late
 
-    def test_one_that_commits_very_late_is_seen_within_a_second_or_so(
-        self, store: PostgresStore, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """Even further back than the usual look goes."""
-        monkeypatch.setattr(pending_module, "_LOOK_BACK", 2)
-        monkeypatch.setattr(pending_module, "_FULL_LOOK_EVERY", 0.2)
-        with open_pending(store.engine) as session:
-            with store.engine.begin() as slow:
-                late = write(slow, "allocated.v1")
-                early = fill(store, *["allocated.v1"] * 10)
-                assert ids(session.fetch(20, [])) == early
-                session.mark_published(early)
-            until(lambda: ids(session.fetch(20, [])) == late)
-
     def test_what_was_rolled_back_leaves_a_gap_that_nobody_waits_for(self, store: PostgresStore) -> None:
         with store.engine.connect() as connection:
             write(connection, "allocated.v1")
@@ -182,6 +185,159 @@ class TestFetch:
             assert order_of_sku == list(range(1, total + 1))
 
 
+@pytest.mark.usefixtures("eager")
+class TestFloor:
+    """A look passes over what is published or in flight, and over nothing else."""
+
+    LOOKS = 5
+
+    def test_it_rises_once_all_is_in_flight_and_old_rows_are_not_looked_at(self, store: PostgresStore) -> None:
+        written = fill(store, *["allocated.v1"] * 5)
+        with open_pending(store.engine) as session:
+            assert ids(session.fetch(10, [])) == written
+            until_floor_is(written[-1], session, written)
+            assert session.fetch(10, []) == []
+            more = fill(store, "allocated.v1")
+            assert ids(session.fetch(10, [])) == more
+            until_floor_is(more[-1], session, more)
+
+    def test_it_sinks_where_some_have_to_come_again_and_rises_again(self, store: PostgresStore) -> None:
+        written = fill(store, *["allocated.v1"] * 5)
+        with open_pending(store.engine) as session:
+            for _ in range(2):
+                until_floor_is(written[-1], session, written)
+                session.start_over()
+                assert session._floor.id == 0
+                assert ids(session.fetch(10, [])) == written
+
+    def test_it_sinks_where_some_are_taken_up_and_rises_again(self, store: PostgresStore) -> None:
+        written = fill(store, *["allocated.v1"] * 5)
+        with open_pending(store.engine) as session:
+            for _ in range(2):
+                session.set_aside(written)
+                until_floor_is(written[-1], session, [])
+                session.take_up(["allocated.v1"])
+                assert session._floor.id == 0
+                assert ids(session.fetch(10, [])) == written
+
+    def test_what_it_had_found_out_before_it_sank_is_forgotten(self, store: PostgresStore) -> None:
+        """The look that would have raised it has to come again, too."""
+        written = fill(store, *["allocated.v1"] * 5)
+        with open_pending(store.engine) as session:
+            session.fetch(10, [])
+            session._floor.look()
+            session.start_over()
+            session._floor.looked(up_to=None)
+            assert session._floor.id == 0
+            assert ids(session.fetch(10, [])) == written
+
+    def test_it_does_not_rise_past_rows_that_a_look_had_no_room_for(self, store: PostgresStore) -> None:
+        written = fill(store, *["allocated.v1"] * 10)
+        with open_pending(store.engine) as session:
+            for start in (0, 2, 4, 6):
+                for _ in range(self.LOOKS):
+                    assert ids(session.fetch(2, written[:start])) == written[start : start + 2]
+                    assert session._floor.id == 0
+            assert ids(session.fetch(4, written[:8])) == written[8:]
+            until_floor_is(written[-1], session, written)
+
+    def test_it_stays_below_a_transaction_that_has_not_ended(self, store: PostgresStore) -> None:
+        with open_pending(store.engine) as session:
+            with store.engine.begin() as slow:
+                late = write(slow, "allocated.v1")
+                early = fill(store, *["allocated.v1"] * 3)
+                assert ids(session.fetch(10, [])) == early
+                for _ in range(self.LOOKS):
+                    assert session.fetch(10, early) == []
+                    assert session._floor.id < late[0]
+                session.mark_published(early)
+            assert ids(session.fetch(10, [])) == late
+            until_floor_is(early[-1], session, late)
+
+    @pytest.mark.parametrize("last_to_commit", [0, 1])
+    def test_it_stays_below_transactions_of_which_none_younger_has_ended(
+        self, store: PostgresStore, last_to_commit: int
+    ) -> None:
+        """A snapshot's xmax is that after the last one that has ended; those that run may be beyond it."""
+        fill(store, "allocated.v1")
+        store.execute("UPDATE outbox SET published_at = now()")
+        with open_pending(store.engine) as session, ExitStack() as stack:
+            slow = [stack.enter_context(store.engine.connect()) for _ in range(2)]
+            late = [write(connection, "allocated.v1") for connection in slow]
+            for _ in range(self.LOOKS):
+                assert session.fetch(10, []) == []
+                assert session._floor.id < late[0][0]
+            slow[1 - last_to_commit].commit()
+            first = late[1 - last_to_commit]
+            for _ in range(self.LOOKS):
+                assert ids(session.fetch(10, [])) == first
+            session.mark_published(first)
+            slow[last_to_commit].commit()
+            assert ids(session.fetch(10, [])) == late[last_to_commit]
+
+    def test_the_first_row_of_all_is_seen_by_a_relay_that_was_there_before(self, database_url: str) -> None:
+        store = PostgresStore(migrated_engine(database_url))
+        try:
+            with open_pending(store.engine) as session:
+                for _ in range(self.LOOKS):
+                    assert session.fetch(10, []) == []
+                written = fill(store, "allocated.v1")
+                assert ids(session.fetch(10, [])) == written
+        finally:
+            store.engine.dispose()
+
+    def test_rows_of_a_large_transaction_come_in_order_after_later_ones(self, store: PostgresStore) -> None:
+        """A window over the latest 10,000 would show the end of them first."""
+        with open_pending(store.engine) as session:
+            with store.engine.begin() as slow:
+                slow.execute(
+                    sa.text(
+                        "INSERT INTO outbox (message_id, type, sku, sequence, body, correlation_id, causation_id) "
+                        "SELECT gen_random_uuid(), 'allocated.v1', 'LAMP', n, '{}', 'c', 'm' "
+                        "FROM generate_series(1, 12000) AS n"
+                    )
+                )
+                early = fill(store, *["allocated.v1"] * 3)
+                for _ in range(self.LOOKS):
+                    assert ids(session.fetch(500, [])) == early
+                session.mark_published(early)
+                assert session.fetch(500, []) == []
+            fetched: list[int] = []
+            while batch := ids(session.fetch(500, [])):
+                fetched += batch
+                session.mark_published(batch)
+        expected = [row.id for row in store.rows("SELECT id FROM outbox WHERE sku = 'LAMP' ORDER BY sequence")]
+        assert len(expected) == 12_000
+        assert fetched == expected
+
+    def test_nothing_is_skipped_however_transactions_overlap(self, store: PostgresStore) -> None:
+        """Each commits at its own time; what one look finds is marked before the next, as if by the relay."""
+        barrier = Barrier(5, timeout=DEADLINE)
+
+        def work(number: int) -> list[int]:
+            barrier.wait()
+            written: list[int] = []
+            for turn in range(30):
+                with store.engine.begin() as connection:
+                    for _ in range(1 + (number + turn) % 4):
+                        written += write(connection, "allocated.v1")
+            return written
+
+        with open_pending(store.engine) as session, ThreadPoolExecutor(4) as pool:
+            workers = [pool.submit(work, number) for number in range(4)]
+            barrier.wait()
+            fetched: list[int] = []
+            ended = False
+            while not ended:
+                ended = all(worker.done() for worker in workers)
+                while batch := ids(session.fetch(7, [])):
+                    fetched += batch
+                    session.mark_published(batch)
+            written = [id_ for worker in workers for id_ in worker.result(timeout=DEADLINE)]
+            assert sorted(fetched) == sorted(written)
+            assert session._floor.id > min(written)
+
+
 class TestSetAside:
     def test_what_is_set_aside_is_not_fetched(self, store: PostgresStore) -> None:
         written = fill(store, *["allocated.v1"] * 3)
@@ -205,15 +361,12 @@ class TestSetAside:
             assert ids(session.fetch(10, [])) == [written[0], written[2], written[3]]
             assert ids(session.oldest_set_aside()) == [written[1]]
 
-    def test_taken_up_they_are_fetched_at_once_however_old(
-        self, store: PostgresStore, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(pending_module, "_LOOK_BACK", 0)
-        monkeypatch.setattr(pending_module, "_FULL_LOOK_EVERY", LONG)
+    @pytest.mark.usefixtures("eager")
+    def test_taken_up_they_are_fetched_at_once_however_old(self, store: PostgresStore) -> None:
         written = fill(store, "deallocated.v1", *["allocated.v1"] * 5)
         with open_pending(store.engine) as session:
             session.set_aside(written[:1])
-            assert ids(session.fetch(10, [])) == written[1:]
+            until_floor_is(written[-1], session, written)
             session.take_up(["deallocated.v1"])
             assert ids(session.fetch(10, [])) == written
 
@@ -268,6 +421,30 @@ class TestWait:
             process(store.unit_of_work, message(create("b", 10)))
             assert self.seconds_waited(session, waker, LONG) < LONG / 2
             assert self.seconds_waited(session, waker, 0.02) >= 0.02
+
+    def test_says_whether_there_may_be_something_new(self, store: PostgresStore, waker: Waker) -> None:
+        with open_pending(store.engine) as session:
+            assert session.acquire()
+            waker.wake()
+            assert not session.wait(LONG, waker.fd)
+            assert not session.wait(0, waker.fd)
+            waker.clear()
+            assert not session.wait(0, waker.fd)
+            assert session.wait(0.02, waker.fd)
+            process(store.unit_of_work, message(create("b", 10)))
+            assert session.wait(LONG, waker.fd)
+            waker.wake()
+            assert not session.wait(LONG, waker.fd)
+
+    def test_a_notice_is_not_lost_with_a_look_that_comes_before_the_wait(
+        self, store: PostgresStore, waker: Waker
+    ) -> None:
+        with open_pending(store.engine) as session:
+            assert session.acquire()
+            process(store.unit_of_work, message(create("b", 10)))
+            # The notice comes when it comes, be it with the answer to a look.
+            assert len(session.fetch(10, [])) == 1
+            until(lambda: session.wait(0, waker.fd))
 
     def test_a_server_that_goes_away_meanwhile_is_unavailable(self, store: PostgresStore, waker: Waker) -> None:
         def wait_twice(session: PendingEvents) -> None:

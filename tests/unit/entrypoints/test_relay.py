@@ -32,9 +32,12 @@ class Stage:
         self.clock = clock
         self.stopping = Event()
         self.outbox = FakeOutbox(clock, self.stopping)
-        self.broker = FakePublisher()
         self.waker = FakeWaker(clock)
+        self.broker = FakePublisher(self.wake)
         self.prune_some: Callable[[], bool] = lambda: False
+
+    def wake(self) -> None:
+        self.waker.wake()
 
     def run(self, *script: Step, window: int = 100) -> None:
         self.outbox.script.extend(script)
@@ -124,6 +127,100 @@ def test_a_window_of_one_works(stage: Stage) -> None:
     stage.run(window=1)
     assert stage.outbox.published == [1, 2, 3]
     assert stage.broker.most_unanswered == 1
+
+
+@pytest.mark.parametrize("window", [1, 2, 3, 4])
+def test_nothing_is_fetched_where_there_is_no_room(stage: Stage, window: int) -> None:
+    stage.broker.answer = nothing_yet
+    stage.write(*range(1, 10))
+
+    def look() -> None:
+        assert stage.broker.sent == list(range(1, window + 1))
+        assert stage.outbox.fetches == [window]
+
+    stage.run(*[look] * 3, window=window)
+
+
+def test_a_notification_while_busy_leads_to_a_fetch(stage: Stage) -> None:
+    def confirm_while_another_is_written(event: OutgoingEvent) -> SettlementKind:
+        if event.id == 1:
+            stage.write(2)
+        else:
+            assert stage.outbox.waits == [0]
+        return CONFIRMED
+
+    stage.broker.answer = confirm_while_another_is_written
+    stage.write(1)
+    stage.run()
+    assert stage.outbox.published == [1, 2]
+
+
+def test_while_busy_without_news_the_outbox_is_not_looked_at(stage: Stage) -> None:
+    stage.broker.answer = nothing_yet
+    stage.write(*range(1, 11))
+
+    def look_and_confirm_one() -> None:
+        # The start, and the notice of what was written before.
+        assert len(stage.outbox.fetches) == 2
+        stage.broker.settle(CONFIRMED, stage.broker.unanswered[0])
+
+    stage.run(*[look_and_confirm_one] * 10)
+    assert stage.outbox.published == list(range(1, 11))
+    assert 0 in stage.outbox.waits
+
+
+def test_where_nothing_wakes_it_the_outbox_is_looked_at_now_and_then(stage: Stage) -> None:
+    def write_without_a_notice() -> None:
+        stage.outbox.rows[1] = outgoing(1)
+        stage.outbox.waiting.add(1)
+
+    stage.run(lambda: None, write_without_a_notice, lambda: None)
+    assert stage.outbox.published == [1]
+    assert len(stage.outbox.fetches) == 4
+
+
+def test_a_full_fetch_is_followed_by_another(stage: Stage) -> None:
+    stage.write(*range(1, 21))
+
+    def look() -> None:
+        assert stage.outbox.published == list(range(1, 21))
+
+    stage.run(look, window=5)
+    assert stage.outbox.fetches[:4] == [5, 5, 5, 5]
+    assert stage.outbox.waits.count(POLL) == 2
+
+
+@pytest.mark.parametrize("kind", [LOST, NACKED])
+def test_a_loss_or_refusal_leads_to_a_fetch_of_what_was_fetched_before(stage: Stage, kind: SettlementKind) -> None:
+    stage.broker.answer = nothing_yet
+    stage.write(1, 2, 3)
+
+    def lose_the_last() -> None:
+        stage.broker.settle(CONFIRMED, 1, 2)
+        fetched = len(stage.outbox.fetches)
+        stage.broker.settle(kind, 3)
+
+        def confirm_without_idling(_event: OutgoingEvent) -> SettlementKind:
+            assert stage.outbox.waits[waited:] in ([], [0])
+            assert len(stage.outbox.fetches) == fetched + 1
+            return CONFIRMED
+
+        waited = len(stage.outbox.waits)
+        stage.broker.answer = confirm_without_idling
+
+    stage.run(lose_the_last)
+    assert stage.broker.sent == [1, 2, 3, 3]
+    assert stage.outbox.published == [1, 2, 3]
+
+
+def test_what_is_lost_alone_comes_again_while_the_rest_stays_in_flight(stage: Stage) -> None:
+    stage.broker.answer = nothing_yet
+    stage.write(1, 2, 3)
+
+    def look() -> None:
+        assert stage.broker.sent == [1, 2, 3, 2]
+
+    stage.run(lambda: stage.broker.settle(LOST, 2), look)
 
 
 def test_what_was_lost_with_the_connection_is_published_again(stage: Stage) -> None:
@@ -273,6 +370,25 @@ def test_once_a_queue_wants_them_all_of_the_type_are_published_in_order(stage: S
     stage.run(bind, *idle)
     assert stage.outbox.published == [1, 2, 3, 5, 6]
     assert stage.outbox.set_aside == {4}
+
+
+def test_what_is_taken_up_is_fetched_without_waiting_for_a_notice(stage: Stage) -> None:
+    stage.return_types("out-of-stock.v1")
+    stage.write(1, 2, type_="out-of-stock.v1")
+    waits: list[int] = []
+
+    def confirm(_event: OutgoingEvent) -> SettlementKind:
+        waits.append(stage.outbox.waits.count(POLL))
+        return CONFIRMED
+
+    def bind() -> None:
+        stage.broker.answer = confirm
+
+    stage.run(bind, *[lambda: None] * int(OFFER_AGAIN_EVERY / POLL))
+    assert stage.outbox.published == [1, 2]
+    offered, taken_up = waits
+    # The publisher wakes it once with the answer to what was offered; it does not wait again.
+    assert taken_up <= offered + 1
 
 
 def test_after_a_restart_it_knows_what_is_unwanted(stage: Stage) -> None:

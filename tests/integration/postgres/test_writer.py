@@ -1,0 +1,137 @@
+"""Several writes a round trip, in the order in which they were asked for."""
+
+from collections.abc import Iterator
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from allocation_worker.adapters.postgres.outbox import INSERT
+from allocation_worker.adapters.postgres.writer import ROWS_AT_A_TIME, Values, Write, Writer
+from allocation_worker.domain.commands import ChangeBatchQuantity
+from allocation_worker.service_layer.outcomes import Done
+from tests.fakes.messages import message
+from tests.integration.postgres.staging import counting, create, order, process
+from tests.integration.postgres.store import PostgresStore
+
+NOTE = Write(
+    "note",
+    "INSERT INTO noted (number, word) SELECT * FROM unnest(CAST(:note0 AS integer[]), CAST(:note1 AS text[]))",
+)
+RENAME = Write(
+    "rename",
+    "UPDATE noted SET word = new.word FROM unnest(CAST(:rename0 AS integer[]), CAST(:rename1 AS text[])) "
+    "AS new (number, word) WHERE noted.number = new.number",
+)
+FORGET = Write("forget", "DELETE FROM noted WHERE number = ANY(CAST(:forget0 AS integer[]))")
+LINES = 3_000
+
+
+@pytest.fixture
+def connection(store: PostgresStore) -> Iterator[Connection]:
+    with store.engine.connect() as connection:
+        connection.execute(sa.text("CREATE TEMP TABLE noted (place serial, number integer, word text) ON COMMIT DROP"))
+        yield connection
+
+
+def noted(connection: Connection) -> list[Values]:
+    return [tuple(row) for row in connection.execute(sa.text("SELECT number, word FROM noted ORDER BY place"))]
+
+
+def test_all_is_sent_at_once_in_the_order_in_which_it_was_added(store: PostgresStore, connection: Connection) -> None:
+    writer = Writer(connection)
+    with counting(store.engine) as sent:
+        writer.add(NOTE, [(1, "one"), (2, "it's; :two, %s"), (3, None)])
+        writer.add(RENAME, [(1, "renamed")])
+        writer.add(FORGET, [(3,)])
+        assert sent == []
+        writer.flush()
+    assert len(sent) == 1
+    assert noted(connection) == [(1, "renamed"), (2, "it's; :two, %s")]
+
+
+def test_the_order_is_that_of_adding_and_not_another(connection: Connection) -> None:
+    writer = Writer(connection)
+    writer.add(FORGET, [(1,)])
+    writer.add(RENAME, [(1, "renamed")])
+    writer.add(NOTE, [(1, "one")])
+    writer.flush()
+    assert noted(connection) == [(1, "one")]
+
+
+def test_one_write_twice_sends_what_came_between_before_it(store: PostgresStore, connection: Connection) -> None:
+    writer = Writer(connection)
+    with counting(store.engine) as sent:
+        writer.add(NOTE, [(1, "one")])
+        writer.add(FORGET, [(1,)])
+        writer.add(NOTE, [(1, "again")])
+        assert len(sent) == 1
+        writer.flush()
+    assert len(sent) == 2
+    assert noted(connection) == [(1, "again")]
+
+
+@pytest.mark.parametrize(("rows", "round_trips"), [(0, 0), (1, 1), (1000, 1), (1001, 2), (2000, 2), (2500, 3)])
+def test_rows_are_sent_by_the_thousand_in_order(
+    store: PostgresStore, connection: Connection, rows: int, round_trips: int
+) -> None:
+    writer = Writer(connection)
+    numbered: list[Values] = [(number, f"word {number}") for number in range(rows)]
+    with counting(store.engine) as sent:
+        writer.add(NOTE, numbered)
+        assert len(sent) == max(0, round_trips - 1)
+        writer.flush()
+    assert len(sent) == round_trips
+    assert noted(connection) == numbered
+
+
+def test_what_was_sent_is_not_sent_again(store: PostgresStore, connection: Connection) -> None:
+    writer = Writer(connection)
+    with counting(store.engine) as sent:
+        writer.flush()
+        writer.add(NOTE, [])
+        writer.flush()
+        assert sent == []
+        writer.add(NOTE, [(1, "one")])
+        writer.flush()
+        writer.flush()
+    assert len(sent) == 1
+    assert noted(connection) == [(1, "one")]
+
+
+def test_many_lines_move_at_once_with_buffers_of_a_thousand(
+    store: PostgresStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process(store.unit_of_work, message(create("b", LINES)))
+    for start in range(0, LINES, 500):
+        process(store.unit_of_work, *(message(order(f"o{number}")) for number in range(start, start + 500)))
+    process(store.unit_of_work, message(create("spare", LINES + 5)))
+    before = len(store.published())
+    chunks: list[int] = []
+
+    def add(self: Writer, write: Write, rows: list[Values]) -> None:
+        if write is INSERT:
+            chunks.append(len(rows))
+        really_add(self, write, rows)
+
+    really_add = Writer.add
+    monkeypatch.setattr(Writer, "add", add)
+    with counting(store.engine) as sent:
+        assert process(store.unit_of_work, message(ChangeBatchQuantity(batchref="b", qty=0))) == [Done()]
+
+    events = store.published()
+    assert [event.sequence for event in events] == list(range(1, len(events) + 1))
+    moved = events[before:]
+    assert {event.type for event in moved[:1]} == {"batch-quantity-changed.v1"}
+    freed = [event.body["orderid"] for event in moved if event.type == "deallocated.v1"]
+    placed = [event.body["orderid"] for event in moved if event.type == "allocated.v1"]
+    assert freed == [f"o{number}" for number in reversed(range(LINES))]
+    assert sorted(placed) == sorted(freed)
+    assert len(moved) == 1 + 2 * LINES
+    assert {event.body["batchref"] for event in moved if event.type == "allocated.v1"} == {"spare"}
+    assert store.stock() == {"b": (0, 0), "spare": (LINES + 5, LINES)}
+    assert {line[4] for line in store.lines()} == {"spare"}
+
+    assert sum(chunks) == len(moved)
+    assert max(chunks) <= ROWS_AT_A_TIME
+    assert sum("INSERT INTO outbox" in statement for statement in sent) == -(-len(moved) // ROWS_AT_A_TIME)
