@@ -23,7 +23,7 @@ bench: servers
 	@ALLOCATION_TEST_SERVERS=programs $(BIN)/python -m bench
 
 test: servers
-	$(BIN)/pytest -m "not containers"
+	$(BIN)/pytest -n 2 --dist loadfile -q -m "not containers"
 
 # The images come out of Debian's packages, so that no registry is needed; root on Debian only.
 test-containers: $(READY)
