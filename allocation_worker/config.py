@@ -26,9 +26,9 @@ class Settings(BaseSettings):
     database_url: str = Field(
         default="postgresql://postgres@localhost:5432/allocation", description="The PostgreSQL database."
     )
-    group_limit: int = Field(default=250, ge=1, le=5000, description="The most messages that share a transaction.")
+    group_limit: int = Field(default=500, ge=1, le=5000, description="The most messages that share a transaction.")
     prefetch: int = Field(
-        default=750, ge=1, le=65535, description="The most messages delivered and not yet acknowledged, per queue."
+        default=1000, ge=1, le=65535, description="The most messages delivered and not yet acknowledged, per queue."
     )
     retry_delays: Annotated[tuple[int, ...], NoDecode] = Field(
         default=(1, 5, 30), description="The pauses before a message that failed unexpectedly is tried again."

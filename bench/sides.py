@@ -13,6 +13,7 @@ from typing import Protocol
 import psycopg2
 from sqlalchemy import make_url
 
+from allocation_worker.config import Settings
 from allocation_worker.testing.processes import WorkerProcess, ended, run_verb
 from allocation_worker.testing.running import RunningService
 from allocation_worker.testing.servers import Servers
@@ -20,7 +21,7 @@ from bench import bare_loop, seeds
 from bench.workloads import Stock
 
 LOGS = Path(__file__).parent / "results" / "logs"
-FULL_SPEED = '"queue": "allocation.orders", "prefetch": 750'
+FULL_SPEED = f'"queue": "allocation.orders", "prefetch": {Settings.model_fields["prefetch"].default}'
 
 
 class Side(Protocol):
