@@ -71,6 +71,27 @@ def _command(model: contracts.Command) -> commands.Command:
 
 def _model(event: events.Event, cause: Message) -> contracts.Event:
     match event:
+        case events.Allocated() | events.OutOfStock() | events.Deallocated():
+            return _line_model(event)
+        case events.BatchCreated():
+            return contracts.BatchCreated(
+                batchref=event.batchref, sku=event.sku, qty=event.qty, eta=event.eta, sequence=event.sequence
+            )
+        case events.BatchQuantityChanged():
+            return contracts.BatchQuantityChanged(
+                batchref=event.batchref,
+                sku=event.sku,
+                qty=event.qty,
+                previous_qty=event.previous_qty,
+                sequence=event.sequence,
+            )
+        case events.CommandRejected():
+            _, data = contracts.read_command_with_data(cause.type, cause.body)
+            return contracts.CommandRejected(command=cause.type, reason=event.reason, detail=event.detail, data=data)
+
+
+def _line_model(event: events.Allocated | events.OutOfStock | events.Deallocated) -> contracts.Event:
+    match event:
         case events.Allocated():
             return contracts.Allocated(
                 orderid=event.orderid,
@@ -101,21 +122,6 @@ def _model(event: events.Event, cause: Message) -> contracts.Event:
                 reason=event.reason,
                 sequence=event.sequence,
             )
-        case events.BatchCreated():
-            return contracts.BatchCreated(
-                batchref=event.batchref, sku=event.sku, qty=event.qty, eta=event.eta, sequence=event.sequence
-            )
-        case events.BatchQuantityChanged():
-            return contracts.BatchQuantityChanged(
-                batchref=event.batchref,
-                sku=event.sku,
-                qty=event.qty,
-                previous_qty=event.previous_qty,
-                sequence=event.sequence,
-            )
-        case events.CommandRejected():
-            _, data = contracts.read_command_with_data(cause.type, cause.body)
-            return contracts.CommandRejected(command=cause.type, reason=event.reason, detail=event.detail, data=data)
 
 
 def routing_key(type_: str) -> str:

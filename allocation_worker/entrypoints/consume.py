@@ -1,5 +1,6 @@
 """The life of a delivery: understood, answered with its group, and settled on the channel it came by."""
 
+import logging
 from collections.abc import Callable, Sequence
 from threading import Event
 from typing import Generic, Protocol, TypeVar
@@ -109,8 +110,10 @@ class QueueWorker(Generic[D]):
                 log.warning("contract broken", queue=self._feed.queue, reason=violation.reason, detail=str(violation))
                 results.append((delivery, DeadLetter(reason=violation.reason, detail=violation.detail)))
         outcomes = self._processor.process([message for _, message in understood])
+        every_message = log.is_enabled_for(logging.DEBUG)
         for (delivery, message), outcome in zip(understood, outcomes, strict=True):
-            _log(message, outcome)
+            if every_message or not isinstance(outcome, Done):
+                _log(message, outcome)
             results.append((delivery, outcome))
         return results
 

@@ -1,13 +1,12 @@
 """A command as it came in, with what travels beside it."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from allocation_worker.domain.commands import Command
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Message:
-    """One delivery, understood.
+class Message(NamedTuple):
+    """One delivery, understood. A tuple, since there is one for every message.
 
     Attributes:
         command: what is asked.

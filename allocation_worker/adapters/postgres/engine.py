@@ -64,18 +64,6 @@ def create_engine(
 
     Timeouts are in seconds, and enforced by the server; `idle_timeout` is for a transaction that does nothing.
     """
-    limits = {
-        "statement_timeout": f"{statement_timeout}s",
-        "lock_timeout": f"{lock_timeout}s",
-        "idle_in_transaction_session_timeout": f"{idle_timeout}s",
-        # A client that vanished without a word must not hold its locks for two hours, the system's default.
-        "tcp_keepalives_idle": "10",
-        "tcp_keepalives_interval": "5",
-        "tcp_keepalives_count": "3",
-        # What is read is in memory; at the default of 4, tables of some 10,000 rows are read whole for each group.
-        "random_page_cost": "1.1",
-        "jit": "off",
-    }
     engine = sa.create_engine(
         parse_url(url),
         poolclass=_Pool,
@@ -92,11 +80,27 @@ def create_engine(
             "keepalives_count": 3,
             # Data that nobody acknowledges: a COMMIT into a dead network must come back as an error.
             "tcp_user_timeout": (statement_timeout + 5) * 1000,
-            "options": " ".join(f"-c {name}={value}" for name, value in limits.items()),
+            "options": _session_options(statement_timeout, lock_timeout, idle_timeout),
         },
     )
     sa.event.listen(engine, "handle_error", _translate)
     return engine
+
+
+def _session_options(statement_timeout: int, lock_timeout: int, idle_timeout: int) -> str:
+    options = {
+        "statement_timeout": f"{statement_timeout}s",
+        "lock_timeout": f"{lock_timeout}s",
+        "idle_in_transaction_session_timeout": f"{idle_timeout}s",
+        # A client that vanished without a word must not hold its locks for two hours, the system's default.
+        "tcp_keepalives_idle": "10",
+        "tcp_keepalives_interval": "5",
+        "tcp_keepalives_count": "3",
+        # What is read is in memory; at the default of 4, tables of some 10,000 rows are read whole for each group.
+        "random_page_cost": "1.1",
+        "jit": "off",
+    }
+    return " ".join(f"-c {name}={value}" for name, value in options.items())
 
 
 class _Pool(QueuePool):

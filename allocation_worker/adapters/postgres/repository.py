@@ -7,7 +7,7 @@ from sqlalchemy.engine import Connection
 
 from allocation_worker.adapters.postgres import statements
 from allocation_worker.adapters.postgres.engine import array
-from allocation_worker.adapters.postgres.rows import LineKey, Rows, line_uuid
+from allocation_worker.adapters.postgres.rows import LineKey, Rows
 from allocation_worker.adapters.postgres.writer import Writer
 from allocation_worker.domain.commands import Allocate, ChangeBatchQuantity, Command, CreateBatch, Deallocate
 from allocation_worker.domain.events import ProductEvent
@@ -134,7 +134,7 @@ class PostgresProducts:
         if not lines:
             return set()
         held: set[str] = set()
-        ids = array([line_uuid(key) for key in lines])
+        ids = array([self._rows.line_uuid(key) for key in lines])
         for row in self._connection.execute(statements.LINES, {"ids": ids}):
             self._rows.line(self._locked(row.sku), row)
             held.add(row.batchref)

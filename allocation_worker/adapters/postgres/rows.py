@@ -30,6 +30,7 @@ class Rows:
         self._products: dict[str, Values] = {}
         self._batches: dict[str, Values] = {}
         self._lines: dict[LineKey, Values] = {}
+        self._line_uuids: dict[LineKey, str] = {}
 
     def product(self, sku: str, sequence: int, batches_arrived: int) -> Product:
         self._products[sku] = (sequence, batches_arrived)
@@ -50,6 +51,13 @@ class Rows:
             self._lines[product.sku, line_id] = _line_values(line)
         return product.lines[line_id]
 
+    def line_uuid(self, key: LineKey) -> str:
+        """As the function; worked out once for a line that is read and written."""
+        known = self._line_uuids.get(key)
+        if known is None:
+            known = self._line_uuids[key] = line_uuid(key)
+        return known
+
     def flush(self, products: Collection[Product], streams: Mapping[str, bytes]) -> None:
         """Write everything, in the order that foreign keys ask for."""
         self._flush_products(products, streams)
@@ -68,9 +76,9 @@ class Rows:
                 if values == (known or BLANK_LINE):
                     continue
                 if known is None:
-                    new.append((line_uuid(key), line.orderid, product.sku, line.lineid, *values))
+                    new.append((self.line_uuid(key), line.orderid, product.sku, line.lineid, *values))
                 else:
-                    changed.append((line_uuid(key), *values))
+                    changed.append((self.line_uuid(key), *values))
                 self._lines[key] = values
         self._writer.add(statements.INSERT_LINES, new)
         self._writer.add(statements.UPDATE_LINES, changed)
