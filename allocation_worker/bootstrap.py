@@ -96,7 +96,7 @@ def send(settings: Settings, command: contracts.Command, *, message_id: str, cor
 
 def consume(settings: Settings, queues: Sequence[str]) -> None:
     """Answer the commands of these queues until told to stop."""
-    # A thread that comes back from the database waits for the interpreter lock; at the default of 5 ms, eight times a
+    # A thread that comes back from the database waits for the interpreter lock; at the default of 5 ms, several times a
     # group, that took as long as the database.
     sys.setswitchinterval(SWITCH_INTERVAL)
     stopping = threading.Event()

@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from time import monotonic
 
+import psycopg2
 import sqlalchemy as sa
 from psycopg2.extensions import connection as PsycopgConnection  # noqa: N812 - it is a class
 from sqlalchemy.engine import Connection, Engine
@@ -161,7 +162,7 @@ class PendingEvents:
             if not self._driver.notifies:
                 woken = select.select([self._driver.fileno(), wake_fd], [], [], timeout)[0]
                 self._driver.poll()
-        except Exception as error:
+        except (psycopg2.Error, OSError, ValueError) as error:  # closed under us, it has no descriptor to wait for
             raise translated(error, disconnected=True) from error
         notified = bool(self._driver.notifies)
         self._driver.notifies.clear()
