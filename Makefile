@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: bench demo test test-containers check lock schemas servers clean
+.PHONY: bench demo test test-containers test-long check lock schemas servers clean
 
 $(READY): requirements-dev.lock pyproject.toml contracts/pyproject.toml
 	@docker/install-missing.sh python
@@ -23,7 +23,10 @@ bench: servers
 	@ALLOCATION_TEST_SERVERS=programs $(BIN)/python -m bench
 
 test: servers
-	$(BIN)/pytest -n 2 --dist loadfile -q -m "not containers"
+	$(BIN)/pytest -n 2 --dist loadfile -q -m "not containers and not long"
+
+test-long: servers
+	$(BIN)/pytest -q -m long --timeout 900
 
 # The images come out of Debian's packages, so that no registry is needed; root on Debian only.
 test-containers: $(READY)

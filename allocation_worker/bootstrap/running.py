@@ -1,33 +1,27 @@
-"""The one place that wires: settings in, a running process out."""
+"""Wires the two processes that run for good: `consume` and `relay`."""
 
 import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from functools import partial
-from typing import Any
 
 import structlog
-from pydantic import ValidationError
 from sqlalchemy.engine import Engine
 
-import allocation_contracts as contracts
-from allocation_contracts import ContractViolation
 from allocation_worker import __version__
 from allocation_worker.adapters import wire
 from allocation_worker.adapters.postgres import schema
-from allocation_worker.adapters.postgres.engine import create_engine, parse_url
+from allocation_worker.adapters.postgres.engine import parse_url
 from allocation_worker.adapters.postgres.history import History
 from allocation_worker.adapters.postgres.pending import open_pending
 from allocation_worker.adapters.postgres.unit_of_work import PostgresUnitOfWork
-from allocation_worker.adapters.rabbitmq import topology
-from allocation_worker.adapters.rabbitmq.command_publisher import CommandPublisher
 from allocation_worker.adapters.rabbitmq.consumer import Consumer
-from allocation_worker.adapters.rabbitmq.errors import RabbitMQError
 from allocation_worker.adapters.rabbitmq.publisher import EventPublisher
 from allocation_worker.adapters.rabbitmq.urls import masked
+from allocation_worker.bootstrap.places import engine
 from allocation_worker.config import Settings
 from allocation_worker.entrypoints.backoff import Backoff
 from allocation_worker.entrypoints.consume import QueueWorker
@@ -38,10 +32,6 @@ from allocation_worker.service_layer.messagebus import MessageBus
 from allocation_worker.service_layer.ports import StoreError, UnitOfWorkFactory
 from allocation_worker.service_layer.retries import RetryPolicy
 
-EXPECTED_ERRORS = (StoreError, RabbitMQError, ContractViolation)
-"""What a server or a contract may say no with; each one's text is a sentence for the operator."""
-
-SEND_TIMEOUT = 15.0
 SWITCH_INTERVAL = 0.0005
 
 log = structlog.get_logger()
@@ -50,48 +40,6 @@ log = structlog.get_logger()
 def processor(new_unit_of_work: UnitOfWorkFactory, policy: RetryPolicy) -> GroupProcessor:
     """The service layer, over whatever keeps its data."""
     return GroupProcessor(MessageBus(COMMAND_HANDLERS, EVENT_HANDLERS), new_unit_of_work, policy)
-
-
-def engine(settings: Settings, name: str) -> Engine:
-    """The database; it connects when it is first used."""
-    return create_engine(
-        settings.database_url,
-        application_name=f"allocation-worker {name}",
-        statement_timeout=settings.statement_timeout,
-        lock_timeout=settings.lock_timeout,
-    )
-
-
-def migrate(settings: Settings) -> tuple[str | None, str]:
-    """Bring the schema up to date; the revision found, and the one that stands now."""
-    return schema.migrate(engine(settings, "migrate"))
-
-
-def declare_topology(settings: Settings) -> None:
-    """Declare everything that the wire contract names."""
-    topology.declare(settings.amqp_url, retry_delays=settings.retry_policy.all_delays)
-
-
-def build_command(model: Callable[..., contracts.Command], **fields: Any) -> contracts.Command:  # noqa: ANN401 - the model checks
-    """A command from options.
-
-    Raises:
-        ContractViolation: it would be refused; the text says why.
-    """
-    try:
-        return model(**fields)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise ContractViolation(
-            "invalid-body", f"--{first['loc'][0]} is wrong: {first['msg']}, got {first['input']!r}."
-        ) from error
-
-
-def send(settings: Settings, command: contracts.Command, *, message_id: str, correlation_id: str | None) -> None:
-    """Publish one command, confirmed and mandatory."""
-    with closing(CommandPublisher(settings.amqp_url)) as publisher:
-        publisher.publish(command, message_id=message_id, correlation_id=correlation_id)
-        publisher.wait_confirmed(within=SEND_TIMEOUT)
 
 
 def consume(settings: Settings, queues: Sequence[str]) -> None:

@@ -1,0 +1,28 @@
+"""The database and the broker: reached, and set up."""
+
+from sqlalchemy.engine import Engine
+
+from allocation_worker.adapters.postgres import schema
+from allocation_worker.adapters.postgres.engine import create_engine
+from allocation_worker.adapters.rabbitmq import topology
+from allocation_worker.config import Settings
+
+
+def engine(settings: Settings, name: str) -> Engine:
+    """The database; it connects when it is first used."""
+    return create_engine(
+        settings.database_url,
+        application_name=f"allocation-worker {name}",
+        statement_timeout=settings.statement_timeout,
+        lock_timeout=settings.lock_timeout,
+    )
+
+
+def migrate(settings: Settings) -> tuple[str | None, str]:
+    """Bring the schema up to date; the revision found, and the one that stands now."""
+    return schema.migrate(engine(settings, "migrate"))
+
+
+def declare_topology(settings: Settings) -> None:
+    """Declare everything that the wire contract names."""
+    topology.declare(settings.amqp_url, retry_delays=settings.retry_policy.all_delays)

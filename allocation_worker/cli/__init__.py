@@ -1,0 +1,52 @@
+"""The command line: one verb a process, one sentence an error."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from allocation_worker import __version__, bootstrap
+from allocation_worker.cli import running, sending
+from allocation_worker.config import SettingsError
+
+EX_CONFIG = 78
+"""sysexits.h: something was found in an unconfigured or misconfigured state."""
+
+app = typer.Typer(
+    name="allocation-worker",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Allocates order lines to batches of stock: commands in from RabbitMQ, events out.",
+    epilog="Settings come from the environment, such as ALLOCATION_AMQP_URL and ALLOCATION_DATABASE_URL; see README.",
+)
+app.add_typer(running.verbs)
+app.add_typer(sending.verbs, name="send")
+
+
+def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer's shape of a callback
+    if wanted:
+        typer.echo(f"allocation-worker {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Allocates order lines to batches of stock: commands in from RabbitMQ, events out."""
+
+
+def main() -> None:
+    """Run the command line; exit 78 for a bad setting, 1 for what a server refused."""
+    try:
+        app()
+    except SettingsError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(EX_CONFIG)
+    except bootstrap.EXPECTED_ERRORS as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(1)

@@ -1,0 +1,57 @@
+"""The verbs that set a place up and run in it."""
+
+from typing import Annotated
+
+import typer
+
+import allocation_contracts as contracts
+from allocation_worker import bootstrap
+from allocation_worker.cli.settings import settings
+
+verbs = typer.Typer()
+
+
+@verbs.command(epilog="Example: ALLOCATION_DATABASE_URL=postgresql://me:secret@db/allocation allocation-worker migrate")
+def migrate() -> None:
+    """Bring the database schema up to date; safe to repeat, and for two to run at once."""
+    before, after = bootstrap.migrate(settings())
+    typer.echo(f"The schema was at {before or 'nothing'}, and is at {after}.")
+
+
+@verbs.command(epilog="Example: ALLOCATION_AMQP_URL=amqp://me:secret@broker/shop allocation-worker topology")
+def topology() -> None:
+    """Declare exchanges, queues and bindings; safe to repeat."""
+    bootstrap.declare_topology(settings())
+    typer.echo("Exchanges, queues and bindings stand.")
+
+
+@verbs.command(epilog="Example: ALLOCATION_GROUP_LIMIT=100 allocation-worker consume --queue allocation.orders")
+def consume(
+    queue: Annotated[
+        list[str] | None, typer.Option(help="A queue to take commands from; may be repeated. Default: both.")
+    ] = None,
+) -> None:
+    """Take commands and answer them, until SIGTERM or Ctrl-C."""
+    queues = tuple(queue or (contracts.ORDERS_QUEUE, contracts.STOCK_QUEUE))
+    unknown = set(queues) - {contracts.ORDERS_QUEUE, contracts.STOCK_QUEUE}
+    if unknown:
+        raise typer.BadParameter(
+            f"there is no queue {', '.join(sorted(unknown))}; take {contracts.ORDERS_QUEUE} or {contracts.STOCK_QUEUE}."
+        )
+    bootstrap.consume(settings(), queues)
+
+
+@verbs.command(epilog="Example: run two; one is active, the other takes over when it ends.")
+def relay() -> None:
+    """Publish the events of the outbox, until SIGTERM or Ctrl-C."""
+    bootstrap.relay(settings())
+
+
+@verbs.command(epilog="Example: allocation-worker demo --orders 300")
+def demo(
+    orders: Annotated[int, typer.Option(min=10, max=20000, help="How many orders the day brings.")] = 300,
+) -> None:
+    """Play a short day of a shop on private servers, with live processes, and check what came out."""
+    from allocation_worker.testing.demo import play  # noqa: PLC0415 - production never loads the test kit
+
+    raise typer.Exit(play(orders))

@@ -1,0 +1,92 @@
+"""The verbs that publish a command."""
+
+from collections.abc import Callable
+from datetime import date
+from typing import Annotated
+from uuid import uuid4
+
+import typer
+
+import allocation_contracts as contracts
+from allocation_worker import bootstrap
+from allocation_worker.cli.settings import settings
+
+verbs = typer.Typer(no_args_is_help=True, help="Publish one command, confirmed; print its message_id.")
+
+MessageId = Annotated[str | None, typer.Option(help="The idempotency key; a new one if left out.")]
+CorrelationId = Annotated[str | None, typer.Option(help="Ties together the messages of one business process.")]
+OrderId = Annotated[str, typer.Option(help="The order.")]
+Sku = Annotated[str, typer.Option(help="What is ordered, or stocked.")]
+LineId = Annotated[str, typer.Option(help="Tells apart lines of one order with the same SKU.")]
+Qty = Annotated[int, typer.Option(help="How many, a whole number.")]
+BatchRef = Annotated[str, typer.Option(help="The batch.")]
+
+
+@verbs.command("allocate", epilog="Example: allocation-worker send allocate --orderid o1 --sku RED-CHAIR --qty 3")
+def send_allocate(
+    orderid: OrderId,
+    sku: Sku,
+    qty: Qty,
+    lineid: LineId = "",
+    message_id: MessageId = None,
+    correlation_id: CorrelationId = None,
+) -> None:
+    """Ask for stock for an order line."""
+    _send(contracts.Allocate, message_id, correlation_id, orderid=orderid, sku=sku, qty=qty, lineid=lineid)
+
+
+@verbs.command("deallocate", epilog="Example: allocation-worker send deallocate --orderid o1 --sku RED-CHAIR")
+def send_deallocate(
+    orderid: OrderId,
+    sku: Sku,
+    lineid: LineId = "",
+    message_id: MessageId = None,
+    correlation_id: CorrelationId = None,
+) -> None:
+    """Cancel an order line."""
+    _send(contracts.Deallocate, message_id, correlation_id, orderid=orderid, sku=sku, lineid=lineid)
+
+
+@verbs.command(
+    "create-batch",
+    epilog="Example: allocation-worker send create-batch --batchref b1 --sku RED-CHAIR --qty 100 --eta 2030-01-31",
+)
+def send_create_batch(
+    batchref: BatchRef,
+    sku: Sku,
+    qty: Qty,
+    eta: Annotated[str | None, typer.Option(help="YYYY-MM-DD; left out: in the warehouse.")] = None,
+    message_id: MessageId = None,
+    correlation_id: CorrelationId = None,
+) -> None:
+    """Tell of a batch of stock."""
+    _send(contracts.CreateBatch, message_id, correlation_id, batchref=batchref, sku=sku, qty=qty, eta=_date(eta))
+
+
+@verbs.command(
+    "change-batch-quantity", epilog="Example: allocation-worker send change-batch-quantity --batchref b1 --qty 50"
+)
+def send_change_batch_quantity(
+    batchref: BatchRef, qty: Qty, message_id: MessageId = None, correlation_id: CorrelationId = None
+) -> None:
+    """Correct how much of a batch was purchased."""
+    _send(contracts.ChangeBatchQuantity, message_id, correlation_id, batchref=batchref, qty=qty)
+
+
+def _date(text: str | None) -> date | None:
+    try:
+        return date.fromisoformat(text) if text else None
+    except ValueError:
+        raise typer.BadParameter(f"--eta must be a day as YYYY-MM-DD, got {text!r}.") from None
+
+
+def _send(
+    model: Callable[..., contracts.Command],
+    message_id: str | None,
+    correlation_id: str | None,
+    **fields: str | int | date | None,
+) -> None:
+    command = bootstrap.build_command(model, **fields)
+    identity = message_id or str(uuid4())
+    bootstrap.send(settings(), command, message_id=identity, correlation_id=correlation_id)
+    typer.echo(identity)
