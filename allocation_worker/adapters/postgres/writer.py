@@ -1,6 +1,7 @@
 """Writes of many rows, several statements a round trip."""
 
 from collections.abc import Sequence
+from functools import cache
 from typing import NamedTuple
 
 import sqlalchemy as sa
@@ -43,6 +44,12 @@ class Writer:
     def flush(self) -> None:
         """Send what was added."""
         if self._writes:
-            self._connection.execute(sa.text(";".join(self._writes.values())), self._parameters)
+            self._connection.execute(_together(*self._writes.values()), self._parameters)
             self._writes = {}
             self._parameters = {}
+
+
+@cache
+def _together(*statements: str) -> sa.TextClause:
+    """One statement of several. They come in few combinations; finding the parameters takes as long as a query."""
+    return sa.text(";".join(statements))
