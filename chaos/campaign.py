@@ -21,7 +21,7 @@ from chaos.faults import FAULTS, KINDS
 from chaos.place import CONSUMERS, RELAYS, Place, place
 from chaos.traffic import Traffic, Upstream, Watcher, declare
 
-RATE = 100.0
+RATE = 80.0
 DRAIN_WITHIN = 300.0
 
 log = structlog.get_logger()

@@ -39,11 +39,11 @@ class Strike:
 
 # Seconds of rest between two faults of one target. A broker's nodes need the longest to find each other again.
 PAUSES: Mapping[str, tuple[float, float]] = {
-    "broker": (12, 30),
-    "database": (8, 25),
-    "consume": (3, 15),
-    "relay": (3, 15),
-    "messages": (5, 20),
+    "broker": (15, 35),
+    "database": (12, 30),
+    "consume": (6, 20),
+    "relay": (6, 20),
+    "messages": (8, 25),
 }
 
 
