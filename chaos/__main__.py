@@ -55,6 +55,9 @@ def main() -> int:
     try:
         with Live(console=console, refresh_per_second=2, transient=True) as live:
             campaign = run(seed, options.minutes, folder / "logs", Shown(console, live))
+    except KeyboardInterrupt:
+        console.print("Stopped; nothing is left running.")
+        return 130
     except ProgramError as error:
         console.print(str(error), style="red")
         return 2

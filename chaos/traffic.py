@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import structlog
+from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import AMQPError
 from pika.spec import BasicProperties
 
@@ -25,6 +26,7 @@ RECORD = "chaos.record"
 """A queue of all events that nobody takes from before the end: what comes out then is their order."""
 WATCHED = "chaos.watched"
 MOST_UNCONFIRMED = 2000
+_PATIENCE = 60.0
 _QUORUM = {"x-queue-type": "quorum", "x-delivery-limit": 2**31 - 1}
 
 log = structlog.get_logger()
@@ -139,7 +141,7 @@ class Traffic:
 
     def publish_again(self, luck: random.Random, count: int) -> None:
         """Some that were published at any time before."""
-        for message_id, command in luck.choices(self._commands, k=count):
+        for message_id, command in luck.sample(self._commands, min(count, len(self._commands))):
             self._upstream.send(command, message_id)
 
     def poison(self) -> None:
@@ -206,15 +208,24 @@ class Watcher:
 
 
 def read_record(urls: Sequence[str]) -> list[ReceivedEvent]:
-    """All events that came out, in their order."""
+    """All events that came out, in their order; to be called once nothing is under way.
+
+    Raises:
+        BrokerError: the queue did not give what it holds.
+    """
     events: list[ReceivedEvent] = []
     with connect_any(urls) as connection:
         channel = connection.channel()
         channel.basic_qos(prefetch_count=2000)
-        for method, properties, body in channel.consume(RECORD, inactivity_timeout=5):
+        waiting = _count(channel, RECORD)
+        if not waiting:
+            return events
+        for method, properties, body in channel.consume(RECORD, inactivity_timeout=_PATIENCE):
             if method is None or properties is None or body is None:
-                break
+                raise BrokerError(f"{RECORD} holds {waiting} events, and gave {len(events)}.")
             events.append(_event(properties, body, method.routing_key or ""))
+            if len(events) == waiting:
+                break
             if len(events) % 1000 == 0:
                 channel.basic_ack(method.delivery_tag or 0, multiple=True)
         channel.cancel()
@@ -223,15 +234,20 @@ def read_record(urls: Sequence[str]) -> list[ReceivedEvent]:
 
 def read_dead_letters(urls: Sequence[str]) -> list[tuple[str, bytes]]:
     """The message_id and the body of each dead letter."""
-    found = []
+    found: list[tuple[str, bytes]] = []
     with connect_any(urls) as connection:
         channel = connection.channel()
-        for method, properties, body in channel.consume(contracts.DEAD_LETTERS, inactivity_timeout=3):
+        waiting = _count(channel, contracts.DEAD_LETTERS)
+        while len(found) < waiting:
+            method, properties, body = channel.basic_get(contracts.DEAD_LETTERS)
             if method is None or properties is None or body is None:
-                break
+                raise BrokerError(f"{contracts.DEAD_LETTERS} holds {waiting} messages, and gave {len(found)}.")
             found.append((properties.message_id or "", body))
-        channel.cancel()
     return found
+
+
+def _count(channel: BlockingChannel, queue: str) -> int:
+    return int(channel.queue_declare(queue, passive=True).method.message_count)
 
 
 def _event(properties: BasicProperties, body: bytes, routing_key: str) -> ReceivedEvent:

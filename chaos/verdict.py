@@ -2,13 +2,12 @@
 
 from collections import Counter
 
-import sqlalchemy as sa
 from pika.exceptions import AMQPError
 
 from allocation_contracts import DEAD_LETTERS
-from allocation_worker.adapters.postgres.engine import create_engine
 from allocation_worker.adapters.rabbitmq.errors import BrokerError
 from allocation_worker.testing.checker import Report, check
+from allocation_worker.testing.tables import check_tables, count_unpublished
 from chaos.place import Place
 from chaos.traffic import Upstream, read_dead_letters, read_record
 
@@ -22,7 +21,7 @@ def is_drained(here: Place) -> bool:
     waiting = [
         name for name, depth in depths.items() if depth and name.startswith("allocation.") and name != DEAD_LETTERS
     ]
-    return not waiting and not _unpublished(here)
+    return not waiting and not count_unpublished(here.database_url)
 
 
 def judge(here: Place, upstream: Upstream) -> Report:
@@ -31,8 +30,7 @@ def judge(here: Place, upstream: Upstream) -> Report:
     report = check(sent, read_record(here.amqp_urls))
     for message_id in upstream.sent.keys() - upstream.confirmed:
         report.fault(f"{message_id} was never confirmed.")
-    if rows := _unpublished(here):
-        report.fault(f"{rows} events wait in the outbox.")
+    check_tables(report, here.database_url)
     _check_dead_letters(report, here, upstream)
     return report
 
@@ -46,12 +44,3 @@ def _check_dead_letters(report: Report, here: Place, upstream: Upstream) -> None
     for message_id, body in found.keys() - planted:
         report.fault(f"{message_id!r} is in the dead letters, with body {body[:200]!r}.")
     report.counts["dead letters"] = found.total()
-
-
-def _unpublished(here: Place) -> int:
-    engine = create_engine(here.database_url, application_name="chaos")
-    try:
-        with engine.connect() as connection:
-            return int(connection.scalar(sa.text("SELECT count(*) FROM outbox WHERE published_at IS NULL")) or 0)
-    finally:
-        engine.dispose()

@@ -11,8 +11,6 @@ from allocation_worker.testing.controls import Broker
 from allocation_worker.testing.local import LocalBroker
 from allocation_worker.testing.programs import ProgramError, find_program, free_port
 
-_HOSTS = {f"allocation-{number}": f"127.0.77.{number}" for number in (1, 2, 3)}
-_CHAIN = "ALLOCATION-PARTITION"
 # A node that hears nothing from another for so many seconds takes it for gone; the default is a minute.
 _TICK = 8
 
@@ -25,14 +23,18 @@ class Cluster(Broker):
     """
 
     def __init__(self, folder: Path) -> None:
+        network = 2 + secrets.randbelow(250)  # one of its own, should two clusters run on one machine
+        hosts = {f"allocation-{number}": f"127.0.{network}.{number}" for number in (1, 2, 3)}
+        self._addresses = list(hosts.values())
+        self._chain = f"ALLOCATION-CUT-{network}"
         cookie, password, epmd_port = secrets.token_hex(16), secrets.token_hex(8), free_port()
-        members = ", ".join(f"'{host}@{host}'" for host in _HOSTS)
+        members = ", ".join(f"'{host}@{host}'" for host in hosts)
         self.nodes = [
             LocalBroker(
                 folder,
                 name=host,
                 host=host,
-                hosts=_HOSTS,
+                hosts=hosts,
                 cookie=cookie,
                 password=password,
                 epmd_port=epmd_port,
@@ -44,7 +46,7 @@ class Cluster(Broker):
                 ),
                 erlang_arguments=f"-kernel net_ticktime {_TICK}",
             )
-            for host in _HOSTS
+            for host in hosts
         ]
         super().__init__(
             amqp_url=",".join(node.amqp_url for node in self.nodes), management_url=self.nodes[0].management_url
@@ -88,20 +90,19 @@ class Cluster(Broker):
         Raises:
             ProgramError: iptables is not here, or we are not root.
         """
-        _iptables("-N", _CHAIN)
-        _iptables("-I", "INPUT", "-j", _CHAIN)
-        for one, other in permutations(_HOSTS.values(), 2):
+        _iptables("-N", self._chain)
+        _iptables("-I", "INPUT", "-j", self._chain)
+        for one, other in permutations(self._addresses, 2):
             if node.address in {one, other}:
-                _iptables("-A", _CHAIN, "-s", one, "-d", other, "-j", "DROP")
+                _iptables("-A", self._chain, "-s", one, "-d", other, "-j", "DROP")
 
-    @staticmethod
-    def join_again() -> None:
+    def join_again(self) -> None:
         """End what `cut_off` began; harmless if nothing is cut off."""
-        done = _run_iptables("-D", "INPUT", "-j", _CHAIN)
+        done = _run_iptables("-D", "INPUT", "-j", self._chain)
         while done.returncode == 0:
-            done = _run_iptables("-D", "INPUT", "-j", _CHAIN)
+            done = _run_iptables("-D", "INPUT", "-j", self._chain)
         for action in ("-F", "-X"):
-            _run_iptables(action, _CHAIN)
+            _run_iptables(action, self._chain)
 
 
 def _iptables(*arguments: str) -> None:
