@@ -1,5 +1,7 @@
 """A campaign is drawn by its seed."""
 
+from itertools import pairwise
+
 from chaos.faults import FAULTS, KINDS
 from chaos.schedule import PAUSES, Kind, draw
 
@@ -22,7 +24,7 @@ def test_an_hour_strikes_with_every_kind() -> None:
 
 def test_faults_of_one_target_rest_between_each_other() -> None:
     for target, strikes in draw(3, 3600, KINDS).items():
-        for one, next_ in zip(strikes, strikes[1:], strict=False):
+        for one, next_ in pairwise(strikes):
             assert next_.at >= one.at + one.seconds + PAUSES[target][0]
 
 
