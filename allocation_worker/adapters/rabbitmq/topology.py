@@ -13,6 +13,7 @@ from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import AMQPError, ChannelClosedByBroker
 
 from allocation_contracts.commands import COMMANDS
+from allocation_contracts.events import EVENTS, CommandRejected
 from allocation_contracts.properties import (
     COMMANDS_EXCHANGE,
     DEAD_LETTERS,
@@ -39,6 +40,8 @@ _COMMAND_QUEUES: dict[str, dict[str, Any]] = {
     # Two changes of one batch are to be applied in the order in which they were sent.
     STOCK_QUEUE: _COMMAND_QUEUE | {"x-single-active-consumer": True},
 }
+
+READ_MODEL_QUEUE = "allocation.read-model"
 
 # A dead letter has nowhere else to go, so it must never reach a delivery limit. 4.x sets one of 20 unless told
 # otherwise, and the -1 that lifts it there makes 3.10 drop a message the first time it is put back. This number is out
@@ -75,6 +78,26 @@ def declare(urls: Sequence[str], retry_delays: Sequence[int] = DEFAULT_RETRY_DEL
         for command in COMMANDS.values():
             channel.queue_bind(command.QUEUE, COMMANDS_EXCHANGE, command.ROUTING_KEY)
     log.info("topology_declared", retry_delays=list(retry_delays))
+
+
+def declare_read_model(urls: Sequence[str]) -> None:
+    """Declare the read model's own queue, bound to the events of products; safe to repeat.
+
+    It is not among those of `declare`: where nobody keeps a read model, it would fill up.
+
+    Raises:
+        TopologyMissing: The events exchange does not stand.
+        TopologyMismatch: The queue stands with other arguments.
+        BrokerError: No broker answers, or it refuses for another reason.
+    """
+    with _channel(urls) as channel:
+        with _explained("exchange", EVENTS_EXCHANGE):
+            channel.exchange_declare(EVENTS_EXCHANGE, passive=True)
+        # One at a time applies them: several would see each other's events as missing, and fetch them.
+        _declare_queue(channel, READ_MODEL_QUEUE, _COMMAND_QUEUE | {"x-single-active-consumer": True})
+        for event in EVENTS.values():
+            if event is not CommandRejected:
+                channel.queue_bind(READ_MODEL_QUEUE, EVENTS_EXCHANGE, event.ROUTING_KEY)
 
 
 def check(urls: Sequence[str], retry_delays: Sequence[int] = DEFAULT_RETRY_DELAYS) -> None:

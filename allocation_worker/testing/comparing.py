@@ -1,0 +1,120 @@
+"""Holds the read model against the write model: each line's holding, each batch's numbers, each SKU's sequence.
+
+For use at the end of a run, once no event is under way any more: `compare(read_model(redis_url), write_model(url))`.
+By hand: `python -m allocation_worker.testing.comparing`, with the settings of the service.
+"""
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import psycopg2
+from redis import Redis
+from sqlalchemy import make_url
+
+from allocation_worker.adapters.redis import scripts
+from allocation_worker.adapters.redis.views import RedisViews
+from allocation_worker.config import load
+
+Line = tuple[str, str, str]
+"""(orderid, sku, lineid)."""
+
+Held = tuple[str, int, str | None]
+"""(status, qty, batchref)."""
+
+Numbers = tuple[str, int, int, str | None]
+"""(sku, purchased, allocated, eta)."""
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+MOST_FAULTS = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contents:
+    """All that a model says."""
+
+    lines: Mapping[Line, Held] = field(default_factory=dict)
+    batches: Mapping[str, Numbers] = field(default_factory=dict)
+    sequences: Mapping[str, int] = field(default_factory=dict)
+
+
+def compare(read: Contents, write: Contents) -> list[str]:
+    """What the read model says otherwise than the write model, a sentence each, the first of each kind; [] if equal."""
+    return [
+        *_differences("Line", read.lines, write.lines),
+        *_differences("Batch", read.batches, write.batches),
+        *_differences("SKU", read.sequences, write.sequences),
+    ]
+
+
+def _differences(kind: str, read: Mapping[K, V], write: Mapping[K, V]) -> list[str]:
+    keys = [key for key in read.keys() | write.keys() if read.get(key) != write.get(key)]
+    return [
+        f"{kind} {key}: the read model says {read.get(key)}, the write model {write.get(key)}."
+        for key in sorted(keys, key=str)[:MOST_FAULTS]
+    ]
+
+
+def read_model(redis_url: str) -> Contents:
+    """What Redis shows."""
+    with Redis.from_url(redis_url, decode_responses=True) as client:
+        views = RedisViews(client, redis_url)
+        generation = client.get(scripts.SHOWN)
+        root = f"{scripts.PREFIX}{generation}:"
+        orders = [view for name in _names(client, f"{root}order:") for view in views.order(name)]
+        batches = [view for name in _names(client, f"{root}batch:") if (view := views.batch(name))]
+        sequences = {sku: int(sequence) for sku, sequence in client.hscan_iter(f"{root}sequences")}
+        by_sku = {batch.reference for sku in sequences if (shown := views.sku(sku)) for batch in shown.batches}
+    return Contents(
+        lines={(line.orderid, line.sku, line.lineid): (line.status, line.qty, line.batchref) for line in orders},
+        batches={
+            batch.reference: (batch.sku, batch.purchased, batch.allocated, str(batch.eta) if batch.eta else None)
+            for batch in batches
+            if batch.reference in by_sku
+        },
+        sequences=sequences,
+    )
+
+
+def write_model(database_url: str) -> Contents:
+    """What the tables say, in statements of its own."""
+    dsn = make_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
+    with closing(psycopg2.connect(dsn)) as connection, connection, connection.cursor() as cursor:
+        cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        cursor.execute("SELECT orderid, sku, lineid, qty, batchref, cancelled FROM order_lines")
+        lines = {
+            (orderid, sku, lineid): (_status(batchref, cancelled=cancelled), qty, batchref)
+            for orderid, sku, lineid, qty, batchref, cancelled in cursor
+        }
+        cursor.execute("SELECT reference, sku, purchased, allocated, eta::text FROM batches")
+        batches = {reference: tuple(numbers) for reference, *numbers in cursor}
+        cursor.execute("SELECT sku, sequence FROM products")
+        sequences = dict(cursor.fetchall())
+    return Contents(lines=lines, batches=batches, sequences=sequences)
+
+
+def _status(batchref: str | None, *, cancelled: bool) -> str:
+    if cancelled:
+        return "cancelled"
+    return "out-of-stock" if batchref is None else "allocated"
+
+
+def _names(client: Redis, prefix: str) -> Iterator[str]:
+    pattern = prefix.replace("*", "\\*") + "*"
+    return (key.removeprefix(prefix) for key in client.scan_iter(pattern, count=1000))
+
+
+def main() -> int:
+    """Compare once, and print what differs."""
+    settings = load()
+    faults = compare(read_model(settings.redis_url), write_model(settings.database_url))
+    print("\n".join(faults) or "The read model and the write model are equal.")  # noqa: T201 - its output is its purpose
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
