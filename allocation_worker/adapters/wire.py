@@ -9,6 +9,8 @@ from allocation_worker.domain import commands, events
 from allocation_worker.service_layer.messages import Message
 from allocation_worker.service_layer.projection import EventMessage
 
+REJECTED = contracts.CommandRejected.TYPE
+
 
 class Delivery(Protocol):
     """What the wire needs of a delivery; the properties are as they came, None where absent."""

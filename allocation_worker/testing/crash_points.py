@@ -70,7 +70,7 @@ def arm(point: str, nth: int) -> None:
     @wraps(original)
     def deadly(*arguments: Any, **keywords: Any) -> Any:  # noqa: ANN401 - stands for any function
         result = original(*arguments, **keywords)
-        if (result is None or result) and next(returns) == nth:
+        if result != [] and next(returns) == nth:
             os.kill(os.getpid(), signal.SIGKILL)
         return result
 

@@ -2,8 +2,9 @@
 
 import json
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pika
 import pytest
@@ -18,6 +19,12 @@ from allocation_worker.testing.redis_server import LocalRedis, RedisServer, loca
 from allocation_worker.testing.running import RunningService
 from allocation_worker.testing.servers import Servers
 from allocation_worker.testing.waiting import wait_until
+
+
+def one_always(points: Iterable[str], always: str) -> list[Any]:
+    """One of them in every run of the tests; all in the long ones."""
+    return [point if point == always else pytest.param(point, marks=pytest.mark.long) for point in points]
+
 
 A_FEW_AT_A_TIME = {"ALLOCATION_GROUP_LIMIT": "7", "ALLOCATION_PREFETCH": "40"}
 
@@ -81,7 +88,7 @@ def test_what_was_decided_before_and_after_its_start_is_shown(projected: Running
     assert "Nothing is known of order 'nobody'" in unknown.stderr
 
 
-@pytest.mark.parametrize("point", PROJECT_POINTS)
+@pytest.mark.parametrize("point", one_always(PROJECT_POINTS, "event-applied"))
 def test_project_killed_again_and_again_at(point: str, projected: RunningService) -> None:
     with projected.outside() as outside:
         first = projected.start("project")
@@ -98,7 +105,7 @@ def test_project_killed_again_and_again_at(point: str, projected: RunningService
         wait_until_equal(projected)
 
 
-@pytest.mark.parametrize("point", REBUILD_POINTS)
+@pytest.mark.parametrize("point", one_always(REBUILD_POINTS, "lines-written"))
 def test_a_rebuild_killed_at(point: str, projected: RunningService) -> None:
     """One SKU's history is gone, so that the tables are read as well as the history."""
     with projected.outside() as outside:
@@ -120,6 +127,7 @@ def test_a_rebuild_killed_at(point: str, projected: RunningService) -> None:
         wait_until_equal(projected)
 
 
+@pytest.mark.long
 def test_a_rebuild_under_load_loses_nothing(projected: RunningService) -> None:
     with projected.outside() as outside:
         projected.start("project")

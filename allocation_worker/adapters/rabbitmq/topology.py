@@ -100,6 +100,39 @@ def declare_read_model(urls: Sequence[str]) -> None:
                 channel.queue_bind(READ_MODEL_QUEUE, EVENTS_EXCHANGE, event.ROUTING_KEY)
 
 
+def check_queue(urls: Sequence[str], queue: str) -> None:
+    """See that somebody's queue stands.
+
+    Raises:
+        TopologyMissing: It does not.
+        BrokerError: No broker answers, or it refuses for another reason.
+    """
+    with _channel(urls) as channel:
+        try:
+            channel.queue_declare(queue, passive=True)
+        except ChannelClosedByBroker as error:
+            if error.reply_code != _NOT_FOUND:
+                raise
+            raise TopologyMissing(f"There is no queue {queue} on the broker; declare it, then try again.") from error
+
+
+def message_counts(urls: Sequence[str], retry_delays: Sequence[int] = DEFAULT_RETRY_DELAYS) -> dict[str, int]:
+    """How many messages wait in each queue of commands, in their retry queues and in the dead letters.
+
+    Those that a consumer has in hand are not counted.
+
+    Raises:
+        TopologyMissing: A queue does not stand.
+        BrokerError: No broker answers, or it refuses for another reason.
+    """
+    counts = {}
+    with _channel(urls) as channel:
+        for queue in _queues(retry_delays):
+            with _explained("queue", queue):
+                counts[queue] = channel.queue_declare(queue, passive=True).method.message_count
+    return counts
+
+
 def check(urls: Sequence[str], retry_delays: Sequence[int] = DEFAULT_RETRY_DELAYS) -> None:
     """Look whether everything stands, whatever its arguments. It changes nothing and needs no permission to configure.
 
@@ -107,15 +140,18 @@ def check(urls: Sequence[str], retry_delays: Sequence[int] = DEFAULT_RETRY_DELAY
         TopologyMissing: Something does not.
         BrokerError: No broker answers, or it refuses for another reason.
     """
-    queues = [DEAD_LETTERS, *_COMMAND_QUEUES]
-    queues += [retry_queue(queue, delay) for queue in _COMMAND_QUEUES for delay in retry_delays]
     with _channel(urls) as channel:
         for exchange in (DEAD_LETTERS, EVENTS_EXCHANGE, COMMANDS_EXCHANGE):
             with _explained("exchange", exchange):
                 channel.exchange_declare(exchange, passive=True)
-        for queue in queues:
+        for queue in _queues(retry_delays):
             with _explained("queue", queue):
                 channel.queue_declare(queue, passive=True)
+
+
+def _queues(retry_delays: Sequence[int]) -> list[str]:
+    retrying = [retry_queue(queue, delay) for queue in _COMMAND_QUEUES for delay in retry_delays]
+    return [*_COMMAND_QUEUES, *retrying, DEAD_LETTERS]
 
 
 def _retry_arguments(queue: str, delay: int) -> dict[str, Any]:

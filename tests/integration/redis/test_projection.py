@@ -151,7 +151,7 @@ def test_a_rebuild_comes_to_its_end_though_events_never_stop(models: Models) -> 
     models.answer(*A_DAY)
     live = models.projector()
     live.tend()
-    moments = []
+    moments: list[int] = []
 
     def one_more() -> None:
         moments.append(len(moments))
