@@ -74,8 +74,10 @@ def project(settings: Settings) -> None:
 
 def rebuild(settings: Settings) -> int:
     """Build the read model anew beside the one shown, and show it then; the number of its SKUs."""
+    projector = _projector(settings, engine(settings, "project --rebuild"))
+    # What happens meanwhile must be delivered to whoever projects later.
     topology.declare_read_model(settings.amqp_url)
-    return _projector(settings, engine(settings, "project --rebuild")).rebuild()
+    return projector.rebuild()
 
 
 def views(settings: Settings) -> "RedisViews":
