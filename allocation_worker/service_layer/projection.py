@@ -129,18 +129,22 @@ class Projector:
                 self._doubtful = True
                 raise
 
-    def rebuild(self) -> int:
+    def rebuild(self, *, takeover: bool = True) -> int:
         """Build a fresh generation, then show it; the number of its SKUs. The old one is shown meanwhile.
 
+        Args:
+            takeover: end a rebuild that is under way, where there is one, instead of giving way to it.
+
         Raises:
-            GenerationClosed: another rebuild has begun since.
-            StoreUnavailable: one of the stores is away.
+            GenerationClosed: another rebuild has taken over.
+            StoreUnavailable: one of the stores is away, or another rebuild is under way.
         """
-        generation = self._read_model.begin()
+        generation = self._read_model.begin(takeover=takeover)
         log.info("read model: building", generation=generation)
-        self._catch_up(generation)
-        while behind := self._read_model.switch(generation):
-            self._catch_up(generation, behind)
+        with self._read_model.kept_open(generation):
+            self._catch_up(generation)
+            while behind := self._read_model.switch(generation):
+                self._catch_up(generation, behind)
         self._read_model.forget_old()
         count = len(self._read_model.sequences(generation))
         log.info("read model: built", generation=generation, skus=count)
@@ -151,7 +155,7 @@ class Projector:
             return
         current = self._read_model.current()
         if current is None:
-            self.rebuild()
+            self.rebuild(takeover=False)
         else:
             self._catch_up(current)
         self._doubtful = False
@@ -162,7 +166,7 @@ class Projector:
                 gaps = self._read_model.apply(batch)
             except GenerationMissing:
                 log.warning("read model: lost; it is built anew")
-                self.rebuild()
+                self.rebuild(takeover=False)
                 continue
             if not gaps:
                 return

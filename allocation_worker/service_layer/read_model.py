@@ -82,8 +82,14 @@ class ReadModel(Protocol):
             GenerationMissing: none is shown.
         """
 
-    def begin(self) -> int:
-        """A fresh generation, being built from now on; it closes unless it is written to every minute."""
+    def begin(self, *, takeover: bool) -> int:
+        """A fresh generation, being built from now on, for some seconds unless it is kept open.
+
+        One that someone else is building is closed; without `takeover` that is StoreUnavailable.
+        """
+
+    def kept_open(self, generation: int) -> AbstractContextManager[None]:
+        """Inside, the generation stays open, unless someone takes over; afterwards it is closed, or shown."""
 
     def sequences(self, generation: int, skus: Collection[str] | None = None) -> Mapping[str, int]:
         """The sequences of the last events applied to these SKUs, or to all."""

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TypeVar
 
 import psycopg2
@@ -15,7 +16,7 @@ from redis import Redis
 from sqlalchemy import make_url
 
 from allocation_worker.adapters.redis import scripts
-from allocation_worker.adapters.redis.views import RedisViews
+from allocation_worker.adapters.redis.views import parse_batch, parse_line
 from allocation_worker.config import load
 
 Line = tuple[str, str, str]
@@ -31,6 +32,7 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 MOST_FAULTS = 20
+AT_A_TIME = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,19 +64,22 @@ def _differences(kind: str, read: Mapping[K, V], write: Mapping[K, V]) -> list[s
 def read_model(redis_url: str) -> Contents:
     """What Redis shows."""
     with Redis.from_url(redis_url, decode_responses=True) as client:
-        views = RedisViews(client, redis_url)
-        generation = client.get(scripts.SHOWN)
-        root = f"{scripts.PREFIX}{generation}:"
-        orders = [view for name in _names(client, f"{root}order:") for view in views.order(name)]
-        batches = [view for name in _names(client, f"{root}batch:") if (view := views.batch(name))]
-        sequences = {sku: int(sequence) for sku, sequence in client.hscan_iter(f"{root}sequences")}
-        by_sku = {batch.reference for sku in sequences if (shown := views.sku(sku)) for batch in shown.batches}
+        root = f"{scripts.PREFIX}{client.get(scripts.SHOWN)}:"
+        orders = [
+            parse_line(name, *pair) for name, fields in _hashes(client, f"{root}order:") for pair in fields.items()
+        ]
+        sequences = {sku: int(sequence) for sku, sequence in client.hscan_iter(f"{root}sequences", count=AT_A_TIME)}
+        listed = {reference for sku in sequences for reference in client.zrange(f"{root}sku:{sku}", 0, -1)}
+        batches = [
+            parse_batch((name, *map(fields.get, ("sku", "purchased", "allocated", "eta", "sequence"))))
+            for name, fields in _hashes(client, f"{root}batch:")
+        ]
     return Contents(
         lines={(line.orderid, line.sku, line.lineid): (line.status, line.qty, line.batchref) for line in orders},
         batches={
             batch.reference: (batch.sku, batch.purchased, batch.allocated, str(batch.eta) if batch.eta else None)
             for batch in batches
-            if batch.reference in by_sku
+            if batch.reference in listed
         },
         sequences=sequences,
     )
@@ -103,9 +108,13 @@ def _status(batchref: str | None, *, cancelled: bool) -> str:
     return "out-of-stock" if batchref is None else "allocated"
 
 
-def _names(client: Redis, prefix: str) -> Iterator[str]:
-    pattern = prefix.replace("*", "\\*") + "*"
-    return (key.removeprefix(prefix) for key in client.scan_iter(pattern, count=1000))
+def _hashes(client: Redis, prefix: str) -> Iterator[tuple[str, dict[str, str]]]:
+    keys = client.scan_iter(f"{prefix}*", count=AT_A_TIME)
+    while chunk := list(islice(keys, AT_A_TIME)):
+        pipeline = client.pipeline(transaction=False)
+        for key in chunk:
+            pipeline.hgetall(key)
+        yield from zip((key.removeprefix(prefix) for key in chunk), pipeline.execute(), strict=True)
 
 
 def main() -> int:

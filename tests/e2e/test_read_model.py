@@ -128,6 +128,35 @@ def test_a_rebuild_killed_at(point: str, projected: RunningService) -> None:
 
 
 @pytest.mark.long
+def test_a_second_project_stands_by_and_takes_over(projected: RunningService) -> None:
+    with projected.outside() as outside:
+        first, second = projected.start("project"), projected.start("project")
+        first.wait_for_log("consuming")
+        second.wait_for_log("consuming")
+        for name, victim in (("ONE", first), ("TWO", second)):
+            send_a_little_of_everything(outside, name)
+            wait_until_equal(projected)
+            victim.kill()
+            projected.start("project")
+        wait_until_equal(projected)
+
+
+@pytest.mark.long
+def test_killed_while_it_builds_for_the_first_time(projected: RunningService) -> None:
+    """The generation that was begun stands in the way until it closes by itself."""
+    with projected.outside() as outside:
+        send_a_little_of_everything(outside, "SKU")
+        victim = projected.start("project", crash=("begun", 1))
+        assert victim.wait() == -signal.SIGKILL
+        refused = run_verb("show", "sku", "SKU", settings=projected.settings)
+        assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+        assert "There is no read model in Redis at" in refused.stderr
+        project = projected.start("project")
+        project.wait_for_log("Another process builds the read model now")
+        wait_until_equal(projected)
+
+
+@pytest.mark.long
 def test_a_rebuild_under_load_loses_nothing(projected: RunningService) -> None:
     with projected.outside() as outside:
         projected.start("project")

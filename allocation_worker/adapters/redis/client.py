@@ -10,7 +10,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from allocation_worker.adapters.redis.scripts import CLOSED, MISSING
+from allocation_worker.adapters.redis.scripts import BUSY, CLOSED, MISSING
 from allocation_worker.service_layer.ports import StoreUnavailable
 from allocation_worker.service_layer.read_model import GenerationClosed, GenerationMissing
 
@@ -62,4 +62,6 @@ def _raise(error: RedisError, place: str) -> NoReturn:
         ) from error
     if CLOSED in text:
         raise GenerationClosed("Another rebuild of the read model has begun since, or this one stood still.") from error
+    if BUSY in text:
+        raise StoreUnavailable("Another process builds the read model now; it is waited for.") from error
     raise StoreUnavailable(f"Redis at {place}: {text or type(error).__name__}") from error

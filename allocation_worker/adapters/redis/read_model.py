@@ -1,8 +1,10 @@
 """The read model in Redis, as the projection writes it."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from json import dumps
+from threading import Event, Thread
 from typing import Any
 
 from redis import Redis
@@ -10,8 +12,11 @@ from redis import Redis
 from allocation_worker.adapters.redis import scripts
 from allocation_worker.adapters.redis.client import translated
 from allocation_worker.domain.events import ProductEvent
+from allocation_worker.service_layer.ports import StoreUnavailable
 from allocation_worker.service_layer.projection import Change, change_of
 from allocation_worker.service_layer.read_model import BatchView, LineView
+
+_BEAT_EVERY = scripts.IDLE_MILLISECONDS / 1000 / 5
 
 
 class RedisReadModel:
@@ -30,6 +35,7 @@ class RedisReadModel:
         self._put_lines = client.register_script(scripts.PUT_LINES)
         self._put_stock = client.register_script(scripts.PUT_STOCK)
         self._begin = client.register_script(scripts.BEGIN)
+        self._keep_open = client.register_script(scripts.KEEP_OPEN)
         self._switch = client.register_script(scripts.SWITCH)
 
     def current(self) -> int | None:
@@ -47,9 +53,22 @@ class RedisReadModel:
                 gaps[int(building)].add(event.sku)
         return gaps
 
-    def begin(self) -> int:
+    def begin(self, *, takeover: bool) -> int:
         with translated(self._place):
-            return int(self._begin())
+            return int(self._begin(args=[int(takeover)]))
+
+    @contextmanager
+    def kept_open(self, generation: int) -> Iterator[None]:
+        ended = Event()
+        beating = Thread(target=self._beat, args=(generation, ended), name="keep-open", daemon=True)
+        beating.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            beating.join()
+            with suppress(StoreUnavailable):  # then it closes by itself
+                self._keep_open_for(generation, 0)
 
     def sequences(self, generation: int, skus: Collection[str] | None = None) -> Mapping[str, int]:
         key = f"{scripts.PREFIX}{generation}:sequences"
@@ -95,6 +114,15 @@ class RedisReadModel:
                     old.clear()
             if old:
                 self._client.unlink(*old)
+
+    def _beat(self, generation: int, ended: Event) -> None:
+        while not ended.wait(_BEAT_EVERY):
+            with suppress(StoreUnavailable):  # whoever builds will hear of it
+                self._keep_open_for(generation, scripts.IDLE_MILLISECONDS)
+
+    def _keep_open_for(self, generation: int, milliseconds: int) -> None:
+        with translated(self._place):
+            self._keep_open(args=[generation, milliseconds])
 
     def _run_for_each(self, script: Any, generation: str, events: Sequence[ProductEvent]) -> list[Any]:  # noqa: ANN401 - redis-py's Script is not generic as its client is
         if not events:

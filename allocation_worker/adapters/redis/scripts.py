@@ -19,7 +19,8 @@ BUILDING: Final = f"{PREFIX}building"
 LAST: Final = f"{PREFIX}generations"
 MISSING: Final = "NOGENERATION"
 CLOSED: Final = "CLOSEDGENERATION"
-IDLE_MILLISECONDS: Final = 60_000
+BUSY: Final = "BUILDINGELSEWHERE"
+IDLE_MILLISECONDS: Final = 15_000
 AT_A_TIME: Final = 1000
 
 _COMMON = f"""
@@ -31,11 +32,7 @@ local function root(generation)
 end
 
 local function refused(generation)
-    if generation == building then
-        redis.call('PEXPIRE', '{BUILDING}', {IDLE_MILLISECONDS})
-        return nil
-    end
-    if generation ~= shown then
+    if generation ~= building and generation ~= shown then
         return redis.error_reply('{CLOSED}')
     end
 end
@@ -121,10 +118,17 @@ end
 redis.call('HSET', at .. 'sequences', ARGV[2], ARGV[3])
 """
 
+# ARGV: whether one that others are building may be taken the place of.
 BEGIN: Final = f"""
+if ARGV[1] ~= '1' and redis.call('EXISTS', '{BUILDING}') == 1 then return redis.error_reply('{BUSY}') end
 local generation = redis.call('INCR', '{LAST}')
 redis.call('SET', '{BUILDING}', generation, 'PX', {IDLE_MILLISECONDS})
 return generation
+"""
+
+# ARGV: generation, for how many milliseconds it stays open; 0 closes it.
+KEEP_OPEN: Final = f"""
+if redis.call('GET', '{BUILDING}') == ARGV[1] then redis.call('PEXPIRE', '{BUILDING}', ARGV[2]) end
 """
 
 # ARGV: generation. Those behind come back, and nothing changes.

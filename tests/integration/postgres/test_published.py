@@ -12,19 +12,19 @@ from tests.fakes.messages import message
 from tests.integration.postgres.staging import create, order, process
 from tests.integration.postgres.store import PostgresStore
 
+A_DAY: list[Command] = [
+    create("shelf", 9),
+    *(order(f"o{number}") for number in range(5)),
+    create("vase", 1, "VASE"),
+    order("o2"),
+]
 PUBLISHED = "UPDATE outbox SET published_at = now()"
 
 
 @pytest.fixture
 def shop(store: PostgresStore) -> PostgresStore:
     """Six events of LAMP, the fourth announced twice, and one of VASE; all published."""
-    commands = [
-        create("shelf", 9),
-        *(order(f"o{number}") for number in range(5)),
-        create("vase", 1, "VASE"),
-        order("o2"),
-    ]
-    for number, command in enumerate(commands):
+    for number, command in enumerate(A_DAY):
         process(store.unit_of_work, message(command, f"m{number}"))
     store.execute(PUBLISHED)
     return store

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from allocation_worker.adapters.redis import read_model as redis_read_model
 from allocation_worker.domain.commands import ChangeBatchQuantity, Command, CreateBatch, Deallocate
 from allocation_worker.domain.events import ProductEvent
 from allocation_worker.service_layer import projection
@@ -15,6 +16,7 @@ from allocation_worker.service_layer.ports import StoreUnavailable
 from allocation_worker.service_layer.read_model import BatchView, GenerationClosed, GenerationMissing
 from tests.integration.postgres.staging import create, order
 from tests.integration.postgres.test_model_against_reality import commands
+from tests.integration.rabbitmq.rig import eventually
 from tests.integration.redis.rig import Models, delivered
 
 A_DAY: list[Command] = [
@@ -189,13 +191,35 @@ def test_a_second_rebuild_ends_the_first(models: Models) -> None:
     assert models.differences() == []
 
 
+def test_a_lost_read_model_is_not_built_twice_at_a_time(models: Models) -> None:
+    models.answer(*A_DAY)
+    building = models.read_model.begin(takeover=False)
+    with pytest.raises(StoreUnavailable, match="Another process builds the read model now"):
+        models.projector().tend()
+    with models.read_model.kept_open(building):
+        pass
+    models.projector().tend()
+    assert models.differences() == []
+
+
+def test_a_rebuild_stays_open_for_as_long_as_it_takes(models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redis_read_model, "_BEAT_EVERY", 0.01)
+    building = models.read_model.begin(takeover=True)
+    models.redis.pexpire("allocation:building", 1000)
+    with models.read_model.kept_open(building):
+        eventually(lambda: int(str(models.redis.pttl("allocation:building"))) > 10_000)
+    assert not models.redis.exists("allocation:building")
+
+
 def test_the_remains_of_a_rebuild_that_died_go_with_the_next(models: Models) -> None:
     models.answer(*A_DAY)
     live = models.projector()
     live.tend()
-    dead = models.read_model.begin()
+    dead = models.read_model.begin(takeover=True)
     models.read_model.put_stock(dead, "LAMP", 1, [])
     live.process(delivered(models.answer(order("o20", 1))))
+    with pytest.raises(StoreUnavailable, match="Another process builds"):
+        live.rebuild(takeover=False)
     live.rebuild()
     assert not models.redis.keys(f"allocation:{dead}:*")
     assert models.differences() == []
