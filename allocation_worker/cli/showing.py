@@ -5,11 +5,9 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from allocation_worker import bootstrap
+from allocation_worker.cli import tables
 from allocation_worker.cli.settings import settings
 from allocation_worker.service_layer.read_model import BatchView, LineView
 
@@ -95,15 +93,7 @@ def _print_batches(title: str, batches: Sequence[BatchView]) -> None:
 
 
 def _print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    # Texts, not strings: what others have called their orders may look like rich's markup.
-    table = Table(title=Text(title), title_justify="left")
-    for name in header:
-        table.add_column(
-            name, justify="right" if name in {"quantity", "purchased", "allocated", "available"} else "left"
-        )
-    for row in rows:
-        table.add_row(*(Text(str(value)) for value in row))
-    Console().print(table)
+    tables.console().print(tables.table(title, header, rows))
 
 
 def _eta(view: LineView | BatchView) -> str:

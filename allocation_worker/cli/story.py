@@ -3,28 +3,30 @@
 from collections.abc import Iterator
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from allocation_worker.cli.tables import console, shown, table
 from allocation_worker.domain import events
 from allocation_worker.domain.events import ProductEvent
 from allocation_worker.domain.model import Batch
 from allocation_worker.service_layer.explaining import Answer, Considered, Decision, Rejection, Story
 
+A_SCREEN = 20
+
 
 def print_story(story: Story) -> None:
     """Tell it, in sentences and tables."""
-    console = Console(highlight=False, soft_wrap=True)
-    console.print(Text("\n".join(_opening(story))))
+    out = console()
+    out.print(Text("\n".join(_opening(story))))
     for decision in story.decisions:
-        console.print(_batches(decision))
+        out.print(_batches(decision))
         if not decision.agrees:
-            console.print(Text("Today's rules would decide otherwise: another version of the program decided then."))
+            out.print(Text("Today's rules would decide otherwise: another version of the program decided then."))
     if story.decided > len(story.decisions) and story.batches_known:
-        console.print(Text(f"{story.decided - len(story.decisions)} more lines looked for stock."))
+        out.print(Text(f"{story.decided - len(story.decisions)} more lines looked for stock."))
     if story.events:
-        console.print(_events(story))
+        out.print(_events(story))
 
 
 def as_json(story: Story) -> dict[str, Any]:
@@ -77,7 +79,7 @@ def _opening(story: Story) -> Iterator[str]:
     if story.arrival is None:
         yield f"{story.message_id}: the inbox has forgotten it (ALLOCATION_INBOX_DAYS); its events are still kept."
     else:
-        yield f"{story.message_id}: taken at {story.arrival.received_at.isoformat(sep=' ', timespec='seconds')}."
+        yield f"{story.message_id}: taken at {shown(story.arrival.received_at)}."
         if story.arrival.deliveries > 1:
             yield f"Messages under this id came {story.arrival.deliveries} times; only the first had an effect."
     if story.first is None:
@@ -87,7 +89,7 @@ def _opening(story: Story) -> Iterator[str]:
     if story.repeats:
         yield (
             f"That stood already: {story.repeats.causation_id} had brought it about at "
-            f"{story.repeats.created_at.isoformat(sep=' ', timespec='seconds')}, and the same event was announced "
+            f"{shown(story.repeats.created_at)}, and the same event was announced "
             "again. No batch was considered."
         )
     elif isinstance(story.first.event, events.BatchQuantityChanged):
@@ -104,55 +106,48 @@ def _moved(story: Story) -> str:
 
 def _batches(decision: Decision) -> Table:
     event = decision.event
-    table = Table(
-        title=Text(f"Batches considered for {_line(event)}, which wants {event.qty}, as they stood just before"),
-        title_justify="left",
-    )
-    for name in ("batch", "ETA", "purchased", "left", "verdict"):
-        table.add_column(name, justify="right" if name in {"purchased", "left"} else "left")
-    used_up = 0
-    for batch, verdict in decision.considered:
-        if batch.available_quantity == 0 and len(decision.considered) > 10:  # noqa: PLR2004 - a screen's worth
-            used_up += 1
-            continue
-        eta = batch.eta.isoformat() if batch.eta else "in the warehouse"
-        cells = (
+    long = len(decision.considered) > A_SCREEN
+    used_up = sum(batch.available_quantity == 0 for batch, _ in decision.considered) if long else 0
+    rows = [
+        (
             batch.reference,
-            eta,
+            batch.eta.isoformat() if batch.eta else "in the warehouse",
             batch.purchased_quantity,
             batch.available_quantity,
             _verdict(batch, verdict, event),
         )
-        table.add_row(*(Text(str(cell)) for cell in cells))
-    if used_up:
-        table.caption = f"Besides, {used_up} batches had nothing left."
-    return table
+        for batch, verdict in decision.considered
+        if batch.available_quantity or not long
+    ]
+    return table(
+        f"Batches considered for {_line(event)}, which wants {event.qty}, as they stood just before",
+        ("batch", "ETA", "purchased", "left", "verdict"),
+        rows,
+        besides=f"Besides, {used_up} batches had nothing left." if used_up else "",
+    )
 
 
 def _verdict(batch: Batch, verdict: str, event: events.Allocated | events.OutOfStock) -> str:
     if verdict == "too little left":
         return f"passed over: {batch.available_quantity} left, {event.qty} wanted"
     if verdict == "not needed":
-        return "not needed: a batch before it took the line"
+        return "not needed"
     return "took the line"
 
 
 def _events(story: Story) -> Table:
     left_out = story.events - len(story.answers)
-    table = Table(title=Text(f"Events: {story.events}, {story.published} of them published"), title_justify="left")
-    for name in ("sequence", "type", "message_id", "published"):
-        table.add_column(name, justify="right" if name == "sequence" else "left")
-    for answer in story.answers:
-        cells = (_sequence(answer) or "", answer.type, answer.message_id, _published(answer))
-        table.add_row(*(Text(str(cell)) for cell in cells))
-    if left_out:
-        table.caption = f"Besides, {left_out} more."
-    return table
+    return table(
+        f"Events: {story.events}, {story.published} of them published",
+        ("sequence", "type", "message_id", "published"),
+        [(_sequence(each) or "", each.type, each.message_id, _published(each)) for each in story.answers],
+        besides=f"Besides, {left_out} more." if left_out else "",
+    )
 
 
 def _published(answer: Answer) -> str:
     if answer.published_at:
-        return answer.published_at.isoformat(sep=" ", timespec="seconds")
+        return shown(answer.published_at)
     return "no queue is bound for it; it is offered again" if answer.unwanted else "not yet"
 
 
