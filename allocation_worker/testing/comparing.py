@@ -1,10 +1,8 @@
 """Holds the read model against the write model: each line's holding, each batch's numbers, each SKU's sequence.
 
 For use at the end of a run, once no event is under way any more: `compare(read_model(redis_url), write_model(url))`.
-By hand: `python -m allocation_worker.testing.comparing`, with the settings of the service.
 """
 
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -17,7 +15,6 @@ from sqlalchemy import make_url
 
 from allocation_worker.adapters.redis import scripts
 from allocation_worker.adapters.redis.views import parse_batch, parse_line
-from allocation_worker.config import load
 
 Line = tuple[str, str, str]
 """(orderid, sku, lineid)."""
@@ -115,15 +112,3 @@ def _hashes(client: Redis, prefix: str) -> Iterator[tuple[str, dict[str, str]]]:
         for key in chunk:
             pipeline.hgetall(key)
         yield from zip((key.removeprefix(prefix) for key in chunk), pipeline.execute(), strict=True)
-
-
-def main() -> int:
-    """Compare once, and print what differs."""
-    settings = load()
-    faults = compare(read_model(settings.redis_url), write_model(settings.database_url))
-    print("\n".join(faults) or "The read model and the write model are equal.")  # noqa: T201 - its output is its purpose
-    return 1 if faults else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
