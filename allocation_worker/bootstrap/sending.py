@@ -1,7 +1,6 @@
 """Wires what publishes commands."""
 
 from collections.abc import Callable, Mapping
-from contextlib import closing
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -10,15 +9,14 @@ from pydantic import ValidationError
 
 import allocation_contracts as contracts
 from allocation_contracts import ContractViolation
+from allocation_contracts.amqp import Outgoing, Publisher, PublishError
 from allocation_worker.adapters.command_file import CommandFile, CommandFileError, GoodRow, Survey
-from allocation_worker.adapters.rabbitmq.command_publisher import CommandPublisher
-from allocation_worker.adapters.rabbitmq.errors import BrokerError
 from allocation_worker.config import Settings
 
+APP_ID = "allocation-worker send"
 SEND_TIMEOUT = 15.0
-# Within a batch nothing waits for a confirm; between two, everything does: so the order outlives a lost connection.
-BATCH = 1000
-BATCH_TIMEOUT = 60.0
+# What is under way in memory; a file may have millions of rows.
+BATCH = 5000
 
 
 def build_command(model: Callable[..., contracts.Command], **fields: Any) -> contracts.Command:  # noqa: ANN401 - the model checks
@@ -37,10 +35,13 @@ def build_command(model: Callable[..., contracts.Command], **fields: Any) -> con
 
 
 def send(settings: Settings, command: contracts.Command, *, message_id: str, correlation_id: str | None) -> None:
-    """Publish one command, confirmed and mandatory."""
-    with closing(CommandPublisher(settings.amqp_url)) as publisher:
+    """Publish one command, confirmed and mandatory.
+
+    Raises:
+        PublishError: it is not safe; the text says why.
+    """
+    with Publisher(settings.amqp_url, app_id=APP_ID, timeout=SEND_TIMEOUT) as publisher:
         publisher.publish(command, message_id=message_id, correlation_id=correlation_id)
-        publisher.wait_confirmed(within=SEND_TIMEOUT)
 
 
 def survey_file(
@@ -58,26 +59,28 @@ def survey_file(
     return file, survey
 
 
-def send_file(settings: Settings, file: CommandFile, survey: Survey, confirmed: Callable[[str], object]) -> None:
+def send_file(settings: Settings, file: CommandFile, survey: Survey, confirmed: Callable[[str], None]) -> None:
     """Publish a file's commands in their order, `confirmed` being told the message_id of each that is safe.
 
     A message_id follows from all commands of the file and from the row: the same file again has the same ones, so that
     it has no second effect; a corrected file has others, so that no row is refused for what it was before.
 
     Raises:
-        BrokerError: the broker does not confirm; the text says what to do.
-        CommandFileError: the file has changed since it was surveyed.
+        CommandFileError: the broker does not confirm, or the file has changed since it was surveyed; the text says
+            how far it came, and what to do.
     """
     sent = Survey()
     rows = file.rows()
-    with closing(CommandPublisher(settings.amqp_url, confirmed)) as publisher:
+    with Publisher(settings.amqp_url, app_id=APP_ID, timeout=SEND_TIMEOUT) as publisher:
         while batch := list(islice(rows, BATCH)):
             good = [row for row in batch if isinstance(row, GoodRow)]
-            publisher.publish_all((f"file-{survey.digest}/{row.number}", row.command) for row in good)
             try:
-                publisher.wait_confirmed(within=BATCH_TIMEOUT)
-            except BrokerError as error:
-                raise BrokerError(
+                publisher.publish_all(
+                    (Outgoing(command=row.command, message_id=f"file-{survey.digest}/{row.number}") for row in good),
+                    on_confirmed=confirmed,
+                )
+            except PublishError as error:
+                raise CommandFileError(
                     f"{error} At least {sent.good} of {survey.good} commands of {file.path} are confirmed; run the "
                     "same again for the others: what is sent twice has no second effect."
                 ) from error

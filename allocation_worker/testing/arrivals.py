@@ -60,6 +60,7 @@ class Arrivals:
     def __init__(self, urls: Sequence[str]) -> None:
         self._parameters = [_without_heartbeat(url) for url in urls]
         self._connection: pika.BlockingConnection | None = None
+        self._open: BlockingChannel | None = None
         self._queue = _new_queue()
         self.events: list[Arrival] = []
         self.dead_letters: list[DeadLetter] = []
@@ -89,19 +90,22 @@ class Arrivals:
 
     def start_over(self) -> None:
         """Forget all that has come, and all that is on its way in the queue."""
-        connection = self._channel().connection
-        connection.close()
-        self._connection = None
-        old, self._queue = self._queue, _new_queue()
-        self._channel().queue_delete(old)
+        self._delete_queue()
+        self._queue = _new_queue()
+        self._channel()
         self.events.clear()
         self.dead_letters.clear()
 
     def close(self) -> None:
         """Remove the queue."""
-        self._channel().queue_delete(self._queue)
-        if self._connection is not None:
-            self._connection.close()
+        self._delete_queue().close()
+
+    def _delete_queue(self) -> pika.BlockingConnection:
+        """Leave the queue, and delete it; the connection, which is open."""
+        channel = self._channel()
+        channel.close()
+        channel.connection.channel().queue_delete(self._queue)
+        return channel.connection
 
     def story(self) -> str:
         """All that has arrived, for a person to read."""
@@ -117,6 +121,8 @@ class Arrivals:
         if self._connection is None or not self._connection.is_open:
             # pika takes the next of several parameters where one does not answer.
             self._connection = pika.BlockingConnection(self._parameters)
+            self._open = None
+        if self._open is None or not self._open.is_open:
             self._open = self._connection.channel()
             self._open.queue_declare(self._queue, durable=True)
             self._open.queue_bind(self._queue, contracts.EVENTS_EXCHANGE, "#")

@@ -33,8 +33,7 @@ class Outside:
     def __init__(self, amqp_url: str) -> None:
         self._url = amqp_url
         self._queue = f"outside.{uuid4()}"
-        self._confirmed: set[str] = set()
-        self._publisher = CommandPublisher([amqp_url], on_confirmed=self._confirmed.add)
+        self._publisher = CommandPublisher([amqp_url])
         self._listener = threading.Thread(target=self._listen, name="outside", daemon=True)
         self._listening = threading.Event()
         self._ended = threading.Event()
@@ -60,7 +59,8 @@ class Outside:
     @property
     def sent(self) -> list[SentCommand]:
         """The commands that the broker has confirmed."""
-        return [command for message_id, command in self._sent.items() if message_id in self._confirmed]
+        confirmed = self._publisher.confirmed
+        return [command for message_id, command in self._sent.items() if message_id in confirmed]
 
     def send(self, command: contracts.Command, *, message_id: str | None = None, **properties: Any) -> str:  # noqa: ANN401 - checked by command_properties
         """Publish a command; its message_id. It is safe once `wait_confirmed` returns."""

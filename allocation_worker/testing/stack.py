@@ -8,15 +8,14 @@ from signal import SIGKILL, SIGTERM
 from time import monotonic
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
-from uuid import uuid4
 
 import psycopg2
 from psycopg2 import sql
 from sqlalchemy import make_url
 
 import allocation_contracts as contracts
+from allocation_contracts.amqp import Publisher
 from allocation_contracts.message import Message
-from allocation_worker.adapters.rabbitmq.command_publisher import CommandPublisher
 from allocation_worker.adapters.rabbitmq.urls import connect_any
 from allocation_worker.testing.arrivals import Arrivals, DeadLetter, show
 from allocation_worker.testing.nursery import Child, Nursery
@@ -73,7 +72,7 @@ class AllocationStack:
             stack.callback(self._servers.database.drop, self.database_url)
             self._run_verb("migrate")
             self._run_verb("topology")
-            self._publisher = stack.enter_context(closing(CommandPublisher(self.amqp_url.split(","))))
+            self._publisher = stack.enter_context(Publisher(self.amqp_url, timeout=_CONFIRMED_WITHIN))
             self._arrivals = stack.enter_context(closing(Arrivals(self.amqp_url.split(","))))
             self._children = [self._start(verb) for verb in VERBS]
             stack.callback(self._kill)
@@ -92,13 +91,11 @@ class AllocationStack:
 
         Raises:
             ContractViolation: message_id or correlation_id is not what the contract takes.
-            BrokerError: the broker did not confirm it within 15 s.
+            PublishError: the broker did not confirm it within 15 s, or refused it.
         """
-        message_id = message_id or str(uuid4())
-        self._publisher.publish(command, message_id=message_id, correlation_id=correlation_id)
-        self._publisher.wait_confirmed(_CONFIRMED_WITHIN)
-        self._sent[message_id] = command
-        return message_id
+        identity = self._publisher.publish(command, message_id=message_id, correlation_id=correlation_id)
+        self._sent[identity] = command
+        return identity
 
     def expect(self, kind: type[E], *, within: float = 5, caused_by: str | None = None, **fields: Any) -> E:  # noqa: ANN401 - compared with whatever the event holds
         """Wait for an event; the first since the last reset that fits, so that asking again gives it again.

@@ -2,8 +2,6 @@
 
 import pytest
 
-from allocation_worker.testing.servers import Servers
-
 TESTS = """
 from allocation_contracts import Allocate, Allocated, BatchCreated, CreateBatch
 import pytest
@@ -32,15 +30,6 @@ def test_asserts_in_vain(allocation_stack):
     stocked(allocation_stack)
     assert allocation_stack.events() == []
 """
-
-
-@pytest.fixture
-def given(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The servers that run already, for a pytest of its own."""
-    monkeypatch.setenv("ALLOCATION_TEST_SERVERS", "given")
-    monkeypatch.setenv("ALLOCATION_AMQP_URL", servers.broker.amqp_url)
-    monkeypatch.setenv("ALLOCATION_MANAGEMENT_URL", servers.broker.management_url)
-    monkeypatch.setenv("ALLOCATION_DATABASE_URL", servers.database.admin_url)
 
 
 @pytest.mark.usefixtures("given")

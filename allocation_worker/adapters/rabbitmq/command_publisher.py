@@ -1,6 +1,6 @@
 """Publishing commands from outside, many at a time, each until it is confirmed."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
 from threading import Condition
@@ -27,21 +27,16 @@ class _Outgoing:
 class CommandPublisher:
     """Pipelines commands; one that is lost or refused is published again, under the same message_id.
 
-    The order is kept through a lost connection, as far as `wait_confirmed` returns before more is published: what was
-    lost is published again, in its order, once nothing is under way. One that a queue refuses (nack) comes again after
-    those that followed it.
-
     Args:
         urls: the broker's nodes, tried in turn.
-        on_confirmed: told the message_id of each that the broker keeps safe; called while waiting.
     """
 
-    def __init__(self, urls: Sequence[str], on_confirmed: Callable[[str], object] = lambda _message_id: None) -> None:
+    def __init__(self, urls: Sequence[str]) -> None:
         self._ids = count(1)
         self._waiting: dict[int, _Outgoing] = {}
-        self._failed: list[_Outgoing] = []
         self._changed = Condition()
-        self._on_confirmed = on_confirmed
+        self.confirmed: set[str] = set()
+        """The message_ids that the broker keeps safe."""
         self._publisher = Publisher[_Outgoing](
             urls, lambda outgoing: outgoing.publication, self._wake, name="allocation-worker send"
         )
@@ -52,36 +47,6 @@ class CommandPublisher:
         Raises:
             ContractViolation: the worker would refuse these properties.
         """
-        self._hand_over([self._outgoing(command, message_id, **properties)])
-
-    def publish_all(self, commands: Iterable[tuple[str, contracts.Command]], **properties: Any) -> None:  # noqa: ANN401 - as publish
-        """Publish commands, each with its message_id, in their order."""
-        self._hand_over([self._outgoing(command, message_id, **properties) for message_id, command in commands])
-
-    def wait_confirmed(self, within: float) -> None:
-        """Wait until all that was published is safe.
-
-        Raises:
-            BrokerError: no queue takes a command, or it took longer than `within` seconds.
-        """
-        deadline = monotonic() + within
-        while True:
-            with self._changed:
-                self._settle()
-                if not self._waiting:
-                    return
-                if monotonic() > deadline:
-                    raise BrokerError(f"{len(self._waiting)} commands were not confirmed within {within:g} s.")
-                self._changed.wait(_AGAIN_AFTER)
-                again = self._take_failed()
-            if again:
-                self._publisher.publish(again)
-
-    def close(self) -> None:
-        """End; what was not confirmed may be lost."""
-        self._publisher.close()
-
-    def _outgoing(self, command: contracts.Command, message_id: str, **properties: Any) -> _Outgoing:  # noqa: ANN401 - as publish
         fields = contracts.command_properties(command, message_id=message_id, **properties)
         outgoing_id = next(self._ids)
         publication = Publication(
@@ -91,31 +56,47 @@ class CommandPublisher:
             body=contracts.encode(command),
             properties=BasicProperties(**fields),
         )
-        return _Outgoing(outgoing_id, message_id, publication)
-
-    def _hand_over(self, batch: Sequence[_Outgoing]) -> None:
+        outgoing = _Outgoing(outgoing_id, message_id, publication)
         with self._changed:
-            self._waiting.update((outgoing.id, outgoing) for outgoing in batch)
-        self._publisher.publish(batch)
+            self._waiting[outgoing_id] = outgoing
+        self._publisher.publish([outgoing])
 
-    def _settle(self) -> None:
-        for settlement in self._publisher.take_settlements():
-            outgoing = self._waiting[settlement.id]
-            if settlement.kind is SettlementKind.CONFIRMED:
-                del self._waiting[settlement.id]
-                self._on_confirmed(outgoing.message_id)
-            elif settlement.kind is SettlementKind.RETURNED:
-                key = outgoing.publication.routing_key
-                raise BrokerError(f"No queue takes the routing key {key!r}; run `allocation-worker topology`.")
-            else:
-                self._failed.append(outgoing)
+    def wait_confirmed(self, within: float) -> None:
+        """Wait until all that was published is safe.
 
-    def _take_failed(self) -> list[_Outgoing]:
-        """What was lost or refused, in its order, once nothing is under way."""
-        if len(self._failed) < len(self._waiting):
-            return []
-        failed, self._failed = sorted(self._failed, key=lambda outgoing: outgoing.id), []
-        return failed
+        Raises:
+            BrokerError: no queue takes a command, or it took longer than `within` seconds.
+        """
+        deadline = monotonic() + within
+        while True:
+            again = self._settle()
+            with self._changed:
+                if not self._waiting:
+                    return
+                if monotonic() > deadline:
+                    raise BrokerError(f"{len(self._waiting)} commands were not confirmed within {within} s.")
+                self._changed.wait(_AGAIN_AFTER)
+            if again:
+                self._publisher.publish(again)
+
+    def close(self) -> None:
+        """End; what was not confirmed may be lost."""
+        self._publisher.close()
+
+    def _settle(self) -> list[_Outgoing]:
+        again = []
+        with self._changed:
+            for settlement in self._publisher.take_settlements():
+                outgoing = self._waiting[settlement.id]
+                if settlement.kind is SettlementKind.CONFIRMED:
+                    del self._waiting[settlement.id]
+                    self.confirmed.add(outgoing.message_id)
+                elif settlement.kind is SettlementKind.RETURNED:
+                    key = outgoing.publication.routing_key
+                    raise BrokerError(f"No queue takes the routing key {key!r}; run `allocation-worker topology`.")
+                else:
+                    again.append(outgoing)
+        return again
 
     def _wake(self) -> None:
         with self._changed:
