@@ -1,6 +1,6 @@
 """What came out of the worker: its events, typed, and the dead letters, in the order of their coming."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from time import monotonic, sleep
 from typing import Any
@@ -67,26 +67,45 @@ class Arrivals:
         self._channel()
 
     def take(self, within: float) -> None:
-        """Take what is there; if there is nothing, wait for something for so many seconds at most.
+        """Take what has come; if there is nothing, wait for something for so many seconds at most.
 
         Raises:
             ConnectionError: the broker could not be reached for 20 s.
         """
         deadline = monotonic() + within
-        gives_up = monotonic() + _BACK_WITHIN
         before = len(self.events) + len(self.dead_letters)
-        while True:
+        while len(self.events) + len(self.dead_letters) == before:
             left = max(0.0, deadline - monotonic())
+            self._patiently(lambda left=left: self._channel().connection.process_data_events(time_limit=left))  # type: ignore[misc] # mypy does not infer lambdas with defaults
+            if left == 0:
+                return
+
+    def catch_up(self) -> None:
+        """Take all that stands in the queue by now; errors as `take`."""
+        self._patiently(self._catch_up)
+
+    def _catch_up(self) -> None:
+        channel = self._channel()
+        waiting = 1
+        while waiting:
+            # What the queue had handed out before it answered the first may be sent after that answer, but comes
+            # before the second.
+            for _ in range(2):
+                waiting = channel.queue_declare(self._queue, passive=True).method.message_count
+            channel.connection.process_data_events(time_limit=0)
+
+    def _patiently(self, look: Callable[[], object]) -> None:
+        gives_up = monotonic() + _BACK_WITHIN
+        while True:
             try:
-                self._channel().connection.process_data_events(time_limit=left)
+                look()
             except (AMQPError, OSError) as error:
                 self._connection = None
                 if monotonic() > gives_up:
                     raise ConnectionError(f"The stack's broker cannot be reached: {error!r}") from error
                 sleep(_AGAIN_AFTER)
             else:
-                if left == 0 or len(self.events) + len(self.dead_letters) > before:
-                    return
+                return
 
     def start_over(self) -> None:
         """Forget all that has come, and all that is on its way in the queue."""

@@ -30,11 +30,14 @@ class Nursery:
         self._process = subprocess.Popen(  # noqa: S603 - this very module
             [sys.executable, "-m", __name__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
         )
+        self._asked = False
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if not self._asked:
+            self._process.kill()  # it has no children, and may be importing for seconds yet
         if self._process.stdin is not None and self._process.stdout is not None:
             self._process.stdin.close()
             self._process.wait(_ENDS_WITHIN)
@@ -55,6 +58,7 @@ class Nursery:
     def _ask(self, **request: object) -> Any:  # noqa: ANN401 - JSON
         if self._process.stdin is None or self._process.stdout is None:
             raise NurseryError("The nursery has no pipes.")
+        self._asked = True
         try:
             self._process.stdin.write(json.dumps(request).encode() + b"\n")
             self._process.stdin.flush()

@@ -127,19 +127,19 @@ class AllocationStack:
 
     def events(self) -> list[contracts.Event]:
         """All events so far, since the last reset, in the order of their coming."""
-        self._arrivals.take(0)
+        self._arrivals.catch_up()
         self._check_children()
         return [arrival.event for arrival in self._arrivals.events]
 
     def dead_letters(self) -> list[DeadLetter]:
         """All messages that were dead-lettered since the last reset, in the order of their coming."""
-        self._arrivals.take(0)
+        self._arrivals.catch_up()
         self._check_children()
         return list(self._arrivals.dead_letters)
 
     def story(self) -> str:
         """What was sent and not answered, and all that has arrived, for a person to read."""
-        self._arrivals.take(0)
+        self._arrivals.catch_up()
         answered = {arrival.causation_id for arrival in self._arrivals.events}
         answered |= {letter.message_id for letter in self._arrivals.dead_letters}
         waiting = [f"  {show(command)} {key!r}" for key, command in self._sent.items() if key not in answered]

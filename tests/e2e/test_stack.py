@@ -18,6 +18,7 @@ import pytest
 
 from allocation_contracts import (
     COMMANDS_EXCHANGE,
+    EVENTS_EXCHANGE,
     Allocate,
     Allocated,
     BatchCreated,
@@ -27,6 +28,7 @@ from allocation_contracts import (
     CreateBatch,
     Deallocate,
     OutOfStock,
+    encode,
 )
 from allocation_contracts.amqp import Outgoing, Publisher
 from allocation_worker.testing import AllocationStack, NotArrivedError, StackError
@@ -87,6 +89,18 @@ def test_what_did_not_arrive_is_told_with_what_did(stack: AllocationStack) -> No
     assert "2 events have arrived:\n  BatchCreated batchref='batch-1'" in text
     assert "  OutOfStock orderid='o1' sku='CHAIR' lineid='' qty=11 largest_available=10" in text
     assert "1 dead letter has arrived:\n  allocate.v1 'torn': invalid-json. The body is not valid JSON" in text
+
+
+def test_events_gives_all_that_stands_there_by_now(stack: AllocationStack) -> None:
+    with pika.BlockingConnection(pika.URLParameters(stack.amqp_url)) as connection:
+        channel = connection.channel()
+        channel.confirm_delivery()
+        for number in range(1, 1102):  # more than are in hand at a time
+            event = BatchCreated(batchref=f"b{number}", sku="CHAIR", qty=1, eta=None, sequence=number)
+            properties = pika.BasicProperties(type=event.TYPE, message_id=str(number))
+            channel.basic_publish(EVENTS_EXCHANGE, event.ROUTING_KEY, encode(event), properties)
+
+    assert [event.sequence for event in stack.events() if isinstance(event, BatchCreated)] == list(range(1, 1102))
 
 
 def test_a_field_that_the_event_does_not_have_is_told_at_once(stack: AllocationStack) -> None:

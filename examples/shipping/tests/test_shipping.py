@@ -164,7 +164,7 @@ def test_it_comes_to_what_was_decided_through_kills_and_repeats(
                 if luck.random() < 0.3:
                     stack.send(Deallocate(orderid=orderid, sku=sku))
             stack.send(ChangeBatchQuantity(batchref=f"b{round_}", qty=luck.randrange(50)))
-            least = taken(path) + 20
+            least = taken(path) + 30
             wait_until(lambda least=least: taken(path) >= least, lambda: f"{taken(path)} taken")  # type: ignore[misc] # mypy does not infer lambdas with defaults
             process.send_signal(signal.SIGKILL)
         announce_again(stack, luck.sample([each for each in stack.events() if isinstance(each, Allocated)], k=10))
