@@ -135,7 +135,7 @@ def _send_file(path: Path, type_: str | None, columns: dict[str, str], *, skip_b
         bar = progress.add_task("Sending", total=survey.good)
         bootstrap.send_file(loaded, file, survey, lambda _message_id: progress.advance(bar))
     if survey.bad:
-        typer.echo(f"{survey.complaint}\n{survey.bad} rows were skipped.", err=True)
+        typer.echo(f"{survey.complaint}\nRows skipped: {survey.bad}.", err=True)
     typer.echo(f"{survey.good} commands of {path} are confirmed.")
 
 

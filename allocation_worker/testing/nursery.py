@@ -27,8 +27,13 @@ class Nursery:
     """This side of the pipe. For one thread; to be entered with `with`."""
 
     def __init__(self) -> None:
+        # -P: the package that is installed, and not what may lie in the folder where the tests are run.
         self._process = subprocess.Popen(  # noqa: S603 - this very module
-            [sys.executable, "-m", __name__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+            [sys.executable, "-P", "-m", __name__],
+            bufsize=0,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
         )
         self._asked = False
 
@@ -61,7 +66,6 @@ class Nursery:
         self._asked = True
         try:
             self._process.stdin.write(json.dumps(request).encode() + b"\n")
-            self._process.stdin.flush()
         except OSError as error:
             raise NurseryError(f"The nursery of the worker's processes has ended: {error}.") from error
         answer = self._process.stdout.readline()

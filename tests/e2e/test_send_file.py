@@ -57,7 +57,7 @@ def test_a_bad_row_keeps_all_others_from_being_sent_unless_it_is_to_be_skipped(
 
     sent = run_verb("send", "--file", str(path), "--type", "allocate", "--skip-bad", settings=settings)
     assert (sent.returncode, sent.stdout) == (0, f"2 commands of {path} are confirmed.\n")
-    assert f"{complaint}1 rows were skipped.\n" in sent.stderr
+    assert f"{complaint}Rows skipped: 1.\n" in sent.stderr
     assert queued(servers, nobody_listens) == 2
 
 
@@ -117,5 +117,5 @@ def test_a_real_shops_lines_are_sent_from_the_file_as_it_is(servers: Servers, no
     assert "column Quantity:" in refused.stderr
     assert refused.stderr.endswith("Nothing was sent.\n")
     assert sent.stdout == f"{good} commands of {ORDERS} are confirmed.\n", sent.stderr
-    assert f"{len(rows) - good} rows were skipped." in sent.stderr
+    assert f"Rows skipped: {len(rows) - good}." in sent.stderr
     assert queued(servers, nobody_listens) == good > 9000
