@@ -110,7 +110,8 @@ class Subscriber:
         """Hand over events, in this thread, until `stop`; connect again for as long as it takes. Once only.
 
         Args:
-            handle: Called with each event and its properties; it may take as long as it needs.
+            handle: Called with each event and its properties. It may take its time; after half an hour, by default,
+                the broker gives the event out again.
 
         Raises:
             Gap: Events are missing, and nothing else was said with `on_gap`.
@@ -259,7 +260,7 @@ def _final(queue: str, reason: ChannelClosedByBroker) -> SubscriptionError | Non
             f"The exchange {EVENTS_EXCHANGE} does not stand on the broker; have the worker's operator run "
             "`allocation-worker topology`."
         )
-    if reason.reply_code == _PRECONDITION_FAILED:
+    if reason.reply_code == _PRECONDITION_FAILED and "inequivalent" in reason.reply_text:
         return SubscriptionError(
             f"A queue {queue} stands on the broker with other arguments ({reason.reply_text}); take another name, or "
             "let it run empty and delete it."
