@@ -17,6 +17,9 @@ const { AsyncApiComponentWP } = require("@asyncapi/react-component");
 
 const CONFIG = { show: { sidebar: true }, expand: { messageExamples: true }, sidebar: { showOperations: "byDefault" } };
 
+// The component makes each content type a link to its registration. A page that needs no network has none to elsewhere.
+const MEDIA_TYPES = "https://www.iana.org/assignments/media-types";
+
 /** JSON that may stand inside a script element. */
 const inScript = (value) => JSON.stringify(value).replaceAll("<", "\\u003c");
 
@@ -53,4 +56,4 @@ if (!document) {
   exit(1);
 }
 await mkdir(dirname(to), { recursive: true });
-await writeFile(to, await page(document));
+await writeFile(to, (await page(document)).replaceAll(MEDIA_TYPES, "#"));

@@ -39,7 +39,8 @@ try {
   }
   if (picture) await page.screenshot({ path: picture });
   const text = await page.locator("#asyncapi").innerText();
-  stdout.write(JSON.stringify({ title: await page.title(), requests, errors, found, text }, null, 2) + "\n");
+  const addresses = await page.$$eval("[href], [src]", (all) => all.map((each) => each.href ?? each.src));
+  stdout.write(JSON.stringify({ title: await page.title(), requests, errors, addresses, found, text }, null, 2) + "\n");
 } finally {
   await browser.close();
   await rm(profile, { recursive: true, force: true });

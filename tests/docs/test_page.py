@@ -76,6 +76,10 @@ def test_no_request_leaves_the_machine_and_nothing_fails(seen: dict[str, Any], p
     assert seen["errors"] == []
 
 
+def test_nothing_on_the_page_leads_away_from_it(seen: dict[str, Any], page: Path) -> None:
+    assert {address.partition("#")[0] for address in seen["addresses"]} == {page.as_uri(), "data:,"}
+
+
 def test_the_page_can_be_read_without_scripts(page: Path) -> None:
     rendered = page.read_text("utf-8").partition("<script>")[0]
     for model in MODELS:

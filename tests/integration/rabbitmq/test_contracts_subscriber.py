@@ -238,7 +238,7 @@ def test_positions_can_be_kept_in_a_shelve(worker: Worker, start: Callable[..., 
         assert dict(positions) == {"CHAIR": Position(1)}
 
 
-@pytest.mark.parametrize("attempt", range(5))
+@pytest.mark.parametrize("attempt", range(3))
 def test_an_event_whose_handler_failed_comes_again_and_what_followed_it_stays_behind_it(
     place: Place, worker: Worker, start: Callable[..., Shipping], attempt: int
 ) -> None:
