@@ -28,13 +28,20 @@ try {
   page.on("console", (message) => message.type() === "error" && errors.push(message.text()));
   await page.goto(pathToFileURL(resolve(file)).href, { waitUntil: "load" });
 
+  // React marks what it has taken over; a click before that goes nowhere.
+  const alive = (element) => Object.keys(element).some((key) => key.startsWith("__react"));
+  await page.waitForFunction(`(${alive})(document.querySelector("#asyncapi a[href^='#message-']") ?? {})`);
+
   // From the contents to each message, and its payload unfolded: what a reader does who looks one up.
   const found = {};
-  for (const link of await page.locator('#asyncapi a[href^="#message-"]:visible').all()) {
+  const links = page.locator('#asyncapi a[href^="#message-"]').locator("visible=true");
+  for (const link of await links.all()) {
     const id = (await link.getAttribute("href")).slice(1);
     await link.click();
     const message = page.locator(`[id="${id}"]`);
-    await message.locator(`[id="${id}-payload"]`).getByText("Expand all").first().click();
+    const payload = message.locator(`[id="${id}-payload"]`);
+    await payload.getByText("Expand all").first().click();
+    await payload.getByText("Collapse all").first().waitFor();
     found[(await link.innerText()).trim()] = await message.innerText();
   }
   if (picture) await page.screenshot({ path: picture });
