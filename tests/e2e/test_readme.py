@@ -18,6 +18,7 @@ from allocation_worker.testing.servers import Servers
 from allocation_worker.testing.waiting import wait_until
 
 README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+CONTRACTS_README = (Path(__file__).parents[2] / "contracts" / "README.md").read_text("utf-8")
 SHOWN_URL = "amqp://guest:guest@localhost/"
 
 
@@ -47,6 +48,20 @@ def test_the_python_that_publishes_is_answered(service: RunningService, stocked:
         lambda: any(event.type == "allocated.v1" for event in stocked.answers("order-17/1")),
         within=10,
         otherwise=lambda: str(stocked.received),
+    )
+
+
+def test_the_python_in_the_contracts_readme_publishes_all_that_it_says(
+    service: RunningService, stocked: Outside, tmp_path: Path
+) -> None:
+    code = CONTRACTS_README.split("## Publish commands\n")[1].split("```python\n")[1].split("```")[0]
+    code = code.replace('os.environ["AMQP_URL"]', repr(service.amqp_url)).replace("5000", "10")
+    run(sys.executable, "-c", code, folder=tmp_path)
+    causes = {f"order-{number}/1" for number in range(2, 10)}
+    wait_until(
+        lambda: causes <= {event.causation_id for event in list(stocked.received)},
+        within=20,
+        otherwise=lambda: str(stocked.received[-3:]),
     )
 
 
