@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: bench chaos demo test test-containers test-examples test-long check lock schemas servers clean
+.PHONY: bench chaos demo docs test test-containers test-docs test-examples test-long check lock schemas servers clean
 
 $(READY): requirements-dev.lock pyproject.toml contracts/pyproject.toml
 	@docker/install-missing.sh python
@@ -29,7 +29,10 @@ chaos: servers
 	@$(BIN)/python -m chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 test: servers
-	$(BIN)/pytest -n 2 --dist loadfile -q -m "not containers and not long"
+	$(BIN)/pytest -n 2 --dist loadfile -q -m "not containers and not docs and not long"
+
+test-docs: servers contracts/docs/node_modules examples/node/node_modules
+	$(BIN)/pytest -q -m docs
 
 test-long: servers
 	$(BIN)/pytest -q -m long --timeout 900
@@ -51,6 +54,7 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/python -m allocation_contracts.compatibility check contracts/released
 
 lock: $(READY)
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
@@ -62,6 +66,16 @@ lock: $(READY)
 
 schemas: $(READY)
 	$(BIN)/python -m allocation_contracts.schemas contracts/schemas
+	$(BIN)/python -m allocation_contracts.asyncapi contracts/asyncapi.yaml
+
+# A page of contracts/asyncapi.yaml: contracts/docs/build/index.html
+docs: contracts/docs/node_modules
+	node contracts/docs/build.mjs contracts/asyncapi.yaml contracts/docs/build/index.html
+
+%/node_modules: %/package-lock.json
+	@docker/install-missing.sh docs
+	npm ci --silent --no-audit --no-fund --prefix $*
+	@touch $@
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

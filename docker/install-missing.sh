@@ -1,10 +1,12 @@
 #!/bin/sh
-# Installs what `make` needs and this machine lacks: "python" (venv) or "servers" (RabbitMQ, PostgreSQL and Redis).
+# Installs what `make` needs and this machine lacks: "python" (venv), "servers" (RabbitMQ, PostgreSQL and Redis programs),
+# or "docs" (Node.js, npm and Chromium).
 # Only on Debian as root; elsewhere it says in one sentence what to install.
 set -eu
 
 lacks_venv() { ! "${PYTHON:-python3}" -c 'import ensurepip, venv' 2>/dev/null; }
 has_docker() { docker info >/dev/null 2>&1; }
+has_docs_programs() { command -v node && command -v npm && command -v chromium; } >/dev/null
 has_programs() { [ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] && ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; }
 
 install() {
@@ -17,6 +19,16 @@ install() {
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
 }
 
+# Where Node.js is there already, Debian's may be another: only what is missing is installed.
+install_docs_programs() {
+    missing=
+    command -v node >/dev/null || missing="$missing nodejs"
+    command -v npm >/dev/null || missing="$missing npm"
+    command -v chromium >/dev/null || missing="$missing chromium"
+    # shellcheck disable=SC2086
+    install $missing
+}
+
 case "$1" in
 python) ! lacks_venv || install python3-venv ;;
 servers)
@@ -27,4 +39,5 @@ servers)
         install redis-server
     fi
     ;;
+docs) has_docs_programs || install_docs_programs ;;
 esac

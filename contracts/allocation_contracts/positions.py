@@ -37,12 +37,17 @@ class Position:
     last: int
     missing: tuple[range, ...] = ()
 
+    @classmethod
+    def before(cls, sequence: int) -> "Position":
+        """Where to begin with a SKU of which this event comes first; those below it may have been seen by nobody."""
+        return cls(sequence - 1, (range(1, sequence),) if sequence > 1 else ())
+
     def has_seen(self, sequence: int) -> bool:
         """Whether the event with this `sequence` is a repeat."""
         return sequence <= self.last and not any(sequence in gap for gap in self.missing)
 
     def gap_before(self, sequence: int) -> range:
-        """What would be missing if this event were taken; empty if nothing, or nothing new."""
+        """What would be missing if this event were taken; empty if nothing new would."""
         return range(self.last + 1, sequence)
 
     def after(self, sequence: int) -> "Position":
@@ -61,8 +66,9 @@ class Position:
 class Positions(Protocol):
     """Where positions are kept, by SKU. A `dict` will do for a program that may begin anew; a `shelve` outlives it.
 
-    A SKU that is not there begins with whatever event comes first. A store in the database that holds the subscriber's
-    own data can have both committed at once: `__setitem__` is called when the event has been handled, before its ack.
+    A SKU that is not there begins with whatever event comes first, and what is below it counts as not seen. A store in
+    the database that holds the subscriber's own data can have both committed at once: `__setitem__` is called when the
+    event has been handled, before its ack.
     """
 
     def get(self, sku: str, /) -> Position | None: ...

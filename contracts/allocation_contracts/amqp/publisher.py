@@ -297,11 +297,11 @@ class Publisher:
             self._settle(waiting, Unconfirmed(waiting.message_id, f"The publisher was closed first; {_PUBLISH_AGAIN}"))
 
     def _settle(self, waiting: _Waiting, error: PublishError | None) -> None:
-        self._free.release()
         if error is None:
             waiting.future.set_result(waiting.message_id)
         else:
             waiting.future.set_exception(error)
+        self._free.release()
 
 
 _NACKED = "The broker did not take the command: its queue is full, or on its way down. Try again later."

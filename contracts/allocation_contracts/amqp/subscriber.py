@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Collection, Sequence
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from pika.channel import Channel
@@ -11,6 +11,7 @@ from pika.spec import Basic, BasicProperties
 
 from allocation_contracts.amqp.acknowledger import Acknowledger
 from allocation_contracts.amqp.channels import ChannelLoop
+from allocation_contracts.amqp.early import Early
 from allocation_contracts.amqp.errors import SubscriptionError
 from allocation_contracts.errors import ContractViolation
 from allocation_contracts.events import EVENTS, CommandRejected, Event, SkuEvent, read_event
@@ -43,12 +44,18 @@ class _Delivery(NamedTuple):
     body: bytes
 
 
+class _Read(NamedTuple):
+    event: SkuEvent
+    properties: EventProperties
+    delivery: _Delivery
+
+
 class Subscriber:
     """Takes events from a durable quorum queue of its own, which it declares and binds.
 
-    An event is acknowledged once its handler has returned and its position is kept, so it may come again after a crash,
-    and is then dropped as a repeat: at least once for what fails in between, once for all else. Of several programs on
-    one queue one is active and the others stand by, since two would break each SKU's order.
+    An event is acknowledged once its handler has returned and its position is kept. What fails in between comes again;
+    all else is handed over once, and each SKU's events in order, as far as the positions reach back. Of several
+    programs on one queue one is active and the others stand by, since two would break that order.
 
     So that `sequence` has no holes of our own making, the queue gets all events of a SKU; those not wanted only move
     the position on.
@@ -63,10 +70,13 @@ class Subscriber:
         positions: How far each SKU's events have been seen; kept in memory if left out. Give one that lasts if the
             program's own data does.
         on_gap: Called before an event that comes too early is handed over. By default the `Gap` is raised, and `run`
-            ends. If it returns, work goes on; the missing ones are handed over if they come after all.
+            ends. If it returns, work goes on; the missing ones are handed over if they come after all, such as by
+            `allocation-worker replay`.
+        patience: For how many seconds an event that comes too early is held back first: after a crash or a lost
+            connection the broker may give back in another order what was in hand.
         on_repeat: Called with each event that is dropped, since it was seen before. An allocate of a line that holds
             stock is answered by such a repeat, under its own causation_id.
-        prefetch: How many events to have in hand.
+        prefetch: How many events to have in hand, those held back included.
     """
 
     def __init__(
@@ -78,6 +88,7 @@ class Subscriber:
         positions: Positions | None = None,
         on_gap: Callable[[Gap], None] = raise_gap,
         on_repeat: Handler | None = None,
+        patience: float = 2.0,
         prefetch: int = 200,
     ) -> None:
         self.parked: Final = f"{queue}.parked"
@@ -88,8 +99,10 @@ class Subscriber:
         self._on_repeat = on_repeat
         self._prefetch = prefetch
         self._arrived: SimpleQueue[_Delivery | SubscriptionError | None] = SimpleQueue()
+        self._early = Early[_Read](patience)
         self._stopping = False
         self._channel: Channel | None = None
+        self._reading: Channel | None = None
         self._loop = ChannelLoop(url, name=queue, on_opened=self._opened, on_lost=self._lost)
         self._acknowledger = Acknowledger(self._loop.call_soon)
 
@@ -97,7 +110,8 @@ class Subscriber:
         """Hand over events, in this thread, until `stop`; connect again for as long as it takes. Once only.
 
         Args:
-            handle: Called with each event and its properties; it may take as long as it needs.
+            handle: Called with each event and its properties. It may take its time; after half an hour, by default,
+                the broker gives the event out again.
 
         Raises:
             Gap: Events are missing, and nothing else was said with `on_gap`.
@@ -106,11 +120,18 @@ class Subscriber:
         """
         self._loop.start()
         try:
-            while not self._stopping and (arrived := self._arrived.get()) is not None:
-                if isinstance(arrived, SubscriptionError):
+            while not self._stopping:
+                arrived = self._next_arrival()
+                if isinstance(arrived, Exception):
                     raise arrived
-                if arrived.channel is self._channel:  # else it comes again
-                    self._take(arrived, handle)
+                if self._reading is not self._channel:  # what was in hand comes again
+                    self._reading = self._channel
+                    self._early.forget()
+                if arrived is not None and arrived.channel is self._reading:
+                    self._read(arrived, handle)
+                for read in self._early.release_overdue():
+                    self._on_gap(self._gap_before(read.event))
+                    self._take(read, handle)
         finally:
             self._loop.stop()
 
@@ -119,7 +140,13 @@ class Subscriber:
         self._stopping = True
         self._arrived.put(None)
 
-    def _take(self, delivery: _Delivery, handle: Handler) -> None:
+    def _next_arrival(self) -> _Delivery | SubscriptionError | None:
+        try:
+            return self._arrived.get(timeout=self._early.seconds_left())
+        except Empty:
+            return None
+
+    def _read(self, delivery: _Delivery, handle: Handler) -> None:
         raw = delivery.properties
         try:
             properties = read_event_properties(
@@ -136,20 +163,42 @@ class Subscriber:
             return
         if isinstance(event, CommandRejected):
             self._hand_over(event, properties, handle)
+            self._acknowledger.ack(delivery.channel, delivery.tag)
         else:
-            self._take_in_order(event, properties, handle)
-        self._acknowledger.ack(delivery.channel, delivery.tag)
+            self._take_in_turn(_Read(event, properties, delivery), handle)
 
-    def _take_in_order(self, event: SkuEvent, properties: EventProperties, handle: Handler) -> None:
-        position = self._positions.get(event.sku) or Position(event.sequence - 1)
+    def _take_in_turn(self, read: _Read, handle: Handler) -> None:
+        event = read.event
+        position = self._position(event)
         if position.has_seen(event.sequence):
-            if self._on_repeat:
-                self._on_repeat(event, properties)
-            return
-        if position.gap_before(event.sequence):
-            self._on_gap(Gap(event.sku, position.last + 1, event.sequence))
-        self._hand_over(event, properties, handle)
-        self._positions[event.sku] = position.after(event.sequence)
+            self._drop(read)
+        elif position.gap_before(event.sequence):
+            if (before := self._early.hold(event.sku, event.sequence, read)) is not None:
+                self._drop(before)
+        else:
+            self._take(read, handle)
+
+    def _take(self, read: _Read, handle: Handler) -> None:
+        """Take this event, and what was held back for it."""
+        following: _Read | None = read
+        while following is not None:
+            event = following.event
+            position = self._position(event).after(event.sequence)
+            self._hand_over(event, following.properties, handle)
+            self._positions[event.sku] = position
+            self._acknowledger.ack(following.delivery.channel, following.delivery.tag)
+            following = self._early.release(event.sku, position.last + 1)
+
+    def _position(self, event: SkuEvent) -> Position:
+        return self._positions.get(event.sku) or Position.before(event.sequence)
+
+    def _gap_before(self, event: SkuEvent) -> Gap:
+        return Gap(event.sku, self._position(event).last + 1, event.sequence)
+
+    def _drop(self, read: _Read) -> None:
+        if self._on_repeat:
+            self._on_repeat(read.event, read.properties)
+        self._acknowledger.ack(read.delivery.channel, read.delivery.tag)
 
     def _hand_over(self, event: Event, properties: EventProperties, handle: Handler) -> None:
         if type(event) in self._events:
@@ -211,7 +260,7 @@ def _final(queue: str, reason: ChannelClosedByBroker) -> SubscriptionError | Non
             f"The exchange {EVENTS_EXCHANGE} does not stand on the broker; have the worker's operator run "
             "`allocation-worker topology`."
         )
-    if reason.reply_code == _PRECONDITION_FAILED:
+    if reason.reply_code == _PRECONDITION_FAILED and "inequivalent" in reason.reply_text:
         return SubscriptionError(
             f"A queue {queue} stands on the broker with other arguments ({reason.reply_text}); take another name, or "
             "let it run empty and delete it."

@@ -39,6 +39,13 @@ def test_in_whatever_order_they_come_each_is_new_once_and_none_is_missing_in_the
     assert position == Position(11)
 
 
+def test_before_the_first_event_of_a_sku_nothing_was_seen_and_nothing_is_missed() -> None:
+    position = Position.before(3)
+    assert not position.gap_before(3)
+    assert [position.after(3).has_seen(sequence) for sequence in (1, 2, 3, 4)] == [False, False, True, False]
+    assert Position.before(1) == Position(0)
+
+
 def test_a_gap_says_what_is_missing() -> None:
     assert str(Gap("CHAIR", 5, 6)) == "Of SKU 'CHAIR', event 6 came where 5 was expected: 5 missing."
     assert str(Gap("CHAIR", 5, 8)) == "Of SKU 'CHAIR', event 8 came where 5 was expected: 5 to 7 missing."

@@ -1,0 +1,60 @@
+"""An example of each message, as documents show it."""
+
+from collections.abc import Mapping
+from datetime import date
+from types import MappingProxyType
+
+from allocation_contracts.commands import Allocate, ChangeBatchQuantity, Command, CreateBatch, Deallocate
+from allocation_contracts.events import (
+    Allocated,
+    BatchCreated,
+    BatchQuantityChanged,
+    CommandRejected,
+    Deallocated,
+    Event,
+    OutOfStock,
+)
+
+_SHIP = date(2030, 1, 31)
+
+EXAMPLES: Mapping[str, Command | Event] = MappingProxyType(
+    {
+        example.TYPE: example
+        for example in (
+            Allocate(orderid="order-17", sku="RED-CHAIR", qty=3, lineid="1"),
+            Deallocate(orderid="order-17", sku="RED-CHAIR", lineid="1"),
+            CreateBatch(batchref="batch-8", sku="RED-CHAIR", qty=100, eta=_SHIP),
+            ChangeBatchQuantity(batchref="batch-8", qty=80),
+            Allocated(
+                orderid="order-17", sku="RED-CHAIR", lineid="1", qty=3, batchref="batch-8", eta=_SHIP, sequence=2
+            ),
+            OutOfStock(
+                orderid="order-18",
+                sku="RED-CHAIR",
+                lineid="",
+                qty=500,
+                largest_available=97,
+                next_eta=_SHIP,
+                sequence=3,
+            ),
+            Deallocated(
+                orderid="order-17",
+                sku="RED-CHAIR",
+                lineid="1",
+                qty=3,
+                batchref="batch-8",
+                reason="cancelled",
+                sequence=4,
+            ),
+            BatchCreated(batchref="batch-8", sku="RED-CHAIR", qty=100, eta=_SHIP, sequence=1),
+            BatchQuantityChanged(batchref="batch-8", sku="RED-CHAIR", qty=80, previous_qty=100, sequence=5),
+            CommandRejected(
+                command="allocate.v1",
+                reason="unknown-sku",
+                detail="No batch of RED-CHIAR is known.",
+                data={"orderid": "order-19", "sku": "RED-CHIAR", "qty": 1},
+            ),
+        )
+    }
+)
+"""By type. They are one story: the events answer the commands."""

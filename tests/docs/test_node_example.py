@@ -1,0 +1,71 @@
+"""A program in Node.js asks the real worker for stock, and prints its answer."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pika
+import pytest
+
+from allocation_contracts import Allocated, BatchCreated, CommandRejected, CreateBatch, read_event
+from allocation_worker.adapters.rabbitmq import topology
+from allocation_worker.testing.running import RunningService
+from allocation_worker.testing.servers import Servers
+
+pytestmark = pytest.mark.docs
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "node" / "allocate.mjs"
+
+
+@pytest.fixture(scope="module")
+def service(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+    with RunningService(servers, tmp_path_factory.mktemp("service")) as running:
+        running.start("consume")
+        running.start("relay")
+        with running.outside() as outside:
+            stocked = outside.ask(CreateBatch(batchref="batch-1", sku="RED-CHAIR", qty=10))
+        assert stocked.type == BatchCreated.TYPE
+        yield running
+
+
+def allocate(amqp_url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["node", EXAMPLE, *arguments],
+        env={**os.environ, "AMQP_URL": amqp_url},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_it_prints_the_batch_that_the_line_was_allocated_to(service: RunningService) -> None:
+    done = allocate(service.amqp_url, "order-17", "RED-CHAIR", "3", "order-17/1")
+    assert done.returncode == 0, done.stderr
+    type_, _, body = done.stdout.partition(" ")
+    assert read_event(type_, body.encode()) == Allocated(
+        orderid="order-17", sku="RED-CHAIR", lineid="", qty=3, batchref="batch-1", eta=None, sequence=2
+    )
+
+
+def test_it_prints_why_a_line_was_rejected(service: RunningService) -> None:
+    done = allocate(service.amqp_url, "order-18", "RED-CHIAR", "3")
+    assert done.returncode == 0, done.stderr
+    type_, _, body = done.stdout.partition(" ")
+    event = read_event(type_, body.encode())
+    assert isinstance(event, CommandRejected)
+    assert (event.reason, event.data["orderid"]) == ("unknown-sku", "order-18")
+
+
+def test_it_says_so_where_no_queue_takes_the_command(servers: Servers) -> None:
+    url = servers.broker.new_vhost()
+    topology.declare([url])
+
+    with pika.BlockingConnection(pika.URLParameters(url)) as connection:
+        channel = connection.channel()
+        channel.exchange_delete("allocation.commands")
+        channel.exchange_declare("allocation.commands", "topic", durable=True)
+    done = allocate(url, "order-19", "RED-CHAIR", "3")
+    assert done.returncode == 1
+    assert "No queue takes it" in done.stderr
