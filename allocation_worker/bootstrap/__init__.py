@@ -3,6 +3,7 @@
 from allocation_contracts import ContractViolation
 from allocation_worker.adapters.rabbitmq.errors import RabbitMQError
 from allocation_worker.bootstrap.auditing import verify
+from allocation_worker.bootstrap.dead_letters import hold_dead_letters, redrive_dead_letters, rehearse_dead_letters
 from allocation_worker.bootstrap.places import declare_topology, migrate
 from allocation_worker.bootstrap.running import consume, relay
 from allocation_worker.bootstrap.sending import build_command, send
@@ -11,4 +12,16 @@ from allocation_worker.service_layer.ports import StoreError
 EXPECTED_ERRORS = (StoreError, RabbitMQError, ContractViolation)
 """What a server or a contract may say no with; each one's text is a sentence for the operator."""
 
-__all__ = ["EXPECTED_ERRORS", "build_command", "consume", "declare_topology", "migrate", "relay", "send", "verify"]
+__all__ = [
+    "EXPECTED_ERRORS",
+    "build_command",
+    "consume",
+    "declare_topology",
+    "hold_dead_letters",
+    "migrate",
+    "redrive_dead_letters",
+    "rehearse_dead_letters",
+    "relay",
+    "send",
+    "verify",
+]
