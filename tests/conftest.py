@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from allocation_worker.testing.redis_server import RedisServer, start_redis
 from allocation_worker.testing.servers import Servers, start_servers
 
 
@@ -11,4 +12,11 @@ from allocation_worker.testing.servers import Servers, start_servers
 def servers() -> Iterator[Servers]:
     """A real broker and a real database, started once; take fresh places in them for each test."""
     with start_servers() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    """A real Redis, started once; take a fresh database for each test."""
+    with start_redis() as running:
         yield running

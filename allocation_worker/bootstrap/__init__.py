@@ -4,12 +4,15 @@ from allocation_contracts import ContractViolation
 from allocation_worker.adapters.rabbitmq.errors import RabbitMQError
 from allocation_worker.bootstrap.auditing import verify
 from allocation_worker.bootstrap.dead_letters import hold_dead_letters, redrive_dead_letters, rehearse_dead_letters
+from allocation_worker.bootstrap.history import explain, replay, waiting_messages
 from allocation_worker.bootstrap.places import declare_topology, migrate
+from allocation_worker.bootstrap.projecting import project, rebuild, views
 from allocation_worker.bootstrap.running import consume, relay
 from allocation_worker.bootstrap.sending import build_command, send
 from allocation_worker.service_layer.ports import StoreError
+from allocation_worker.service_layer.replaying import CannotReplay
 
-EXPECTED_ERRORS = (StoreError, RabbitMQError, ContractViolation)
+EXPECTED_ERRORS = (StoreError, RabbitMQError, ContractViolation, CannotReplay)
 """What a server or a contract may say no with; each one's text is a sentence for the operator."""
 
 __all__ = [
@@ -17,11 +20,17 @@ __all__ = [
     "build_command",
     "consume",
     "declare_topology",
+    "explain",
     "hold_dead_letters",
     "migrate",
+    "project",
+    "rebuild",
     "redrive_dead_letters",
     "rehearse_dead_letters",
     "relay",
+    "replay",
     "send",
     "verify",
+    "views",
+    "waiting_messages",
 ]
