@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pika
 import pytest
@@ -36,7 +37,7 @@ def only(place: Place) -> DeadLetter:
     return letter
 
 
-def bury(place: Place, *ids: str, **properties: object) -> None:
+def bury(place: Place, *ids: str, **properties: Any) -> None:
     """Have these in the dead letters, as the alternate exchange would bring them."""
     place.send(*ids, key="nobody-is-bound-for-this", **properties)
     eventually(lambda: place.depth(DEAD_LETTERS) >= len(ids))
@@ -126,7 +127,7 @@ def test_one_that_the_broker_gave_up_says_so(place: Place) -> None:
     for method, _, _ in channel.consume(ORDERS_QUEUE, inactivity_timeout=1):
         if method is None:
             break
-        channel.basic_reject(method.delivery_tag, requeue=True)
+        channel.basic_reject(method.delivery_tag or 0, requeue=True)
     channel.connection.close()
     eventually(lambda: place.depth(DEAD_LETTERS) == 1)
     letter = only(place)
