@@ -35,7 +35,7 @@ _BREAKS_THE_CONTRACT = (
 
 def plain(value: object) -> str:
     """Text for a terminal: whatever could move its cursor is escaped."""
-    text = value if isinstance(value, str) else repr(value)
+    text = str(value) if isinstance(value, str | int) else repr(value)
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
