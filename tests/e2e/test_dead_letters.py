@@ -59,7 +59,7 @@ def depths(service: RunningService) -> tuple[int, int]:
 def bury(service: RunningService, *ids: str, reason: str = "handler-failed", days_ago: float = 0.0) -> None:
     """Have allocates with these ids in the dead letters, as `consume` would bring them there."""
     failed_at = datetime.now(UTC) - timedelta(days=days_ago)
-    headers = {
+    headers: dict[str, Any] = {
         "x-reason": reason,
         "x-detail": "It failed 4 times.",
         "x-exception": "ValueError: no",
@@ -77,7 +77,7 @@ def bury(service: RunningService, *ids: str, reason: str = "handler-failed", day
 
 def waiting_ids(service: RunningService, queue: str, *, take: bool = False) -> list[str]:
     """The message_ids in a queue; they stay there, or are taken."""
-    found = []
+    found: list[str] = []
     with closing(pika.BlockingConnection(pika.URLParameters(service.amqp_url))) as connection:
         channel = connection.channel()
         while channel.queue_declare(queue, passive=True).method.consumer_count:

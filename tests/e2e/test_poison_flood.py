@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from contextlib import closing
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import pytest
+import structlog
 
 from allocation_contracts import COMMANDS_EXCHANGE, DEAD_LETTERS, Allocate, CreateBatch
 from allocation_worker.adapters.rabbitmq.publisher import Publication, Publisher
@@ -17,6 +17,8 @@ from allocation_worker.testing.processes import WorkerProcess, run_verb
 from allocation_worker.testing.running import RunningService
 from allocation_worker.testing.waiting import wait_until
 from tests.e2e.poison import ALL
+
+log = structlog.get_logger()
 
 MB = 1024
 LARGEST = 20_000
@@ -74,7 +76,7 @@ def flooded(fresh_service: RunningService) -> Iterator[tuple[RunningService, Out
 
 @pytest.mark.parametrize("amount", [2_000, pytest.param(50_000, marks=[pytest.mark.long, pytest.mark.timeout(600)])])
 def test_the_good_ones_are_answered_in_the_same_memory(
-    amount: int, flooded: tuple[RunningService, Outside, Flood], record_property: Any
+    amount: int, flooded: tuple[RunningService, Outside, Flood]
 ) -> None:
     service, outside, flood = flooded
     consume = service.start("consume")
@@ -89,7 +91,7 @@ def test_the_good_ones_are_answered_in_the_same_memory(
     outside.wait_answered(within=60)
     wait_dead(service, amount + 500, within=300)
     peak = memory(consume, "VmHWM")
-    record_property("memory", {"before": before, "after": memory(consume, "VmRSS"), "peak": peak})
+    log.info("flooded", bad=amount, before_kb=before, after_kb=memory(consume, "VmRSS"), peak_kb=peak)
     assert peak - before < 30 * MB, f"{before} kB before, {peak} kB at the peak"
     assert service.judge(outside).faults == []
     assert service.servers.broker.queue_depths(service.amqp_url)[DEAD_LETTERS] == amount + 500

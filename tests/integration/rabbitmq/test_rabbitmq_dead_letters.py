@@ -1,7 +1,7 @@
 """Looking through the dead letters, on a real broker."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 import pika
@@ -12,8 +12,9 @@ from allocation_worker.adapters.rabbitmq import dead_letter_queue
 from allocation_worker.adapters.rabbitmq.dead_letter import DeadLetter
 from allocation_worker.adapters.rabbitmq.dead_letter_publisher import DeadLetterPublisher
 from allocation_worker.adapters.rabbitmq.dead_letter_queue import DeadLetterQueue, open_dead_letters
+from allocation_worker.adapters.rabbitmq.delivery import Delivery
 from allocation_worker.adapters.rabbitmq.errors import BrokerError
-from allocation_worker.adapters.rabbitmq.queue_consumer import Delivery
+from allocation_worker.entrypoints.dead_letters import Redrive, Selection
 from allocation_worker.service_layer.outcomes import DeadLetter as DeadLetterOutcome
 from allocation_worker.service_layer.outcomes import Outcome
 from tests.integration.rabbitmq.rig import Place, eventually, headers_of, unique, working
@@ -188,3 +189,32 @@ def test_headers_that_kill_a_connection_do_not_hide_the_others(
     [(properties, body)] = place.take_all(ORDERS_QUEUE)
     assert (properties.message_id, headers_of(properties), body) == ("culprit", {}, b"body of culprit")
     assert ids_of(place) == [*before, *after]
+
+
+def test_many_are_redriven_in_their_order_and_none_stays(place: Place) -> None:
+    ids = unique(1200)
+    bury(place, *ids, type="allocate.v1")
+    with looking(place) as letters, closing(DeadLetterPublisher([place.url])) as copies:
+        redriven = [
+            letter.message_id
+            for letter, objection in Redrive(letters, copies, lambda _letter: None).run(Selection(everything=True))
+            if objection is None
+        ]
+    assert redriven == ids
+    assert place.depth(DEAD_LETTERS) == 0
+    assert [properties.message_id for properties, _ in place.take_all(ORDERS_QUEUE)] == ids
+
+
+def test_one_whose_queue_is_gone_stays(place: Place) -> None:
+    def refuse(_delivery: Delivery) -> Outcome:
+        return DeadLetterOutcome(reason="handler-failed", detail="It failed.")
+
+    with working(place, refuse):
+        place.send("homeless")
+        eventually(lambda: place.depth(DEAD_LETTERS) == 1)
+    place.channel.queue_delete(ORDERS_QUEUE)
+    with looking(place) as letters, closing(DeadLetterPublisher([place.url])) as copies:
+        [(_, objection)] = Redrive(letters, copies, lambda _letter: None).run(Selection(everything=True))
+    assert objection is not None
+    assert "its queue is not there" in objection
+    assert ids_of(place) == ["homeless"]
