@@ -82,7 +82,7 @@ def letter_json(letter: DeadLetter, *, whole: bool = False) -> str:
             "attempts": letter.attempts,
             "routing_key": letter.routing_key,
             "properties": dict(_properties(letter)),
-            "headers": letter.properties.headers,
+            "headers": _json_headers(letter),
             "body_base64": base64.b64encode(letter.body).decode(),
         }
     return json.dumps(shown, default=_json_default)
@@ -134,8 +134,9 @@ def _headers(letter: DeadLetter) -> Iterator[str]:
     if letter.undecodable is not None:
         yield f"  cannot be decoded ({letter.undecodable.error}); with the properties they are these bytes:"
         yield from (f"  {line}" for line in _hex(letter.undecodable.raw))
-    for name, value in sorted((letter.properties.headers or {}).items()):
-        yield f"  {plain(name)}: {_shown_header(value)}"
+    shown = {plain(name): _shown_header(value) for name, value in (letter.properties.headers or {}).items()}
+    for name in sorted(shown):
+        yield f"  {name}: {shown[name]}"
 
 
 def _shown_header(value: object) -> str:
@@ -180,6 +181,24 @@ def _short(text: str) -> str:
 
 def _iso(moment: datetime | None) -> str | None:
     return None if moment is None else moment.isoformat()
+
+
+def _json_headers(letter: DeadLetter) -> object:
+    try:
+        headers = _jsonable(letter.properties.headers or {})
+        json.dumps(headers, default=_json_default)
+    except RecursionError:
+        return "(nested too deep to be shown)"
+    return headers
+
+
+def _jsonable(value: object) -> object:
+    """The same, with names that JSON can carry: a header's name may be bytes."""
+    if isinstance(value, dict):
+        return {name if isinstance(name, str) else repr(name): _jsonable(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_jsonable(each) for each in value]
+    return value
 
 
 def _json_default(value: object) -> str:

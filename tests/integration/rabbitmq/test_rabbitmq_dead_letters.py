@@ -64,7 +64,7 @@ def test_more_than_one_consumer_can_hold_are_looked_through_in_order(
 
 
 def test_what_is_removed_is_gone_and_the_rest_keeps_its_order(place: Place) -> None:
-    ids = unique(800)
+    ids = unique(400)
     bury(place, *ids)
     with looking(place) as letters:
         for letter in list(letters)[1::2]:  # a swarm of acks, right before the end
@@ -192,7 +192,7 @@ def test_headers_that_kill_a_connection_do_not_hide_the_others(
 
 
 def test_many_are_redriven_in_their_order_and_none_stays(place: Place) -> None:
-    ids = unique(1200)
+    ids = unique(600)
     bury(place, *ids, type="allocate.v1")
     with looking(place) as letters, closing(DeadLetterPublisher([place.url])) as copies:
         redriven = [

@@ -36,12 +36,13 @@ def test_a_body_is_shown_as_what_it_is(body: bytes, part: str) -> None:
 
 
 def test_whatever_stands_in_it_fits_into_json() -> None:
-    found = letter(b"\xff", message_id=b"\xff", headers={"x": b"\xfe", "deep": {"list": [1, {"a": None}]}})
+    found = letter(b"\xff", message_id=b"\xff", headers={"x": b"\xfe", b"\xfd": 1, "deep": [{b"\xfc": None}]})
     whole = json.loads(letter_json(found, whole=True))
     assert whole["body_base64"] == "/w=="
-    assert whole["headers"]["x"] == "b'\\xfe'"
+    assert whole["headers"] == {"x": "b'\\xfe'", "b'\\xfd'": 1, "deep": [{"b'\\xfc'": None}]}
     assert json.loads(letter_json(found))["id"] == found.id
     assert "(no type)" in letter_line(found)
+    assert "b'\\xfd': 1" in shown(found)
 
 
 def test_headers_that_cannot_be_decoded_are_shown_as_bytes() -> None:
@@ -56,3 +57,12 @@ def test_headers_that_cannot_be_decoded_are_shown_as_bytes() -> None:
 @pytest.mark.parametrize("reason", ["invalid-json", "missing-type", "body-too-large"])
 def test_a_broken_contract_is_for_the_sender_to_mend(reason: str) -> None:
     assert "have its sender mend it" in next_step(reason)
+
+
+def test_headers_that_are_nested_too_deep_do_not_hide_the_rest() -> None:
+    deep: dict[str, Any] = {}
+    for _ in range(2_000):
+        deep = {"a": deep}
+    found = letter(b"{}", message_id="m", headers={"h": deep, "other": 1})
+    assert json.loads(letter_json(found, whole=True))["headers"] == "(nested too deep to be shown)"
+    assert "  h: (cannot be shown: RecursionError)\n  other: 1" in shown(found)
