@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: bench chaos demo test test-containers test-long check lock schemas servers clean
+.PHONY: bench chaos demo test test-containers test-examples test-long check lock schemas servers clean
 
 $(READY): requirements-dev.lock pyproject.toml contracts/pyproject.toml
 	@docker/install-missing.sh python
@@ -33,6 +33,11 @@ test: servers
 
 test-long: servers
 	$(BIN)/pytest -q -m long --timeout 900
+
+# As the teams that copy them would run them: with servers of their own.
+test-examples: servers
+	cd examples/shipping && ../../$(BIN)/pytest -q
+	cd examples/upstream && ../../$(BIN)/pytest -q
 
 # The images come out of Debian's packages, so that no registry is needed; root on Debian only.
 test-containers: $(READY)

@@ -16,10 +16,10 @@ from pika.exceptions import AMQPError
 from pika.spec import BasicProperties
 
 import allocation_contracts as contracts
-from allocation_worker.adapters.rabbitmq.command_publisher import CommandPublisher
 from allocation_worker.adapters.rabbitmq.errors import BrokerError
 from allocation_worker.adapters.rabbitmq.urls import connect_any
 from allocation_worker.testing.checker import OUTCOMES, ReceivedEvent, SentCommand
+from allocation_worker.testing.command_publisher import CommandPublisher
 from chaos.orders import POISON, Orders
 
 RECORD = "chaos.record"

@@ -7,6 +7,8 @@ import pytest
 from allocation_worker.testing.redis_server import RedisServer, start_redis
 from allocation_worker.testing.servers import Servers, start_servers
 
+pytest_plugins = ["pytester"]
+
 
 @pytest.fixture(scope="session")
 def servers() -> Iterator[Servers]:
