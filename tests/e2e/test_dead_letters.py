@@ -1,6 +1,7 @@
 """What an operator does with dead letters, over the command line."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -40,7 +41,7 @@ def dead_letters(service: RunningService, *arguments: str, answer: str | None = 
     else:
         done = subprocess.run(
             [sys.executable, "-m", "allocation_worker", "dead-letters", *arguments],
-            env=service.settings,
+            env={**os.environ, **service.settings},
             input=answer,
             capture_output=True,
             text=True,
