@@ -23,6 +23,7 @@ from allocation_worker.testing.processes import run_verb
 from allocation_worker.testing.running import RunningService
 from allocation_worker.testing.servers import Servers
 from allocation_worker.testing.waiting import wait_until
+from tests.e2e.dead_letter_count import count_dead
 
 QUICK = {"ALLOCATION_RETRY_DELAYS": "1"}
 
@@ -53,8 +54,8 @@ def dead_letters(service: RunningService, *arguments: str, answer: str | None = 
 
 def depths(service: RunningService) -> tuple[int, int]:
     """How many wait in the dead letters and in the order queue."""
-    found = service.servers.broker.queue_depths(service.amqp_url)
-    return found[DEAD_LETTERS], found[ORDERS_QUEUE]
+    dead = count_dead(service.amqp_url)
+    return dead, service.servers.broker.queue_depths(service.amqp_url)[ORDERS_QUEUE]
 
 
 def bury(service: RunningService, *ids: str, reason: str = "handler-failed", days_ago: float = 0.0) -> None:
@@ -79,10 +80,9 @@ def bury(service: RunningService, *ids: str, reason: str = "handler-failed", day
 def waiting_ids(service: RunningService, queue: str, *, take: bool = False) -> list[str]:
     """The message_ids in a queue; they stay there, or are taken."""
     found: list[str] = []
+    count_dead(service.amqp_url)  # whatever held some is gone
     with closing(pika.BlockingConnection(pika.URLParameters(service.amqp_url))) as connection:
         channel = connection.channel()
-        while channel.queue_declare(queue, passive=True).method.consumer_count:
-            connection.sleep(0.02)  # the broker has not yet noticed that the one who was killed is gone
         while True:
             method, properties, _ = channel.basic_get(queue, auto_ack=take)
             if method is None or properties is None:

@@ -9,7 +9,7 @@ import pika
 import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 
-from allocation_contracts import COMMANDS_EXCHANGE, DEAD_LETTERS, ORDERS_QUEUE, STOCK_QUEUE, Allocate, CreateBatch
+from allocation_contracts import COMMANDS_EXCHANGE, ORDERS_QUEUE, STOCK_QUEUE, Allocate, CreateBatch
 from allocation_worker.adapters.rabbitmq.dead_letter import DeadLetter
 from allocation_worker.adapters.rabbitmq.dead_letter_queue import open_dead_letters
 from allocation_worker.testing.crash_points import MESSAGE_ID
@@ -17,12 +17,9 @@ from allocation_worker.testing.outside import Outside
 from allocation_worker.testing.running import RunningService
 from allocation_worker.testing.servers import Servers
 from allocation_worker.testing.waiting import wait_until
+from tests.e2e.dead_letter_count import count_dead
 from tests.e2e.poison import ALL, GOOD, Poison
 from tests.raw_headers import TOO_LATE, allow, nested
-
-
-def count_dead(service: RunningService) -> int:
-    return service.servers.broker.queue_depths(service.amqp_url)[DEAD_LETTERS]
 
 
 def read_dead(service: RunningService) -> list[DeadLetter]:
@@ -32,10 +29,10 @@ def read_dead(service: RunningService) -> list[DeadLetter]:
 
 def wait_dead(service: RunningService, count: int, within: float) -> None:
     wait_until(
-        lambda: count_dead(service) >= count,
+        lambda: count_dead(service.amqp_url) >= count,
         within=within,
         every=0.1,
-        otherwise=lambda: f"{count_dead(service)} of {count} are dead-lettered; {service.logs()[-3000:]}",
+        otherwise=lambda: f"{count_dead(service.amqp_url)} of {count} are dead-lettered; {service.logs()[-3000:]}",
     )
 
 

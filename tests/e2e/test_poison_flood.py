@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 import structlog
 
-from allocation_contracts import COMMANDS_EXCHANGE, DEAD_LETTERS, Allocate, CreateBatch
+from allocation_contracts import COMMANDS_EXCHANGE, Allocate, CreateBatch
 from allocation_worker.adapters.rabbitmq.publisher import Publication, Publisher
 from allocation_worker.service_layer.outgoing import SettlementKind
 from allocation_worker.testing.outside import Outside
 from allocation_worker.testing.processes import WorkerProcess, run_verb
 from allocation_worker.testing.running import RunningService
 from allocation_worker.testing.waiting import wait_until
+from tests.e2e.dead_letter_count import count_dead
 from tests.e2e.poison import ALL
 
 log = structlog.get_logger()
@@ -98,7 +99,7 @@ def test_the_good_ones_are_answered_in_the_same_memory(
     log.info("flooded", bad=amount, before_kb=before, after_kb=memory(consume, "VmRSS"), peak_kb=peak)
     assert peak - before < 30 * MB, f"{before} kB before, {peak} kB at the peak"
     assert service.judge(outside).faults == []
-    assert service.servers.broker.queue_depths(service.amqp_url)[DEAD_LETTERS] == amount + 500
+    assert count_dead(service.amqp_url) == amount + 500
     if amount > 2_000:
         look_through_all(service, amount + 500)
 
@@ -116,14 +117,14 @@ def look_through_all(service: RunningService, amount: int) -> None:
     )
     assert gone.returncode == 0
     discarded = int(gone.stdout.split()[0].replace(",", ""))
-    left = service.servers.broker.queue_depths(service.amqp_url)[DEAD_LETTERS]
+    left = count_dead(service.amqp_url)
     assert (discarded + left, discarded > 0) == (amount, True)
 
 
 def wait_dead(service: RunningService, amount: int, within: float = 60) -> None:
-    def found() -> int:
-        return service.servers.broker.queue_depths(service.amqp_url)[DEAD_LETTERS]
-
     wait_until(
-        lambda: found() >= amount, within=within, every=0.2, otherwise=lambda: f"{found()} of {amount} are there."
+        lambda: count_dead(service.amqp_url) >= amount,
+        within=within,
+        every=0.2,
+        otherwise=lambda: f"{count_dead(service.amqp_url)} of {amount} are there.",
     )
