@@ -5,6 +5,7 @@ from allocation_contracts.amqp import PublishError
 from allocation_worker.adapters.command_file import CommandFileError
 from allocation_worker.adapters.rabbitmq.errors import RabbitMQError
 from allocation_worker.bootstrap.auditing import verify
+from allocation_worker.bootstrap.dead_letters import hold_dead_letters, redrive_dead_letters, rehearse_dead_letters
 from allocation_worker.bootstrap.history import explain, replay, waiting_messages
 from allocation_worker.bootstrap.places import declare_topology, migrate
 from allocation_worker.bootstrap.projecting import project, rebuild, views
@@ -25,9 +26,12 @@ __all__ = [
     "consume",
     "declare_topology",
     "explain",
+    "hold_dead_letters",
     "migrate",
     "project",
     "rebuild",
+    "redrive_dead_letters",
+    "rehearse_dead_letters",
     "relay",
     "replay",
     "send",

@@ -4,12 +4,15 @@ from allocation_worker import logs
 from allocation_worker.config import Settings, load
 
 
-def settings() -> Settings:
+def settings(*, quiet: bool = False) -> Settings:
     """The settings of this process, with its logs going where they say.
+
+    Args:
+        quiet: log warnings only, since a person reads along.
 
     Raises:
         SettingsError: one is missing or wrong.
     """
     loaded = load()
-    logs.configure(loaded.log_level)
+    logs.configure("warning" if quiet else loaded.log_level)
     return loaded

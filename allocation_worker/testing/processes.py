@@ -18,11 +18,12 @@ class WorkerProcess:
         arguments: the verb and its options.
         settings: environment variables on top of this process's own.
         log: where its stderr and stdout go, appended.
-        crash: a point of `testing.crash_points`, and at which passing of it the process kills itself.
+        crash: a point of `testing.crash_points`, and at which passing of it the process kills itself; or `message-id`
+            and the one whose reading kills it, each time that it is started again.
     """
 
     def __init__(
-        self, *arguments: str, settings: Mapping[str, str], log: Path, crash: tuple[str, int] | None = None
+        self, *arguments: str, settings: Mapping[str, str], log: Path, crash: tuple[str, int | str] | None = None
     ) -> None:
         self.arguments = arguments
         program = ["allocation_worker"] if crash is None else [f"{__package__}.crash_points", crash[0], str(crash[1])]

@@ -49,7 +49,7 @@ class RunningService:
             process.kill()
 
     def start(
-        self, *arguments: str, settings: Mapping[str, str] | None = None, crash: tuple[str, int] | None = None
+        self, *arguments: str, settings: Mapping[str, str] | None = None, crash: tuple[str, int | str] | None = None
     ) -> WorkerProcess:
         """Start a process, such as `start("consume")`; `crash` is as for WorkerProcess."""
         log = self._folder / f"{len(self.processes)}-{arguments[0]}.log"

@@ -39,7 +39,18 @@ class PostgresUnitOfWork:
         return self.products.collect_new_events()
 
     def commit(self) -> None:
+        self._flush()
+        self._connection.commit()
+
+    def _flush(self) -> None:
         self.products.flush()
         self.outbox.flush()
         self._writer.flush()
-        self._connection.commit()
+
+
+class RehearsalUnitOfWork(PostgresUnitOfWork):
+    """A unit of work that writes everything, as the real one does, and takes it back where that one commits."""
+
+    def commit(self) -> None:
+        self._flush()
+        self._connection.rollback()

@@ -45,13 +45,22 @@ def masked(url: str) -> str:
 
 
 @contextmanager
-def connect_any(urls: Sequence[str], name: str = "allocation-worker") -> Iterator[pika.BlockingConnection]:
+def connect_any(
+    urls: Sequence[str],
+    name: str = "allocation-worker",
+    implementation: type[pika.SelectConnection] | None = None,
+) -> Iterator[pika.BlockingConnection]:
     """A blocking connection to the first broker that answers, closed in the end.
+
+    Args:
+        urls: AMQP addresses.
+        name: What the broker shows the connection as.
+        implementation: Other than pika's own, what reads and writes beneath it.
 
     Raises:
         BrokerError: None does; the text gives each one's reason.
     """
-    connection = _first_answer(urls, name)
+    connection = _first_answer(urls, name, implementation)
     try:
         yield connection
     finally:
@@ -59,11 +68,13 @@ def connect_any(urls: Sequence[str], name: str = "allocation-worker") -> Iterato
             connection.close()
 
 
-def _first_answer(urls: Sequence[str], name: str) -> pika.BlockingConnection:
+def _first_answer(
+    urls: Sequence[str], name: str, implementation: type[pika.SelectConnection] | None
+) -> pika.BlockingConnection:
     failures = []
     for url in urls:
         try:
-            return pika.BlockingConnection(parameters(url, name))
+            return pika.BlockingConnection(parameters(url, name), implementation)  # type: ignore[arg-type] # it is the class
         except (AMQPError, OSError) as error:
             failures.append(f"{masked(url)}: {error!r}")
     raise BrokerError(f"No broker can be reached: {'; '.join(failures)}")

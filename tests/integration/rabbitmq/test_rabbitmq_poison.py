@@ -1,46 +1,17 @@
-import struct
-from typing import Any
-
-import pika.data
 import pytest
 
 from allocation_contracts.properties import ORDERS_QUEUE, STOCK_QUEUE
 from tests.integration.rabbitmq.rig import Place, eventually, unique, working
-
-
-class _Encoded:
-    """A header value that is put on the wire as it is."""
-
-    def __init__(self, value: bytes) -> None:
-        self.value = value
-
-
-def _nested(depth: int) -> _Encoded:
-    value = b"V"
-    for _ in range(depth):
-        entry = b"\x01a" + value
-        value = b"F" + struct.pack(">I", len(entry)) + entry
-    return _Encoded(value)
-
-
-_TOO_LATE = _Encoded(b"T" + b"\xff" * 8)
+from tests.raw_headers import TOO_LATE, RawHeader, allow, nested
 
 
 @pytest.fixture(autouse=True)
 def raw_header_values(monkeypatch: pytest.MonkeyPatch) -> None:
-    encode_value = pika.data.encode_value
-
-    def encode(pieces: list[bytes], value: Any) -> int:
-        if not isinstance(value, _Encoded):
-            return encode_value(pieces, value)
-        pieces.append(value.value)
-        return len(value.value)
-
-    monkeypatch.setattr(pika.data, "encode_value", encode)
+    allow(monkeypatch)
 
 
-@pytest.mark.parametrize("poison", [_nested(600), _TOO_LATE], ids=["nested", "timestamp"])
-def test_headers_that_kill_the_connection_end_alone_in_the_dead_letters(place: Place, poison: _Encoded) -> None:
+@pytest.mark.parametrize("poison", [nested(600), TOO_LATE], ids=["nested", "timestamp"])
+def test_headers_that_kill_the_connection_end_alone_in_the_dead_letters(place: Place, poison: RawHeader) -> None:
     before, after, stock = unique(30), unique(30), unique(30)
     with working(place, queues=[ORDERS_QUEUE, STOCK_QUEUE]) as workers:
         place.send(*before)
@@ -58,7 +29,7 @@ def test_headers_that_kill_the_connection_end_alone_in_the_dead_letters(place: P
 
 def test_at_full_speed_again_after_the_culprit_is_gone(place: Place) -> None:
     with working(place) as workers:
-        place.send("culprit", headers={"h": _TOO_LATE})
+        place.send("culprit", headers={"h": TOO_LATE})
         eventually(lambda: place.depth("allocation.dead-letters") == 1, within=30)
         ids = unique(300)
         place.send(*ids)

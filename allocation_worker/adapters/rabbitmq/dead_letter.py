@@ -1,0 +1,171 @@
+"""A dead letter: what stands in it, and what follows from that."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Any, NamedTuple
+
+from pika.spec import BasicProperties
+
+from allocation_contracts import COMMANDS, COMMANDS_EXCHANGE, ORDERS_QUEUE, STOCK_QUEUE
+from allocation_contracts.properties import ATTEMPTS_HEADER
+from allocation_worker.adapters.rabbitmq.copies import without_our_headers
+from allocation_worker.adapters.rabbitmq.tolerant import UndecodableProperties
+
+UNROUTABLE = "unroutable"
+UNDECODABLE = "undecodable-headers"
+
+_ID_DIGITS = 12
+_DEFAULT_EXCHANGE = ""
+_ROUTING_KEYS = frozenset(command.ROUTING_KEY for command in COMMANDS.values())
+
+
+class Destination(NamedTuple):
+    """Where a message is to be published to."""
+
+    exchange: str
+    routing_key: str
+
+
+class DeadLetter:
+    """A message in the dead letters, on hold for us.
+
+    What the broker has put there itself has no `x-reason`: its own death history tells the reason, and what has none
+    came by the alternate exchange.
+
+    Attributes:
+        id: The same whenever it is looked at. Messages that do not differ in anything share it.
+        tag: The broker's number for it, on its channel.
+        reason: A slug: `x-reason`, or what follows from the broker's headers.
+        detail: One sentence.
+        exception: What the handler raised, if that is why.
+        attempts: How many times it has failed; None if nobody counted.
+        queue: The command queue that it died in; None if it never was in one.
+        failed_at: When it died, if that is known.
+        known_since: Seconds since the epoch; the earliest moment at which it is known to have been there, or None.
+        destination: Where a copy of it would be taken as a command again; None if nothing tells.
+        properties: pika's, as they are.
+        body: As it was sent.
+        routing_key: As it was published with, or the name of its queue if it had gone through a retry queue.
+    """
+
+    def __init__(self, *, tag: int, routing_key: str, properties: BasicProperties, body: bytes) -> None:
+        self.tag = tag
+        self.routing_key = routing_key
+        self.properties = properties
+        self.body = body
+        death = _death(properties.headers or {})
+        headers = properties.headers or {}
+        self.queue = _command_queue(headers.get("x-original-queue")) or _command_queue(death.get("queue"))
+        self.failed_at = _moment(headers.get("x-failed-at")) or _moment(death.get("time"))
+        self.reason, self.detail = _words(properties, death, routing_key)
+        self.exception = _text(headers.get("x-exception"))
+        attempts = headers.get(ATTEMPTS_HEADER)
+        self.attempts = attempts if isinstance(attempts, int) else None
+        self.known_since = _known_since(self.failed_at, properties.timestamp)
+        self.id = self._digest()
+        self.destination = self._destination()
+
+    @property
+    def message_id(self) -> object:
+        """Text; bytes if they are no UTF-8; None if absent."""
+        return self.properties.message_id
+
+    @property
+    def type(self) -> object:
+        """As `message_id`."""
+        return self.properties.type
+
+    @property
+    def content_type(self) -> object:
+        """As `message_id`."""
+        return self.properties.content_type
+
+    @property
+    def correlation_id(self) -> object:
+        """As `message_id`."""
+        return self.properties.correlation_id
+
+    @property
+    def headers(self) -> Mapping[str, Any]:
+        """Those that a copy of it would carry."""
+        return without_our_headers(self.properties.headers or {})
+
+    @property
+    def undecodable(self) -> UndecodableProperties | None:
+        """The properties, if pika cannot decode their headers."""
+        return self.properties if isinstance(self.properties, UndecodableProperties) else None
+
+    def _digest(self) -> str:
+        # Neither the tag nor the other headers: the broker counts every look at a message in one of those.
+        parts = (self.message_id, self.type, self.routing_key, self.body, self.failed_at)
+        return sha256(repr(parts).encode(errors="backslashreplace")).hexdigest()[:_ID_DIGITS]
+
+    def _destination(self) -> Destination | None:
+        if self.queue is not None:
+            return Destination(_DEFAULT_EXCHANGE, self.queue)
+        if self.routing_key in _ROUTING_KEYS:
+            return Destination(COMMANDS_EXCHANGE, self.routing_key)
+        command = COMMANDS.get(self.type) if isinstance(self.type, str) else None
+        return None if command is None else Destination(COMMANDS_EXCHANGE, command.ROUTING_KEY)
+
+
+def _words(properties: BasicProperties, death: Mapping[str, Any], routing_key: str) -> tuple[str, str]:
+    headers = properties.headers or {}
+    reason = headers.get("x-reason")
+    if reason is not None:
+        return str(reason), _text(headers.get("x-detail")) or ""
+    if isinstance(properties, UndecodableProperties):
+        return UNDECODABLE, f"Its headers cannot be decoded ({properties.error}); the broker says why it died in them."
+    if death:
+        return _broker_words(str(death.get("reason")), str(death.get("queue")))
+    return UNROUTABLE, f"No queue takes the routing key {routing_key!r} on the exchange {COMMANDS_EXCHANGE}."
+
+
+def _broker_words(reason: str, queue: str) -> tuple[str, str]:
+    match reason:
+        case "delivery_limit":
+            return "delivery-limit", (
+                f"It was taken from {queue} again and again and never answered: it may bring down whatever takes it."
+            )
+        case "expired":
+            return "expired", f"It expired in {queue} before anything took it."
+        case _:
+            return reason.replace("_", "-"), f"The broker took it out of {queue}."
+
+
+def _death(headers: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The broker's latest entry, if it is about one of our queues."""
+    deaths = headers.get("x-death")
+    latest = deaths[0] if isinstance(deaths, list) and deaths else None
+    return latest if isinstance(latest, dict) and _command_queue(latest.get("queue")) else {}
+
+
+def _command_queue(name: object) -> str | None:
+    """The command queue of this name, or that this retry queue belongs to."""
+    for queue in (ORDERS_QUEUE, STOCK_QUEUE):
+        if isinstance(name, str) and (name == queue or name.startswith(f"{queue}.retry.")):
+            return queue
+    return None
+
+
+def _moment(value: object) -> datetime | None:
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            return None
+    if not isinstance(value, datetime):
+        return None
+    return value if value.tzinfo else value.replace(tzinfo=UTC)
+
+
+def _known_since(failed_at: datetime | None, timestamp: object) -> float | None:
+    moments = [] if failed_at is None else [failed_at.timestamp()]
+    if isinstance(timestamp, int):
+        moments.append(timestamp)
+    return min(moments, default=None)
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)

@@ -1,0 +1,155 @@
+"""Looking through the dead letters, and taking some of them away."""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, cast
+
+from pika.adapters.blocking_connection import BlockingChannel
+from pika.exceptions import AMQPError
+from pika.spec import Basic, BasicProperties
+
+from allocation_contracts.properties import DEAD_LETTERS
+from allocation_worker.adapters.rabbitmq.dead_letter import DeadLetter
+from allocation_worker.adapters.rabbitmq.errors import BrokerError
+from allocation_worker.adapters.rabbitmq.tolerant import TolerantConnection
+from allocation_worker.adapters.rabbitmq.urls import connect_any
+
+_LARGEST_PREFETCH = 65_535
+_PATIENCE = 5.0
+_LOOK_AGAIN = 0.05
+_TELL_EVERY = 100
+
+
+class DeadLetterQueue:
+    """The dead letters that were there when it was opened, each on hold until it is removed or the channel is closed.
+
+    All that is looked at stays in hand to the end, since a quorum queue keeps the order of what comes back together,
+    and puts what comes back alone behind the rest. The broker keeps it; memory does not grow with how many there are.
+
+    Args:
+        channel: Open and fresh.
+        on_progress: Told now and then how many were looked at, of how many.
+    """
+
+    def __init__(self, channel: BlockingChannel, on_progress: Callable[[int, int], None]) -> None:
+        self._channel = channel
+        self._on_progress = on_progress
+        self._arrived: deque[DeadLetter] = deque()
+        self._consumers: list[str] = []
+        self._in_hand = 0
+        self._seen = 0
+        self._removed = 0
+        self._total = self._count()
+
+    def __iter__(self) -> Iterator[DeadLetter]:
+        while (letter := self.take()) is not None:
+            yield letter
+
+    def take(self) -> DeadLetter | None:
+        """The next one, on hold from now on; None if that was all.
+
+        Raises:
+            BrokerError: the next one does not come, or the connection is gone.
+        """
+        if self._seen == self._total:
+            return None
+        with _explained():
+            if self._in_hand >= _LARGEST_PREFETCH * len(self._consumers):
+                self._consume()
+            self._wait_for_arrival()
+        self._seen += 1
+        self._in_hand += 1
+        if self._seen % _TELL_EVERY == 0 or self._seen == self._total:
+            self._on_progress(self._seen, self._total)
+        return self._arrived.popleft()
+
+    def remove(self, letter: DeadLetter) -> None:
+        """Take it off the queue for good; at the latest by the next `take` that has to wait, or by `finish`.
+
+        Raises:
+            BrokerError: the connection is gone, and what was removed last may be there again.
+        """
+        with _explained():
+            # The channel's own basic_ack sends at once, and reads what has come at each: faster than letters are taken,
+            # until all of them are in memory. This one is sent when the connection is next looked at.
+            cast("Any", self._channel)._impl.basic_ack(letter.tag)  # noqa: SLF001 - there is no public way
+        self._in_hand -= 1
+        self._removed += 1
+
+    def finish(self) -> None:
+        """See to it that what was removed is gone before the channel is.
+
+        Of many acks under way some are kept back inside the broker, and forgotten with the channel (rabbitmq-server
+        issue 10327). A cancel is answered once all before it was applied, and then those that were kept back are sent.
+        """
+        if self._removed:
+            with _explained():
+                for tag in self._consumers:
+                    self._channel.basic_cancel(tag)
+                self._channel.queue_declare(DEAD_LETTERS, passive=True)
+
+    def _count(self) -> int:
+        """How many wait, once nobody else has any in hand: a look that was killed has just given them back."""
+        deadline = time.monotonic() + _PATIENCE
+        while True:
+            found = self._channel.queue_declare(DEAD_LETTERS, passive=True).method
+            if not found.consumer_count:
+                return int(found.message_count)
+            if time.monotonic() > deadline:
+                raise BrokerError(
+                    f"Another program is reading {DEAD_LETTERS}, and has in hand what would be looked at here; "
+                    "try again when it has ended."
+                )
+            self._channel.connection.sleep(_LOOK_AGAIN)
+
+    def _consume(self) -> None:
+        # Each by its own number, in the order in which the broker sorts them when it takes everything back.
+        self._channel.basic_qos(prefetch_count=min(_LARGEST_PREFETCH, self._total - self._seen))
+        tag = f"dead-letters-{len(self._consumers):05}"
+        self._consumers.append(self._channel.basic_consume(DEAD_LETTERS, self._put, consumer_tag=tag))
+
+    def _put(self, _channel: BlockingChannel, method: Basic.Deliver, properties: BasicProperties, body: bytes) -> None:
+        self._arrived.append(
+            DeadLetter(
+                tag=method.delivery_tag or 0, routing_key=method.routing_key or "", properties=properties, body=body
+            )
+        )
+
+    def _wait_for_arrival(self) -> None:
+        deadline = time.monotonic() + _PATIENCE
+        while not self._arrived:
+            self._channel.connection.process_data_events(time_limit=_PATIENCE)
+            if not self._arrived and time.monotonic() > deadline:
+                raise BrokerError(
+                    f"Only {self._seen} of {self._total} dead letters came: something else takes them; look again."
+                )
+
+
+@contextmanager
+def open_dead_letters(urls: Sequence[str], on_progress: Callable[[int, int], None]) -> Iterator[DeadLetterQueue]:
+    """The dead letters, for as long as the block lasts; then what was not removed is back where it was.
+
+    Args:
+        urls: AMQP addresses, tried in turn.
+        on_progress: as for DeadLetterQueue.
+
+    Raises:
+        BrokerError: no broker answers, another program is reading them, or the connection went away.
+    """
+    with connect_any(urls, "allocation-worker dead-letters", TolerantConnection) as connection:
+        with _explained():
+            queue = DeadLetterQueue(connection.channel(), on_progress)
+        yield queue
+        queue.finish()
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except AMQPError as error:
+        raise BrokerError(
+            f"The dead letters cannot be read ({error!r}); those that were in hand are back where they were."
+        ) from error

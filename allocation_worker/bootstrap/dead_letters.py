@@ -1,0 +1,79 @@
+"""Wires what a person may do with the dead letters."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from functools import partial
+
+from allocation_worker.adapters import wire
+from allocation_worker.adapters.postgres import schema
+from allocation_worker.adapters.postgres.unit_of_work import RehearsalUnitOfWork
+from allocation_worker.adapters.rabbitmq.dead_letter import DeadLetter
+from allocation_worker.adapters.rabbitmq.dead_letter_publisher import DeadLetterPublisher
+from allocation_worker.adapters.rabbitmq.dead_letter_queue import DeadLetterQueue, open_dead_letters
+from allocation_worker.bootstrap.places import engine
+from allocation_worker.config import Settings
+from allocation_worker.entrypoints.dead_letters import Gatekeeper, Redrive
+from allocation_worker.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
+from allocation_worker.service_layer.rehearsal import Prospect, Rehearsal
+
+OnProgress = Callable[[int, int], None]
+"""Told now and then how many dead letters were looked at, of how many."""
+
+
+@contextmanager
+def hold_dead_letters(settings: Settings, on_progress: OnProgress) -> Iterator[DeadLetterQueue]:
+    """The dead letters, on hold for as long as the block lasts."""
+    with open_dead_letters(settings.amqp_url, on_progress) as letters:
+        yield letters
+
+
+@contextmanager
+def redrive_dead_letters(
+    settings: Settings, on_progress: OnProgress, *, even_if_forgotten: bool
+) -> Iterator[Redrive[DeadLetter]]:
+    """What has dead letters taken as commands again."""
+    with ExitStack() as stack:
+        letters = stack.enter_context(open_dead_letters(settings.amqp_url, on_progress))
+        copies = stack.enter_context(closing(DeadLetterPublisher(settings.amqp_url)))
+        yield Redrive(letters, copies, _gatekeeper(settings, even_if_forgotten=even_if_forgotten).objection)
+
+
+@contextmanager
+def rehearse_dead_letters(settings: Settings, *, even_if_forgotten: bool) -> Iterator[Callable[[DeadLetter], str]]:
+    """What tells, in a sentence without its subject, what would become of a dead letter if it was redriven now."""
+    database = engine(settings, "dead-letters")
+    schema.check(database)
+    stage = Rehearsal(COMMAND_HANDLERS, EVENT_HANDLERS, partial(RehearsalUnitOfWork, database))
+    gatekeeper = _gatekeeper(settings, even_if_forgotten=even_if_forgotten)
+
+    def tell(letter: DeadLetter) -> str:
+        objection = gatekeeper.objection(letter)
+        return f"would be left: {objection}" if objection else _foretell(stage, letter)
+
+    try:
+        yield tell
+    finally:
+        database.dispose()
+
+
+def _gatekeeper(settings: Settings, *, even_if_forgotten: bool) -> Gatekeeper:
+    return Gatekeeper(
+        read=wire.read, now=time.time(), inbox_days=settings.inbox_days, even_if_forgotten=even_if_forgotten
+    )
+
+
+def _foretell(stage: Rehearsal, letter: DeadLetter) -> str:
+    message = wire.read(letter)
+    found = stage.rehearse(message)
+    match found.prospect:
+        case Prospect.ALREADY_DONE:
+            return "is done already: this message was taken under its message_id; it would change nothing."
+        case Prospect.CONFLICT:
+            return "would come straight back: another message was taken under its message_id."
+        case Prospect.FAILED:
+            return f"would fail again: {type(found.failure).__name__}: {found.failure}"
+        case Prospect.ANSWERED:
+            type_, body = wire.write(found.events[0], message)
+            others = f", and {len(found.events) - 1} more events" if len(found.events) > 1 else ""
+            return f"would be answered by {type_} {body}{others}."

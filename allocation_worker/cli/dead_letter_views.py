@@ -1,0 +1,205 @@
+"""How dead letters are shown."""
+
+import base64
+import json
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+from allocation_contracts import ContractViolation, strict_json
+from allocation_worker.adapters.rabbitmq.dead_letter import UNDECODABLE, UNROUTABLE, DeadLetter
+from allocation_worker.entrypoints.dead_letters import Group
+
+_SHOWN_DETAIL = 100
+_SHOWN_BODY = 20_000
+_HEX_BYTES_A_LINE = 32
+
+_ASK_THE_SENDER = (
+    "It breaks the contract as it stands: have its sender mend it and send it again, then discard this one."
+)
+_NEXT_STEPS: Mapping[str, str] = {
+    "message-id-conflict": "Have its sender send it under an id of its own, then discard this one.",
+    "handler-failed": "Mend the cause, see what would happen with `redrive --dry-run`, then redrive it.",
+    "delivery-limit": "Look in the logs of `consume` for what ended at that time. If something else was the cause, or "
+    "it is mended, redrive it; if it is what brings processes down, have it sent in another way and discard it.",
+    "expired": "Redrive it if it is still wanted; a redriven copy does not expire.",
+    UNROUTABLE: "Have its sender use the routing key that belongs to its type. If its type is one of ours, redrive "
+    "sends it where its type says.",
+    UNDECODABLE: "Redrive it: the copy goes without its headers, which the worker does not need. Have its sender mend "
+    "them.",
+}
+_BREAKS_THE_CONTRACT = (
+    "invalid-", "missing-", "unknown-type", "unsupported-content-type", "body-too-large",
+)  # fmt: skip
+
+
+def plain(value: object) -> str:
+    """Text for a terminal: whatever could move its cursor is escaped."""
+    text = str(value) if isinstance(value, str | int) else repr(value)
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
+def when(moment: datetime | None) -> str:
+    """To the second, in UTC."""
+    return "unknown" if moment is None else f"{moment:%Y-%m-%d %H:%M:%S}"
+
+
+def group_line(group: Group) -> str:
+    """One line about the dead letters of a reason."""
+    times = f"{when(group.oldest):<19}  {when(group.newest):<19}"
+    return f"{group.count:>9,}  {plain(group.reason):<26}  {times}  {_short(group.example)}"
+
+
+GROUP_HEADING = f"{'count':>9}  {'reason':<26}  {'oldest (UTC)':<19}  {'newest (UTC)':<19}  for example"
+
+
+def group_json(group: Group) -> str:
+    """The same as one line of JSON."""
+    moments = {"oldest": _iso(group.oldest), "newest": _iso(group.newest)}
+    return json.dumps({"reason": group.reason, "count": group.count, **moments, "example": group.example})
+
+
+def letter_line(letter: DeadLetter) -> str:
+    """One line about one."""
+    type_ = "(no type)" if letter.type is None else plain(letter.type)
+    return f"{letter.id}  {when(letter.failed_at):<19}  {plain(letter.reason)}  {type_}  {_short(letter.detail)}"
+
+
+def letter_json(letter: DeadLetter, *, whole: bool = False) -> str:
+    """One as one line of JSON; `whole`: with properties and body."""
+    shown: dict[str, Any] = {
+        "id": letter.id,
+        "type": letter.type,
+        "message_id": letter.message_id,
+        "reason": letter.reason,
+        "failed_at": _iso(letter.failed_at),
+        "detail": letter.detail,
+        "queue": letter.queue,
+    }
+    if whole:
+        shown |= {
+            "exception": letter.exception,
+            "attempts": letter.attempts,
+            "routing_key": letter.routing_key,
+            "properties": dict(_properties(letter)),
+            "headers": _json_headers(letter),
+            "body_base64": base64.b64encode(letter.body).decode(),
+        }
+    return json.dumps(shown, default=_json_default)
+
+
+def story(letter: DeadLetter) -> Iterator[str]:
+    """All about one, line by line."""
+    yield f"Dead letter {letter.id}: {plain(letter.reason)}"
+    yield f"  {plain(letter.detail)}"
+    if letter.exception is not None:
+        yield f"  {plain(letter.exception)}"
+    yield f"  died (UTC): {when(letter.failed_at)}; queue: {letter.queue or 'none'}; attempts: {letter.attempts or 1}"
+    yield ""
+    yield "Properties"
+    yield f"  routing key: {plain(letter.routing_key)}"
+    for name, value in _properties(letter):
+        yield f"  {name}: {plain(value)}"
+    yield from _headers(letter)
+    yield ""
+    yield f"Body, {len(letter.body):,} bytes"
+    yield from (f"  {line}" for line in _body(letter.body))
+    yield ""
+    yield "What to do"
+    yield f"  {next_step(letter.reason)}"
+    yield f"  allocation-worker dead-letters redrive {letter.id} --dry-run"
+    yield f"  allocation-worker dead-letters discard {letter.id}"
+
+
+def next_step(reason: str) -> str:
+    """A sentence or two for the operator."""
+    if reason.startswith(_BREAKS_THE_CONTRACT) and reason not in _NEXT_STEPS:
+        return _ASK_THE_SENDER
+    return _NEXT_STEPS.get(reason, "See what would happen with `redrive --dry-run`.")
+
+
+def _properties(letter: DeadLetter) -> Iterator[tuple[str, Any]]:
+    for name in (
+        "message_id", "type", "content_type", "content_encoding", "correlation_id", "reply_to", "app_id", "user_id",
+        "timestamp", "expiration", "delivery_mode", "priority",
+    ):  # fmt: skip
+        value = getattr(letter.properties, name)
+        if value is not None:
+            yield name, value
+
+
+def _headers(letter: DeadLetter) -> Iterator[str]:
+    yield ""
+    yield "Headers"
+    if letter.undecodable is not None:
+        yield f"  cannot be decoded ({letter.undecodable.error}); with the properties they are these bytes:"
+        yield from (f"  {line}" for line in _hex(letter.undecodable.raw))
+    shown = {plain(name): _shown_header(value) for name, value in (letter.properties.headers or {}).items()}
+    for name in sorted(shown):
+        yield f"  {name}: {shown[name]}"
+
+
+def _shown_header(value: object) -> str:
+    try:
+        return plain(value)
+    except (RecursionError, ValueError) as error:
+        return f"(cannot be shown: {type(error).__name__})"
+
+
+def _body(body: bytes) -> Iterator[str]:
+    try:
+        text = json.dumps(strict_json.read(body), indent=2, ensure_ascii=False)
+    except ContractViolation:
+        yield from _raw_body(body)
+    else:
+        yield from map(plain, text.splitlines())
+
+
+def _raw_body(body: bytes) -> Iterator[str]:
+    try:
+        text = body.decode()
+    except UnicodeDecodeError:
+        yield from _hex(body)
+        return
+    yield plain(text[:_SHOWN_BODY])
+    if len(text) > _SHOWN_BODY:
+        yield f"... and {len(text) - _SHOWN_BODY:,} more characters; --json gives all of it."
+
+
+def _hex(data: bytes) -> Iterator[str]:
+    shown = data[: _SHOWN_BODY // 2]
+    for start in range(0, len(shown), _HEX_BYTES_A_LINE):
+        yield shown[start : start + _HEX_BYTES_A_LINE].hex(" ")
+    if len(data) > len(shown):
+        yield f"... and {len(data) - len(shown):,} more bytes."
+
+
+def _short(text: str) -> str:
+    shown = plain(text)
+    return shown if len(shown) <= _SHOWN_DETAIL else f"{shown[: _SHOWN_DETAIL - 1]}…"
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat()
+
+
+def _json_headers(letter: DeadLetter) -> object:
+    try:
+        headers = _jsonable(letter.properties.headers or {})
+        json.dumps(headers, default=_json_default)
+    except RecursionError:
+        return "(nested too deep to be shown)"
+    return headers
+
+
+def _jsonable(value: object) -> object:
+    """The same, with names that JSON can carry: a header's name may be bytes."""
+    if isinstance(value, dict):
+        return {name if isinstance(name, str) else repr(name): _jsonable(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_jsonable(each) for each in value]
+    return value
+
+
+def _json_default(value: object) -> str:
+    return value.isoformat() if isinstance(value, datetime) else repr(value)

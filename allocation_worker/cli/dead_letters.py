@@ -1,0 +1,185 @@
+"""The verbs for what could not be answered."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from allocation_worker import bootstrap
+from allocation_worker.cli import dead_letter_views as views
+from allocation_worker.cli.settings import settings
+from allocation_worker.config import Settings
+from allocation_worker.entrypoints.dead_letters import Selection, by_reason, discard
+
+verbs = typer.Typer(no_args_is_help=True, help="Look at dead letters; have them taken again, or throw them away.")
+
+Ids = Annotated[list[str] | None, typer.Argument(help="The ids, as `list --reason` shows them.", metavar="[ID]...")]
+Reason = Annotated[str | None, typer.Option(help="All of this reason, such as invalid-json.")]
+Everything = Annotated[bool, typer.Option("--all", help="All there are.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
+
+
+@verbs.command("list", epilog="Example: allocation-worker dead-letters list --reason handler-failed")
+def list_letters(
+    *,
+    reason: Annotated[str | None, typer.Option(help="List each one of this reason.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Count the dead letters by reason, or list those of one reason."""
+    with _progress() as on_progress, bootstrap.hold_dead_letters(settings(quiet=True), on_progress) as letters:
+        if reason is None:
+            groups = by_reason(letters)
+        else:
+            for letter in letters:
+                if letter.reason == reason:
+                    typer.echo(views.letter_json(letter) if as_json else views.letter_line(letter))
+            return
+    if as_json:
+        for group in groups:
+            typer.echo(views.group_json(group))
+    elif groups:
+        typer.echo("\n".join([views.GROUP_HEADING, *map(views.group_line, groups)]))
+    else:
+        typer.echo("There are no dead letters.")
+
+
+@verbs.command(epilog="Example: allocation-worker dead-letters show 3f8a90c41b77")
+def show(
+    id_: Annotated[str, typer.Argument(metavar="ID", help="As `list` shows it.")], *, as_json: AsJson = False
+) -> None:
+    """Show all of one dead letter, and what could be done about it."""
+    found = 0
+    with _progress() as on_progress, bootstrap.hold_dead_letters(settings(quiet=True), on_progress) as letters:
+        for letter in letters:
+            if letter.id != id_:
+                continue
+            found += 1
+            if found == 1:
+                typer.echo(views.letter_json(letter, whole=True) if as_json else "\n".join(views.story(letter)))
+    if found > 1 and not as_json:
+        typer.echo(f"\nThere are {found:,} of these that do not differ in anything.")
+    _require({id_}, {id_} if found else set())
+
+
+@verbs.command(epilog="Example: allocation-worker dead-letters redrive --reason handler-failed --dry-run")
+def redrive(
+    ids: Ids = None,
+    *,
+    reason: Reason = None,
+    everything: Everything = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only tell what would become of each if it were the only one.")
+    ] = False,
+    even_if_forgotten: Annotated[
+        bool,
+        typer.Option("--even-if-forgotten", help="Also those so old that their message_id may be forgotten."),
+    ] = False,
+) -> None:
+    """Have dead letters taken as commands again; exit 1 if any had to stay."""
+    selection = _selection(ids, reason, everything=everything)
+    if dry_run:
+        _rehearse(settings(quiet=True), selection, even_if_forgotten=even_if_forgotten)
+        return
+    found: set[str] = set()
+    counts: Counter[bool] = Counter()
+    with (
+        _progress() as on_progress,
+        bootstrap.redrive_dead_letters(
+            settings(quiet=True), on_progress, even_if_forgotten=even_if_forgotten
+        ) as redriving,
+    ):
+        for letter, objection in redriving.run(selection):
+            found |= selection.ids & {letter.id}
+            counts[objection is None] += 1
+            if objection is not None:
+                typer.echo(f"{letter.id} stays: {objection}")
+    typer.echo(f"{counts[True]:,} redriven, {counts[False]:,} left.")
+    _require(selection.ids, found)
+    if counts[False]:
+        raise typer.Exit(1)
+
+
+@verbs.command("discard", epilog="Example: allocation-worker dead-letters discard --reason invalid-json")
+def discard_letters(
+    ids: Ids = None,
+    *,
+    reason: Reason = None,
+    everything: Everything = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Throw dead letters away for good."""
+    selection = _selection(ids, reason, everything=everything)
+    loaded = settings(quiet=True)
+    if not yes:
+        selection = _confirmed(loaded, selection)
+    found: set[str] = set()
+    count = 0
+    with _progress() as on_progress, bootstrap.hold_dead_letters(loaded, on_progress) as letters:
+        for letter in discard(letters, selection):
+            found |= selection.ids & {letter.id}
+            count += 1
+    typer.echo(f"{count:,} discarded.")
+    _require(selection.ids, found)
+
+
+def _rehearse(loaded: Settings, selection: Selection, *, even_if_forgotten: bool) -> None:
+    found: set[str] = set()
+    with (
+        bootstrap.rehearse_dead_letters(loaded, even_if_forgotten=even_if_forgotten) as tell,
+        _progress() as on_progress,
+        bootstrap.hold_dead_letters(loaded, on_progress) as letters,
+    ):
+        for letter in letters:
+            if letter in selection:
+                found |= selection.ids & {letter.id}
+                typer.echo(f"{letter.id} {views.plain(tell(letter))}")
+    _require(selection.ids, found)
+
+
+def _confirmed(loaded: Settings, selection: Selection) -> Selection:
+    """What is meant, counted and agreed to: what arrives while the question stands is not part of it."""
+    counts: Counter[str] = Counter()
+    ids = set()
+    with _progress() as on_progress, bootstrap.hold_dead_letters(loaded, on_progress) as letters:
+        for letter in letters:
+            if letter in selection:
+                counts[letter.reason] += 1
+                ids.add(letter.id)
+    _require(selection.ids, ids)
+    if not ids:
+        typer.echo("There is nothing to discard.")
+        raise typer.Exit
+    reasons = ", ".join(f"{count:,} {views.plain(reason)}" for reason, count in counts.most_common())
+    typer.confirm(f"Discard {counts.total():,} dead letters ({reasons}) for good?", abort=True)
+    return Selection(ids=frozenset(ids))
+
+
+def _selection(ids: list[str] | None, reason: str | None, *, everything: bool) -> Selection:
+    if sum((bool(ids), reason is not None, everything)) != 1:
+        raise typer.BadParameter("say which dead letters are meant: their ids, or --reason, or --all.")
+    return Selection(ids=frozenset(ids or ()), reason=reason, everything=everything)
+
+
+def _require(wanted: set[str] | frozenset[str], found: set[str]) -> None:
+    """End with exit code 1 if an id that was asked for is none."""
+    missing = sorted(wanted - found)
+    if missing:
+        names = ", ".join(map(views.plain, missing[:10]))
+        typer.echo(
+            f"There is no dead letter {names}; `allocation-worker dead-letters list` shows what there is.", err=True
+        )
+        raise typer.Exit(1)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[int, int], None]]:
+    """A bar on a terminal, once there is something to wait for; nothing elsewhere."""
+    console = Console(stderr=True)
+    columns = (TextColumn("dead letters"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda seen, total: bar.update(task, completed=seen, total=total)

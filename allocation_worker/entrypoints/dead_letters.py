@@ -1,0 +1,179 @@
+"""What a person may do with the dead letters: look, have them taken as commands again, throw them away."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Generic, Protocol, TypeVar
+
+from allocation_contracts import ContractViolation
+from allocation_worker.service_layer.messages import Message
+
+MOST_UNDER_WAY = 500
+
+_SECONDS_A_DAY = 86_400
+
+
+class Letter(Protocol):
+    """A dead letter, on hold."""
+
+    id: str
+    reason: str
+    detail: str
+    failed_at: datetime | None
+    known_since: float | None
+    body: bytes
+
+    @property
+    def destination(self) -> object: ...
+    @property
+    def message_id(self) -> object: ...
+    @property
+    def type(self) -> object: ...
+    @property
+    def content_type(self) -> object: ...
+    @property
+    def correlation_id(self) -> object: ...
+    @property
+    def headers(self) -> Mapping[str, Any]: ...
+
+
+L = TypeVar("L", bound=Letter)
+
+
+class Letters(Protocol[L]):
+    """Dead letters, each on hold until it is removed or all are given back."""
+
+    def __iter__(self) -> Iterator[L]: ...
+
+    def remove(self, letter: L) -> None:
+        """Take it away for good."""
+
+
+class Copies(Protocol[L]):
+    """Publishes copies of dead letters as commands."""
+
+    @property
+    def under_way(self) -> int: ...
+
+    def publish(self, letter: L) -> None: ...
+
+    def take_settled(self) -> list[tuple[L, bool]]:
+        """Wait for answers: whether the broker keeps the copy, or no queue is there for it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Which dead letters are meant: those with these ids, or of this reason, or all."""
+
+    ids: frozenset[str] = frozenset()
+    reason: str | None = None
+    everything: bool = False
+
+    def __contains__(self, letter: Letter) -> bool:
+        return self.everything or letter.id in self.ids or letter.reason == self.reason
+
+
+@dataclass(slots=True)
+class Group:
+    """The dead letters of one reason: how many, when the first and the last of them died, and one's detail."""
+
+    reason: str
+    example: str
+    count: int = 0
+    oldest: datetime | None = None
+    newest: datetime | None = None
+
+    def add(self, letter: Letter) -> None:
+        self.count += 1
+        if letter.failed_at is not None:
+            self.oldest = min(self.oldest or letter.failed_at, letter.failed_at)
+            self.newest = max(self.newest or letter.failed_at, letter.failed_at)
+
+
+def by_reason(letters: Iterable[Letter]) -> list[Group]:
+    """The dead letters counted, the largest group first."""
+    groups: dict[str, Group] = {}
+    for letter in letters:
+        groups.setdefault(letter.reason, Group(letter.reason, letter.detail)).add(letter)
+    return sorted(groups.values(), key=lambda group: (-group.count, group.reason))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gatekeeper:
+    """Says why a dead letter should not become a command again.
+
+    Attributes:
+        read: understands it, as `consume` would.
+        now: seconds since the epoch.
+        inbox_days: how many days a message_id is remembered.
+        even_if_forgotten: do not mind that.
+    """
+
+    read: Callable[[Any], Message]
+    now: float
+    inbox_days: int
+    even_if_forgotten: bool = False
+
+    def objection(self, letter: Letter) -> str | None:
+        """A sentence, or None."""
+        if letter.destination is None:
+            return "neither its routing key nor its type says which queue it is for; it would come straight back."
+        try:
+            self.read(letter)
+        except ContractViolation as violation:
+            return f"it would come straight back: {violation}"
+        if self.even_if_forgotten:
+            return None
+        remedy = "look whether it was done under that id meanwhile, then say --even-if-forgotten."
+        if letter.known_since is None:
+            return f"nothing tells how old it is, so its message_id may be forgotten already; {remedy}"
+        if self.now - letter.known_since >= self.inbox_days * _SECONDS_A_DAY:
+            return (
+                f"it is more than {self.inbox_days} days old, so its message_id may be forgotten already and its "
+                f"effect could happen twice; {remedy}"
+            )
+        return None
+
+
+class Redrive(Generic[L]):
+    """Has dead letters taken as commands again.
+
+    A dead letter goes only after the broker has confirmed its copy. Whatever ends this between the two leaves both,
+    and the inbox makes the second harmless.
+    """
+
+    def __init__(self, letters: Letters[L], copies: Copies[L], objection: Callable[[L], str | None]) -> None:
+        self._letters = letters
+        self._copies = copies
+        self._objection = objection
+
+    def run(self, selection: Selection) -> Iterator[tuple[L, str | None]]:
+        """Each dead letter that is meant, as it is dealt with: why it stays, or None: it is a command again."""
+        for letter in self._letters:
+            if letter not in selection:
+                continue
+            objection = self._objection(letter)
+            if objection is not None:
+                yield letter, objection
+                continue
+            self._copies.publish(letter)
+            while self._copies.under_way >= MOST_UNDER_WAY:
+                yield from self._settle()
+        while self._copies.under_way:
+            yield from self._settle()
+
+    def _settle(self) -> Iterator[tuple[L, str | None]]:
+        for letter, safe in self._copies.take_settled():
+            if safe:
+                self._letters.remove(letter)
+                yield letter, None
+            else:
+                yield letter, "its queue is not there; run `allocation-worker topology`."
+
+
+def discard(letters: Letters[L], selection: Selection) -> Iterator[L]:
+    """Throw away those that are meant; each as it goes."""
+    for letter in letters:
+        if letter in selection:
+            letters.remove(letter)
+            yield letter

@@ -1,0 +1,130 @@
+"""A flood of bad messages neither stops the good ones nor grows memory."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from itertools import count
+from pathlib import Path
+
+import pytest
+import structlog
+
+from allocation_contracts import COMMANDS_EXCHANGE, Allocate, CreateBatch
+from allocation_worker.adapters.rabbitmq.publisher import Publication, Publisher
+from allocation_worker.service_layer.outgoing import SettlementKind
+from allocation_worker.testing.outside import Outside
+from allocation_worker.testing.processes import WorkerProcess, run_verb
+from allocation_worker.testing.running import RunningService
+from allocation_worker.testing.waiting import wait_until
+from tests.e2e.dead_letter_count import count_dead
+from tests.e2e.poison import ALL
+
+log = structlog.get_logger()
+
+MB = 1024
+LARGEST = 20_000
+"""Bytes; the two kinds of 200 KB would make the flood one of bytes."""
+KINDS = [
+    poison for poison in ALL if len(poison.body) < LARGEST and "x-attempts" not in (poison.properties.headers or {})
+]
+"""A copy of what has a bad x-attempts goes without it, and is as good as any; the others would come straight back."""
+
+
+def memory(process: WorkerProcess, field: str) -> int:
+    """VmRSS or VmHWM, its peak, in kB."""
+    [line] = [line for line in Path(f"/proc/{process.pid}/status").read_text().splitlines() if line.startswith(field)]
+    return int(line.split()[1])
+
+
+class Flood:
+    """Publishes bad messages of all kinds in turn, confirmed, a window at a time."""
+
+    def __init__(self, amqp_url: str) -> None:
+        self._numbers = count(1)
+        self._answered = threading.Event()
+        self._publisher = Publisher[Publication]([amqp_url], lambda ready: ready, self._answered.set, name="flood")
+
+        wait_until(lambda: self._publisher.connected, within=30, otherwise=lambda: "There is no connection.")
+
+    def pour(self, amount: int) -> None:
+        batch = [self._next() for _ in range(amount)]
+        self._publisher.publish(batch)
+        confirmed = 0
+        while confirmed < amount:
+            assert self._answered.wait(30)
+            self._answered.clear()
+            for settlement in self._publisher.take_settlements():
+                assert settlement.kind is SettlementKind.CONFIRMED
+                confirmed += 1
+
+    def close(self) -> None:
+        self._publisher.close()
+
+    def _next(self) -> Publication:
+        number = next(self._numbers)
+        poison = KINDS[number % len(KINDS)]
+        return Publication(
+            id=number,
+            exchange=COMMANDS_EXCHANGE,
+            routing_key=poison.routing_key,
+            body=poison.body,
+            properties=poison.properties,
+        )
+
+
+@pytest.fixture
+def flooded(fresh_service: RunningService) -> Iterator[tuple[RunningService, Outside, Flood]]:
+    fresh_service.start("relay")
+    with fresh_service.outside() as outside, closing(Flood(fresh_service.amqp_url)) as flood:
+        yield fresh_service, outside, flood
+
+
+@pytest.mark.parametrize("amount", [2_000, pytest.param(50_000, marks=[pytest.mark.long, pytest.mark.timeout(600)])])
+def test_the_good_ones_are_answered_in_the_same_memory(
+    amount: int, flooded: tuple[RunningService, Outside, Flood]
+) -> None:
+    service, outside, flood = flooded
+    consume = service.start("consume")
+    outside.ask(CreateBatch(batchref="b", sku="SKU", qty=10_000))
+    flood.pour(500)  # so that all that is loaded on the first occasion is loaded
+    wait_dead(service, 500)
+    before = memory(consume, "VmRSS")
+    for number in range(amount // 500):
+        flood.pour(500)
+        outside.send(Allocate(orderid=f"o{number}", sku="SKU", qty=1))
+        outside.wait_confirmed()
+    outside.wait_answered(within=60)
+    wait_dead(service, amount + 500, within=300)
+    peak = memory(consume, "VmHWM")
+    log.info("flooded", bad=amount, before_kb=before, after_kb=memory(consume, "VmRSS"), peak_kb=peak)
+    assert peak - before < 30 * MB, f"{before} kB before, {peak} kB at the peak"
+    assert service.judge(outside).faults == []
+    assert count_dead(service.amqp_url) == amount + 500
+    if amount > 2_000:
+        look_through_all(service, amount + 500)
+
+
+def look_through_all(service: RunningService, amount: int) -> None:
+    """What an operator does then."""
+    listed = run_verb("dead-letters", "list", settings=service.settings)
+    assert listed.returncode == 0
+    assert sum(int(line.split()[0].replace(",", "")) for line in listed.stdout.splitlines()[1:]) == amount
+    back = service.start("dead-letters", "redrive", "--all")
+    assert back.wait(300) == 1
+    assert f"0 redriven, {amount:,} left." in back.log
+    gone = run_verb(
+        "dead-letters", "discard", "--reason", "invalid-json", "--yes", settings=service.settings, within=300
+    )
+    assert gone.returncode == 0
+    discarded = int(gone.stdout.split()[0].replace(",", ""))
+    left = count_dead(service.amqp_url)
+    assert (discarded + left, discarded > 0) == (amount, True)
+
+
+def wait_dead(service: RunningService, amount: int, within: float = 60) -> None:
+    wait_until(
+        lambda: count_dead(service.amqp_url) >= amount,
+        within=within,
+        every=0.2,
+        otherwise=lambda: f"{count_dead(service.amqp_url)} of {amount} are there.",
+    )

@@ -1,0 +1,73 @@
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from pika.spec import BasicProperties
+
+from allocation_contracts import ORDERS_QUEUE, STOCK_QUEUE
+from allocation_worker.adapters.rabbitmq.dead_letter import DeadLetter
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+def letter(headers: dict[str, Any] | None = None, **properties: Any) -> DeadLetter:
+    fields = {"message_id": "m", "type": "allocate.v1"} | properties
+    return DeadLetter(tag=1, routing_key="somewhere", properties=BasicProperties(headers=headers, **fields), body=b"{}")
+
+
+def death(queue: str, reason: str) -> dict[str, Any]:
+    return {"x-death": [{"queue": queue, "reason": reason, "time": NOON.replace(tzinfo=None), "count": 1}]}
+
+
+def test_what_the_worker_wrote_wins_over_what_the_broker_wrote() -> None:
+    found = letter(death(ORDERS_QUEUE, "expired") | {"x-reason": "handler-failed", "x-detail": "It failed."})
+    assert (found.reason, found.detail) == ("handler-failed", "It failed.")
+
+
+@pytest.mark.parametrize(
+    ("queue", "home"),
+    [
+        (ORDERS_QUEUE, ORDERS_QUEUE),
+        (f"{STOCK_QUEUE}.retry.5s", STOCK_QUEUE),
+    ],
+)
+def test_the_latest_death_tells_reason_queue_and_time(queue: str, home: str) -> None:
+    found = letter(death(queue, "delivery_limit"))
+    assert (found.reason, found.queue, found.failed_at) == ("delivery-limit", home, NOON)
+
+
+def test_a_death_in_a_queue_of_other_people_does_not_count() -> None:
+    found = letter(death("their.queue", "rejected"))
+    assert (found.reason, found.queue, found.failed_at) == ("unroutable", None, None)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"x-death": "yesterday", "x-failed-at": 7, "x-original-queue": 8},
+        {"x-death": [], "x-failed-at": "soon", "x-original-queue": "their.queue"},
+        {"x-death": [3], "x-failed-at": None},
+        {"x-death": [{"queue": 5}]},
+    ],
+)
+def test_headers_that_make_no_sense_do_no_harm(headers: dict[str, Any]) -> None:
+    found = letter(headers)
+    assert (found.reason, found.queue, found.failed_at) == ("unroutable", None, None)
+
+
+def test_how_old_it_is_at_least_follows_from_the_earliest_that_is_known() -> None:
+    sent = NOON - timedelta(days=3)
+    died = {"x-failed-at": NOON.isoformat()}
+    assert letter(died, timestamp=int(sent.timestamp())).known_since == sent.timestamp()
+    assert letter(died, timestamp=2**64 - 1).known_since == NOON.timestamp()
+    assert letter(died).known_since == NOON.timestamp()
+    assert letter().known_since is None
+
+
+def test_the_id_minds_what_the_message_is_and_not_how_often_it_was_looked_at() -> None:
+    died = {"x-reason": "r", "x-failed-at": NOON.isoformat()}
+    first = letter(died)
+    assert letter(died | {"x-delivery-count": 5}).id == first.id
+    assert letter(died, message_id="n").id != first.id
+    assert letter(died | {"x-failed-at": (NOON + timedelta(seconds=1)).isoformat()}).id != first.id
+    assert letter(message_id=None).id != letter(message_id=b"\xff").id
