@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from allocation_worker import __version__, bootstrap
-from allocation_worker.cli import running, sending
+from allocation_worker.cli import auditing, running, sending
 from allocation_worker.config import SettingsError
 
 EX_CONFIG = 78
@@ -21,6 +21,7 @@ app = typer.Typer(
     epilog="Settings come from the environment, such as ALLOCATION_AMQP_URL and ALLOCATION_DATABASE_URL; see README.",
 )
 app.add_typer(running.verbs)
+app.add_typer(auditing.verbs)
 app.add_typer(sending.verbs, name="send")
 
 

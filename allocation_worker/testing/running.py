@@ -1,13 +1,17 @@
 """The whole service on real servers: a place of its own on each, and its processes."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from allocation_contracts import DEAD_LETTERS
+from allocation_worker.testing.checker import Report, check
 from allocation_worker.testing.outside import Outside
 from allocation_worker.testing.processes import WorkerProcess, run_verb
 from allocation_worker.testing.servers import Servers
+from allocation_worker.testing.tables import check_tables, count_unpublished
+from allocation_worker.testing.waiting import wait_until
 
 
 class RunningService:
@@ -56,6 +60,26 @@ class RunningService:
     def outside(self) -> Outside:
         """A program of another team, to be entered with `with`."""
         return Outside(self.amqp_url)
+
+    def judge(self, outside: Outside, *, dead: Collection[str] = frozenset()) -> Report:
+        """Wait until nothing is under way, and check all that this program saw, and the tables; `dead` as for `check`.
+
+        Raises:
+            TimeoutError: something is still under way after a minute.
+        """
+        wait_until(
+            lambda: not self._under_way(),
+            within=60,
+            every=0.2,
+            otherwise=lambda: f"Still under way: {self._under_way()}\n{self.logs()}",
+        )
+        report = check(outside.sent, outside.received, dead=dead)
+        check_tables(report, self.database_url)
+        return report
+
+    def _under_way(self) -> dict[str, int]:
+        waiting = {"outbox": count_unpublished(self.database_url), **self.servers.broker.queue_depths(self.amqp_url)}
+        return {name: count for name, count in waiting.items() if count and name != DEAD_LETTERS}
 
     def logs(self) -> str:
         """What all processes have logged."""

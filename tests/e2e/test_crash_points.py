@@ -5,7 +5,6 @@ import signal
 import pytest
 
 from allocation_contracts import Allocate, ChangeBatchQuantity, CreateBatch, Deallocate
-from allocation_worker.testing.checker import check
 from allocation_worker.testing.crash_points import CONSUME_POINTS, RELAY_POINTS
 from allocation_worker.testing.outside import Outside
 from allocation_worker.testing.running import RunningService
@@ -41,6 +40,6 @@ def test_a_process_killed_again_and_again_at(point: str, fresh_service: RunningS
             assert victim.exit_code == -signal.SIGKILL
         fresh_service.start(doomed)
         outside.wait_answered()
-        report = check(outside.sent, outside.received)
+        report = fresh_service.judge(outside)
         assert report.faults == []
         assert report.batches["b1"].purchased == 10

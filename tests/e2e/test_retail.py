@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from allocation_contracts import Allocate, ChangeBatchQuantity, Command, CreateBatch, Deallocate
-from allocation_worker.testing.checker import check
 from allocation_worker.testing.running import RunningService
 from allocation_worker.testing.waiting import wait_until
 
@@ -64,18 +63,7 @@ def test_every_line_of_a_real_shop_is_answered_once_and_no_batch_is_oversold(fre
             relay = fresh_service.start("relay")
         outside.wait_confirmed()
         outside.wait_answered(within=120)
-        wait_until(
-            lambda: (
-                not any(
-                    depth
-                    for name, depth in fresh_service.servers.broker.queue_depths(fresh_service.amqp_url).items()
-                    if name.startswith("allocation.")
-                )
-            ),
-            within=60,
-            otherwise=lambda: str(fresh_service.servers.broker.queue_depths(fresh_service.amqp_url)),
-        )
-        report = check(outside.sent, outside.received)
+        report = fresh_service.judge(outside)
         assert report.faults == []
         assert report.counts["allocated.v1"] > 5000
         assert report.counts["out-of-stock.v1"] > 100

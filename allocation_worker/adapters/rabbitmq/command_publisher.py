@@ -34,6 +34,7 @@ class CommandPublisher:
     def __init__(self, urls: Sequence[str]) -> None:
         self._ids = count(1)
         self._waiting: dict[int, _Outgoing] = {}
+        self._lost: list[_Outgoing] = []
         self._changed = Condition()
         self.confirmed: set[str] = set()
         """The message_ids that the broker keeps safe."""
@@ -69,22 +70,21 @@ class CommandPublisher:
         """
         deadline = monotonic() + within
         while True:
-            again = self._settle()
+            self._settle()
             with self._changed:
                 if not self._waiting:
                     return
                 if monotonic() > deadline:
                     raise BrokerError(f"{len(self._waiting)} commands were not confirmed within {within} s.")
                 self._changed.wait(_AGAIN_AFTER)
-            if again:
-                self._publisher.publish(again)
+            again, self._lost = self._lost, []
+            self._publisher.publish(again)
 
     def close(self) -> None:
         """End; what was not confirmed may be lost."""
         self._publisher.close()
 
-    def _settle(self) -> list[_Outgoing]:
-        again = []
+    def _settle(self) -> None:
         with self._changed:
             for settlement in self._publisher.take_settlements():
                 outgoing = self._waiting[settlement.id]
@@ -95,8 +95,7 @@ class CommandPublisher:
                     key = outgoing.publication.routing_key
                     raise BrokerError(f"No queue takes the routing key {key!r}; run `allocation-worker topology`.")
                 else:
-                    again.append(outgoing)
-        return again
+                    self._lost.append(outgoing)
 
     def _wake(self) -> None:
         with self._changed:

@@ -48,8 +48,9 @@ T = TypeVar("T")
 class Publisher(Generic[T]):
     """Publishes over a connection of its own, in a thread of its own, from its construction to `close`.
 
-    Each message handed to `publish` is settled exactly once, as LOST where the connection was away or went away. All of
-    it is thread-safe.
+    Each message handed to `publish` is settled exactly once, as LOST where the connection was away or went away. After
+    a loss, all is LOST until `take_settlements` has told of it: whoever does not know yet that something was lost would
+    publish what comes after it. All of it is thread-safe, but for that: publish and take settlements in one thread.
 
     Args:
         urls: AMQP addresses, tried in turn.
@@ -68,6 +69,8 @@ class Publisher(Generic[T]):
         self._confirms: ConfirmedPublisher | None = None
         self._settlements: list[Settlement] = []
         self._under_way = 0
+        self._losses = 0
+        self._losses_told = 0
         self._lock = Lock()
         self._thread = Thread(target=self._loop.run, name=name, daemon=True)
         self._thread.start()
@@ -85,12 +88,13 @@ class Publisher(Generic[T]):
 
     def publish(self, batch: Sequence[T]) -> None:
         """Publish these, in this order; how many are under way at a time is for the caller to limit."""
-        self._loop.call_soon(partial(self._publish, batch))
+        self._loop.call_soon(partial(self._publish, batch, self._losses_told))
 
     def take_settlements(self) -> list[Settlement]:
         """Those since this was last called."""
         with self._lock:
             taken, self._settlements = self._settlements, []
+            self._losses_told = self._losses
         return taken
 
     def close(self) -> None:
@@ -115,15 +119,18 @@ class Publisher(Generic[T]):
 
     def _lost(self) -> None:
         if self._confirms is not None:
+            # What was under way has been settled by now: the channel ends before its connection.
+            with self._lock:
+                self._losses += 1
             self._confirms = None
             self._wake()
 
-    def _publish(self, batch: Sequence[T]) -> None:
+    def _publish(self, batch: Sequence[T], losses_told: int) -> None:
         self._under_way += len(batch)
         for message in batch:
             ready = self._convert(message)
             settled = partial(self._settle, ready.id)
-            if self._confirms is None:
+            if self._confirms is None or losses_told != self._losses:
                 settled(SettlementKind.LOST)
             else:
                 self._confirms.publish(ready.exchange, ready.routing_key, ready.body, ready.properties, settled)

@@ -152,6 +152,23 @@ def test_what_a_lost_connection_leaves_open_is_lost_and_then_it_goes_on(
 
 
 @pytest.mark.usefixtures("subscriber")
+def test_nothing_is_published_behind_what_was_lost_and_not_yet_known_to_be(
+    relay: Relay, close_connections: Callable[[], None]
+) -> None:
+    relay.publish(event(1))
+    relay.woken.clear()
+    thread = threading.Thread(target=close_connections)
+    thread.start()
+    assert relay.woken.wait(10)  # the connection has gone
+    thread.join()
+    eventually(lambda: relay.publisher.connected)
+    relay.publisher.publish([event(3)])  # by one who thinks that event 2, lost meanwhile, is on its way
+    eventually(lambda: 3 in relay.kinds())
+    assert relay.kinds()[3] is LOST
+    assert relay.publish(event(2), event(3)) == {2: CONFIRMED, 3: CONFIRMED}
+
+
+@pytest.mark.usefixtures("subscriber")
 def test_a_missing_exchange_loses_events_until_it_is_there_again(place: Place, relay: Relay) -> None:
     place.channel.exchange_delete(EVENTS_EXCHANGE)
     assert relay.publish(event(1)) == {1: LOST}

@@ -1,0 +1,25 @@
+"""Wires the look at the whole database."""
+
+from allocation_worker.adapters.postgres.audit import audit
+from allocation_worker.adapters.postgres.engine import create_engine
+from allocation_worker.config import Settings
+from allocation_worker.service_layer.auditing import Audit
+
+# It reads every table once; on a large database that takes longer than a command may.
+_STATEMENT_TIMEOUT = 3600
+
+
+def verify(settings: Settings, *, stuck_after: float) -> Audit:
+    """Whether the tables agree with themselves, at one moment, read-only."""
+    engine = create_engine(
+        settings.database_url, application_name="allocation-worker verify", statement_timeout=_STATEMENT_TIMEOUT
+    )
+    try:
+        return audit(
+            engine,
+            history_days=settings.history_days,
+            inbox_days=settings.inbox_days,
+            stuck_after=stuck_after,
+        )
+    finally:
+        engine.dispose()
