@@ -89,7 +89,7 @@ def relay(settings: Settings) -> None:
         publisher = EventPublisher(settings.amqp_url, wake=waker.wake)
         try:
             Relay(
-                partial(open_pending, database),
+                partial(open_pending, database, lease=settings.relay_lease),
                 publisher,
                 history.prune_some,
                 waker=waker,
