@@ -86,7 +86,7 @@ def relay(settings: Settings) -> None:
         _log_start(settings, "relay")
         if not _wait_for_database(database, stopping):
             return
-        publisher = EventPublisher(settings.amqp_url, wake=waker.wake)
+        publisher = EventPublisher(settings.amqp_url, wake=waker.wake, blocked_timeout=settings.blocked_timeout)
         try:
             Relay(
                 partial(open_pending, database, lease=settings.relay_lease),

@@ -31,6 +31,6 @@ def build_command(model: Callable[..., contracts.Command], **fields: Any) -> con
 
 def send(settings: Settings, command: contracts.Command, *, message_id: str, correlation_id: str | None) -> None:
     """Publish one command, confirmed and mandatory."""
-    with closing(CommandPublisher(settings.amqp_url)) as publisher:
+    with closing(CommandPublisher(settings.amqp_url, blocked_timeout=settings.blocked_timeout)) as publisher:
         publisher.publish(command, message_id=message_id, correlation_id=correlation_id)
         publisher.wait_confirmed(within=SEND_TIMEOUT)
