@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: bench demo test test-containers test-long check lock schemas servers clean
+.PHONY: bench chaos demo test test-containers test-examples test-long check lock schemas servers clean
 
 $(READY): requirements-dev.lock pyproject.toml contracts/pyproject.toml
 	@docker/install-missing.sh python
@@ -22,11 +22,22 @@ demo: servers
 bench: servers
 	@ALLOCATION_TEST_SERVERS=programs $(BIN)/python -m bench
 
+# Root on Debian only: it mounts a small disk, and cuts a node off with iptables.
+SEED ?=
+MINUTES ?= 10
+chaos: servers
+	@$(BIN)/python -m chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+
 test: servers
 	$(BIN)/pytest -n 2 --dist loadfile -q -m "not containers and not long"
 
 test-long: servers
 	$(BIN)/pytest -q -m long --timeout 900
+
+# As the teams that copy them would run them: with servers of their own.
+test-examples: servers
+	cd examples/shipping && ../../$(BIN)/pytest -q
+	cd examples/upstream && ../../$(BIN)/pytest -q
 
 # The images come out of Debian's packages, so that no registry is needed; root on Debian only.
 test-containers: $(READY)
@@ -43,7 +54,7 @@ check: $(READY)
 
 lock: $(READY)
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
-	    --no-emit-package allocation-contracts pyproject.toml -o requirements.lock
+	    --no-emit-package allocation-contracts --extra redis pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 	    --no-emit-package allocation-contracts --all-extras --group dev pyproject.toml -o requirements-dev.lock
 	echo hatchling | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \

@@ -1,6 +1,7 @@
 """The settings: read here, from the environment, and nowhere else."""
 
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -25,6 +26,9 @@ class Settings(BaseSettings):
     )
     database_url: str = Field(
         default="postgresql://postgres@localhost:5432/allocation", description="The PostgreSQL database."
+    )
+    redis_url: str = Field(
+        default="redis://localhost:6379/0", description="The Redis of the read model; only its own verbs need it."
     )
     group_limit: int = Field(default=500, ge=1, le=5000, description="The most messages that share a transaction.")
     prefetch: int = Field(
@@ -74,6 +78,15 @@ class Settings(BaseSettings):
     def _postgres_only(cls, value: str) -> str:
         if not value.startswith(("postgresql://", "postgresql+psycopg2://", "postgres://")):
             raise ValueError("it must be a URL such as postgresql://user:password@host:5432/database")
+        return value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis_only(cls, value: str) -> str:
+        parts = urlsplit(value)
+        number = parts.path.removeprefix("/")
+        if parts.scheme not in {"redis", "rediss"} or not (number == "" or (number.isascii() and number.isdigit())):
+            raise ValueError("it must be a URL such as redis://user:password@host:6379/0")
         return value
 
     @property

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs what `make` needs and this machine lacks: "python" (venv) or "servers" (RabbitMQ and PostgreSQL programs).
+# Installs what `make` needs and this machine lacks: "python" (venv) or "servers" (RabbitMQ, PostgreSQL and Redis).
 # Only on Debian as root; elsewhere it says in one sentence what to install.
 set -eu
 
@@ -22,6 +22,9 @@ python) ! lacks_venv || install python3-venv ;;
 servers)
     if [ -z "${ALLOCATION_AMQP_URL:-}" ] && ! has_docker && ! has_programs; then
         install rabbitmq-server postgresql
+    fi
+    if [ -z "${ALLOCATION_REDIS_URL:-}" ] && ! has_docker && ! command -v redis-server >/dev/null; then
+        install redis-server
     fi
     ;;
 esac

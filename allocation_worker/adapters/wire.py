@@ -7,6 +7,9 @@ from typing import Any, Protocol
 import allocation_contracts as contracts
 from allocation_worker.domain import commands, events
 from allocation_worker.service_layer.messages import Message
+from allocation_worker.service_layer.projection import EventMessage
+
+REJECTED = contracts.CommandRejected.TYPE
 
 
 class Delivery(Protocol):
@@ -55,6 +58,32 @@ def write(event: events.Event, cause: Message) -> tuple[str, str]:
     """The type and the JSON body of an event; the same event gives the same text."""
     model = _model(event, cause)
     return model.TYPE, contracts.encode(model).decode()
+
+
+def read_event(delivery: Delivery) -> EventMessage:
+    """Understand an event, as a subscriber of our own.
+
+    Raises:
+        ContractViolation: it breaks the contract, or belongs to no SKU.
+    """
+    type_ = str(delivery.type or "")
+    return EventMessage(
+        product_event(type_, delivery.body), type_, str(delivery.message_id), str(delivery.correlation_id)
+    )
+
+
+def product_event(type_: str, body: bytes) -> events.ProductEvent:
+    """The event that `write` has turned into this body.
+
+    Raises:
+        ContractViolation: it is none, or belongs to no SKU.
+    """
+    model = contracts.read_event(type_, body)
+    if isinstance(model, contracts.CommandRejected):
+        raise contracts.ContractViolation(
+            "unexpected-type", f"The type {type_} belongs to no SKU; do not send it here."
+        )
+    return _EVENTS[type(model)](**dict(model))
 
 
 def _command(model: contracts.Command) -> commands.Command:
@@ -127,3 +156,12 @@ def _line_model(event: events.Allocated | events.OutOfStock | events.Deallocated
 def routing_key(type_: str) -> str:
     """Where on the events exchange events of this type go."""
     return contracts.EVENTS[type_].ROUTING_KEY
+
+
+_EVENTS: Mapping[type[contracts.Event], type[events.ProductEvent]] = {
+    contracts.Allocated: events.Allocated,
+    contracts.OutOfStock: events.OutOfStock,
+    contracts.Deallocated: events.Deallocated,
+    contracts.BatchCreated: events.BatchCreated,
+    contracts.BatchQuantityChanged: events.BatchQuantityChanged,
+}

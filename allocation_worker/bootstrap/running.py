@@ -1,4 +1,4 @@
-"""Wires the two processes that run for good: `consume` and `relay`."""
+"""Wires `consume` and `relay`, and what every process that runs for good begins and ends with."""
 
 import os
 import signal
@@ -60,9 +60,9 @@ def consume(settings: Settings, queues: Sequence[str]) -> None:
         stopping.set()
         consumer.stop()
 
-    with _stopped_by_signals(stop):
-        _log_start(settings, "consume", queues=list(queues))
-        if not _wait_for_database(database, stopping):
+    with stopped_by_signals(stop):
+        log_start(settings, "consume", queues=list(queues))
+        if not wait_for_database(database, stopping):
             return
         for worker in workers:
             threading.Thread(target=worker.run, name="worker", daemon=True).start()
@@ -82,9 +82,9 @@ def relay(settings: Settings) -> None:
         stopping.set()
         waker.wake()
 
-    with _stopped_by_signals(stop):
-        _log_start(settings, "relay")
-        if not _wait_for_database(database, stopping):
+    with stopped_by_signals(stop):
+        log_start(settings, "relay")
+        if not wait_for_database(database, stopping):
             return
         publisher = EventPublisher(settings.amqp_url, wake=waker.wake, blocked_timeout=settings.blocked_timeout)
         try:
@@ -102,7 +102,7 @@ def relay(settings: Settings) -> None:
         log.info("stopped")
 
 
-def _wait_for_database(database: Engine, stopping: threading.Event) -> bool:
+def wait_for_database(database: Engine, stopping: threading.Event) -> bool:
     """Wait until the database is there and its schema is ours; False if told to stop before."""
     backoff = Backoff()
     while not stopping.is_set():
@@ -118,7 +118,7 @@ def _wait_for_database(database: Engine, stopping: threading.Event) -> bool:
 
 
 @contextmanager
-def _stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
+def stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
     """The first SIGTERM or Ctrl-C asks to finish; the second ends the process at once."""
     asked = False
 
@@ -138,7 +138,8 @@ def _stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _log_start(settings: Settings, verb: str, **what: object) -> None:
+def log_start(settings: Settings, verb: str, **what: object) -> None:
+    """Say what has started, and with which settings."""
     log.info(
         "starting",
         verb=verb,

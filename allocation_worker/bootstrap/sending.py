@@ -1,17 +1,22 @@
 """Wires what publishes commands."""
 
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Mapping
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 import allocation_contracts as contracts
 from allocation_contracts import ContractViolation
-from allocation_worker.adapters.rabbitmq.command_publisher import CommandPublisher
+from allocation_contracts.amqp import Outgoing, Publisher, PublishError
+from allocation_worker.adapters.command_file import CommandFile, CommandFileError, GoodRow, Survey
 from allocation_worker.config import Settings
 
+APP_ID = "allocation-worker send"
 SEND_TIMEOUT = 15.0
+# What is under way in memory; a file may have millions of rows.
+BATCH = 5000
 
 
 def build_command(model: Callable[..., contracts.Command], **fields: Any) -> contracts.Command:  # noqa: ANN401 - the model checks
@@ -30,7 +35,56 @@ def build_command(model: Callable[..., contracts.Command], **fields: Any) -> con
 
 
 def send(settings: Settings, command: contracts.Command, *, message_id: str, correlation_id: str | None) -> None:
-    """Publish one command, confirmed and mandatory."""
-    with closing(CommandPublisher(settings.amqp_url, blocked_timeout=settings.blocked_timeout)) as publisher:
+    """Publish one command, confirmed and mandatory.
+
+    Raises:
+        PublishError: it is not safe; the text says why.
+    """
+    with Publisher(settings.amqp_url, app_id=APP_ID, timeout=SEND_TIMEOUT) as publisher:
         publisher.publish(command, message_id=message_id, correlation_id=correlation_id)
-        publisher.wait_confirmed(within=SEND_TIMEOUT)
+
+
+def survey_file(
+    path: Path, *, type_: str | None, columns: Mapping[str, str], skip_bad: bool
+) -> tuple[CommandFile, Survey]:
+    """Read a file of commands through, before any is sent.
+
+    Raises:
+        CommandFileError: it cannot be read, or has bad rows that are not to be skipped; the text tells each.
+    """
+    file = CommandFile(path, type_=type_, columns=columns)
+    survey = file.survey()
+    if survey.bad and not skip_bad:
+        raise CommandFileError(f"{survey.complaint}\nNothing was sent.")
+    return file, survey
+
+
+def send_file(settings: Settings, file: CommandFile, survey: Survey, confirmed: Callable[[str], None]) -> None:
+    """Publish a file's commands in their order, `confirmed` being told the message_id of each that is safe.
+
+    A message_id follows from all commands of the file and from the row: the same file again has the same ones, so that
+    it has no second effect; a corrected file has others, so that no row is refused for what it was before.
+
+    Raises:
+        CommandFileError: the broker does not confirm, or the file has changed since it was surveyed; the text says
+            how far it came, and what to do.
+    """
+    sent = Survey()
+    rows = file.rows()
+    with Publisher(settings.amqp_url, app_id=APP_ID, timeout=SEND_TIMEOUT) as publisher:
+        while batch := list(islice(rows, BATCH)):
+            good = [row for row in batch if isinstance(row, GoodRow)]
+            try:
+                publisher.publish_all(
+                    (Outgoing(command=row.command, message_id=f"file-{survey.digest}/{row.number}") for row in good),
+                    on_confirmed=confirmed,
+                )
+            except PublishError as error:
+                raise CommandFileError(
+                    f"{error} At least {sent.good} of {survey.good} commands of {file.path} are confirmed; run the "
+                    "same again for the others: what is sent twice has no second effect."
+                ) from error
+            for row in batch:
+                sent.add(row)
+    if sent.digest != survey.digest:
+        raise CommandFileError(f"{file.path} was changed while it was sent; {sent.good} commands are confirmed.")

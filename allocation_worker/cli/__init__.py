@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from allocation_worker import __version__, bootstrap
-from allocation_worker.cli import auditing, running, sending
+from allocation_worker.cli import auditing, looking_back, running, sending, showing, tailing
 from allocation_worker.config import SettingsError
 
 EX_CONFIG = 78
@@ -22,7 +22,10 @@ app = typer.Typer(
 )
 app.add_typer(running.verbs)
 app.add_typer(auditing.verbs)
+app.add_typer(looking_back.verbs)
 app.add_typer(sending.verbs, name="send")
+app.add_typer(showing.verbs, name="show")
+app.add_typer(tailing.verbs)
 
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer's shape of a callback

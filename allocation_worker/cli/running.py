@@ -47,6 +47,21 @@ def relay() -> None:
     bootstrap.relay(settings())
 
 
+@verbs.command(epilog="Example: ALLOCATION_REDIS_URL=redis://cache:6379/0 allocation-worker project")
+def project(
+    *,
+    rebuild: Annotated[
+        bool,
+        typer.Option("--rebuild", help="Build it anew beside the one that is shown, switch over, and end."),
+    ] = False,
+) -> None:
+    """Keep the read model in Redis, until SIGTERM or Ctrl-C; run two, and one stands by."""
+    if rebuild:
+        typer.echo(f"The read model is built anew: {bootstrap.rebuild(settings())} SKUs.")
+    else:
+        bootstrap.project(settings())
+
+
 @verbs.command(epilog="Example: allocation-worker demo --orders 300")
 def demo(
     orders: Annotated[int, typer.Option(min=10, max=20000, help="How many orders the day brings.")] = 300,

@@ -10,14 +10,36 @@ import structlog
 from allocation_contracts import ContractViolation
 from allocation_worker.entrypoints.backoff import Backoff
 from allocation_worker.entrypoints.progress import Progress
-from allocation_worker.service_layer.groups import GroupProcessor
-from allocation_worker.service_layer.messages import Message
 from allocation_worker.service_layer.outcomes import DeadLetter, Done, Outcome
 from allocation_worker.service_layer.ports import StoreContention, StoreUnavailable
 
 log = structlog.get_logger()
 
 D = TypeVar("D")
+M = TypeVar("M", bound="Understood")
+M_contra = TypeVar("M_contra", contravariant=True)
+
+
+class Understood(Protocol):
+    """What is logged of a message, be it a command or an event."""
+
+    @property
+    def type(self) -> str: ...
+    @property
+    def message_id(self) -> str: ...
+    @property
+    def correlation_id(self) -> str: ...
+
+
+class Processor(Protocol[M_contra]):
+    """Turns messages into outcomes."""
+
+    def process(self, messages: Sequence[M_contra]) -> Sequence[Outcome]:
+        """The outcome of each, in their order; asking again is harmless.
+
+        Raises:
+            StoreUnavailable, StoreContention: ask again later.
+        """
 
 
 class Feed(Protocol[D]):
@@ -47,24 +69,37 @@ class Feed(Protocol[D]):
         """As `finished`, and the process is to end with this error."""
 
 
-class QueueWorker(Generic[D]):
-    """Works one queue off, a group at a time, until its feed ends; meant for a thread of its own."""
+class QueueWorker(Generic[D, M]):
+    """Works one queue off, a group at a time, until its feed ends; meant for a thread of its own.
+
+    Args:
+        feed: the queue.
+        read: understands a delivery, or raises ContractViolation.
+        processor: answers what was understood.
+        group_limit: the most messages of a group.
+        stopping: set when waiting for a store is to end.
+        done: what a message is when it is done, for the log.
+        store: what is waited for when it is away, for the log.
+    """
 
     def __init__(
         self,
         feed: Feed[D],
-        read: Callable[[D], Message],
-        processor: GroupProcessor,
+        read: Callable[[D], M],
+        processor: Processor[M],
         *,
         group_limit: int,
         stopping: Event,
+        done: str = "commands answered",
+        store: str = "the database",
     ) -> None:
         self._feed = feed
         self._read = read
         self._processor = processor
         self._group_limit = group_limit
         self._stopping = stopping
-        self._progress = Progress("commands answered", queue=feed.queue)
+        self._waiting, self._back = f"waiting for {store}", f"{store} is back"
+        self._progress = Progress(done, queue=feed.queue)
 
     def run(self) -> None:
         """Take, answer, settle. What was taken and not settled when this ends comes again."""
@@ -89,19 +124,17 @@ class QueueWorker(Generic[D]):
             except (StoreUnavailable, StoreContention) as error:
                 self._feed.hold()
                 pause = backoff.next()
-                log.warning(
-                    "waiting for the database", queue=self._feed.queue, seconds=round(pause, 1), error=str(error)
-                )
+                log.warning(self._waiting, queue=self._feed.queue, seconds=round(pause, 1), error=str(error))
                 if self._stopping.wait(pause):
                     return None
             else:
                 if backoff.used:
-                    log.info("the database is back", queue=self._feed.queue)
+                    log.info(self._back, queue=self._feed.queue)
                     self._feed.release()
                 return results
 
     def _answer(self, group: Sequence[D]) -> list[tuple[D, Outcome]]:
-        understood: list[tuple[D, Message]] = []
+        understood: list[tuple[D, M]] = []
         results: list[tuple[D, Outcome]] = []
         for delivery in group:
             try:
@@ -118,7 +151,7 @@ class QueueWorker(Generic[D]):
         return results
 
 
-def _log(message: Message, outcome: Outcome) -> None:
+def _log(message: Understood, outcome: Outcome) -> None:
     if isinstance(outcome, Done):
         log.debug("done", message_id=message.message_id, correlation_id=message.correlation_id, type=message.type)
         return

@@ -11,6 +11,7 @@ from typing import Any
 from pika.spec import BasicProperties
 
 import allocation_contracts as contracts
+from allocation_worker.testing.replay import BatchState, LineKey, Replay
 
 OUTCOMES: Mapping[str, frozenset[str]] = {
     contracts.Allocate.TYPE: frozenset(
@@ -49,21 +50,12 @@ class ReceivedEvent:
 
 
 @dataclass(slots=True)
-class BatchState:
-    """A batch, as the events tell it."""
-
-    sku: str
-    purchased: int
-    allocated: int = 0
-
-
-@dataclass(slots=True)
 class Report:
     """What a run came to. It is good if there are no faults."""
 
     faults: list[str] = field(default_factory=list)
     batches: dict[str, BatchState] = field(default_factory=dict)
-    lines: dict[tuple[str, str, str], tuple[str, int]] = field(default_factory=dict)
+    lines: dict[LineKey, tuple[str, int]] = field(default_factory=dict)
     """(orderid, sku, lineid) to the batch that it holds stock of, and how much."""
     counts: dict[str, int] = field(default_factory=dict)
 
@@ -133,49 +125,8 @@ def _check_sequences(report: Report, received: Iterable[ReceivedEvent]) -> None:
 
 def _replay(report: Report, received: Iterable[ReceivedEvent]) -> None:
     once = {event.message_id: event for event in received if event.type != contracts.CommandRejected.TYPE}
+    replay = Replay(report.fault)
     for event in sorted(once.values(), key=lambda event: (event.data["sku"], event.data["sequence"])):
-        _apply(report, event.type, event.data)
-    for reference, batch in report.batches.items():
-        if batch.allocated > batch.purchased:
-            report.fault(f"Batch {reference} is oversold: {batch.allocated} of {batch.purchased}.")
-
-
-def _apply(report: Report, type_: str, data: Mapping[str, Any]) -> None:
-    match type_:
-        case contracts.BatchCreated.TYPE:
-            if data["batchref"] in report.batches:
-                report.fault(f"Batch {data['batchref']} was created twice.")
-            report.batches[data["batchref"]] = BatchState(data["sku"], data["qty"])
-        case contracts.BatchQuantityChanged.TYPE:
-            batch = report.batches[data["batchref"]]
-            if batch.purchased != data["previous_qty"]:
-                report.fault(f"Batch {data['batchref']} had {batch.purchased}, not {data['previous_qty']}.")
-            batch.purchased = data["qty"]
-        case contracts.Allocated.TYPE:
-            _apply_allocated(report, data)
-        case contracts.Deallocated.TYPE:
-            _apply_deallocated(report, data)
-
-
-def _apply_allocated(report: Report, data: Mapping[str, Any]) -> None:
-    line = (data["orderid"], data["sku"], data["lineid"])
-    batch = report.batches.get(data["batchref"])
-    if batch is None:
-        report.fault(f"Line {line} was allocated to batch {data['batchref']}, which was never created.")
-        return
-    if line in report.lines:
-        report.fault(f"Line {line} was allocated while it held stock of {report.lines[line][0]}.")
-    report.lines[line] = (data["batchref"], data["qty"])
-    batch.allocated += data["qty"]
-    if batch.allocated > batch.purchased or batch.sku != data["sku"]:
-        report.fault(f"Batch {data['batchref']} was oversold by line {line}: {batch}.")
-
-
-def _apply_deallocated(report: Report, data: Mapping[str, Any]) -> None:
-    line = (data["orderid"], data["sku"], data["lineid"])
-    held = report.lines.pop(line, None)
-    freed = None if data["batchref"] is None else (data["batchref"], data["qty"])
-    if held != freed:
-        report.fault(f"Line {line} held {held}, and {freed} was taken off it.")
-    if held is not None:
-        report.batches[held[0]].allocated -= held[1]
+        replay.apply(event.type, event.data)
+    replay.end()
+    report.batches, report.lines = replay.batches, replay.lines

@@ -36,8 +36,8 @@ class NoEngineError(RuntimeError):
     """No Docker engine answers, or it has not got the images and cannot pull them."""
 
 
-def prepare() -> None:
-    """Make sure that an engine answers and has the images.
+def prepare(*images: str) -> None:
+    """Make sure that an engine answers and has these images, or those of broker and database.
 
     Raises:
         NoEngineError: One of them is not so.
@@ -48,7 +48,7 @@ def prepare() -> None:
         _client(_ENGINE_ANSWERS_WITHIN).ping()
     except Exception as error:  # docker-py lets requests' and its own errors through
         raise NoEngineError(f"no Docker engine answers ({error})") from error
-    for image in (RABBITMQ_IMAGE, POSTGRES_IMAGE):
+    for image in images or (RABBITMQ_IMAGE, POSTGRES_IMAGE):
         if not _has_or_pulls(image):
             raise NoEngineError(f"the image {image} is not there and cannot be pulled")
     if testcontainers_config.tc_host_override is None and _runs_the_bridge():

@@ -63,11 +63,17 @@ class Broker:
         counts as empty.
         """
         first = amqp_url.split(",", maxsplit=1)[0]
-        vhost = quote(unquote(urlsplit(first).path[1:]), safe="")
-        names = [queue["name"] for queue in self._api("GET", f"queues/{vhost}?disable_stats=true&columns=name")]
         with closing(pika.BlockingConnection(pika.URLParameters(first))) as connection:
             channel = connection.channel()
-            return {name: channel.queue_declare(name, passive=True).method.message_count for name in sorted(names)}
+            return {
+                name: channel.queue_declare(name, passive=True).method.message_count
+                for name in self.queue_names(amqp_url)
+            }
+
+    def queue_names(self, amqp_url: str) -> list[str]:
+        """Give the names of a virtual host's queues, sorted."""
+        vhost = quote(unquote(urlsplit(amqp_url.split(",", maxsplit=1)[0]).path[1:]), safe="")
+        return sorted(queue["name"] for queue in self._api("GET", f"queues/{vhost}?disable_stats=true&columns=name"))
 
     def check(self) -> None:
         """Return if the broker answers over AMQP and over its management API; raise if it does not."""

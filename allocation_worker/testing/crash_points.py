@@ -21,6 +21,7 @@ from allocation_worker.adapters.postgres.unit_of_work import PostgresUnitOfWork
 from allocation_worker.adapters.rabbitmq.acknowledger import Acknowledger
 from allocation_worker.adapters.rabbitmq.feed import QueueFeed
 from allocation_worker.adapters.rabbitmq.publisher import EventPublisher
+from allocation_worker.adapters.redis.read_model import RedisReadModel
 from allocation_worker.cli import main
 from allocation_worker.service_layer.messagebus import MessageBus
 
@@ -43,17 +44,33 @@ RELAY_POINTS: Mapping[str, tuple[Any, str]] = {
     "marked": (PendingEvents, "mark_published"),
 }
 
+PROJECT_POINTS: Mapping[str, tuple[Any, str]] = {
+    "event-received": (QueueFeed, "take"),
+    "event-parsed": (wire, "read_event"),
+    "event-applied": (RedisReadModel, "apply"),
+    "event-acked": (Acknowledger, "settle"),
+}
+
+REBUILD_POINTS: Mapping[str, tuple[Any, str]] = {
+    "begun": (RedisReadModel, "begin"),
+    "history-written": (RedisReadModel, "write"),
+    "lines-written": (RedisReadModel, "put_lines"),
+    "stock-written": (RedisReadModel, "put_stock"),
+    "switched": (RedisReadModel, "switch"),
+    "old-forgotten": (RedisReadModel, "forget_old"),
+}
+
 
 def arm(point: str, nth: int) -> None:
     """From now on, the NTH return from this point is the end; one that brings nothing does not count."""
-    owner, name = {**CONSUME_POINTS, **RELAY_POINTS}[point]
+    owner, name = {**CONSUME_POINTS, **RELAY_POINTS, **PROJECT_POINTS, **REBUILD_POINTS}[point]
     original = getattr(owner, name)
     returns = count(1)
 
     @wraps(original)
     def deadly(*arguments: Any, **keywords: Any) -> Any:  # noqa: ANN401 - stands for any function
         result = original(*arguments, **keywords)
-        if (result is None or result) and next(returns) == nth:
+        if result != [] and next(returns) == nth:
             os.kill(os.getpid(), signal.SIGKILL)
         return result
 

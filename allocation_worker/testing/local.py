@@ -8,7 +8,7 @@ import pwd
 import secrets
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Literal
@@ -27,21 +27,26 @@ from allocation_worker.testing.programs import (
 from allocation_worker.testing.undertaker import MARK
 
 _USER = "allocation"
-_LOOPBACK_DISTRIBUTION = "-kernel inet_dist_use_interface {127,0,0,1}"
+_ALONE = {"localhost": "127.0.0.1"}
 
 
 class LocalBroker(Broker):
     """RabbitMQ as a private process, with its own node name, ports, cookie, epmd and folders.
 
-    The nodes of a cluster are several of these with one `cookie`, one `epmd_port` and one `password`, and different
-    names. Call `launch` and `wait_until_ready`, or `start`, which does both.
+    Call `launch` and `wait_until_ready`, or `start`, which does both. The nodes of a cluster are several of these: see
+    `testing.cluster`.
 
     Args:
         folder: The folder of `private_folder`; the node makes its own inside.
-        name: The node's name, before the `@localhost`.
+        name: The node's name, before the `@`.
+        host: What stands behind it.
+        hosts: The hosts of its cluster and their addresses, all of the loopback network. A node listens at its own
+            host's address, and its connections to other nodes come from there.
         cookie: The secret that nodes and rabbitmqctl share.
         password: Of the administrator `allocation`.
         epmd_port: Where the nodes' port mapper listens; it is started with the first of them.
+        settings: More of RabbitMQ's settings, as Erlang terms.
+        erlang_arguments: More for the command line of the Erlang machine.
     """
 
     def __init__(
@@ -49,11 +54,16 @@ class LocalBroker(Broker):
         folder: Path,
         *,
         name: str = "allocation",
+        host: str = "localhost",
+        hosts: Mapping[str, str] = _ALONE,
         cookie: str | None = None,
         password: str | None = None,
         epmd_port: int | None = None,
+        settings: Sequence[str] = (),
+        erlang_arguments: str = "",
     ) -> None:
-        self.node = f"{name}@localhost"
+        self.address = hosts[host]
+        self.node = f"{name}@{host}"
         self.folder = folder / name
         self.port = free_port()
         self.cookie = cookie or secrets.token_hex(16)
@@ -61,11 +71,11 @@ class LocalBroker(Broker):
         self.epmd_port = epmd_port or free_port()
         self._management_port = free_port()
         super().__init__(
-            amqp_url=f"amqp://{_USER}:{self.password}@127.0.0.1:{self.port}/%2F",
-            management_url=f"http://{_USER}:{self.password}@127.0.0.1:{self._management_port}",
+            amqp_url=f"amqp://{_USER}:{self.password}@{self.address}:{self.port}/%2F",
+            management_url=f"http://{_USER}:{self.password}@{self.address}:{self._management_port}",
         )
-        self._write_files()
-        self._env = self._environment(mark=folder)
+        self._write_files(hosts, settings)
+        self._env = self._environment(hosts, erlang_arguments, mark=folder)
         self._program = Program([str(find_program("rabbitmq-server"))], env=self._env, folder=self.folder)
 
     def launch(self) -> None:
@@ -84,6 +94,14 @@ class LocalBroker(Broker):
     def stop(self) -> None:
         """End the node in an orderly way and wait until it is gone."""
         self._program.end(signal.SIGTERM)
+
+    def freeze(self) -> None:
+        """Stop the node where it is; its connections stand, and nothing moves, until `thaw`."""
+        self._program.send(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        self._program.send(signal.SIGCONT)
 
     def kill(self) -> None:
         """End the node as a power cut would; mind what `Broker.kill` says about young queues."""
@@ -105,46 +123,57 @@ class LocalBroker(Broker):
             raise ProgramError(f"rabbitmqctl {' '.join(args)}: {done.stdout}{done.stderr}")
         return done.stdout
 
-    def _write_files(self) -> None:
+    def _write_files(self, hosts: Mapping[str, str], settings: Sequence[str]) -> None:
         self.folder.mkdir()
         cookie = self.folder / ".erlang.cookie"
         cookie.write_text(self.cookie)
         cookie.chmod(0o400)
+        addresses = [f'{{host, {_erlang(address)}, ["{host}"]}}.\n' for host, address in hosts.items()]
+        (self.folder / "inetrc").write_text("".join(addresses) + "{lookup, [file, native]}.\n")
         (self.folder / "enabled_plugins").write_text("[rabbitmq_management].\n")
         # Erlang terms, not rabbitmq.conf, which knows no quorum_tick_interval. The management plugin is here because
         # it makes a virtual host in 20 ms, and two calls of rabbitmqctl in 1.5 s; its collecting of numbers is off.
         (self.folder / "advanced.config").write_text(
             f"""[
               {{rabbit, [
-                {{tcp_listeners, [{{"127.0.0.1", {self.port}}}]}},
+                {{tcp_listeners, [{{"{self.address}", {self.port}}}]}},
                 {{loopback_users, []}},
                 {{default_user, <<"{_USER}">>}},
-                {{default_pass, <<"{self.password}">>}}]}},
-              {{rabbitmq_management, [{{tcp_config, [{{ip, "127.0.0.1"}}, {{port, {self._management_port}}}]}}]}},
+                {", ".join([f'{{default_pass, <<"{self.password}">>}}', *settings])}]}},
+              {{rabbitmq_management, [{{tcp_config, [{{ip, "{self.address}"}}, {{port, {self._management_port}}}]}}]}},
               {{rabbitmq_management_agent, [{{disable_metrics_collector, true}}]}}
             ].\n"""
         )
 
-    def _environment(self, *, mark: Path) -> dict[str, str]:
+    def _environment(self, hosts: Mapping[str, str], erlang_arguments: str, *, mark: Path) -> dict[str, str]:
+        here = _erlang(self.address)
+        interface = f"-kernel inet_dist_use_interface {here}"
         return {
             "PATH": os.environ.get("PATH", os.defpath),
             "LANG": "C.UTF-8",
             "HOME": str(self.folder),  # where Erlang looks for the cookie
             MARK: str(mark),
-            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "ERL_EPMD_ADDRESS": ",".join(hosts.values()),
+            "ERL_INETRC": str(self.folder / "inetrc"),
             "ERL_EPMD_PORT": str(self.epmd_port),
             "RABBITMQ_ADVANCED_CONFIG_FILE": str(self.folder / "advanced.config"),
             "RABBITMQ_ALLOW_INPUT": "1",  # without it a shell stands between us and the node's signals
             "RABBITMQ_CONFIG_FILE": str(self.folder / "rabbitmq.conf"),  # there is none: not the machine's either
             "RABBITMQ_CONF_ENV_FILE": os.devnull,
-            "RABBITMQ_CTL_ERL_ARGS": _LOOPBACK_DISTRIBUTION,
+            "RABBITMQ_CTL_ERL_ARGS": interface,
             "RABBITMQ_DIST_PORT": str(free_port()),
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(self.folder / "enabled_plugins"),
             "RABBITMQ_LOG_BASE": str(self.folder / "log"),
             "RABBITMQ_MNESIA_BASE": str(self.folder / "mnesia"),
             "RABBITMQ_NODENAME": self.node,
-            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": f"-noinput {_LOOPBACK_DISTRIBUTION}",
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": (
+                f"-noinput {interface} -kernel inet_dist_connect_options [{{ip,{here}}}] {erlang_arguments}"
+            ),
         }
+
+
+def _erlang(address: str) -> str:
+    return f"{{{address.replace('.', ',')}}}"
 
 
 class LocalDatabase(Database):

@@ -16,8 +16,8 @@ from pika.exceptions import AMQPError
 from pika.spec import Basic, BasicProperties
 
 import allocation_contracts as contracts
-from allocation_worker.adapters.rabbitmq.command_publisher import CommandPublisher
 from allocation_worker.testing.checker import OUTCOMES, ReceivedEvent, SentCommand
+from allocation_worker.testing.command_publisher import CommandPublisher
 from allocation_worker.testing.waiting import wait_until
 
 log = structlog.get_logger()

@@ -114,12 +114,19 @@ class Program:
         )
         trying(self._check_then, ready)
 
+    def send(self, sign: signal.Signals) -> None:
+        """Send a signal to the process, if it runs."""
+        if self._process is not None and self._process.poll() is None:
+            os.kill(self._process.pid, sign)
+
     def end(self, sign: signal.Signals, *, group: bool = False) -> None:
         """Send a signal to the process, or to its whole group, and wait until the process has ended."""
         if self._process is None:
             return
-        if self._process.poll() is None:
-            (os.killpg if group else os.kill)(self._process.pid, sign)
+        if group and self._process.poll() is None:
+            os.killpg(self._process.pid, sign)
+        else:
+            self.send(sign)
         self._process.wait(_ENDS_WITHIN)
 
     def _check_then(self, ready: Callable[[], object]) -> None:

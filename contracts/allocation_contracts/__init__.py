@@ -20,9 +20,11 @@ from allocation_contracts.events import (
     Deallocated,
     Event,
     OutOfStock,
+    SkuEvent,
     read_event,
 )
 from allocation_contracts.message import encode
+from allocation_contracts.positions import Gap, Position, Positions
 from allocation_contracts.properties import (
     APP_ID,
     ATTEMPTS_HEADER,
@@ -35,7 +37,9 @@ from allocation_contracts.properties import (
     STOCK_QUEUE,
     TRACEPARENT_HEADER,
     CommandProperties,
+    EventProperties,
     command_properties,
+    read_event_properties,
     read_properties,
 )
 
@@ -65,11 +69,17 @@ __all__ = [
     "Deallocate",
     "Deallocated",
     "Event",
+    "EventProperties",
+    "Gap",
     "OutOfStock",
+    "Position",
+    "Positions",
+    "SkuEvent",
     "command_properties",
     "encode",
     "read_command",
     "read_command_with_data",
     "read_event",
+    "read_event_properties",
     "read_properties",
 ]

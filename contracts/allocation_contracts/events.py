@@ -32,6 +32,7 @@ __all__ = [
     "Deallocated",
     "Event",
     "OutOfStock",
+    "SkuEvent",
     "encode",
     "read_event",
 ]
@@ -129,7 +130,10 @@ class CommandRejected(Message):
     data: Data = Field(description="The command's body, as it was sent.")
 
 
-Event: TypeAlias = Allocated | OutOfStock | Deallocated | BatchCreated | BatchQuantityChanged | CommandRejected
+SkuEvent: TypeAlias = Allocated | OutOfStock | Deallocated | BatchCreated | BatchQuantityChanged
+"""An event of one SKU, counted by its `sequence`."""
+
+Event: TypeAlias = SkuEvent | CommandRejected
 
 EVENTS: Mapping[str, type[Event]] = MappingProxyType(
     {

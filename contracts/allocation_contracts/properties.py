@@ -1,4 +1,4 @@
-"""Names on the broker, and the AMQP properties that every command carries."""
+"""Names on the broker, and the AMQP properties that commands and events carry."""
 
 import re
 from collections.abc import Mapping
@@ -46,6 +46,57 @@ class CommandProperties:
     correlation_id: str
     traceparent: str | None
     attempts: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventProperties:
+    """What an event's properties say, once they have been checked.
+
+    Attributes:
+        message_id: The event's own, the same however often it is published.
+        type: The event's type; whether it is a known one is for `read_event` to say.
+        correlation_id: The command's, else the command's message_id.
+        causation_id: The message_id of the command that caused the event.
+        traceparent: The W3C trace context that came with the command, if any.
+        timestamp: When it was decided, in seconds since the epoch, if that is told.
+    """
+
+    message_id: str
+    type: str
+    correlation_id: str
+    causation_id: str
+    traceparent: str | None
+    timestamp: int | None = None
+
+
+def read_event_properties(
+    *,
+    message_id: object,
+    type: object,  # noqa: A002 - AMQP's own name for it
+    content_type: object,
+    correlation_id: object,
+    headers: Mapping[str, Any] | None,
+    timestamp: object = None,
+) -> EventProperties:
+    """Check the properties of an event as they came off the wire; None means absent.
+
+    Raises:
+        ContractViolation: As `read_properties`; `invalid-header` also for a missing causation_id.
+    """
+    common = read_properties(
+        message_id=message_id, type=type, content_type=content_type, correlation_id=correlation_id, headers=headers
+    )
+    causation_id = (headers or {}).get(CAUSATION_ID_HEADER)
+    if not (isinstance(causation_id, str) and _is_id(causation_id)):
+        raise _violation(f"The header {CAUSATION_ID_HEADER}", _ID_WORDS, causation_id)
+    return EventProperties(
+        message_id=common.message_id,
+        type=common.type,
+        correlation_id=common.correlation_id,
+        causation_id=causation_id,
+        traceparent=common.traceparent,
+        timestamp=timestamp if isinstance(timestamp, int) else None,
+    )
 
 
 def read_properties(

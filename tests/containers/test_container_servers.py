@@ -7,6 +7,8 @@ import psycopg2
 import pytest
 from sqlalchemy import make_url
 
+from allocation_contracts import BatchCreated, CreateBatch
+from allocation_worker.testing import AllocationStack
 from allocation_worker.testing.servers import NotOursError, Servers
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(300)]
@@ -52,3 +54,12 @@ def test_every_virtual_host_is_empty(container_servers: Servers) -> None:
 def test_containers_take_no_orders_from_here(container_servers: Servers) -> None:
     with pytest.raises(NotOursError):
         container_servers.broker.stop()
+
+
+def test_the_stack_for_other_teams_runs_on_them_and_is_emptied(container_servers: Servers) -> None:
+    with AllocationStack(servers=container_servers) as stack:
+        for _ in range(2):
+            stack.send(CreateBatch(batchref="batch-1", sku="CHAIR", qty=10))
+            assert stack.expect(BatchCreated, batchref="batch-1", within=30).sequence == 1
+            stack.reset()
+            assert stack.events() == []

@@ -28,3 +28,12 @@ def fresh_service(servers: Servers, tmp_path: Path) -> Iterator[RunningService]:
     """Migrated and declared, with nothing started yet."""
     with RunningService(servers, tmp_path) as running:
         yield running
+
+
+@pytest.fixture
+def given(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The servers that run already, for a pytest of its own."""
+    monkeypatch.setenv("ALLOCATION_TEST_SERVERS", "given")
+    monkeypatch.setenv("ALLOCATION_AMQP_URL", servers.broker.amqp_url)
+    monkeypatch.setenv("ALLOCATION_MANAGEMENT_URL", servers.broker.management_url)
+    monkeypatch.setenv("ALLOCATION_DATABASE_URL", servers.database.admin_url)

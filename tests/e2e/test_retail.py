@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from allocation_contracts import Allocate, ChangeBatchQuantity, Command, CreateBatch, Deallocate
+from allocation_worker.testing import comparing
+from allocation_worker.testing.redis_server import RedisServer
 from allocation_worker.testing.running import RunningService
 from allocation_worker.testing.waiting import wait_until
 
@@ -35,7 +37,10 @@ def order_lines() -> list[Command]:
 
 
 @pytest.mark.timeout(240)
-def test_every_line_of_a_real_shop_is_answered_once_and_no_batch_is_oversold(fresh_service: RunningService) -> None:
+def test_every_line_of_a_real_shop_is_answered_once_and_no_batch_is_oversold(
+    fresh_service: RunningService, redis_server: RedisServer
+) -> None:
+    redis_url = fresh_service.settings["ALLOCATION_REDIS_URL"] = redis_server.new_database()
     luck = random.Random(20101201)
     lines = order_lines()
     assert len(lines) == 9999
@@ -45,6 +50,7 @@ def test_every_line_of_a_real_shop_is_answered_once_and_no_batch_is_oversold(fre
     with fresh_service.outside() as outside:
         consumers = [fresh_service.start("consume"), fresh_service.start("consume")]
         relay = fresh_service.start("relay")
+        project = fresh_service.start("project")
         for sku, qty in demand.items():
             outside.send(CreateBatch(batchref=f"{sku}/shelf", sku=sku, qty=max(1, qty // 2)))
             outside.send(CreateBatch(batchref=f"{sku}/ship", sku=sku, qty=max(1, qty // 2), eta=None))
@@ -61,9 +67,14 @@ def test_every_line_of_a_real_shop_is_answered_once_and_no_batch_is_oversold(fre
             consumers.append(fresh_service.start("consume"))
             relay.kill()
             relay = fresh_service.start("relay")
+            project.kill()
+            project = fresh_service.start("project")
         outside.wait_confirmed()
         outside.wait_answered(within=120)
         report = fresh_service.judge(outside)
         assert report.faults == []
         assert report.counts["allocated.v1"] > 5000
         assert report.counts["out-of-stock.v1"] > 100
+        read, write = comparing.read_model(redis_url), comparing.write_model(fresh_service.database_url)
+        assert comparing.compare(read, write) == []
+        assert len(write.lines) > 9000

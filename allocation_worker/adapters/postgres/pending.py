@@ -20,13 +20,13 @@ _RELAY_LOCK = 7_140_002
 # How often, in seconds, it is looked which rows need not be looked at any more.
 _RAISE_FLOOR_EVERY = 1.0
 
-_COLUMNS = """
+COLUMNS = """
     id, message_id::text AS message_id, type, body, correlation_id, causation_id, traceparent,
     extract(epoch FROM created_at)::bigint AS timestamp
 """
 
 FETCH = sa.text(f"""
-    SELECT {_COLUMNS} FROM outbox
+    SELECT {COLUMNS} FROM outbox
     WHERE published_at IS NULL AND returned_at IS NULL AND id > :floor AND id <> ALL(CAST(:in_flight AS bigint[]))
     ORDER BY id LIMIT :limit
 """)  # noqa: S608 - the columns are constants
@@ -40,7 +40,7 @@ SET_ASIDE = sa.text("""
 """)
 
 OLDEST_SET_ASIDE = sa.text(f"""
-    SELECT DISTINCT ON (type) {_COLUMNS} FROM outbox
+    SELECT DISTINCT ON (type) {COLUMNS} FROM outbox
     WHERE published_at IS NULL AND returned_at IS NOT NULL ORDER BY type, id
 """)  # noqa: S608 - the columns are constants
 
@@ -138,7 +138,7 @@ class PendingEvents:
         rows = self._connection.execute(
             FETCH, {"floor": self._floor.id, "in_flight": array(list(in_flight)), "limit": limit}
         )
-        events = [_event(*row) for row in rows]
+        events = [outgoing_event(*row) for row in rows]
         self._floor.looked(up_to=events[-1].id if len(events) == limit else None)
         return events
 
@@ -155,7 +155,7 @@ class PendingEvents:
 
     def oldest_set_aside(self) -> list[OutgoingEvent]:
         """The first event set aside of each type."""
-        return [_event(*row) for row in self._connection.execute(OLDEST_SET_ASIDE)]
+        return [outgoing_event(*row) for row in self._connection.execute(OLDEST_SET_ASIDE)]
 
     def take_up(self, types: Collection[str]) -> None:
         """Let `fetch` bring the events of these types that were set aside."""
@@ -185,7 +185,7 @@ class PendingEvents:
         return notified or (timeout > 0 and not woken)
 
 
-def _event(
+def outgoing_event(
     id_: int,
     message_id: str,
     type_: str,
@@ -195,6 +195,7 @@ def _event(
     traceparent: str | None,
     timestamp: int,
 ) -> OutgoingEvent:
+    """The event of a row of COLUMNS."""
     return OutgoingEvent(
         id_,
         wire.routing_key(type_),

@@ -171,10 +171,21 @@ class EventPublisher(Publisher[OutgoingEvent]):
 
 
 def _event(event: OutgoingEvent) -> Publication:
+    return Publication(
+        id=event.id,
+        exchange=EVENTS_EXCHANGE,
+        routing_key=event.routing_key,
+        body=event.body,
+        properties=event_properties(event),
+    )
+
+
+def event_properties(event: OutgoingEvent) -> BasicProperties:
+    """The same for every publication of an event."""
     headers = {CAUSATION_ID_HEADER: event.causation_id}
     if event.traceparent is not None:
         headers[TRACEPARENT_HEADER] = event.traceparent
-    properties = BasicProperties(
+    return BasicProperties(
         content_type=CONTENT_TYPE,
         headers=headers,
         delivery_mode=_PERSISTENT,
@@ -183,11 +194,4 @@ def _event(event: OutgoingEvent) -> Publication:
         timestamp=event.timestamp,
         type=event.type,
         app_id=APP_ID,
-    )
-    return Publication(
-        id=event.id,
-        exchange=EVENTS_EXCHANGE,
-        routing_key=event.routing_key,
-        body=event.body,
-        properties=properties,
     )

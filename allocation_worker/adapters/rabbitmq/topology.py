@@ -13,6 +13,7 @@ from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import AMQPError, ChannelClosedByBroker
 
 from allocation_contracts.commands import COMMANDS
+from allocation_contracts.events import EVENTS, CommandRejected
 from allocation_contracts.properties import (
     COMMANDS_EXCHANGE,
     DEAD_LETTERS,
@@ -39,6 +40,8 @@ _COMMAND_QUEUES: dict[str, dict[str, Any]] = {
     # Two changes of one batch are to be applied in the order in which they were sent.
     STOCK_QUEUE: _COMMAND_QUEUE | {"x-single-active-consumer": True},
 }
+
+READ_MODEL_QUEUE = "allocation.read-model"
 
 # A dead letter has nowhere else to go, so it must never reach a delivery limit. 4.x sets one of 20 unless told
 # otherwise, and the -1 that lifts it there makes 3.10 drop a message the first time it is put back. This number is out
@@ -77,6 +80,59 @@ def declare(urls: Sequence[str], retry_delays: Sequence[int] = DEFAULT_RETRY_DEL
     log.info("topology_declared", retry_delays=list(retry_delays))
 
 
+def declare_read_model(urls: Sequence[str]) -> None:
+    """Declare the read model's own queue, bound to the events of products; safe to repeat.
+
+    It is not among those of `declare`: where nobody keeps a read model, it would fill up.
+
+    Raises:
+        TopologyMissing: The events exchange does not stand.
+        TopologyMismatch: The queue stands with other arguments.
+        BrokerError: No broker answers, or it refuses for another reason.
+    """
+    with _channel(urls) as channel:
+        with _explained("exchange", EVENTS_EXCHANGE):
+            channel.exchange_declare(EVENTS_EXCHANGE, passive=True)
+        # One at a time applies them: several would see each other's events as missing, and fetch them.
+        _declare_queue(channel, READ_MODEL_QUEUE, _COMMAND_QUEUE | {"x-single-active-consumer": True})
+        for event in EVENTS.values():
+            if event is not CommandRejected:
+                channel.queue_bind(READ_MODEL_QUEUE, EVENTS_EXCHANGE, event.ROUTING_KEY)
+
+
+def check_queue(urls: Sequence[str], queue: str) -> None:
+    """See that somebody's queue stands.
+
+    Raises:
+        TopologyMissing: It does not.
+        BrokerError: No broker answers, or it refuses for another reason.
+    """
+    with _channel(urls) as channel:
+        try:
+            channel.queue_declare(queue, passive=True)
+        except ChannelClosedByBroker as error:
+            if error.reply_code != _NOT_FOUND:
+                raise
+            raise TopologyMissing(f"There is no queue {queue} on the broker; declare it, then try again.") from error
+
+
+def message_counts(urls: Sequence[str], retry_delays: Sequence[int] = DEFAULT_RETRY_DELAYS) -> dict[str, int]:
+    """How many messages wait in each queue of commands, in their retry queues and in the dead letters.
+
+    Those that a consumer has in hand are not counted.
+
+    Raises:
+        TopologyMissing: A queue does not stand.
+        BrokerError: No broker answers, or it refuses for another reason.
+    """
+    counts = {}
+    with _channel(urls) as channel:
+        for queue in _queues(retry_delays):
+            with _explained("queue", queue):
+                counts[queue] = channel.queue_declare(queue, passive=True).method.message_count
+    return counts
+
+
 def check(urls: Sequence[str], retry_delays: Sequence[int] = DEFAULT_RETRY_DELAYS) -> None:
     """Look whether everything stands, whatever its arguments. It changes nothing and needs no permission to configure.
 
@@ -84,15 +140,18 @@ def check(urls: Sequence[str], retry_delays: Sequence[int] = DEFAULT_RETRY_DELAY
         TopologyMissing: Something does not.
         BrokerError: No broker answers, or it refuses for another reason.
     """
-    queues = [DEAD_LETTERS, *_COMMAND_QUEUES]
-    queues += [retry_queue(queue, delay) for queue in _COMMAND_QUEUES for delay in retry_delays]
     with _channel(urls) as channel:
         for exchange in (DEAD_LETTERS, EVENTS_EXCHANGE, COMMANDS_EXCHANGE):
             with _explained("exchange", exchange):
                 channel.exchange_declare(exchange, passive=True)
-        for queue in queues:
+        for queue in _queues(retry_delays):
             with _explained("queue", queue):
                 channel.queue_declare(queue, passive=True)
+
+
+def _queues(retry_delays: Sequence[int]) -> list[str]:
+    retrying = [retry_queue(queue, delay) for queue in _COMMAND_QUEUES for delay in retry_delays]
+    return [*_COMMAND_QUEUES, *retrying, DEAD_LETTERS]
 
 
 def _retry_arguments(queue: str, delay: int) -> dict[str, Any]:

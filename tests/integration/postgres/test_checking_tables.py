@@ -1,6 +1,7 @@
 """The checker's other half: events and tables must tell one story."""
 
-from allocation_worker.testing.checker import BatchState, Report
+from allocation_worker.testing.checker import Report
+from allocation_worker.testing.replay import BatchState
 from allocation_worker.testing.tables import check_tables, count_unpublished
 from tests.fakes.messages import message
 from tests.integration.postgres.staging import create, order, process

@@ -1,9 +1,10 @@
 """What the demo says in the end: a line for each check, or the faults."""
 
-from allocation_worker.testing.checker import BatchState, Report
+from allocation_worker.testing.checker import Report
 from allocation_worker.testing.demo import words
 from allocation_worker.testing.demo.closing import Ending, verdict
 from allocation_worker.testing.demo.shop import Shop
+from allocation_worker.testing.replay import BatchState
 from tests.unit.testing.demo_events import created, received
 
 

@@ -11,7 +11,7 @@ from pika.spec import BasicProperties
 
 import allocation_contracts as contracts
 from allocation_worker.adapters.rabbitmq.errors import BrokerError
-from allocation_worker.adapters.rabbitmq.publisher import BLOCKED_TIMEOUT, Publication, Publisher
+from allocation_worker.adapters.rabbitmq.publisher import Publication, Publisher
 from allocation_worker.service_layer.outgoing import SettlementKind
 
 _AGAIN_AFTER = 0.2
@@ -29,10 +29,9 @@ class CommandPublisher:
 
     Args:
         urls: the broker's nodes, tried in turn.
-        blocked_timeout: as for Publisher.
     """
 
-    def __init__(self, urls: Sequence[str], *, blocked_timeout: float = BLOCKED_TIMEOUT) -> None:
+    def __init__(self, urls: Sequence[str]) -> None:
         self._ids = count(1)
         self._waiting: dict[int, _Outgoing] = {}
         self._lost: list[_Outgoing] = []
@@ -40,11 +39,7 @@ class CommandPublisher:
         self.confirmed: set[str] = set()
         """The message_ids that the broker keeps safe."""
         self._publisher = Publisher[_Outgoing](
-            urls,
-            lambda outgoing: outgoing.publication,
-            self._wake,
-            name="allocation-worker send",
-            blocked_timeout=blocked_timeout,
+            urls, lambda outgoing: outgoing.publication, self._wake, name="allocation-worker send"
         )
 
     def publish(self, command: contracts.Command, *, message_id: str, **properties: Any) -> None:  # noqa: ANN401 - checked by command_properties

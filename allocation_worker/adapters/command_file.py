@@ -1,0 +1,227 @@
+"""Commands in a file: CSV with a header, or JSON lines. It is read as a stream, as often as needed."""
+
+import csv
+import json
+import re
+from collections.abc import Iterator, Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from pydantic import ValidationError
+
+import allocation_contracts as contracts
+from allocation_contracts import ContractViolation, strict_json
+
+ROW_NUMBER: Final = "#row"
+"""A column that every file has: the row's number."""
+
+TYPE_COLUMN: Final = "type"
+
+_SHOWN_ROWS = 10
+_ID_DIGITS = 24
+_is_integer = re.compile(r"-?[0-9]{1,20}").fullmatch
+
+_TYPES: Mapping[str, str] = {
+    name: type_ for type_, model in contracts.COMMANDS.items() for name in (type_, model.ROUTING_KEY)
+}
+
+
+class CommandFileError(Exception):
+    """A file cannot be sent as it is. Its text is a sentence, or one for each bad row, for whoever wrote the file."""
+
+
+class BadRow(NamedTuple):
+    """A row that is no command."""
+
+    number: int
+    sentence: str
+
+
+class GoodRow(NamedTuple):
+    """A row that is a command."""
+
+    number: int
+    command: contracts.Command
+
+
+class Survey:
+    """What a file holds, one row after the other.
+
+    Attributes:
+        good: how many rows are commands.
+        bad: how many are not.
+        unused: the columns that no command has taken anything from.
+    """
+
+    def __init__(self) -> None:
+        self.good = 0
+        self.bad = 0
+        self.unused: set[str] = set()
+        self._sentences: list[str] = []
+        self._hash = sha256()
+
+    def add(self, row: GoodRow | BadRow) -> None:
+        """Take the next row in."""
+        if isinstance(row, GoodRow):
+            self.good += 1
+            self._hash.update(f"{row.number} {row.command.TYPE} ".encode() + contracts.encode(row.command) + b"\n")
+            return
+        self.bad += 1
+        if len(self._sentences) < _SHOWN_ROWS:
+            self._sentences.append(row.sentence)
+
+    @property
+    def digest(self) -> str:
+        """Of all commands so far and the numbers of their rows, in hexadecimal."""
+        return self._hash.hexdigest()[:_ID_DIGITS]
+
+    @property
+    def complaint(self) -> str:
+        """What is wrong with the bad rows, a sentence for each of the first few."""
+        more = self.bad - len(self._sentences)
+        return "\n".join([*self._sentences, *([f"... and {more} more bad rows."] if more else [])])
+
+
+class CommandFile:
+    """A file of commands.
+
+    Rows are counted as a spreadsheet does: a CSV file's header is row 1. A JSON line's number is its row.
+
+    Args:
+        path: `.csv`, or `.jsonl`, `.ndjson` or `.json` for one JSON object a line.
+        type_: the type of every row, such as `allocate` or `allocate.v1`; None: each row tells it, in `type`.
+        columns: where a command's field is to be found, if not in the column of its own name; `#row` is the row's
+            number.
+
+    Raises:
+        CommandFileError: the suffix, the type or a field is unknown.
+    """
+
+    def __init__(self, path: Path, *, type_: str | None = None, columns: Mapping[str, str] | None = None) -> None:
+        self.path = path
+        self._type = None if type_ is None else self._type_named(type_)
+        self._columns = dict(columns or {})
+        self._is_csv = path.suffix.lower() == ".csv"
+        if not self._is_csv and path.suffix.lower() not in {".jsonl", ".ndjson", ".json"}:
+            raise CommandFileError(f"{path} must end in .csv, or in .jsonl for one JSON object a line.")
+        models = contracts.COMMANDS.values() if self._type is None else [contracts.COMMANDS[self._type]]
+        fields = {name for model in models for name in model.model_fields} | (set() if self._type else {TYPE_COLUMN})
+        if unknown := self._columns.keys() - fields:
+            raise CommandFileError(f"There is no field {', '.join(sorted(unknown))}; take {', '.join(sorted(fields))}.")
+
+    def survey(self) -> Survey:
+        """Read the whole file, and send nothing.
+
+        Raises:
+            CommandFileError: it cannot be read, or its header lacks what every command needs.
+        """
+        survey, seen = Survey(), set[str]()
+        for row in self.rows(seen):
+            survey.add(row)
+        survey.unused = seen - self._used()
+        return survey
+
+    def rows(self, seen: set[str] | None = None) -> Iterator[GoodRow | BadRow]:
+        """All rows, in their order; the names of all columns are added to `seen`."""
+        if self.path.exists() and not self.path.is_file():
+            raise CommandFileError(f"{self.path} is not a file that can be read twice.")
+        try:
+            with self.path.open(encoding="utf-8-sig", newline="") as file:
+                for number, record in self._csv(file) if self._is_csv else self._json_lines(file):
+                    if isinstance(record, dict):
+                        if seen is not None:
+                            seen.update(record)
+                        yield self._row(number, record)
+                    else:
+                        yield BadRow(number, record)
+        except OSError as error:
+            raise CommandFileError(f"{self.path} cannot be read: {error.strerror}.") from error
+        except UnicodeDecodeError as error:
+            raise CommandFileError(f"{self.path} is not UTF-8 ({error.reason}); save it as UTF-8.") from error
+
+    def _csv(self, file: Any) -> Iterator[tuple[int, dict[str, Any] | str]]:  # noqa: ANN401 - lines of text
+        reader = csv.reader(file, strict=True)
+        header: list[str] = []
+        number = 0
+        while True:
+            number += 1
+            try:
+                cells = next(reader, None)
+            except csv.Error as error:
+                # Where a quotation mark is missing, nobody knows where the next row begins.
+                raise CommandFileError(f"{self.path}, row {number}: it is not valid CSV ({error}).") from error
+            if cells is None:
+                break
+            if number == 1:
+                header = cells
+                self._check_header(header)
+            elif len(cells) not in {0, len(header)}:
+                yield number, f"{self.path}, row {number}: it has {len(cells)} cells, and the header {len(header)}."
+            elif cells:
+                yield number, {name: cell for name, cell in zip(header, cells, strict=True) if cell}
+        if not header:
+            raise CommandFileError(f"{self.path} is empty; its first row must name the columns.")
+
+    def _check_header(self, header: list[str]) -> None:
+        if len(set(header)) < len(header):
+            twice = next(name for name in header if header.count(name) > 1)
+            raise CommandFileError(f"{self.path} has the column {twice!r} twice; name each column once.")
+        needed = [TYPE_COLUMN]
+        if self._type is not None:
+            fields = contracts.COMMANDS[self._type].model_fields.items()
+            needed = [name for name, info in fields if info.is_required()]
+        for name in dict.fromkeys([*needed, *self._columns]):
+            column = self._columns.get(name, name)
+            if column not in {*header, ROW_NUMBER}:
+                hint = f"{'give --type, or ' if name == TYPE_COLUMN else ''}name it with --column {name}=NAME"
+                raise CommandFileError(
+                    f"{self.path} has no column {column!r} for {name}; it has {', '.join(header)}; {hint}."
+                )
+
+    def _json_lines(self, file: Any) -> Iterator[tuple[int, dict[str, Any] | str]]:  # noqa: ANN401 - lines of text
+        for number, line in enumerate(file, start=1):
+            if line.strip():
+                try:
+                    yield number, strict_json.read(line.strip().encode())
+                except ContractViolation as violation:
+                    yield number, f"{self.path}, row {number}: {violation.detail.replace('The body', 'The line')}"
+
+    def _row(self, number: int, record: dict[str, Any]) -> GoodRow | BadRow:
+        try:
+            type_ = self._type or self._type_named(record.get(self._columns.get(TYPE_COLUMN, TYPE_COLUMN)))
+        except CommandFileError as error:
+            return BadRow(number, f"{self.path}, row {number}: {error}")
+        values: dict[str, Any] = {}
+        for name, info in contracts.COMMANDS[type_].model_fields.items():
+            column = self._columns.get(name, name)
+            if column == ROW_NUMBER:
+                values[name] = str(number)
+            elif column in record:
+                cell = record[column]
+                is_text = self._is_csv and info.annotation is int and _is_integer(cell)
+                values[name] = int(cell) if is_text else cell
+        try:
+            return GoodRow(number, contracts.read_command(type_, json.dumps(values).encode()))
+        except ContractViolation as violation:
+            return BadRow(number, self._sentence(number, violation))
+
+    def _sentence(self, number: int, violation: ContractViolation) -> str:
+        cause = violation.__cause__
+        place = f"{self.path}, row {number}"
+        if isinstance(cause, ValidationError):
+            name = str(cause.errors()[0]["loc"][0])
+            place += f", column {self._columns.get(name, name)}"
+        return f"{place}: {violation.detail}"
+
+    def _used(self) -> set[str]:
+        models = contracts.COMMANDS.values() if self._type is None else [contracts.COMMANDS[self._type]]
+        names = {name for model in models for name in model.model_fields}
+        return {self._columns.get(name, name) for name in (names if self._type else {*names, TYPE_COLUMN})}
+
+    def _type_named(self, name: object) -> str:
+        type_ = _TYPES.get(name) if isinstance(name, str) else None
+        if type_ is None:
+            choice = ", ".join(model.ROUTING_KEY for model in contracts.COMMANDS.values())
+            raise CommandFileError(f"The type is {name!r}; take one of {choice}.")
+        return type_

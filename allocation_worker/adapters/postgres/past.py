@@ -1,0 +1,94 @@
+"""What is stored, read as it stood at one moment: the tables, and the events that led there.
+
+There is no index over the events by SKU or by cause: it would cost every command, and these questions are an
+operator's, or come after a loss. They read the history through.
+"""
+
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine
+
+from allocation_worker.adapters import wire
+from allocation_worker.adapters.postgres.engine import array
+from allocation_worker.domain.events import ProductEvent
+from allocation_worker.service_layer.read_model import BatchView, LineView
+
+ROWS_AT_A_TIME = 500
+
+# Long reads hold no locks that anyone waits for, so the limit on statements is not for them.
+BEGIN = sa.text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+UNHURRIED = sa.text("SET LOCAL statement_timeout = 0")
+
+SEQUENCES = sa.text("""
+    SELECT sku, sequence FROM products WHERE :everything OR sku = ANY(CAST(:skus AS text[]))
+""")
+
+# One event may stand there several times: once for each command that it answered.
+EVENTS_AFTER = sa.text("""
+    SELECT DISTINCT ON (outbox.sku, outbox.sequence) outbox.type, outbox.body
+    FROM outbox JOIN unnest(CAST(:skus AS text[]), CAST(:sequences AS bigint[])) AS known (sku, sequence)
+        ON outbox.sku = known.sku AND outbox.sequence > known.sequence
+    ORDER BY outbox.sku, outbox.sequence
+""")
+
+LINES = sa.text("""
+    SELECT orderid, order_lines.sku, lineid,
+        CASE WHEN cancelled THEN 'cancelled' WHEN batchref IS NULL THEN 'out-of-stock' ELSE 'allocated' END AS status,
+        qty, batchref, eta, order_lines.sequence
+    FROM order_lines LEFT JOIN batches ON reference = batchref
+    WHERE order_lines.sku = ANY(CAST(:skus AS text[]))
+""")
+
+BATCHES = sa.text("""
+    SELECT reference, sku, purchased, allocated, eta, sequence FROM batches
+    WHERE sku = ANY(CAST(:skus AS text[])) ORDER BY sku, arrival
+""")
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """A transaction that sees one moment, and only looks."""
+    with engine.connect() as connection, connection.begin():
+        connection.execute(BEGIN)
+        connection.execute(UNHURRIED)
+        yield connection
+
+
+def stream(connection: Connection, statement: sa.TextClause, **parameters: Any) -> Iterator[Any]:  # noqa: ANN401 - rows, which SQLAlchemy types no further
+    """Rows, read a few hundred at a time however many there are."""
+    streaming = connection.execution_options(yield_per=ROWS_AT_A_TIME)
+    with streaming.execute(statement, parameters) as rows:
+        yield from rows
+
+
+class PostgresWriteModel:
+    """Keeps the promises of `service_layer.read_model.WriteModel`."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def sequences(self, skus: Collection[str] | None = None) -> Mapping[str, int]:
+        rows = stream(self._connection, SEQUENCES, everything=skus is None, skus=array(sorted(skus or ())))
+        return {sku: sequence for sku, sequence in rows}  # noqa: C416 - rows are not pairs to mypy
+
+    def events_after(self, sequences: Mapping[str, int]) -> Iterator[ProductEvent]:
+        rows = stream(
+            self._connection, EVENTS_AFTER, skus=array(list(sequences)), sequences=array(list(sequences.values()))
+        )
+        return (wire.product_event(type_, body.encode()) for type_, body in rows)
+
+    def lines(self, skus: Collection[str]) -> Iterator[LineView]:
+        return (LineView(*row) for row in stream(self._connection, LINES, skus=array(sorted(skus))))
+
+    def batches(self, skus: Collection[str]) -> Iterator[BatchView]:
+        return (BatchView(*row) for row in stream(self._connection, BATCHES, skus=array(sorted(skus))))
+
+
+@contextmanager
+def open_write_model(engine: Engine) -> Iterator[PostgresWriteModel]:
+    """The write model at the present moment."""
+    with reading(engine) as connection:
+        yield PostgresWriteModel(connection)

@@ -1,0 +1,97 @@
+"""Looking at events as they come, from a queue that lives as long as the look."""
+
+from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack
+from typing import NamedTuple
+
+import pika
+from pika.adapters.blocking_connection import BlockingChannel
+from pika.exceptions import AMQPError, ChannelClosedByBroker
+from pika.spec import BasicProperties
+from tenacity import Retrying, retry_if_exception_type, wait_exponential_jitter
+
+from allocation_contracts.properties import CAUSATION_ID_HEADER, EVENTS_EXCHANGE
+from allocation_worker.adapters.rabbitmq.errors import BrokerError, TopologyMissing
+from allocation_worker.adapters.rabbitmq.urls import connect_any
+
+_NAME = "allocation-worker tail"
+_NOT_FOUND = 404
+_LOOK_UP_EVERY = 0.5
+_PREFETCH = 500
+
+
+class SeenEvent(NamedTuple):
+    """An event as it came; what was not there is empty, or None."""
+
+    type: str
+    body: bytes
+    message_id: str
+    correlation_id: str
+    causation_id: str
+    timestamp: int | None
+
+
+def tail_events(
+    urls: Sequence[str], routing_keys: Sequence[str], *, on_listening: Callable[[], None], on_lost: Callable[[], None]
+) -> Generator[SeenEvent | None]:
+    """Events from now on, and None whenever there was none for half a second; it never ends.
+
+    What comes while the connection is lost is missed.
+
+    Args:
+        urls: the broker's nodes, tried in turn.
+        routing_keys: which events, such as `allocated`, or `#` for all.
+        on_listening: told each time that from now on nothing is missed.
+        on_lost: told when the connection was lost; it is opened again for as long as it takes.
+
+    Raises:
+        BrokerError: no broker could be reached at the beginning.
+        TopologyMissing: there is no exchange for events.
+    """
+    patience = Retrying(retry=retry_if_exception_type(BrokerError), wait=wait_exponential_jitter(0.2, 5))
+    lost = False
+    while True:
+        with ExitStack() as stack:
+
+            def connect(stack: ExitStack = stack) -> pika.BlockingConnection:
+                return stack.enter_context(connect_any(urls, _NAME))
+
+            connection = patience(connect) if lost else connect()
+            try:
+                yield from _listen(connection.channel(), routing_keys, on_listening)
+            except ChannelClosedByBroker as error:
+                if error.reply_code == _NOT_FOUND:
+                    raise TopologyMissing(
+                        f"The exchange {EVENTS_EXCHANGE} does not stand there; run `allocation-worker topology`."
+                    ) from error
+                raise BrokerError(f"The broker refused: {error!r}") from error
+            except (AMQPError, OSError):
+                on_lost()
+            lost = True
+
+
+def _listen(
+    channel: BlockingChannel, routing_keys: Sequence[str], on_listening: Callable[[], None]
+) -> Generator[SeenEvent | None]:
+    queue = channel.queue_declare("", exclusive=True, auto_delete=True).method.queue or ""
+    for key in routing_keys:
+        channel.queue_bind(queue, EVENTS_EXCHANGE, key)
+    channel.basic_qos(prefetch_count=_PREFETCH)
+    on_listening()
+    for method, properties, body in channel.consume(queue, inactivity_timeout=_LOOK_UP_EVERY):
+        if method is None or properties is None or body is None:
+            yield None
+        else:
+            yield _seen(properties, body)
+            channel.basic_ack(method.delivery_tag or 0)
+
+
+def _seen(properties: BasicProperties, body: bytes) -> SeenEvent:
+    return SeenEvent(
+        type=properties.type or "",
+        body=body,
+        message_id=properties.message_id or "",
+        correlation_id=properties.correlation_id or "",
+        causation_id=str((properties.headers or {}).get(CAUSATION_ID_HEADER, "")),
+        timestamp=properties.timestamp,
+    )

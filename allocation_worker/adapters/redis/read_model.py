@@ -1,0 +1,159 @@
+"""The read model in Redis, as the projection writes it."""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from json import dumps
+from threading import Event, Thread
+from typing import Any
+
+from redis import Redis
+
+from allocation_worker.adapters.redis import scripts
+from allocation_worker.adapters.redis.client import translated
+from allocation_worker.domain.events import ProductEvent
+from allocation_worker.service_layer.ports import StoreUnavailable
+from allocation_worker.service_layer.projection import Change, change_of
+from allocation_worker.service_layer.read_model import BatchView, LineView
+
+_BEAT_EVERY = scripts.IDLE_MILLISECONDS / 1000 / 5
+
+
+class RedisReadModel:
+    """Keeps the promises of `service_layer.read_model.ReadModel`.
+
+    Args:
+        client: as `client.connect` makes it.
+        place: its address, as it may be shown.
+    """
+
+    def __init__(self, client: Redis, place: str) -> None:
+        self._client = client
+        self._place = place
+        self._apply_live = client.register_script(scripts.APPLY_LIVE)
+        self._write = client.register_script(scripts.WRITE)
+        self._put_lines = client.register_script(scripts.PUT_LINES)
+        self._put_stock = client.register_script(scripts.PUT_STOCK)
+        self._begin = client.register_script(scripts.BEGIN)
+        self._keep_open = client.register_script(scripts.KEEP_OPEN)
+        self._switch = client.register_script(scripts.SWITCH)
+
+    def current(self) -> int | None:
+        with translated(self._place):
+            number = self._client.get(scripts.SHOWN)
+        return None if number is None else int(number)
+
+    def apply(self, events: Sequence[ProductEvent]) -> Mapping[int, set[str]]:
+        answers = self._run_for_each(self._apply_live, "", events)
+        gaps: dict[int, set[str]] = defaultdict(set)
+        for event, (in_shown, in_building, shown, building) in zip(events, answers, strict=True):
+            if in_shown >= 0:
+                gaps[int(shown)].add(event.sku)
+            if in_building >= 0:
+                gaps[int(building)].add(event.sku)
+        return gaps
+
+    def begin(self, *, takeover: bool) -> int:
+        with translated(self._place):
+            return int(self._begin(args=[int(takeover)]))
+
+    @contextmanager
+    def kept_open(self, generation: int) -> Iterator[None]:
+        ended = Event()
+        beating = Thread(target=self._beat, args=(generation, ended), name="keep-open", daemon=True)
+        beating.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            beating.join()
+            with suppress(StoreUnavailable):  # then it closes by itself
+                self._keep_open_for(generation, 0)
+
+    def sequences(self, generation: int, skus: Collection[str] | None = None) -> Mapping[str, int]:
+        key = f"{scripts.PREFIX}{generation}:sequences"
+        with translated(self._place):
+            if skus is None:
+                return {sku: int(sequence) for sku, sequence in self._client.hscan_iter(key, count=scripts.AT_A_TIME)}
+            wanted = list(skus)
+            found = self._client.hmget(key, wanted) if wanted else []
+        return {sku: int(sequence) for sku, sequence in zip(wanted, found, strict=True) if sequence is not None}
+
+    def write(self, generation: int, events: Sequence[ProductEvent]) -> None:
+        self._run_for_each(self._write, str(generation), events)
+
+    def put_lines(self, generation: int, lines: Iterable[LineView]) -> None:
+        arguments: list[str | int] = [generation]
+        for line in lines:
+            arguments += (line.orderid, _field(line), line.sequence, _written(line))
+        with translated(self._place):
+            self._put_lines(args=arguments)
+
+    def put_stock(self, generation: int, sku: str, sequence: int, batches: Sequence[BatchView]) -> None:
+        arguments: list[str | int] = [generation, sku, sequence]
+        for batch in batches:
+            eta = batch.eta.isoformat() if batch.eta else ""
+            arguments += (batch.reference, batch.purchased, batch.allocated, eta, batch.sequence)
+        with translated(self._place):
+            self._put_stock(args=arguments)
+
+    def switch(self, generation: int) -> set[str]:
+        with translated(self._place):
+            return set(self._switch(args=[generation]))
+
+    def forget_old(self) -> None:
+        shown = self.current() or 0
+        with translated(self._place):
+            old: list[str] = []
+            for key in self._client.scan_iter(f"{scripts.PREFIX}*:*", count=scripts.AT_A_TIME):
+                number = key.removeprefix(scripts.PREFIX).partition(":")[0]
+                if number.isdigit() and int(number) < shown:
+                    old.append(key)
+                if len(old) >= scripts.AT_A_TIME:
+                    self._client.unlink(*old)
+                    old.clear()
+            if old:
+                self._client.unlink(*old)
+
+    def _beat(self, generation: int, ended: Event) -> None:
+        while not ended.wait(_BEAT_EVERY):
+            with suppress(StoreUnavailable):  # whoever builds will hear of it
+                self._keep_open_for(generation, scripts.IDLE_MILLISECONDS)
+
+    def _keep_open_for(self, generation: int, milliseconds: int) -> None:
+        with translated(self._place):
+            self._keep_open(args=[generation, milliseconds])
+
+    def _run_for_each(self, script: Any, generation: str, events: Sequence[ProductEvent]) -> list[Any]:  # noqa: ANN401 - redis-py's Script is not generic as its client is
+        if not events:
+            return []
+        with translated(self._place), self._client.pipeline(transaction=False) as pipeline:
+            for event in events:
+                script(args=_arguments(generation, change_of(event)), client=pipeline)
+            return pipeline.execute()
+
+
+def _arguments(generation: str, change: Change) -> list[str | int]:
+    line = change.line
+    return [
+        generation,
+        change.sku,
+        change.sequence,
+        change.batchref or "",
+        change.allocated_by,
+        "" if change.purchased is None else change.purchased,
+        int(change.created),
+        change.eta or "",
+        line.orderid if line else "",
+        _written(line) if line else "",
+        _field(line) if line else "",
+    ]
+
+
+def _field(line: LineView) -> str:
+    return f"{line.sku}\0{line.lineid}"
+
+
+def _written(line: LineView) -> str:
+    eta = line.eta.isoformat() if line.eta else None
+    return dumps({"status": line.status, "qty": line.qty, "batchref": line.batchref, "eta": eta})

@@ -1,0 +1,67 @@
+"""The read model in Redis, as its readers see it. Each question is answered out of one moment."""
+
+from collections.abc import Sequence
+from datetime import date
+from json import loads
+from typing import Any
+
+from redis import Redis
+
+from allocation_worker.adapters.redis import scripts
+from allocation_worker.adapters.redis.client import translated
+from allocation_worker.service_layer.read_model import BatchView, LineView, SkuView
+
+
+class RedisViews:
+    """Answers readers.
+
+    Its methods raise GenerationMissing where there is no read model, and StoreUnavailable where Redis is away.
+
+    Args:
+        client: as `client.connect` makes it.
+        place: its address, as it may be shown.
+    """
+
+    def __init__(self, client: Redis, place: str) -> None:
+        self._place = place
+        self._order = client.register_script(scripts.READ_ORDER)
+        self._sku = client.register_script(scripts.READ_SKU)
+        self._batch = client.register_script(scripts.READ_BATCH)
+
+    def order(self, orderid: str) -> list[LineView]:
+        """The lines of an order, by SKU and lineid; none where nothing is known of it."""
+        with translated(self._place):
+            entries: list[str] = self._order(args=[orderid])
+        return sorted(parse_line(orderid, *pair) for pair in zip(entries[::2], entries[1::2], strict=True))
+
+    def sku(self, sku: str) -> SkuView | None:
+        """A SKU and its batches; None where no event has told of it."""
+        with translated(self._place):
+            sequence, rows = self._sku(args=[sku])
+        if not sequence:
+            return None
+        batches = sorted((parse_batch(row) for row in rows), key=BatchView.preference)
+        return SkuView(sku, int(sequence), tuple(batches))
+
+    def batch(self, reference: str) -> BatchView | None:
+        """A batch; None where no event has told of it."""
+        with translated(self._place):
+            row: list[str | None] = self._batch(args=[reference])
+        return None if row[1] is None else parse_batch(row)
+
+
+def parse_line(orderid: str, field: str, written: str) -> LineView:
+    """A line out of a field of its order's hash."""
+    sku, _, lineid = field.partition("\0")
+    sequence, _, text = written.partition(" ")
+    data: dict[str, Any] = loads(text)
+    eta = date.fromisoformat(data["eta"]) if data["eta"] else None
+    return LineView(orderid, sku, lineid, data["status"], data["qty"], data["batchref"], eta, int(sequence))
+
+
+def parse_batch(row: Sequence[Any]) -> BatchView:
+    """A batch out of its reference and the values of its hash."""
+    reference, sku, purchased, allocated, eta, sequence = row
+    return BatchView(
+        reference, sku, int(purchased), int(allocated), date.fromisoformat(eta) if eta else None, int(sequence)
+    )

@@ -1,0 +1,38 @@
+"""Wires what looks back: `replay` and `explain`."""
+
+from collections.abc import Mapping
+from functools import partial
+
+from allocation_worker.adapters.postgres.published import open_published
+from allocation_worker.adapters.postgres.records import open_records
+from allocation_worker.adapters.rabbitmq import topology
+from allocation_worker.adapters.rabbitmq.errors import RabbitMQError
+from allocation_worker.adapters.rabbitmq.queue_publisher import publish_to_queue
+from allocation_worker.bootstrap.places import engine
+from allocation_worker.config import Settings
+from allocation_worker.service_layer import explaining, replaying
+from allocation_worker.service_layer.explaining import Story
+from allocation_worker.service_layer.replaying import Replayed
+
+
+def replay(settings: Settings, *, sku: str, first: int, last: int | None, queue: str) -> Replayed:
+    """Announce published events again, to one queue."""
+    topology.check_queue(settings.amqp_url, queue)
+    with open_published(engine(settings, "replay")) as history:
+        return replaying.replay(
+            history, partial(publish_to_queue, settings.amqp_url, queue), sku=sku, first=first, last=last
+        )
+
+
+def explain(settings: Settings, message_id: str) -> Story | None:
+    """The story of a command; None if nothing is stored under its id."""
+    with open_records(engine(settings, "explain")) as records:
+        return explaining.explain(records, message_id)
+
+
+def waiting_messages(settings: Settings) -> Mapping[str, int] | None:
+    """How many messages wait in each queue of commands and in the dead letters; None if that cannot be told."""
+    try:
+        return topology.message_counts(settings.amqp_url, retry_delays=settings.retry_policy.all_delays)
+    except RabbitMQError:
+        return None

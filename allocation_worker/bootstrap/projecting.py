@@ -1,0 +1,118 @@
+"""Wires the read model: `project`, which keeps it, and `show`, which reads it."""
+
+import threading
+from functools import partial
+from typing import TYPE_CHECKING
+
+import structlog
+from sqlalchemy.engine import Engine
+
+from allocation_worker.adapters import wire
+from allocation_worker.adapters.postgres.past import open_write_model
+from allocation_worker.adapters.rabbitmq import topology
+from allocation_worker.adapters.rabbitmq.consumer import Consumer
+from allocation_worker.adapters.rabbitmq.errors import BrokerError
+from allocation_worker.bootstrap.places import engine
+from allocation_worker.bootstrap.running import log_start, stopped_by_signals, wait_for_database
+from allocation_worker.config import Settings
+from allocation_worker.entrypoints.backoff import Backoff
+from allocation_worker.entrypoints.consume import QueueWorker
+from allocation_worker.entrypoints.project import tend_patiently, tend_until
+from allocation_worker.service_layer.ports import StoreError
+from allocation_worker.service_layer.projection import Projector
+
+if TYPE_CHECKING:
+    from allocation_worker.adapters.redis.views import RedisViews
+
+log = structlog.get_logger()
+
+
+class RedisNotInstalled(StoreError):  # noqa: N818 - reads as what it is
+    """The optional extra is missing."""
+
+    def __init__(self) -> None:
+        super().__init__("The read model needs redis-py: install allocation-worker[redis].")
+
+
+def project(settings: Settings) -> None:
+    """Keep the read model until told to stop."""
+    stopping = threading.Event()
+    database = engine(settings, "project")
+    projector = _projector(settings, database)
+    consumer = Consumer(
+        settings.amqp_url,
+        [topology.READ_MODEL_QUEUE],
+        prefetch=settings.prefetch,
+        grace=settings.shutdown_timeout,
+        name="allocation-worker project",
+    )
+    worker = QueueWorker(
+        consumer.feeds[topology.READ_MODEL_QUEUE],
+        wire.read_event,
+        projector,
+        group_limit=settings.group_limit,
+        stopping=stopping,
+        done="events projected",
+        store="Redis, or the database",
+    )
+
+    def stop() -> None:
+        stopping.set()
+        consumer.stop()
+
+    with stopped_by_signals(stop):
+        log_start(settings, "project")
+        # The queue first: what happens after it stands will be delivered, what happened before is caught up with.
+        ready = wait_for_database(database, stopping) and _declare_patiently(settings, stopping)
+        if not (ready and tend_patiently(stopping, projector)):
+            return
+        threading.Thread(target=worker.run, name="worker", daemon=True).start()
+        threading.Thread(target=tend_until, args=(stopping, projector), name="tending", daemon=True).start()
+        consumer.run()
+        log.info("stopped")
+
+
+def rebuild(settings: Settings) -> int:
+    """Build the read model anew beside the one shown, and show it then; the number of its SKUs."""
+    projector = _projector(settings, engine(settings, "project --rebuild"))
+    # What happens meanwhile must be delivered to whoever projects later.
+    topology.declare_read_model(settings.amqp_url)
+    return projector.rebuild()
+
+
+def views(settings: Settings) -> "RedisViews":
+    """The read model, for readers."""
+    try:
+        from allocation_worker.adapters.redis import client  # noqa: PLC0415 - redis-py is an optional extra
+        from allocation_worker.adapters.redis.views import RedisViews  # noqa: PLC0415 - as above
+    except ImportError as error:
+        raise RedisNotInstalled from error
+    connection = client.connect(settings.redis_url, name="allocation-worker show", timeout=settings.statement_timeout)
+    return RedisViews(connection, client.masked(settings.redis_url))
+
+
+def _projector(settings: Settings, database: Engine) -> Projector:
+    try:
+        from allocation_worker.adapters.redis import client  # noqa: PLC0415 - redis-py is an optional extra
+        from allocation_worker.adapters.redis.read_model import RedisReadModel  # noqa: PLC0415 - as above
+    except ImportError as error:
+        raise RedisNotInstalled from error
+    connection = client.connect(
+        settings.redis_url, name="allocation-worker project", timeout=settings.statement_timeout
+    )
+    read_model = RedisReadModel(connection, client.masked(settings.redis_url))
+    return Projector(read_model, partial(open_write_model, database))
+
+
+def _declare_patiently(settings: Settings, stopping: threading.Event) -> bool:
+    backoff = Backoff()
+    while not stopping.is_set():
+        try:
+            topology.declare_read_model(settings.amqp_url)
+        except BrokerError as error:
+            pause = backoff.next()
+            log.warning("waiting for the broker", seconds=round(pause, 1), error=str(error))
+            stopping.wait(pause)
+        else:
+            return True
+    return False

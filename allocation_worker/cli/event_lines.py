@@ -1,0 +1,97 @@
+"""An event as a line of text: aligned for a person, or JSON for a program."""
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
+from typing import Any
+
+from rich.cells import cell_len
+
+import allocation_contracts as contracts
+from allocation_contracts import ContractViolation
+from allocation_worker.bootstrap import SeenEvent
+
+_TYPE_WIDTH = max(map(len, contracts.EVENTS))
+_SEQUENCE_WIDTH = 6
+_SKU_WIDTH = 16
+_SUBJECT_WIDTH = 16
+
+
+def concerns(event: SeenEvent, *, order: str | None, sku: str | None) -> bool:
+    """Whether it is about this order and this SKU, where one is given; a refusal is about what the command named."""
+    data = _data(event)
+    named = data.get("data", data) if event.type == contracts.CommandRejected.TYPE else data
+    return order in {None, named.get("orderid")} and sku in {None, named.get("sku")}
+
+
+def as_json(event: SeenEvent) -> str:
+    """One line with the body as it came, and what stood beside it."""
+    return json.dumps(
+        {
+            "type": event.type,
+            "message_id": event.message_id,
+            "correlation_id": event.correlation_id,
+            "causation_id": event.causation_id,
+            "timestamp": None if event.timestamp is None else datetime.fromtimestamp(event.timestamp, UTC).isoformat(),
+            "body": _data(event),
+        },
+        ensure_ascii=False,
+    )
+
+
+def as_text(event: SeenEvent) -> str:
+    """Local time, type, sequence, SKU, order or batch, and what happened to it."""
+    when = datetime.now() if event.timestamp is None else datetime.fromtimestamp(event.timestamp)  # noqa: DTZ005, DTZ006 - the operator's own clock
+    try:
+        sequence, sku, subject, words = _told(contracts.read_event(event.type, event.body))
+    except ContractViolation:
+        # A newer worker's: what can be seen is shown.
+        sequence, sku, subject, words = "", "", "", json.dumps(_data(event))
+    columns = [
+        f"{when:%H:%M:%S}",
+        _padded(event.type, _TYPE_WIDTH),
+        f"{sequence:>{_SEQUENCE_WIDTH}}",
+        _padded(sku, _SKU_WIDTH),
+        _padded(subject, _SUBJECT_WIDTH),
+        words,
+    ]
+    return "  ".join(columns).rstrip()
+
+
+def _told(event: contracts.Event) -> tuple[str, str, str, str]:
+    """Sequence, SKU, order or batch, and what happened to it."""
+    match event:
+        case contracts.Allocated():
+            words = f"{event.qty} from {event.batchref}, {_place(event.eta)}"
+        case contracts.OutOfStock():
+            due = "" if event.next_eta is None else f"; more on {event.next_eta}"
+            words = f"{event.qty} wanted, {event.largest_available} to be had{due}"
+        case contracts.Deallocated():
+            held = "held nothing" if event.batchref is None else f"{event.qty} back to {event.batchref}"
+            words = f"{held} ({event.reason})"
+        case contracts.BatchCreated():
+            return str(event.sequence), event.sku, event.batchref, f"{event.qty} {_place(event.eta)}"
+        case contracts.BatchQuantityChanged():
+            return str(event.sequence), event.sku, event.batchref, f"{event.previous_qty} -> {event.qty}"
+        case contracts.CommandRejected():
+            named = event.data
+            subject = str(named.get("orderid") or named.get("batchref") or "")
+            return "", str(named.get("sku") or ""), subject, f"{event.reason}: {event.detail}"
+    return str(event.sequence), event.sku, f"{event.orderid}/{event.lineid}".rstrip("/"), words
+
+
+def _place(eta: date | None) -> str:
+    return "in the warehouse" if eta is None else f"due {eta}"
+
+
+def _padded(text: str, width: int) -> str:
+    """To a width in cells of the terminal, where some characters take two."""
+    return text + " " * (width - cell_len(text))
+
+
+def _data(event: SeenEvent) -> Mapping[str, Any]:
+    try:
+        data = json.loads(event.body)
+    except ValueError:
+        data = None
+    return data if isinstance(data, dict) else {"unreadable": event.body.decode(errors="replace")}

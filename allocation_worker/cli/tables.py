@@ -1,0 +1,33 @@
+"""How verbs show tables and times."""
+
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+NUMBERS = frozenset({"quantity", "purchased", "allocated", "available", "left", "sequence"})
+_WIDTH_OF_A_FILE = 250
+
+
+def console() -> Console:
+    """Where verbs print; where nobody watches, as wide as it takes."""
+    return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else _WIDTH_OF_A_FILE)
+
+
+def table(title: str, header: Sequence[str], rows: Sequence[Sequence[object]], *, besides: str = "") -> Table:
+    """A table; columns of numbers, known by their names, stand to the right."""
+    # Texts, not strings: what others have called their orders may look like rich's markup.
+    drawn = Table(title=Text(title), title_justify="left", caption=Text(besides) if besides else None)
+    for name in header:
+        drawn.add_column(name, justify="right" if name in NUMBERS else "left", overflow="fold")
+    for row in rows:
+        drawn.add_row(*(Text(str(value)) for value in row))
+    return drawn
+
+
+def shown(time: datetime) -> str:
+    """A time, in UTC, to the second."""
+    return f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"

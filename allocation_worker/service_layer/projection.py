@@ -1,0 +1,217 @@
+"""Keeps the read model up to date with the events; heals it, and builds it anew."""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from itertools import groupby, islice
+from threading import Lock
+from typing import NamedTuple, TypeVar
+
+import structlog
+
+from allocation_worker.domain import events
+from allocation_worker.domain.events import ProductEvent
+from allocation_worker.service_layer.outcomes import Done, Outcome
+from allocation_worker.service_layer.ports import StoreUnavailable
+from allocation_worker.service_layer.read_model import (
+    GenerationClosed,
+    GenerationMissing,
+    LineStatus,
+    LineView,
+    OpenWriteModel,
+    ReadModel,
+    WriteModel,
+)
+
+AT_A_TIME = 500
+HEALING_ATTEMPTS = 3
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
+
+
+class EventMessage(NamedTuple):
+    """One event, as a subscriber gets it."""
+
+    event: ProductEvent
+    type: str
+    message_id: str
+    correlation_id: str
+
+
+class Change(NamedTuple):
+    """What an event changes in the read model.
+
+    Attributes:
+        sku: whose event.
+        sequence: its number.
+        line: how a line is from now on.
+        batchref: the batch that changes.
+        allocated_by: how much more of it is allocated.
+        purchased: how much of it was purchased, where that changes.
+        created: the batch is new; `eta` is its ETA.
+    """
+
+    sku: str
+    sequence: int
+    line: LineView | None = None
+    batchref: str | None = None
+    allocated_by: int = 0
+    purchased: int | None = None
+    created: bool = False
+    eta: str | None = None
+
+
+def change_of(event: ProductEvent) -> Change:
+    """The projection itself: what an event means to those who look."""
+    sku, sequence = event.sku, event.sequence
+    match event:
+        case events.Allocated():
+            line = LineView(
+                event.orderid, sku, event.lineid, "allocated", event.qty, event.batchref, event.eta, sequence
+            )
+            return Change(sku, sequence, line, event.batchref, allocated_by=event.qty)
+        case events.OutOfStock():
+            line = LineView(event.orderid, sku, event.lineid, "out-of-stock", event.qty, None, None, sequence)
+            return Change(sku, sequence, line)
+        case events.Deallocated():
+            # A line that a shrunk batch has lost is out of stock until its next event, which follows at once.
+            status: LineStatus = "cancelled" if event.reason == "cancelled" else "out-of-stock"
+            line = LineView(event.orderid, sku, event.lineid, status, event.qty, None, None, sequence)
+            return Change(sku, sequence, line, event.batchref, allocated_by=-event.qty if event.batchref else 0)
+        case events.BatchCreated():
+            eta = event.eta.isoformat() if event.eta else None
+            return Change(sku, sequence, None, event.batchref, purchased=event.qty, created=True, eta=eta)
+        case events.BatchQuantityChanged():
+            return Change(sku, sequence, None, event.batchref, purchased=event.qty)
+
+
+class Projector:
+    """Applies events to the read model; thread-safe.
+
+    Whatever is missing is fetched from the event history, and where that does not reach back far enough, from the
+    tables themselves. Nothing here needs to be undone after a crash: applying is by sequence, and idempotent.
+    """
+
+    def __init__(self, read_model: ReadModel, open_write_model: OpenWriteModel) -> None:
+        self._read_model = read_model
+        self._open_write_model = open_write_model
+        self._doubtful = True
+        self._lock = Lock()
+
+    def process(self, messages: Sequence[EventMessage]) -> list[Outcome]:
+        """Apply these; when it returns, the read model has them.
+
+        Raises:
+            StoreUnavailable: one of the stores is away, or behind; ask again.
+        """
+        with self._lock:
+            try:
+                self._recover_if_doubtful()
+                self._apply([message.event for message in messages])
+            except StoreUnavailable:
+                # The store may come back without its last writes, or without any.
+                self._doubtful = True
+                raise
+        return [Done()] * len(messages)
+
+    def tend(self) -> None:
+        """Find out whether the read model is still there, and heal it if not; to be called now and then.
+
+        Raises:
+            StoreUnavailable: one of the stores is away.
+        """
+        with self._lock:
+            try:
+                self._doubtful |= self._read_model.current() is None
+                self._recover_if_doubtful()
+            except StoreUnavailable:
+                self._doubtful = True
+                raise
+
+    def rebuild(self, *, takeover: bool = True) -> int:
+        """Build a fresh generation, then show it; the number of its SKUs. The old one is shown meanwhile.
+
+        Args:
+            takeover: end a rebuild that is under way, where there is one, instead of giving way to it.
+
+        Raises:
+            GenerationClosed: another rebuild has taken over.
+            StoreUnavailable: one of the stores is away, or another rebuild is under way.
+        """
+        generation = self._read_model.begin(takeover=takeover)
+        log.info("read model: building", generation=generation)
+        with self._read_model.kept_open(generation):
+            self._catch_up(generation)
+            while behind := self._read_model.switch(generation):
+                self._catch_up(generation, behind)
+        self._read_model.forget_old()
+        count = len(self._read_model.sequences(generation))
+        log.info("read model: built", generation=generation, skus=count)
+        return count
+
+    def _recover_if_doubtful(self) -> None:
+        if not self._doubtful:
+            return
+        current = self._read_model.current()
+        if current is None:
+            self.rebuild(takeover=False)
+        else:
+            self._catch_up(current)
+        self._doubtful = False
+
+    def _apply(self, batch: Sequence[ProductEvent]) -> None:
+        for _ in range(HEALING_ATTEMPTS):
+            try:
+                gaps = self._read_model.apply(batch)
+            except GenerationMissing:
+                log.warning("read model: lost; it is built anew")
+                self.rebuild(takeover=False)
+                continue
+            if not gaps:
+                return
+            for generation, skus in gaps.items():
+                log.warning("read model: events are missing", generation=generation, skus=sorted(skus)[:10])
+                with suppress(GenerationClosed):
+                    self._catch_up(generation, skus)
+        raise StoreUnavailable("The database does not have what was published: it may be an old copy, or behind.")
+
+    def _catch_up(self, generation: int, skus: Collection[str] | None = None) -> None:
+        with self._open_write_model() as written:
+            have = self._read_model.sequences(generation, skus)
+            targets = {
+                sku: sequence for sku, sequence in written.sequences(skus).items() if sequence > have.get(sku, 0)
+            }
+            if not targets:
+                return
+            reached = {sku: have.get(sku, 0) for sku in targets}
+            self._replay(generation, written.events_after(dict(reached)), reached)
+            pruned = [sku for sku, sequence in targets.items() if reached[sku] < sequence]
+            if pruned:
+                self._copy(generation, {sku: targets[sku] for sku in pruned}, written)
+        log.info("read model: caught up", generation=generation, skus=len(targets), from_tables=len(pruned))
+
+    def _replay(self, generation: int, history: Iterator[ProductEvent], reached: dict[str, int]) -> None:
+        for chunk in _chunks(history):
+            following = []
+            for event in chunk:
+                if event.sequence == reached[event.sku] + 1:
+                    reached[event.sku] = event.sequence
+                    following.append(event)
+            self._read_model.write(generation, following)
+
+    def _copy(self, generation: int, targets: Mapping[str, int], written: WriteModel) -> None:
+        for lines in _chunks(written.lines(targets)):
+            self._read_model.put_lines(generation, lines)
+        bare = set(targets)
+        for sku, batches in groupby(written.batches(targets), key=lambda batch: batch.sku):
+            bare.discard(sku)
+            self._read_model.put_stock(generation, sku, targets[sku], list(batches))
+        for sku in bare:
+            self._read_model.put_stock(generation, sku, targets[sku], [])
+
+
+def _chunks(items: Iterable[T]) -> Iterator[list[T]]:
+    iterator = iter(items)
+    while chunk := list(islice(iterator, AT_A_TIME)):
+        yield chunk

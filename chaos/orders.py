@@ -1,0 +1,100 @@
+"""What the upstream programs ask for: drawn by chance, and the same for the same seed."""
+
+import random
+from collections.abc import Callable, Iterator
+from datetime import date, timedelta
+
+import allocation_contracts as contracts
+
+SKUS = 300
+HOT_SKUS = 4
+REMEMBERED = 5000
+_SOON = date(2031, 1, 1)
+
+
+def stock(seed: int) -> Iterator[contracts.Command]:
+    """The batches that every SKU begins with: one in the warehouse, one at sea."""
+    luck = random.Random(f"{seed}/stock")
+    for number in range(SKUS):
+        sku = _name(number)
+        plenty = 50 if number < HOT_SKUS else 1
+        yield contracts.CreateBatch(batchref=f"{sku}/shelf", sku=sku, qty=plenty * luck.randint(20, 100))
+        eta = _SOON + timedelta(days=luck.randrange(300))
+        yield contracts.CreateBatch(batchref=f"{sku}/ship", sku=sku, qty=plenty * luck.randint(20, 100), eta=eta)
+
+
+class Orders:
+    """Commands without end: mostly new order lines, and whatever else happens to lines and batches."""
+
+    def __init__(self, seed: int) -> None:
+        self._luck = random.Random(f"{seed}/orders")
+        self._lines: list[contracts.Allocate] = []
+        self._batches = [f"{_name(number)}/{kind}" for number in range(SKUS) for kind in ("shelf", "ship")]
+        self._count = 0
+        kinds: dict[Callable[[], contracts.Command], int] = {
+            self._new_line: 820,
+            self._cancel: 50,
+            self._again: 50,
+            self._change: 40,
+            self._new_batch: 30,
+            self._unknown_sku: 5,
+            self._unknown_batch: 5,
+        }
+        self._kinds = (list(kinds), list(kinds.values()))
+
+    def next(self) -> contracts.Command:
+        """The next command."""
+        self._count += 1
+        [make] = self._luck.choices(*self._kinds)
+        return make()
+
+    def _cancel(self) -> contracts.Command:
+        if not self._lines:
+            return self._new_line()
+        line = self._lines.pop(self._luck.randrange(len(self._lines)))
+        return contracts.Deallocate(orderid=line.orderid, sku=line.sku, lineid=line.lineid)
+
+    def _again(self) -> contracts.Command:
+        return self._luck.choice(self._lines) if self._lines else self._new_line()
+
+    def _change(self) -> contracts.Command:
+        return contracts.ChangeBatchQuantity(batchref=self._luck.choice(self._batches), qty=self._luck.randrange(200))
+
+    def _unknown_sku(self) -> contracts.Command:
+        return contracts.Allocate(orderid=f"order-{self._count}", sku="NEVER-STOCKED", qty=1)
+
+    def _unknown_batch(self) -> contracts.Command:
+        return contracts.ChangeBatchQuantity(batchref=f"no-batch-{self._count}", qty=1)
+
+    def _new_line(self) -> contracts.Allocate:
+        hot = self._luck.random() < 0.3
+        sku = _name(self._luck.randrange(HOT_SKUS if hot else SKUS))
+        line = contracts.Allocate(orderid=f"order-{self._count}", sku=sku, qty=self._luck.randint(1, 5))
+        self._lines.append(line)
+        del self._lines[:-REMEMBERED]
+        return line
+
+    def _new_batch(self) -> contracts.CreateBatch:
+        hot = self._luck.random() < 0.3
+        sku = _name(self._luck.randrange(HOT_SKUS if hot else SKUS))
+        reference = f"{sku}/{self._count}"
+        self._batches.append(reference)
+        eta = None if self._luck.random() < 0.3 else _SOON + timedelta(days=self._luck.randrange(300))
+        return contracts.CreateBatch(batchref=reference, sku=sku, qty=self._luck.randint(20, 300), eta=eta)
+
+
+POISON = (
+    b"",
+    b"{",
+    b"[]",
+    b'{"orderid": "o", "sku": "S", "qty": NaN}',
+    b'{"orderid": "o", "sku": "S", "qty": 0}',
+    b'{"orderid": "o", "orderid": "p", "sku": "S", "qty": 1}',
+    "{}".encode("utf-16"),
+    b"\xff\xfe\xfa",
+)
+"""Bodies that break the contract of `allocate.v1`."""
+
+
+def _name(number: int) -> str:
+    return f"SKU-{number:04}"

@@ -1,0 +1,149 @@
+"""Everything that a campaign runs on: the cluster, the database on a small disk, and the service's processes."""
+
+import subprocess
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import structlog
+
+from allocation_worker.testing.cluster import Cluster, cluster
+from allocation_worker.testing.local import LocalDatabase
+from allocation_worker.testing.processes import WorkerProcess, run_verb
+from allocation_worker.testing.programs import ProgramError, private_folder
+
+CONSUMERS = ("consume-1", "consume-2", "consume-3")
+RELAYS = ("relay-1", "relay-2")
+DISK_MEGABYTES = 4096
+
+log = structlog.get_logger()
+
+
+class Supervisor:
+    """Keeps processes running, as systemd or Kubernetes would: one that has ended is started again.
+
+    Args:
+        settings: for all of them.
+        folder: for their logs.
+    """
+
+    def __init__(self, settings: Mapping[str, str], folder: Path) -> None:
+        self._settings = settings
+        self._folder = folder
+        self._processes: dict[str, WorkerProcess] = {}
+        self._expected: set[int] = set()
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="supervisor", daemon=True)
+        self.deaths: list[str] = []
+        """Processes that ended though nobody had ended them, with the end of their logs."""
+
+    @contextmanager
+    def running(self, *names: str) -> Iterator[None]:
+        """Start these, such as `consume-1`; in the end none is left."""
+        for name in names:
+            self._start(name)
+        self._thread.start()
+        try:
+            yield
+        finally:
+            self._ended.set()
+            self._thread.join()
+            for process in self._processes.values():
+                process.kill()
+
+    def get(self, name: str) -> WorkerProcess:
+        """The process of this name, for a fault to be done to it; its end is no surprise from now on."""
+        with self._lock:
+            process = self._processes[name]
+            self._expected.add(process.pid)
+            return process
+
+    def _start(self, name: str) -> None:
+        verb = name.partition("-")[0]
+        self._processes[name] = WorkerProcess(verb, settings=self._settings, log=self._folder / f"{name}.log")
+
+    def _watch(self) -> None:
+        while not self._ended.wait(0.2):
+            with self._lock:
+                for name, process in list(self._processes.items()):
+                    if process.exit_code is None:
+                        continue
+                    if process.pid not in self._expected:
+                        self.deaths.append(f"{name} ended with {process.exit_code}: {process.log[-500:]}")
+                    process.wait()
+                    self._start(name)
+
+
+class Place:
+    """The servers and the processes.
+
+    Attributes:
+        cluster: three nodes.
+        database: on a disk of DISK_MEGABYTES.
+        disk: where that disk is.
+        amqp_urls: of the campaign's virtual host, one for each node.
+        database_url: of the campaign's database.
+        processes: the service.
+    """
+
+    def __init__(self, servers: Cluster, database: LocalDatabase, disk: Path, logs: Path) -> None:
+        self.cluster = servers
+        self.database = database
+        self.disk = disk
+        self.amqp_urls = servers.new_vhost().split(",")
+        self.database_url = database.new_database()
+        self.settings = {
+            "ALLOCATION_AMQP_URL": ",".join(self.amqp_urls),
+            "ALLOCATION_DATABASE_URL": self.database_url,
+        }
+        self.processes = Supervisor(self.settings, logs)
+
+    def prepare(self) -> None:
+        """Migrate, and declare the topology.
+
+        Raises:
+            ProgramError: a verb failed.
+        """
+        for verb in ("migrate", "topology"):
+            done = run_verb(verb, settings=self.settings)
+            if done.returncode:
+                raise ProgramError(f"allocation-worker {verb}: {done.stderr}")
+        self.cluster.save_queue_names()
+
+
+@contextmanager
+def place(logs: Path) -> Iterator[Place]:
+    """Start everything but the processes; in the end nothing is left.
+
+    Raises:
+        ProgramError: a program is missing, or did not start.
+    """
+    with private_folder() as folder, ExitStack() as stack:
+        servers = stack.enter_context(cluster(folder))
+        disk = folder / "disk"
+        disk.mkdir()
+        disk.chmod(0o711)
+        stack.enter_context(_mounted(disk))
+        database = LocalDatabase(disk)
+        stack.callback(database.stop, "immediate")
+        database.start()
+        yield Place(servers, database, disk, logs)
+
+
+@contextmanager
+def _mounted(folder: Path) -> Iterator[None]:
+    size = f"size={DISK_MEGABYTES}m,mode=711"
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", size, "allocation-chaos", str(folder)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise ProgramError(f"A small disk cannot be mounted ({done.stderr.strip()}); run as root.")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=False)

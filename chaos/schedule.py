@@ -1,0 +1,75 @@
+"""Which fault strikes when: drawn by chance, and the same for the same seed."""
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+
+class Kind(NamedTuple):
+    """A kind of fault.
+
+    Attributes:
+        name: as the report calls it.
+        shortest: seconds that it lasts at least; 0 for one that is over at once.
+        longest: and at most.
+    """
+
+    name: str
+    shortest: float
+    longest: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Strike:
+    """One fault to come.
+
+    Attributes:
+        at: seconds from the start.
+        kind: the name of its kind.
+        seconds: how long it is left to work.
+        seed: for what the fault itself leaves to chance, such as which node it hits.
+    """
+
+    at: float
+    kind: str
+    seconds: float
+    seed: int
+
+
+# Seconds of rest between two faults of one target. A broker's nodes need the longest to find each other again.
+PAUSES: Mapping[str, tuple[float, float]] = {
+    "broker": (15, 35),
+    "database": (12, 30),
+    "consume": (6, 20),
+    "relay": (6, 20),
+    "messages": (8, 25),
+}
+
+
+def draw(seed: int, seconds: float, kinds: Mapping[str, Sequence[Kind]]) -> Mapping[str, list[Strike]]:
+    """The faults of a campaign, by target, in their order.
+
+    The faults of one target do not overlap, those of different targets do. Each target's kinds come from a deck that
+    is shuffled again when it is used up, so that none is left out.
+
+    Args:
+        seed: the same one gives the same campaign.
+        seconds: no fault begins later.
+        kinds: by target, as in PAUSES.
+    """
+    return {target: _draw_one(random.Random(f"{seed}/{target}"), target, seconds, kinds[target]) for target in kinds}
+
+
+def _draw_one(luck: random.Random, target: str, seconds: float, kinds: Sequence[Kind]) -> list[Strike]:
+    strikes: list[Strike] = []
+    deck: list[Kind] = []
+    at = luck.uniform(*PAUSES[target])
+    while at < seconds:
+        if not deck:
+            deck = luck.sample(kinds, len(kinds))
+        kind = deck.pop()
+        lasting = luck.uniform(kind.shortest, kind.longest)
+        strikes.append(Strike(at=at, kind=kind.name, seconds=lasting, seed=luck.getrandbits(32)))
+        at += lasting + luck.uniform(*PAUSES[target])
+    return strikes

@@ -1,0 +1,37 @@
+"""What can go wrong between a program and the broker. pika's own errors never leave this package."""
+
+
+class PublishError(Exception):
+    """A command was not confirmed.
+
+    Attributes:
+        message_id: The command's, to publish it again with.
+    """
+
+    def __init__(self, message_id: str, text: str) -> None:
+        super().__init__(message_id, text)
+        self.message_id = message_id
+        self._text = text
+
+    def __str__(self) -> str:
+        return self._text
+
+
+class Unroutable(PublishError):  # noqa: N818 - reads as what it is
+    """No queue takes the command: the worker's exchanges, queues and bindings do not stand on the broker."""
+
+
+class Refused(PublishError):  # noqa: N818 - reads as what it is
+    """The broker did not take the command: its queue is full, or this user may not publish there."""
+
+
+class Unreachable(PublishError):  # noqa: N818 - reads as what it is
+    """No broker could be reached in time. The command was not published."""
+
+
+class Unconfirmed(PublishError):  # noqa: N818 - reads as what it is
+    """The command was published and no confirm came in time: it may have arrived, or may not."""
+
+
+class SubscriptionError(Exception):
+    """The broker will not have this subscription, however often it is tried; the text says why, and what to do."""

@@ -1,0 +1,221 @@
+"""Reading events: typed, each once, in order, and with a word when one is missing."""
+
+import logging
+from collections.abc import Callable, Collection, Sequence
+from queue import SimpleQueue
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from pika.channel import Channel
+from pika.exceptions import ChannelClosedByBroker
+from pika.spec import Basic, BasicProperties
+
+from allocation_contracts.amqp.acknowledger import Acknowledger
+from allocation_contracts.amqp.channels import ChannelLoop
+from allocation_contracts.amqp.errors import SubscriptionError
+from allocation_contracts.errors import ContractViolation
+from allocation_contracts.events import EVENTS, CommandRejected, Event, SkuEvent, read_event
+from allocation_contracts.positions import Gap, Position, Positions
+from allocation_contracts.properties import EVENTS_EXCHANGE, EventProperties, read_event_properties
+
+log = logging.getLogger(__name__)
+
+Handler: TypeAlias = Callable[[Event, EventProperties], None]
+
+_ACCESS_REFUSED = 403
+_NOT_FOUND = 404
+_PRECONDITION_FAILED = 406
+
+# A queue that names no limit gets one of 20 on 4.x, and -1 makes 3.10 drop a message the first time it is put back. An
+# event must not be set aside because its subscriber was restarted twenty times: this is out of reach on both.
+_NO_DELIVERY_LIMIT = 2**31 - 1
+_PARKED_QUEUE = {"x-queue-type": "quorum", "x-delivery-limit": _NO_DELIVERY_LIMIT}
+
+
+def raise_gap(gap: Gap) -> None:
+    """Stop at a gap: what came after it stays in the queue."""
+    raise gap
+
+
+class _Delivery(NamedTuple):
+    channel: Channel
+    tag: int
+    properties: BasicProperties
+    body: bytes
+
+
+class Subscriber:
+    """Takes events from a durable quorum queue of its own, which it declares and binds.
+
+    An event is acknowledged once its handler has returned and its position is kept, so it may come again after a crash,
+    and is then dropped as a repeat: at least once for what fails in between, once for all else. Of several programs on
+    one queue one is active and the others stand by, since two would break each SKU's order.
+
+    So that `sequence` has no holes of our own making, the queue gets all events of a SKU; those not wanted only move
+    the position on.
+
+    An event that breaks the contract goes to the queue `QUEUE.parked`, as it was, and is logged; one of a type that
+    this version doesn't know is logged and left out, and makes a gap.
+
+    Args:
+        url: `amqp://` or `amqps://`; several, as a list or separated by commas, for the nodes of a cluster.
+        queue: Its name, such as `shipping.allocations`.
+        events: The types that are handed over.
+        positions: How far each SKU's events have been seen; kept in memory if left out. Give one that lasts if the
+            program's own data does.
+        on_gap: Called before an event that comes too early is handed over. By default the `Gap` is raised, and `run`
+            ends. If it returns, work goes on; the missing ones are handed over if they come after all.
+        on_repeat: Called with each event that is dropped, since it was seen before. An allocate of a line that holds
+            stock is answered by such a repeat, under its own causation_id.
+        prefetch: How many events to have in hand.
+    """
+
+    def __init__(
+        self,
+        url: str | Sequence[str],
+        queue: str,
+        *,
+        events: Collection[type[Event]] = tuple(EVENTS.values()),
+        positions: Positions | None = None,
+        on_gap: Callable[[Gap], None] = raise_gap,
+        on_repeat: Handler | None = None,
+        prefetch: int = 200,
+    ) -> None:
+        self.parked: Final = f"{queue}.parked"
+        self._queue = queue
+        self._events = frozenset(events)
+        self._positions: Positions = {} if positions is None else positions
+        self._on_gap = on_gap
+        self._on_repeat = on_repeat
+        self._prefetch = prefetch
+        self._arrived: SimpleQueue[_Delivery | SubscriptionError | None] = SimpleQueue()
+        self._stopping = False
+        self._channel: Channel | None = None
+        self._loop = ChannelLoop(url, name=queue, on_opened=self._opened, on_lost=self._lost)
+        self._acknowledger = Acknowledger(self._loop.call_soon)
+
+    def run(self, handle: Handler) -> None:
+        """Hand over events, in this thread, until `stop`; connect again for as long as it takes. Once only.
+
+        Args:
+            handle: Called with each event and its properties; it may take as long as it needs.
+
+        Raises:
+            Gap: Events are missing, and nothing else was said with `on_gap`.
+            SubscriptionError: The broker will not have this subscription.
+            Exception: Whatever `handle` raises. The event stays in the queue.
+        """
+        self._loop.start()
+        try:
+            while not self._stopping and (arrived := self._arrived.get()) is not None:
+                if isinstance(arrived, SubscriptionError):
+                    raise arrived
+                if arrived.channel is self._channel:  # else it comes again
+                    self._take(arrived, handle)
+        finally:
+            self._loop.stop()
+
+    def stop(self) -> None:
+        """Let `run` return after the event in hand. Thread-safe, and safe in a signal handler."""
+        self._stopping = True
+        self._arrived.put(None)
+
+    def _take(self, delivery: _Delivery, handle: Handler) -> None:
+        raw = delivery.properties
+        try:
+            properties = read_event_properties(
+                message_id=raw.message_id,
+                type=raw.type,
+                content_type=raw.content_type,
+                correlation_id=raw.correlation_id,
+                headers=raw.headers,
+                timestamp=raw.timestamp,
+            )
+            event = read_event(properties.type, delivery.body)
+        except ContractViolation as violation:
+            self._set_aside(delivery, violation)
+            return
+        if isinstance(event, CommandRejected):
+            self._hand_over(event, properties, handle)
+        else:
+            self._take_in_order(event, properties, handle)
+        self._acknowledger.ack(delivery.channel, delivery.tag)
+
+    def _take_in_order(self, event: SkuEvent, properties: EventProperties, handle: Handler) -> None:
+        position = self._positions.get(event.sku) or Position(event.sequence - 1)
+        if position.has_seen(event.sequence):
+            if self._on_repeat:
+                self._on_repeat(event, properties)
+            return
+        if position.gap_before(event.sequence):
+            self._on_gap(Gap(event.sku, position.last + 1, event.sequence))
+        self._hand_over(event, properties, handle)
+        self._positions[event.sku] = position.after(event.sequence)
+
+    def _hand_over(self, event: Event, properties: EventProperties, handle: Handler) -> None:
+        if type(event) in self._events:
+            handle(event, properties)
+
+    def _set_aside(self, delivery: _Delivery, violation: ContractViolation) -> None:
+        message_id = delivery.properties.message_id
+        if violation.reason == "unknown-type":
+            log.warning("Event %s is left out: %s", message_id, violation)
+            self._acknowledger.ack(delivery.channel, delivery.tag)
+        else:
+            log.error("Event %s is in %s now: %s", message_id, self.parked, violation)
+            self._acknowledger.reject(delivery.channel, delivery.tag)
+
+    # From here on: in the network thread.
+
+    def _opened(self, channel: Channel) -> None:
+        self._channel = channel
+        channel.add_on_cancel_callback(self._cancelled)
+        channel.basic_qos(prefetch_count=self._prefetch)
+        channel.queue_declare(self.parked, durable=True, arguments=_PARKED_QUEUE)
+        channel.queue_declare(self._queue, durable=True, arguments=_arguments(self.parked))
+        for event in self._bound_events():
+            channel.queue_bind(self._queue, EVENTS_EXCHANGE, event.ROUTING_KEY)
+        channel.basic_consume(self._queue, self._delivered)
+
+    def _bound_events(self) -> frozenset[type[Event]]:
+        of_skus = frozenset(EVENTS.values()) - {CommandRejected}
+        return self._events | of_skus if self._events & of_skus else self._events
+
+    def _delivered(self, channel: Channel, method: Basic.Deliver, properties: BasicProperties, body: bytes) -> None:
+        self._arrived.put(_Delivery(channel, method.delivery_tag or 0, properties, body))
+
+    def _cancelled(self, _frame: object) -> None:
+        log.warning("The broker ended the subscription of %s, perhaps since the queue was deleted.", self._queue)
+        self._loop.reconnect()
+
+    def _lost(self, reason: ChannelClosedByBroker | None) -> None:
+        self._channel = None
+        if reason is not None and (error := _final(self._queue, reason)):
+            self._arrived.put(error)
+
+
+def _arguments(parked: str) -> dict[str, Any]:
+    return {
+        "x-queue-type": "quorum",
+        "x-single-active-consumer": True,
+        "x-delivery-limit": _NO_DELIVERY_LIMIT,
+        "x-overflow": "reject-publish",
+        "x-dead-letter-exchange": "",
+        "x-dead-letter-routing-key": parked,
+        "x-dead-letter-strategy": "at-least-once",
+    }
+
+
+def _final(queue: str, reason: ChannelClosedByBroker) -> SubscriptionError | None:
+    if reason.reply_code == _NOT_FOUND and EVENTS_EXCHANGE in reason.reply_text:
+        return SubscriptionError(
+            f"The exchange {EVENTS_EXCHANGE} does not stand on the broker; have the worker's operator run "
+            "`allocation-worker topology`."
+        )
+    if reason.reply_code == _PRECONDITION_FAILED:
+        return SubscriptionError(
+            f"A queue {queue} stands on the broker with other arguments ({reason.reply_text}); take another name, or "
+            "let it run empty and delete it."
+        )
+    if reason.reply_code == _ACCESS_REFUSED:
+        return SubscriptionError(f"The broker refused: {reason.reply_text}.")
+    return None

@@ -1,0 +1,219 @@
+"""The read model, as operators and readers have it: processes, kills, a Redis that loses all, a rebuild under way."""
+
+import json
+import signal
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pika
+import pytest
+import sqlalchemy as sa
+
+from allocation_contracts import Allocate, ChangeBatchQuantity, CreateBatch, Deallocate
+from allocation_worker.testing import comparing
+from allocation_worker.testing.crash_points import PROJECT_POINTS, REBUILD_POINTS
+from allocation_worker.testing.outside import Outside
+from allocation_worker.testing.processes import run_verb
+from allocation_worker.testing.redis_server import LocalRedis, RedisServer, local_redis
+from allocation_worker.testing.running import RunningService
+from allocation_worker.testing.servers import Servers
+from allocation_worker.testing.waiting import wait_until
+
+
+def one_always(points: Iterable[str], always: str) -> list[Any]:
+    """One of them in every run of the tests; all in the long ones."""
+    return [point if point == always else pytest.param(point, marks=pytest.mark.long) for point in points]
+
+
+A_FEW_AT_A_TIME = {"ALLOCATION_GROUP_LIMIT": "7", "ALLOCATION_PREFETCH": "40"}
+
+
+@pytest.fixture
+def projected(servers: Servers, redis_server: RedisServer, tmp_path: Path) -> Iterator[RunningService]:
+    """A fresh service with a consumer and a relay, and an empty Redis; nothing is projected yet."""
+    with RunningService(servers, tmp_path, {"ALLOCATION_REDIS_URL": redis_server.new_database()}) as service:
+        service.start("consume")
+        service.start("relay")
+        yield service
+
+
+def differences(service: RunningService) -> list[str]:
+    return comparing.compare(
+        comparing.read_model(service.settings["ALLOCATION_REDIS_URL"]), comparing.write_model(service.database_url)
+    )
+
+
+def wait_until_equal(service: RunningService, within: float = 60) -> None:
+    wait_until(
+        lambda: not differences(service),
+        within=within,
+        otherwise=lambda: "\n".join([*differences(service), service.logs()[-3000:]]),
+        every=0.1,
+    )
+
+
+def send_a_little_of_everything(outside: Outside, name: str, orders: int = 60) -> None:
+    for batch, qty in (("shelf", orders), ("ship", orders)):
+        outside.send(CreateBatch(batchref=f"{name}-{batch}", sku=name, qty=qty))
+    for number in range(orders):
+        outside.send(Allocate(orderid=f"{name}-{number}", sku=name, qty=1 + number % 3))
+        if number % 10 == 9:
+            outside.send(Deallocate(orderid=f"{name}-{number}", sku=name))
+    outside.send(ChangeBatchQuantity(batchref=f"{name}-shelf", qty=orders // 3))
+    outside.wait_answered()
+
+
+def test_what_was_decided_before_and_after_its_start_is_shown(projected: RunningService) -> None:
+    with projected.outside() as outside:
+        send_a_little_of_everything(outside, "BEFORE")
+        project = projected.start("project")
+        wait_until_equal(projected)
+        send_a_little_of_everything(outside, "AFTER")
+        wait_until_equal(projected)
+        assert project.terminate() == 0
+        assert "stopped" in project.log
+
+    order = run_verb("show", "order", "AFTER-9", "--json", settings=projected.settings)
+    [line] = json.loads(order.stdout)["lines"]
+    assert (line["sku"], line["status"], line["qty"]) == ("AFTER", "cancelled", 1)
+    sku = json.loads(run_verb("show", "sku", "BEFORE", "--json", settings=projected.settings).stdout)
+    assert [batch["purchased"] for batch in sku["batches"]] == [20, 60]
+    assert sku["available"] == sum(batch["available"] for batch in sku["batches"])
+    batch = run_verb("show", "batch", "BEFORE-ship", settings=projected.settings)
+    assert "BEFORE-ship" in batch.stdout
+    assert "in the warehouse" in batch.stdout
+    unknown = run_verb("show", "order", "nobody", settings=projected.settings)
+    assert (unknown.returncode, unknown.stderr.count("\n")) == (1, 1)
+    assert "Nothing is known of order 'nobody'" in unknown.stderr
+
+
+@pytest.mark.parametrize("point", one_always(PROJECT_POINTS, "event-applied"))
+def test_project_killed_again_and_again_at(point: str, projected: RunningService) -> None:
+    with projected.outside() as outside:
+        first = projected.start("project")
+        first.wait_for_log("consuming")
+        first.kill()
+        send_a_little_of_everything(outside, "SKU")
+        for nth in (1, 3, 2):
+            victim = projected.start("project", crash=(point, nth), settings=A_FEW_AT_A_TIME)
+            wait_until(lambda: victim.exit_code is not None, within=30, otherwise=lambda: victim.log)  # noqa: B023 - asked at once
+            assert victim.exit_code == -signal.SIGKILL
+            outside.send(Allocate(orderid=f"after-{nth}", sku="SKU", qty=1))
+            outside.wait_answered()
+        projected.start("project")
+        wait_until_equal(projected)
+
+
+@pytest.mark.parametrize("point", one_always(REBUILD_POINTS, "lines-written"))
+def test_a_rebuild_killed_at(point: str, projected: RunningService) -> None:
+    """One SKU's history is gone, so that the tables are read as well as the history."""
+    with projected.outside() as outside:
+        projected.start("project").wait_for_log("consuming")
+        send_a_little_of_everything(outside, "KEPT", 20)
+        send_a_little_of_everything(outside, "PRUNED", 20)
+        wait_until_equal(projected)
+        engine = sa.create_engine(projected.database_url)
+        with engine.begin() as connection:
+            connection.execute(sa.text("DELETE FROM outbox WHERE sku = 'PRUNED'"))
+        engine.dispose()
+        victim = projected.start("project", "--rebuild", crash=(point, 1))
+        assert victim.wait() == -signal.SIGKILL
+        outside.send(Allocate(orderid="afterwards", sku="KEPT", qty=1))
+        outside.wait_answered()
+        wait_until_equal(projected)
+        done = run_verb("project", "--rebuild", settings=projected.settings)
+        assert (done.returncode, done.stdout) == (0, "The read model is built anew: 2 SKUs.\n"), done.stderr
+        wait_until_equal(projected)
+
+
+@pytest.mark.long
+def test_a_second_project_stands_by_and_takes_over(projected: RunningService) -> None:
+    with projected.outside() as outside:
+        first, second = projected.start("project"), projected.start("project")
+        first.wait_for_log("consuming")
+        second.wait_for_log("consuming")
+        for name, victim in (("ONE", first), ("TWO", second)):
+            send_a_little_of_everything(outside, name)
+            wait_until_equal(projected)
+            victim.kill()
+            projected.start("project")
+        wait_until_equal(projected)
+
+
+@pytest.mark.long
+def test_killed_while_it_builds_for_the_first_time(projected: RunningService) -> None:
+    """The generation that was begun stands in the way until it closes by itself."""
+    with projected.outside() as outside:
+        send_a_little_of_everything(outside, "SKU")
+        victim = projected.start("project", crash=("begun", 1))
+        assert victim.wait() == -signal.SIGKILL
+        refused = run_verb("show", "sku", "SKU", settings=projected.settings)
+        assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+        assert "There is no read model in Redis at" in refused.stderr
+        project = projected.start("project")
+        project.wait_for_log("Another process builds the read model now")
+        wait_until_equal(projected)
+
+
+@pytest.mark.long
+def test_a_rebuild_under_load_loses_nothing(projected: RunningService) -> None:
+    with projected.outside() as outside:
+        projected.start("project")
+        for number in range(20):
+            outside.send(CreateBatch(batchref=f"b{number}", sku=f"SKU-{number}", qty=100))
+        outside.wait_answered()
+        rebuilds = [projected.start("project", "--rebuild")]
+        for number in range(2000):
+            outside.send(Allocate(orderid=f"o{number}", sku=f"SKU-{number % 20}", qty=1))
+            if number == 1000:
+                rebuilds[0].wait_for_log("read model: building")
+                rebuilds.append(projected.start("project", "--rebuild"))
+        outside.wait_answered()
+        assert rebuilds[1].wait() == 0
+        assert rebuilds[0].wait() == 0 or "Another rebuild of the read model has begun" in rebuilds[0].log
+        wait_until_equal(projected)
+
+
+@pytest.fixture
+def own_redis() -> Iterator[LocalRedis]:
+    with local_redis() as redis:
+        yield redis
+
+
+def test_a_redis_that_goes_and_comes_back_empty_is_filled_again_without_a_loss(
+    projected: RunningService, own_redis: LocalRedis
+) -> None:
+    projected.settings["ALLOCATION_REDIS_URL"] = own_redis.url
+    with projected.outside() as outside:
+        project = projected.start("project")
+        send_a_little_of_everything(outside, "BEFORE")
+        wait_until_equal(projected)
+        own_redis.kill()
+        refused = run_verb("show", "sku", "BEFORE", settings=projected.settings)
+        assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+        assert "Redis at redis://127.0.0.1:" in refused.stderr
+        send_a_little_of_everything(outside, "MEANWHILE")
+        project.wait_for_log("waiting for Redis")
+        own_redis.start()
+        wait_until_equal(projected)
+        assert project.exit_code is None
+    depths = projected.servers.broker.queue_depths(projected.amqp_url)
+    assert depths["allocation.dead-letters"] == 0
+
+
+def test_an_event_that_breaks_the_contract_is_a_dead_letter_and_harms_no_other(projected: RunningService) -> None:
+
+    with projected.outside() as outside:
+        projected.start("project").wait_for_log("consuming")
+        with pika.BlockingConnection(pika.URLParameters(projected.amqp_url)) as connection:
+            connection.channel().basic_publish(
+                "", "allocation.read-model", b"{", pika.BasicProperties(type="allocated.v1")
+            )
+        send_a_little_of_everything(outside, "SKU", 10)
+        wait_until_equal(projected)
+    wait_until(
+        lambda: projected.servers.broker.queue_depths(projected.amqp_url)["allocation.dead-letters"] == 1,
+        within=20,
+        otherwise=projected.logs,
+    )

@@ -1,0 +1,339 @@
+"""What another team's program is handed by `allocation_contracts.amqp.Subscriber`."""
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pika
+import pytest
+
+from allocation_contracts import (
+    EVENTS_EXCHANGE,
+    Allocated,
+    BatchCreated,
+    CommandRejected,
+    Event,
+    EventProperties,
+    Gap,
+    Position,
+    encode,
+)
+from allocation_contracts.amqp import Subscriber, SubscriptionError
+from tests.integration.rabbitmq.rig import Place, eventually
+
+QUEUE = "shipping"
+
+
+def allocated(sequence: int, sku: str = "CHAIR") -> Allocated:
+    return Allocated(orderid="o", sku=sku, lineid="", qty=1, batchref="b", eta=None, sequence=sequence)
+
+
+REJECTED = CommandRejected(command="allocate.v1", reason="unknown-sku", detail="No.", data={})
+
+
+class Shipping:
+    """A subscriber at work in a thread, and what it was handed."""
+
+    def __init__(self, url: str, **options: Any) -> None:
+        self.events: list[Event] = []
+        self.properties: list[EventProperties] = []
+        self.repeats: list[Event] = []
+        self.error: BaseException | None = None
+        self.handle: Callable[[Event], None] = lambda _event: None
+        self.subscriber = Subscriber(
+            url, QUEUE, on_repeat=lambda event, _properties: self.repeats.append(event), **options
+        )
+        self.thread = threading.Thread(target=self._run)
+        self.thread.start()
+
+    @property
+    def sequences(self) -> list[int]:
+        return [event.sequence for event in self.events if not isinstance(event, CommandRejected)]
+
+    def stop(self) -> None:
+        self.subscriber.stop()
+        self.join()
+
+    def join(self) -> None:
+        self.thread.join(15)
+        assert not self.thread.is_alive()
+
+    def _run(self) -> None:
+        try:
+            self.subscriber.run(self._take)
+        except Exception as error:  # noqa: BLE001 - for the test to look at
+            self.error = error
+
+    def _take(self, event: Event, properties: EventProperties) -> None:
+        self.handle(event)
+        self.events.append(event)
+        self.properties.append(properties)
+
+
+class Worker:
+    """Publishes events, in place of the relay."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+
+    def announce(self, *events: Event, causation_id: str = "command") -> None:
+        for event in events:
+            self.announce_raw(encode(event), event.TYPE, event.ROUTING_KEY, causation_id)
+
+    def announce_raw(self, body: bytes, type_: str, key: str = "allocated", causation_id: str | None = "c") -> None:
+        properties = pika.BasicProperties(
+            message_id="event-1",
+            type=type_,
+            content_type="application/json",
+            correlation_id="conversation",
+            headers={"causation_id": causation_id, "traceparent": "00-trace"} if causation_id else None,
+            timestamp=1_700_000_000,
+            delivery_mode=2,
+        )
+        self.place.channel.basic_publish(EVENTS_EXCHANGE, key, body, properties, mandatory=True)
+
+
+@pytest.fixture
+def worker(place: Place) -> Worker:
+    return Worker(place)
+
+
+@pytest.fixture
+def start(place: Place) -> Iterator[Callable[..., Shipping]]:
+    started: list[Shipping] = []
+
+    def start(**options: Any) -> Shipping:
+        shipping = Shipping(place.url, **options)
+        started.append(shipping)
+        eventually(lambda: consuming(place) or shipping.error)
+        return shipping
+
+    yield start
+    for each in started:
+        each.stop()
+
+
+def consuming(place: Place) -> bool:
+    channel = place.new_channel()
+    try:
+        return bool(channel.queue_declare(QUEUE, passive=True).method.consumer_count)
+    except pika.exceptions.ChannelClosedByBroker:
+        return False
+
+
+def test_it_hands_over_typed_events_with_their_properties_and_empties_its_queue(
+    place: Place, worker: Worker, start: Callable[..., Shipping]
+) -> None:
+    shipping = start()
+    worker.announce(allocated(1), REJECTED)
+    eventually(lambda: len(shipping.events) == 2)
+    assert shipping.events == [allocated(1), REJECTED]
+    assert shipping.properties[0] == EventProperties(
+        message_id="event-1",
+        type="allocated.v1",
+        correlation_id="conversation",
+        causation_id="command",
+        traceparent="00-trace",
+        timestamp=1_700_000_000,
+    )
+    shipping.stop()
+    assert shipping.error is None
+    assert place.depth(QUEUE) == 0
+
+
+def test_what_comes_while_it_is_away_waits_for_it(worker: Worker, start: Callable[..., Shipping]) -> None:
+    start().stop()
+    worker.announce(*map(allocated, range(1, 500)))
+    shipping = start()
+    eventually(lambda: len(shipping.events) == 499)
+    assert shipping.sequences == list(range(1, 500))
+
+
+def test_it_hands_over_the_types_that_are_wanted_and_sees_no_gap_where_others_stand(
+    worker: Worker, start: Callable[..., Shipping]
+) -> None:
+    shipping = start(events=[Allocated])
+    worker.announce(
+        BatchCreated(batchref="b", sku="CHAIR", qty=1, eta=None, sequence=1),
+        allocated(2),
+        BatchCreated(batchref="b2", sku="CHAIR", qty=1, eta=None, sequence=3),
+        allocated(4),
+    )
+    eventually(lambda: shipping.sequences == [2, 4])
+    with pytest.raises(pika.exceptions.UnroutableError):
+        worker.announce(REJECTED)
+
+
+def test_only_rejections_can_be_wanted(worker: Worker, start: Callable[..., Shipping]) -> None:
+    shipping = start(events=[CommandRejected])
+    worker.announce(REJECTED)
+    eventually(lambda: shipping.events == [REJECTED])
+    with pytest.raises(pika.exceptions.UnroutableError):
+        worker.announce(allocated(1))
+
+
+def test_a_repeat_is_dropped_and_told(worker: Worker, start: Callable[..., Shipping]) -> None:
+    shipping = start()
+    worker.announce(allocated(1), allocated(2), allocated(1), allocated(1, "TABLE"), allocated(3))
+    eventually(lambda: len(shipping.events) == 4)
+    assert shipping.events == [allocated(1), allocated(2), allocated(1, "TABLE"), allocated(3)]
+    assert shipping.repeats == [allocated(1)]
+
+
+def test_a_gap_ends_it_and_nothing_of_it_is_lost(place: Place, worker: Worker, start: Callable[..., Shipping]) -> None:
+    shipping = start()
+    worker.announce(allocated(7), allocated(10))
+    shipping.join()
+    assert isinstance(shipping.error, Gap)
+    assert (shipping.error.sku, shipping.error.expected, shipping.error.got) == ("CHAIR", 8, 10)
+    assert shipping.sequences == [7]
+    eventually(lambda: place.depth(QUEUE) == 1)
+
+
+def test_where_gaps_are_only_told_work_goes_on_and_what_was_missing_is_taken_late(
+    worker: Worker, start: Callable[..., Shipping]
+) -> None:
+    gaps: list[Gap] = []
+    shipping = start(on_gap=gaps.append)
+    worker.announce(allocated(1), allocated(4), allocated(3), allocated(4), allocated(2), allocated(3), allocated(5))
+    eventually(lambda: len(shipping.events) == 5)
+    assert [(gap.sku, gap.expected, gap.got) for gap in gaps] == [("CHAIR", 2, 4)]
+    assert shipping.sequences == [1, 4, 3, 2, 5]
+    assert shipping.repeats == [allocated(4), allocated(3)]
+
+
+def test_positions_from_outside_know_what_an_earlier_run_has_seen(
+    worker: Worker, start: Callable[..., Shipping]
+) -> None:
+    positions = {"CHAIR": Position(5), "TABLE": Position(0)}
+    gaps: list[Gap] = []
+    shipping = start(positions=positions, on_gap=gaps.append)
+    worker.announce(allocated(5), allocated(6), allocated(2, "TABLE"))
+    eventually(lambda: len(shipping.events) == 2)
+    assert shipping.repeats == [allocated(5)]
+    assert [gap.expected for gap in gaps] == [1]
+    shipping.stop()
+    assert positions == {"CHAIR": Position(6), "TABLE": Position(2, (range(1, 2),))}
+
+
+def test_an_event_whose_handler_failed_stays_in_the_queue_and_comes_again(
+    place: Place, worker: Worker, start: Callable[..., Shipping]
+) -> None:
+    def fail_at_two(event: Event) -> None:
+        if event == allocated(2):
+            raise ZeroDivisionError
+
+    first = start()
+    first.handle = fail_at_two
+    worker.announce(*map(allocated, (1, 2, 3)))
+    first.join()
+    assert isinstance(first.error, ZeroDivisionError)
+    eventually(lambda: place.depth(QUEUE) == 2)
+    second = start()
+    eventually(lambda: second.sequences == [2, 3])
+
+
+def test_an_event_is_not_acknowledged_before_its_handler_has_returned(
+    place: Place, worker: Worker, start: Callable[..., Shipping]
+) -> None:
+    entered, leave = threading.Event(), threading.Event()
+    shipping = start()
+
+    def linger(_event: Event) -> None:
+        entered.set()
+        leave.wait(10)
+
+    shipping.handle = linger
+    worker.announce(allocated(1))
+    assert entered.wait(10)
+    standby = start()
+    place.channel.queue_purge(QUEUE)  # takes what nobody has in hand: nothing
+    leave.set()
+    eventually(lambda: shipping.sequences == [1])
+    assert standby.events == []
+
+
+BROKEN = {
+    "no JSON": (b"{", "allocated.v1", "c"),
+    "a field missing": (b'{"sku": "CHAIR"}', "allocated.v1", "c"),
+    "no cause": (encode(allocated(1)), "allocated.v1", None),
+    "no type": (encode(allocated(1)), "", "c"),
+}
+
+
+@pytest.mark.parametrize(("body", "type_", "causation_id"), BROKEN.values(), ids=BROKEN)
+def test_an_event_that_breaks_the_contract_is_parked_as_it_was_and_its_neighbours_are_handed_over(
+    place: Place,
+    worker: Worker,
+    start: Callable[..., Shipping],
+    caplog: pytest.LogCaptureFixture,
+    body: bytes,
+    type_: str,
+    causation_id: str | None,
+) -> None:
+    shipping = start()
+    worker.announce(allocated(1))
+    worker.announce_raw(body, type_, causation_id=causation_id)
+    worker.announce(allocated(2))
+    eventually(lambda: shipping.sequences == [1, 2])
+    eventually(lambda: place.depth(shipping.subscriber.parked) == 1)
+    ((properties, parked),) = place.take_all(shipping.subscriber.parked)
+    assert (parked, properties.message_id) == (body, "event-1")
+    assert "Event event-1 is in shipping.parked now: " in caplog.text
+    shipping.stop()
+    assert place.depth(QUEUE) == 0
+
+
+def test_unknown_types_are_left_out_with_a_note_and_unknown_fields_are_ignored(
+    place: Place, worker: Worker, start: Callable[..., Shipping], caplog: pytest.LogCaptureFixture
+) -> None:
+    shipping = start()
+    worker.announce_raw(b"{}", "allocated.v2")
+    worker.announce_raw(encode(allocated(1))[:-1] + b', "colour": "red"}', "allocated.v1")
+    eventually(lambda: shipping.events == [allocated(1)])
+    assert 'is left out: The type "allocated.v2" is unknown' in caplog.text
+    shipping.stop()
+    assert place.depth(QUEUE) == place.depth(shipping.subscriber.parked) == 0
+
+
+def test_it_connects_again_and_goes_on_where_it_was(
+    worker: Worker, start: Callable[..., Shipping], close_connections: Callable[[], None]
+) -> None:
+    shipping = start()
+    worker.announce(*map(allocated, range(1, 300)))
+    eventually(lambda: len(shipping.events) > 10)
+    close_connections()
+    worker.announce(*map(allocated, range(300, 600)))
+    eventually(lambda: len(shipping.events) == 599)
+    assert shipping.sequences == list(range(1, 600))
+
+
+def test_when_its_queue_is_deleted_it_makes_it_again(
+    place: Place, worker: Worker, start: Callable[..., Shipping]
+) -> None:
+    shipping = start()
+    place.channel.queue_delete(QUEUE)
+    eventually(lambda: consuming(place))
+    worker.announce(allocated(1))
+    eventually(lambda: shipping.sequences == [1])
+
+
+def test_of_two_on_one_queue_one_works_and_the_other_takes_over(worker: Worker, start: Callable[..., Shipping]) -> None:
+    first, second = start(), start()
+    worker.announce(*map(allocated, range(1, 50)))
+    eventually(lambda: len(first.events) == 49)
+    first.stop()
+    worker.announce(allocated(50))
+    eventually(lambda: second.sequences == [50])
+
+
+def test_without_the_exchange_it_says_what_to_do(place: Place) -> None:
+    place.channel.exchange_delete(EVENTS_EXCHANGE)
+    with pytest.raises(SubscriptionError, match="does not stand on the broker; have the worker's operator run"):
+        Subscriber(place.url, QUEUE).run(lambda *_: None)
+
+
+def test_a_queue_of_that_name_with_other_arguments_is_refused_in_words(place: Place) -> None:
+    place.channel.queue_declare(QUEUE, durable=True)
+    with pytest.raises(SubscriptionError, match="shipping stands on the broker with other arguments"):
+        Subscriber(place.url, QUEUE).run(lambda *_: None)

@@ -1,0 +1,85 @@
+"""What readers of the read model see."""
+
+from datetime import date
+
+from allocation_worker.domain.commands import Allocate, CreateBatch, Deallocate
+from allocation_worker.service_layer.read_model import BatchView, LineView
+from allocation_worker.testing.comparing import Contents, compare
+from tests.integration.postgres.staging import create, order
+from tests.integration.redis.rig import Models, delivered
+
+NEW_YEAR = date(2026, 1, 1)
+
+
+def show(models: Models, *commands: Allocate | CreateBatch | Deallocate) -> None:
+    models.projector().process(delivered(models.answer(*commands)))
+
+
+def test_an_order_with_a_line_of_every_kind(models: Models) -> None:
+    show(
+        models,
+        CreateBatch(batchref="ship", sku="LAMP", qty=5, eta=NEW_YEAR),
+        order("o1", 2),
+        Allocate(orderid="o1", sku="LAMP", qty=9, lineid="2"),
+        Allocate(orderid="o1", sku="LAMP", qty=1, lineid="3"),
+        Deallocate(orderid="o1", sku="LAMP", lineid="3"),
+        order("other", 1),
+    )
+    assert models.views.order("o1") == [
+        LineView("o1", "LAMP", "", "allocated", 2, "ship", NEW_YEAR, 2),
+        LineView("o1", "LAMP", "2", "out-of-stock", 9, None, None, 3),
+        LineView("o1", "LAMP", "3", "cancelled", 1, None, None, 5),
+    ]
+
+
+def test_batches_stand_in_the_order_in_which_they_are_used(models: Models) -> None:
+    show(
+        models,
+        CreateBatch(batchref="later", sku="LAMP", qty=5, eta=date(2026, 2, 1)),
+        CreateBatch(batchref="sooner", sku="LAMP", qty=5, eta=NEW_YEAR),
+        create("shelf", 5),
+        create("shelf-2", 5),
+        order("o1", 4),
+    )
+    view = models.views.sku("LAMP")
+    assert view is not None
+    assert view.sequence == 5
+    assert [batch.reference for batch in view.batches] == ["shelf", "shelf-2", "sooner", "later"]
+    assert models.views.batch("shelf") == BatchView("shelf", "LAMP", 5, 4, None, 3) == view.batches[0]
+    assert view.batches[0].available == 1
+
+
+def test_what_was_never_heard_of(models: Models) -> None:
+    show(models, create("shelf", 5))
+    assert models.views.order("o") == []
+    assert models.views.sku("VASE") is None
+    assert models.views.batch("b") is None
+
+
+def test_names_of_any_kind(models: Models) -> None:
+    name = 'a:b {c} "d" \\ *?[x] \U0001f6cb é'
+    show(models, CreateBatch(batchref=name, sku=name, qty=5), Allocate(orderid=name, sku=name, qty=2, lineid=name))
+    assert models.views.order(name) == [LineView(name, name, name, "allocated", 2, name, None, 2)]
+    assert models.views.batch(name) == BatchView(name, name, 5, 2, None, 1)
+    assert models.differences() == []
+
+
+def test_a_comparison_finds_each_kind_of_difference() -> None:
+    line = ("o", "LAMP", "")
+    write = Contents(
+        lines={line: ("allocated", 2, "b")}, batches={"b": ("LAMP", 5, 2, None)}, sequences={"LAMP": 2, "VASE": 1}
+    )
+    read = Contents(
+        lines={line: ("allocated", 1, "b")}, batches={"b": ("LAMP", 5, 1, None)}, sequences={"LAMP": 1, "VASE": 1}
+    )
+    assert compare(write, write) == []
+    assert [fault.split()[0] for fault in compare(read, write)] == ["Line", "Batch", "SKU"]
+    assert len(compare(Contents(), write)) == 4
+
+
+def test_a_comparison_reads_what_stands_there(models: Models) -> None:
+    show(models, create("shelf", 5), order("o1", 2))
+    models.redis.hset("allocation:1:batch:shelf", "allocated", "3")
+    assert models.differences() == [
+        "Batch shelf: the read model says ('LAMP', 5, 3, None), the write model ('LAMP', 5, 2, None)."
+    ]

@@ -1,0 +1,40 @@
+"""The properties of an event tell what caused it."""
+
+from typing import Any
+
+import pytest
+
+from allocation_contracts import ContractViolation, EventProperties, read_event_properties
+
+VALID: dict[str, Any] = {
+    "message_id": "event-1",
+    "type": "allocated.v1",
+    "content_type": "application/json",
+    "correlation_id": "conversation",
+    "headers": {"causation_id": "command", "traceparent": "00-abc-def-01", "x-delivery-count": 1},
+    "timestamp": 1_700_000_000,
+}
+
+
+def test_reads_what_the_worker_sends() -> None:
+    assert read_event_properties(**VALID) == EventProperties(
+        message_id="event-1",
+        type="allocated.v1",
+        correlation_id="conversation",
+        causation_id="command",
+        traceparent="00-abc-def-01",
+        timestamp=1_700_000_000,
+    )
+
+
+@pytest.mark.parametrize("headers", [None, {}, {"causation_id": ""}, {"causation_id": 5}], ids=str)
+def test_refuses_an_event_that_does_not_say_what_caused_it(headers: dict[str, Any] | None) -> None:
+    with pytest.raises(ContractViolation, match="causation_id must be") as caught:
+        read_event_properties(**{**VALID, "headers": headers})
+    assert caught.value.reason == "invalid-header"
+
+
+def test_refuses_an_event_without_an_id() -> None:
+    with pytest.raises(ContractViolation) as caught:
+        read_event_properties(**{**VALID, "message_id": None})
+    assert caught.value.reason == "missing-message-id"

@@ -1,0 +1,37 @@
+"""Events done again lead to where the rules led; taken back, to where it began."""
+
+import json
+from copy import deepcopy
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from allocation_worker.adapters import wire
+from allocation_worker.domain.commands import Command
+from allocation_worker.domain.history import Stock, redo, undo
+from tests.fakes.messages import message
+from tests.fakes.unit_of_work import FakeDatabase
+from tests.integration.postgres.staging import process
+from tests.integration.postgres.test_model_against_reality import commands
+
+
+@settings(max_examples=60, deadline=None)
+@given(story=st.lists(commands, min_size=1, max_size=25))
+def test_there_and_back_again(story: list[Command]) -> None:
+    database = FakeDatabase()
+    process(database.unit_of_work, *(message(command) for command in story))
+    for sku, product in database.committed.products.items():
+        events = {
+            event.sequence: wire.product_event(event.type, json.dumps(event.body).encode())
+            for event in database.published()
+            if event.sku == sku
+        }
+        stock: Stock = {}
+        steps: list[Stock] = []
+        for sequence in sorted(events, key=lambda each: each or 0):
+            steps.append(deepcopy(stock))
+            redo(stock, events[sequence])
+        assert stock == product.batches
+        for sequence in sorted(events, key=lambda each: -(each or 0)):
+            undo(stock, events[sequence])
+            assert stock == steps.pop()
