@@ -42,6 +42,12 @@ class Settings(BaseSettings):
     grace_delay: int = Field(default=1, ge=1, le=3600, description="The pause before each of these.")
     relay_window: int = Field(default=1000, ge=1, le=20000, description="The most events published, not yet confirmed.")
     relay_poll: float = Field(default=1.0, gt=0, le=60, description="How often the outbox is looked at, unwoken.")
+    relay_lease: int = Field(
+        default=30, ge=1, le=3600, description="How long the active relay may be silent before another takes over."
+    )
+    blocked_timeout: int = Field(
+        default=300, ge=1, description="How long an alarm of the broker may block a publisher before it reconnects."
+    )
     statement_timeout: int = Field(default=30, ge=1, le=3600, description="The longest that one statement may take.")
     lock_timeout: int = Field(default=5, ge=1, le=3600, description="The longest wait for a locked row.")
     history_days: int = Field(default=30, ge=1, description="How many days published events are kept.")

@@ -20,7 +20,11 @@ def engine(settings: Settings, name: str) -> Engine:
 
 def migrate(settings: Settings) -> tuple[str | None, str]:
     """Bring the schema up to date; the revision found, and the one that stands now."""
-    return schema.migrate(engine(settings, "migrate"))
+    # It takes as long as it takes: on neither side a limit to a statement.
+    unhurried = create_engine(
+        settings.database_url, application_name="allocation-worker migrate", statement_timeout=None
+    )
+    return schema.migrate(unhurried)
 
 
 def declare_topology(settings: Settings) -> None:

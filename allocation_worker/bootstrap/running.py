@@ -86,10 +86,10 @@ def relay(settings: Settings) -> None:
         log_start(settings, "relay")
         if not wait_for_database(database, stopping):
             return
-        publisher = EventPublisher(settings.amqp_url, wake=waker.wake)
+        publisher = EventPublisher(settings.amqp_url, wake=waker.wake, blocked_timeout=settings.blocked_timeout)
         try:
             Relay(
-                partial(open_pending, database),
+                partial(open_pending, database, lease=settings.relay_lease),
                 publisher,
                 history.prune_some,
                 waker=waker,

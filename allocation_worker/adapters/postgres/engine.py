@@ -10,6 +10,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import PoolProxiedConnection, QueuePool
 
+from allocation_worker.adapters.postgres.watchdog import Watchdog
 from allocation_worker.service_layer.ports import StoreContention, StoreError, StoreUnavailable
 
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
@@ -35,6 +36,11 @@ _UNAVAILABLE_CLASSES = {
     "58",  # system_error
 }
 
+# How long, in seconds, the other side's kernel may be silent.
+_NETWORK_AWAY = 20
+# How many times its statement_timeout a call may take. Not 1: the server, who knows more, is to be first.
+_PATIENCE = 1.5
+
 
 def parse_url(url: str) -> URL:
     """The address of the database, for the psycopg2 driver whatever the scheme's flavour.
@@ -55,15 +61,22 @@ def create_engine(
     url: str,
     *,
     application_name: str,
-    statement_timeout: int = 30,
+    statement_timeout: int | None = 30,
     lock_timeout: int = 5,
     idle_timeout: int = 60,
     pool_size: int = 4,
 ) -> Engine:
     """An engine whose errors are StoreError and its kinds. It connects when it is first used.
 
-    Timeouts are in seconds, and enforced by the server; `idle_timeout` is for a transaction that does nothing.
+    Timeouts are in seconds, and kept by the server; `idle_timeout` is for a transaction that does nothing. A call that
+    takes half as long again as a statement may is ended from this side, for its answer will not come. Without a
+    `statement_timeout` neither side ends any.
     """
+    connect_args = _connect_args(application_name) | {
+        "options": _session_options(statement_timeout or 0, lock_timeout, idle_timeout)
+    }
+    if statement_timeout is not None:
+        connect_args["connection_factory"] = Watchdog(_PATIENCE * statement_timeout).connect
     engine = sa.create_engine(
         parse_url(url),
         poolclass=_Pool,
@@ -72,19 +85,23 @@ def create_engine(
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=5,
-        connect_args={
-            "application_name": application_name,
-            "connect_timeout": 5,
-            "keepalives_idle": 10,
-            "keepalives_interval": 5,
-            "keepalives_count": 3,
-            # Data that nobody acknowledges: a COMMIT into a dead network must come back as an error.
-            "tcp_user_timeout": (statement_timeout + 5) * 1000,
-            "options": _session_options(statement_timeout, lock_timeout, idle_timeout),
-        },
+        connect_args=connect_args,
     )
     sa.event.listen(engine, "handle_error", _translate)
     return engine
+
+
+def _connect_args(application_name: str) -> dict[str, Any]:
+    return {
+        "application_name": application_name,
+        "connect_timeout": 5,
+        # Often enough that no firewall takes the connection for an unused one.
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+        # What was sent and is not acknowledged: keepalives begin only after that. In milliseconds, as the server's.
+        "tcp_user_timeout": _NETWORK_AWAY * 1000,
+    }
 
 
 def _session_options(statement_timeout: int, lock_timeout: int, idle_timeout: int) -> str:
@@ -96,6 +113,7 @@ def _session_options(statement_timeout: int, lock_timeout: int, idle_timeout: in
         "tcp_keepalives_idle": "10",
         "tcp_keepalives_interval": "5",
         "tcp_keepalives_count": "3",
+        "tcp_user_timeout": f"{_NETWORK_AWAY}s",
         # What is read is in memory; at the default of 4, tables of some 10,000 rows are read whole for each group.
         "random_page_cost": "1.1",
         "jit": "off",

@@ -102,10 +102,20 @@ class _Floor:
 
 
 class PendingEvents:
-    """A session with the outbox. The lock that makes it the only reader lives and dies with its connection."""
+    """A session with the outbox. The lock that makes it the only reader lives and dies with its connection.
 
-    def __init__(self, connection: Connection) -> None:
+    A connection may outlive its reader: one that is stopped, or behind a network that answers in its place, holds the
+    lock and does nothing. So the server ends a reader's session after a lease in which it has said nothing.
+
+    Args:
+        connection: of its own, and in autocommit mode.
+        lease: in seconds. While the reader waits it speaks three times a lease.
+    """
+
+    def __init__(self, connection: Connection, *, lease: float) -> None:
         self._connection = connection
+        self._lease = lease
+        self._beat_due = 0.0
         driver = connection.connection.driver_connection
         assert isinstance(driver, PsycopgConnection)  # noqa: S101 - the engine is made for this driver
         self._driver = driver
@@ -117,7 +127,9 @@ class PendingEvents:
         self._connection.execute(sa.text("SET synchronous_commit = off"))
         taken = self._connection.scalar(sa.text(f"SELECT pg_try_advisory_lock({_RELAY_LOCK})"))
         if taken:
-            self._connection.execute(sa.text(f"LISTEN {CHANNEL}"))
+            self._connection.execute(
+                sa.text(f"LISTEN {CHANNEL}; SET idle_session_timeout = '{round(self._lease * 1000)}ms'")
+            )
         return bool(taken)
 
     def fetch(self, limit: int, in_flight: Collection[int]) -> list[OutgoingEvent]:
@@ -151,16 +163,20 @@ class PendingEvents:
         self._floor.sink()
 
     def wait(self, timeout: float, wake_fd: int) -> bool:
-        """Return when something was written to the outbox or to `wake_fd`, or after `timeout` seconds.
+        """Return when something was written to the outbox or to `wake_fd`, or after `timeout` seconds, or a beat.
 
         Returns:
             Whether there may be something new in the outbox.
         """
+        beat = self._lease / 3
+        if monotonic() >= self._beat_due:
+            self._connection.execute(sa.text("SELECT 1"))
+            self._beat_due = monotonic() + beat
         try:
             self._driver.poll()
             woken: list[int] = []
             if not self._driver.notifies:
-                woken = select.select([self._driver.fileno(), wake_fd], [], [], timeout)[0]
+                woken = select.select([self._driver.fileno(), wake_fd], [], [], min(timeout, beat))[0]
                 self._driver.poll()
         except (psycopg2.Error, OSError, ValueError) as error:  # closed under us, it has no descriptor to wait for
             raise translated(error, disconnected=True) from error
@@ -194,11 +210,11 @@ def outgoing_event(
 
 
 @contextmanager
-def open_pending(engine: Engine) -> Iterator[PendingEvents]:
-    """A session with the outbox; leaving it gives up the lock."""
+def open_pending(engine: Engine, *, lease: float = 30.0) -> Iterator[PendingEvents]:
+    """A session with the outbox; leaving it gives up the lock, and so does saying nothing for `lease` seconds."""
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         try:
-            yield PendingEvents(connection)
+            yield PendingEvents(connection, lease=lease)
         finally:
             # Back in the pool, the connection would keep the lock.
             connection.invalidate()

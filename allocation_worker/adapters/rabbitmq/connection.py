@@ -32,6 +32,7 @@ class ConnectionLoop:
         name: What the broker and the log show the connection as.
         on_connected: Called with each connection that has opened.
         on_lost: Called when that connection is gone, for whatever reason, once.
+        blocked_timeout: How many seconds an alarm of the broker may block it before it counts as lost; None: for ever.
     """
 
     def __init__(
@@ -41,8 +42,9 @@ class ConnectionLoop:
         name: str,
         on_connected: Callable[[pika.SelectConnection], None],
         on_lost: Callable[[], None],
+        blocked_timeout: float | None = None,
     ) -> None:
-        self._brokers = [(masked(url), parameters(url, name)) for url in urls]
+        self._brokers = [(masked(url), parameters(url, name, blocked_timeout=blocked_timeout)) for url in urls]
         self._name = name
         self._on_connected = on_connected
         self._on_lost = on_lost

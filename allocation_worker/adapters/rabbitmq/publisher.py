@@ -42,6 +42,8 @@ class Publication(NamedTuple):
     properties: BasicProperties
 
 
+BLOCKED_TIMEOUT = 300.0
+
 T = TypeVar("T")
 
 
@@ -58,14 +60,24 @@ class Publisher(Generic[T]):
         wake: Called, in the network thread, when a good number of settlements wait to be taken, when nothing is under
             way any more, and when `connected` has changed.
         name: What the broker shows the connection as.
+        blocked_timeout: How many seconds an alarm of the broker may block the connection before it is given up and
+            another is opened.
     """
 
     def __init__(
-        self, urls: Sequence[str], convert: Callable[[T], Publication], wake: Callable[[], None], *, name: str
+        self,
+        urls: Sequence[str],
+        convert: Callable[[T], Publication],
+        wake: Callable[[], None],
+        *,
+        name: str,
+        blocked_timeout: float = BLOCKED_TIMEOUT,
     ) -> None:
         self._convert = convert
         self._wake = wake
-        self._loop = ConnectionLoop(urls, name=name, on_connected=self._open, on_lost=self._lost)
+        self._loop = ConnectionLoop(
+            urls, name=name, on_connected=self._open, on_lost=self._lost, blocked_timeout=blocked_timeout
+        )
         self._confirms: ConfirmedPublisher | None = None
         self._settlements: list[Settlement] = []
         self._under_way = 0
@@ -147,8 +159,15 @@ class Publisher(Generic[T]):
 class EventPublisher(Publisher[OutgoingEvent]):
     """Publishes events to their exchange."""
 
-    def __init__(self, urls: Sequence[str], wake: Callable[[], None], *, name: str = "allocation-worker relay") -> None:
-        super().__init__(urls, _event, wake, name=name)
+    def __init__(
+        self,
+        urls: Sequence[str],
+        wake: Callable[[], None],
+        *,
+        name: str = "allocation-worker relay",
+        blocked_timeout: float = BLOCKED_TIMEOUT,
+    ) -> None:
+        super().__init__(urls, _event, wake, name=name, blocked_timeout=blocked_timeout)
 
 
 def _event(event: OutgoingEvent) -> Publication:

@@ -36,6 +36,9 @@ class QueueConsumer:
     changed. A cancel would keep messages in hand, but would let the next of a single-active-consumer queue's consumers
     overtake them.
 
+    There is no limit to how long an alarm of the broker may block the connection: giving it up would free nothing, and
+    spend one delivery of each message in hand.
+
     Args:
         urls: AMQP addresses.
         queue: Its name.

@@ -14,15 +14,15 @@ _SOCKET_TIMEOUT = 5.0
 _STACK_TIMEOUT = 10.0
 
 
-def parameters(url: str, name: str) -> pika.URLParameters:
+def parameters(url: str, name: str, *, blocked_timeout: float | None = None) -> pika.URLParameters:
     """What to connect to `url` with.
 
-    A heartbeat or a timeout in the address's query stands. There is no timeout for a connection that the broker has
-    blocked: dropping it would free nothing, and each drop spends one of the deliveries of the messages in hand.
+    A heartbeat or a timeout in the address's query stands.
 
     Args:
         url: `amqp://` or `amqps://`.
         name: What the broker shows the connection as.
+        blocked_timeout: How many seconds an alarm of the broker may block the connection; None: as long as it lasts.
     """
     settings = pika.URLParameters(url)
     query = urlsplit(url).query
@@ -32,6 +32,8 @@ def parameters(url: str, name: str) -> pika.URLParameters:
         settings.socket_timeout = _SOCKET_TIMEOUT
     if "stack_timeout=" not in query:
         settings.stack_timeout = _STACK_TIMEOUT
+    if "blocked_connection_timeout=" not in query:
+        settings.blocked_connection_timeout = blocked_timeout
     settings.client_properties = {"connection_name": name}
     return settings
 

@@ -89,6 +89,30 @@ class TestTheOneReader:
             with pytest.raises(StoreUnavailable):
                 first.fetch(10, [])
 
+    def test_the_next_becomes_active_when_the_first_says_nothing_for_its_lease(self, store: PostgresStore) -> None:
+        with open_pending(store.engine) as second, open_pending(store.engine, lease=0.5) as first:
+            assert first.acquire()
+            assert not second.acquire()
+            until(second.acquire)
+            with pytest.raises(StoreUnavailable):
+                first.fetch(10, [])
+
+    def test_one_that_waits_keeps_its_place(self, store: PostgresStore, waker: Waker) -> None:
+        with open_pending(store.engine) as second, open_pending(store.engine, lease=0.3) as first:
+            assert first.acquire()
+            began = monotonic()
+            while monotonic() < began + 1:
+                first.wait(LONG, waker.fd)
+            assert not second.acquire()
+            assert first.fetch(10, []) == []
+
+    def test_one_that_stands_by_has_no_lease(self, store: PostgresStore) -> None:
+        with open_pending(store.engine) as first, open_pending(store.engine, lease=0.2) as second:
+            assert first.acquire()
+            assert not second.acquire()
+            first._connection.execute(sa.text("SELECT pg_sleep(0.5)"))
+            assert not second.acquire()
+
     def test_of_many_that_try_at_once_one_succeeds(self, store: PostgresStore) -> None:
         barrier = Barrier(5, timeout=DEADLINE)
 

@@ -1,5 +1,6 @@
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -34,6 +35,17 @@ def close_connections(servers: Servers, place: Place) -> Callable[[], None]:
         place.reconnect()
 
     return close
+
+
+@pytest.fixture
+def alarm(servers: Servers) -> Iterator[Callable[[], object]]:
+    """Has the broker lift its memory alarm, which it raises now: it reads nothing from those that publish."""
+    if servers.how != "programs":
+        pytest.skip("only a broker that is ours can be made to run out of memory")
+    servers.broker.ctl("set_vm_memory_high_watermark", "0")
+    lift = partial(servers.broker.ctl, "set_vm_memory_high_watermark", "0.6")
+    yield lift
+    lift()
 
 
 def _close_through_management(broker: Broker, vhost: str) -> None:

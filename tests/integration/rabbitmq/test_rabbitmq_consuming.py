@@ -3,13 +3,14 @@ import signal
 import threading
 from collections.abc import Callable
 
+import pytest
 from structlog.testing import capture_logs
 
 from allocation_contracts.properties import ORDERS_QUEUE, STOCK_QUEUE
 from allocation_worker.adapters.rabbitmq import topology
 from allocation_worker.adapters.rabbitmq.consumer import Consumer
 from allocation_worker.adapters.rabbitmq.delivery import Delivery
-from allocation_worker.service_layer.outcomes import Done, Outcome
+from allocation_worker.service_layer.outcomes import Done, Outcome, Retry
 from tests.integration.rabbitmq.rig import Place, Workers, eventually, unique, working
 
 
@@ -227,3 +228,28 @@ def test_stopping_works_while_there_is_no_broker() -> None:
         workers.stop()
     assert workers.error is None
     assert "secret" not in str(logs)
+
+
+def test_an_alarm_however_long_spends_no_delivery_of_what_is_in_hand(
+    place: Place, request: pytest.FixtureRequest
+) -> None:
+    """It has published a copy, so it is blocked; the broker reads no ack either, and takes all of them in the end."""
+    gate = Gate()
+
+    def refuse(delivery: Delivery) -> Outcome:
+        gate(delivery)
+        return Retry(after=1, attempts=1) if delivery.message_id == "refused" else Done()
+
+    place.send("refused", *(ids := unique(20)))
+    with working(place, refuse) as workers, capture_logs() as logs:
+        assert gate.reached.wait(10)
+        lift = request.getfixturevalue("alarm")
+        gate.open.set()
+        eventually(lambda: any(entry["event"] == "amqp_blocked" for entry in logs))
+        eventually(lambda: set(workers.ids) >= {"refused", *ids})
+        threading.Event().wait(1.5)
+        assert not any(entry["event"] == "amqp_lost" for entry in logs)
+        lift()
+        eventually(lambda: workers.ids.count("refused") > 1, within=30)
+    assert place.depth(ORDERS_QUEUE) == 0
+    assert [delivery for delivery in workers.deliveries if delivery.redelivered] == []

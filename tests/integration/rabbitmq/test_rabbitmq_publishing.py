@@ -3,10 +3,17 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 import pytest
+from structlog.testing import capture_logs
 
 from allocation_contracts.properties import EVENTS_EXCHANGE
 from allocation_worker.adapters.rabbitmq import topology
-from allocation_worker.adapters.rabbitmq.publisher import EventPublisher, OutgoingEvent, Settlement, SettlementKind
+from allocation_worker.adapters.rabbitmq.publisher import (
+    BLOCKED_TIMEOUT,
+    EventPublisher,
+    OutgoingEvent,
+    Settlement,
+    SettlementKind,
+)
 from tests.integration.rabbitmq.rig import Place, eventually, headers_of
 
 CONFIRMED, RETURNED, NACKED, LOST = SettlementKind
@@ -31,9 +38,9 @@ def event(
 class Relay:
     """A publisher, and all that it has settled."""
 
-    def __init__(self, *urls: str) -> None:
+    def __init__(self, *urls: str, blocked_timeout: float = BLOCKED_TIMEOUT) -> None:
         self.woken = threading.Event()
-        self.publisher = EventPublisher(urls, self.woken.set)
+        self.publisher = EventPublisher(urls, self.woken.set, blocked_timeout=blocked_timeout)
         self._taken: list[Settlement] = []
 
     @property
@@ -189,3 +196,22 @@ def test_the_next_address_is_tried_when_one_does_not_answer(place: Place) -> Non
     relay = Relay("amqp://u:p@127.0.0.1:1/", place.url)
     eventually(lambda: relay.publisher.connected)
     relay.publisher.close()
+
+
+def test_one_that_an_alarm_blocks_for_long_reconnects_until_the_alarm_is_lifted(
+    place: Place, alarm: Callable[[], object]
+) -> None:
+    queue = place.channel.queue_declare("", exclusive=True).method.queue
+    place.channel.queue_bind(queue, EVENTS_EXCHANGE, "#")
+    relay = Relay(place.url, blocked_timeout=0.5)
+    with capture_logs() as logs:
+        for number in (1, 2):
+            eventually(lambda: relay.publisher.connected)
+            assert relay.publish(event(number)) == {number: LOST}
+        alarm()
+        eventually(lambda: relay.publisher.connected)
+        answers = [relay.publish(event(number)) for number in (3, 4)]
+    relay.publisher.close()
+    assert CONFIRMED in {*answers[0].values(), *answers[1].values()}
+    happened = [entry["event"] for entry in logs if entry["event"] in {"amqp_blocked", "amqp_lost", "amqp_connected"}]
+    assert happened[:6] == ["amqp_connected", "amqp_blocked", "amqp_lost"] * 2

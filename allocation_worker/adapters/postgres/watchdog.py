@@ -1,0 +1,111 @@
+"""Ends a call to the database that never returns, by shutting its connection down.
+
+The statement_timeout is kept by the server. Where the server is frozen, or something on the way swallows its answer,
+nobody keeps it; and TCP's own timeouts notice a peer whose kernel is silent, not one that acknowledges and says no
+more. A thread that waits inside libpq can be freed from outside only: its socket is shut down, and the call fails as it
+does whenever a connection is lost.
+"""
+
+import os
+import socket
+from contextlib import suppress
+from threading import Lock, Thread
+from time import monotonic, sleep
+from typing import Any
+from weakref import ReferenceType, ref
+
+import structlog
+from psycopg2.extensions import connection, cursor
+
+log = structlog.get_logger()
+
+_LONGEST_PAUSE = 1.0
+
+
+class _Cursor(cursor):
+    connection: "WatchedConnection"
+
+    def execute(self, query: Any, vars: Any = None) -> None:  # noqa: A002, ANN401 - psycopg2's own signature
+        watched = self.connection
+        watched.calls[watched] = monotonic()
+        try:
+            super().execute(query, vars)
+        finally:
+            watched.calls.pop(watched, None)
+
+
+class WatchedConnection(connection):
+    """A connection that tells since when it has been in a call. It costs less than a microsecond a call.
+
+    Args:
+        dsn: libpq's connection string.
+        calls: the connections that are in a call, and since when; shared with the watchdog.
+    """
+
+    def __init__(self, dsn: str, calls: "dict[WatchedConnection, float]") -> None:
+        super().__init__(dsn)
+        self.cursor_factory = _Cursor
+        self.calls = calls
+        self.descriptor = self.fileno()
+        self.inode = os.fstat(self.descriptor).st_ino
+
+    def commit(self) -> None:
+        self.calls[self] = monotonic()
+        try:
+            super().commit()
+        finally:
+            self.calls.pop(self, None)
+
+    def rollback(self) -> None:
+        self.calls[self] = monotonic()
+        try:
+            super().rollback()
+        finally:
+            self.calls.pop(self, None)
+
+
+class Watchdog:
+    """Makes connections, and looks after them in a thread that ends when nobody refers to the watchdog any more.
+
+    Args:
+        limit: the longest that a call may take, in seconds.
+    """
+
+    def __init__(self, limit: float) -> None:
+        self._limit = limit
+        self._calls: dict[WatchedConnection, float] = {}
+        self._starting = Lock()
+        self._started = False
+
+    def connect(self, dsn: str) -> WatchedConnection:
+        """Connect; psycopg2 takes this for its `connection_factory`."""
+        made = WatchedConnection(dsn, self._calls)
+        with self._starting:
+            if not self._started:
+                self._started = True
+                Thread(target=_watch, args=(ref(self), self._limit / 4), name="watchdog", daemon=True).start()
+        return made
+
+    def look(self) -> None:
+        """End the calls that have taken too long."""
+        overdue = monotonic() - self._limit
+        for watched, since in list(self._calls.items()):
+            if since < overdue:
+                self._calls.pop(watched, None)
+                log.error("a call to the database did not return: its connection is given up", seconds=self._limit)
+                _shut_down(watched)
+
+
+def _watch(reference: ReferenceType[Watchdog], pause: float) -> None:
+    while (watchdog := reference()) is not None:
+        watchdog.look()
+        del watchdog
+        sleep(min(_LONGEST_PAUSE, pause))
+
+
+def _shut_down(watched: WatchedConnection) -> None:
+    # The call may return, and its descriptor be closed and taken by another, at any moment. So a twin is looked at,
+    # which nobody closes but us.
+    with suppress(OSError), socket.socket(fileno=os.dup(watched.descriptor)) as twin:
+        if os.fstat(twin.fileno()).st_ino == watched.inode:
+            twin.shutdown(socket.SHUT_RDWR)

@@ -1,0 +1,298 @@
+"""Either server is away, slow, full or blocked: no message spends its deliveries, none is lost, and work goes on."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+from time import monotonic
+
+import pika
+import psycopg2
+import pytest
+
+from allocation_contracts import DEAD_LETTERS, ORDERS_QUEUE, Allocate, CreateBatch
+from allocation_worker.testing.outside import Outside
+from allocation_worker.testing.proxy import Fault, Proxy
+from allocation_worker.testing.running import RunningService
+from allocation_worker.testing.servers import Servers
+from allocation_worker.testing.waiting import wait_until
+from tests.e2e.work import a_little_of_everything
+
+COMMIT = b"COMMIT\0"
+# It takes a back-off, of 5 s at most, and a connection; this is for machines that many share.
+WITHIN_SECONDS = 60.0
+DELIVERY_LIMIT = 20
+
+
+@pytest.fixture
+def database_network(fresh_service: RunningService) -> Iterator[Proxy]:
+    """Between the processes and the database."""
+    with Proxy(fresh_service.database_url) as network:
+        fresh_service.settings["ALLOCATION_DATABASE_URL"] = network.url
+        yield network
+
+
+@pytest.fixture
+def broker_network(fresh_service: RunningService) -> Iterator[Proxy]:
+    """Between the processes and the broker."""
+    with Proxy(fresh_service.amqp_url) as network:
+        fresh_service.settings["ALLOCATION_AMQP_URL"] = network.url
+        yield network
+
+
+@pytest.fixture
+def own_servers(servers: Servers) -> Servers:
+    if servers.how != "programs":
+        pytest.skip("only servers that are ours can be stopped, filled or blocked")
+    return servers
+
+
+def orders(outside: Outside, count: int) -> None:
+    for number in range(count):
+        outside.send(Allocate(orderid=f"o{number}", sku="SKU", qty=1))
+    outside.wait_confirmed()
+
+
+def assert_answered_soon(outside: Outside, orderid: str) -> None:
+    began = monotonic()
+    message_id = outside.send(Allocate(orderid=orderid, sku="SKU", qty=1))
+    outside.wait_confirmed(WITHIN_SECONDS)
+    outside.wait_answered([message_id], WITHIN_SECONDS)
+    assert monotonic() - began < WITHIN_SECONDS
+
+
+def assert_all_is_well(service: RunningService, outside: Outside) -> None:
+    outside.wait_confirmed()
+    outside.wait_answered()
+    assert service.judge(outside).faults == []
+    assert service.servers.broker.queue_depths(service.amqp_url)[DEAD_LETTERS] == 0
+
+
+def until_depth(service: RunningService, depth: int) -> None:
+    """How many orders wait; those in hand do not count."""
+    wait_until(
+        lambda: service.servers.broker.queue_depths(service.amqp_url)[ORDERS_QUEUE] == depth,
+        within=60,
+        every=0.1,
+        otherwise=lambda: f"{service.servers.broker.queue_depths(service.amqp_url)}\n{service.logs()}",
+    )
+
+
+def deliveries_spent(service: RunningService, count: int) -> set[object]:
+    """Of the orders that wait, how often each has been given back, as the broker counts it against the limit."""
+    until_depth(service, count)
+    spent: set[object] = set()
+    with closing(pika.BlockingConnection(pika.URLParameters(service.amqp_url))) as connection:
+        channel = connection.channel()
+        for _ in range(count):
+            method, properties, _ = channel.basic_get(ORDERS_QUEUE)
+            assert method is not None
+            assert properties is not None
+            spent.add((properties.headers or {}).get("x-delivery-count", 0))
+    return spent
+
+
+def resident_megabytes(pid: int) -> float:
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * 4096 / 1e6
+
+
+def take_every_connection(dsn: str, hogs: ExitStack) -> None:
+    while True:
+        try:
+            hogs.enter_context(closing(psycopg2.connect(dsn)))
+        except psycopg2.OperationalError as error:
+            if "too many clients" not in str(error):
+                raise
+            return
+
+
+def commits_that_fail(service: RunningService, network: Proxy, outages: int) -> None:
+    with service.outside() as outside:
+        service.start("relay")
+        consumer = service.start("consume")
+        outside.ask(CreateBatch(batchref="b", sku="SKU", qty=100))
+        trap = network.trap(COMMIT, Fault.CUT_BEFORE, times=outages)
+        orders(outside, 20)
+        trap.wait(within=10 * outages)
+        network.vanish()
+        until_depth(service, 0)
+        consumer.kill()
+        assert deliveries_spent(service, 20) <= {0, 1}
+        network.accept()
+        service.start("consume")
+        assert_answered_soon(outside, "last")
+        assert_all_is_well(service, outside)
+
+
+def connections_that_break(service: RunningService, database: Proxy, broker: Proxy, outages: int) -> None:
+    with service.outside() as outside:
+        service.start("relay")
+        consumer = service.start("consume")
+        outside.ask(CreateBatch(batchref="b", sku="SKU", qty=100))
+        database.vanish()
+        orders(outside, 20)
+        until_depth(service, 0)
+        consumer.wait_for_log("waiting for the database")
+        for number in range(outages):
+            broker.cut()
+            wait_until(
+                lambda least=number + 1: consumer.log.count("consuming_held") >= least,  # type: ignore[misc] # mypy does not infer lambdas with defaults
+                within=60,
+                otherwise=service.logs,
+            )
+        assert deliveries_spent(service, 20) <= {0, 1}
+        database.accept()
+        assert_answered_soon(outside, "last")
+        assert_all_is_well(service, outside)
+
+
+def test_commits_that_fail_spend_no_delivery(fresh_service: RunningService, database_network: Proxy) -> None:
+    commits_that_fail(fresh_service, database_network, outages=4)
+
+
+def test_while_the_database_is_away_a_broken_connection_to_the_broker_spends_one_delivery_at_most(
+    fresh_service: RunningService, database_network: Proxy, broker_network: Proxy
+) -> None:
+    connections_that_break(fresh_service, database_network, broker_network, outages=3)
+
+
+def test_processes_that_start_before_their_servers_say_so_and_wait_and_work_with_slow_ones(
+    fresh_service: RunningService, database_network: Proxy, broker_network: Proxy
+) -> None:
+    database_network.refuse()
+    broker_network.refuse()
+    with fresh_service.outside() as outside:
+        processes = [fresh_service.start("consume"), fresh_service.start("relay")]
+        a_little_of_everything(outside)
+        for process in processes:
+            process.wait_for_log("waiting for the database")
+        database_network.accept()
+        for process in processes:
+            process.wait_for_log("amqp_connect_failed")
+        database_network.slow_down(0.02)
+        broker_network.accept()
+        assert_all_is_well(fresh_service, outside)
+
+
+def test_a_database_without_a_free_connection_is_waited_for(
+    fresh_service: RunningService, database_network: Proxy, own_servers: Servers
+) -> None:
+    dsn = own_servers.database.admin_url.replace("+psycopg2", "")
+    with fresh_service.outside() as outside, ExitStack() as hogs:
+        consumer, relay = fresh_service.start("consume"), fresh_service.start("relay")
+        outside.ask(CreateBatch(batchref="b", sku="SKU", qty=100))
+        database_network.vanish()
+        take_every_connection(dsn, hogs)
+        database_network.accept()
+        orders(outside, 20)
+        for process in (consumer, relay):
+            process.wait_for_log("too many clients")
+        hogs.close()
+        assert_answered_soon(outside, "last")
+        assert_all_is_well(fresh_service, outside)
+
+
+def test_an_alarm_of_the_broker_holds_events_up_and_nothing_else(
+    fresh_service: RunningService, own_servers: Servers
+) -> None:
+    settings = {"ALLOCATION_BLOCKED_TIMEOUT": "1"}
+    with fresh_service.outside() as outside:
+        outside.send(CreateBatch(batchref="b", sku="SKU", qty=1000))
+        orders(outside, 500)
+        own_servers.broker.ctl("set_vm_memory_high_watermark", "0")
+        try:
+            fresh_service.start("consume")
+            relay = fresh_service.start("relay", settings=settings)
+            until_depth(fresh_service, 0)
+            wait_until(lambda: relay.log.count("amqp_blocked") > 1, within=30, otherwise=fresh_service.logs)
+            assert "ConnectionBlockedTimeout" in relay.log
+        finally:
+            own_servers.broker.ctl("set_vm_memory_high_watermark", "0.6")
+        assert_answered_soon(outside, "last")
+        assert_all_is_well(fresh_service, outside)
+
+
+def test_servers_that_are_restarted_under_load_lose_nothing(
+    fresh_service: RunningService, own_servers: Servers
+) -> None:
+    broker, database = own_servers.broker, own_servers.database
+    with fresh_service.outside() as outside:
+        fresh_service.start("consume")
+        fresh_service.start("relay")
+        outside.ask(CreateBatch(batchref="b", sku="SKU", qty=100_000))
+        broker.save_queue_names()
+        for number in range(1000):
+            outside.send(Allocate(orderid=f"o{number}", sku="SKU", qty=1))
+        database.stop("immediate")
+        database.start()
+        assert_answered_soon(outside, "after the database")
+        broker.stop()
+        broker.start()
+        outside.wait_confirmed()
+        assert_answered_soon(outside, "after the broker")
+        assert_all_is_well(fresh_service, outside)
+
+
+@pytest.mark.long
+def test_more_failing_commits_in_a_row_than_the_delivery_limit(
+    fresh_service: RunningService, database_network: Proxy
+) -> None:
+    commits_that_fail(fresh_service, database_network, outages=DELIVERY_LIMIT + 5)
+
+
+@pytest.mark.long
+def test_more_broken_connections_in_a_row_than_the_delivery_limit(
+    fresh_service: RunningService, database_network: Proxy, broker_network: Proxy
+) -> None:
+    connections_that_break(fresh_service, database_network, broker_network, outages=DELIVERY_LIMIT + 5)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("server", ["database", "broker"])
+def test_more_restarts_in_a_row_than_the_delivery_limit(
+    server: str, fresh_service: RunningService, own_servers: Servers
+) -> None:
+    with fresh_service.outside() as outside:
+        fresh_service.start("consume")
+        fresh_service.start("relay")
+        outside.ask(CreateBatch(batchref="b", sku="SKU", qty=100_000))
+        own_servers.broker.save_queue_names()
+        for outage in range(DELIVERY_LIMIT + 5):
+            for number in range(1000):
+                outside.send(Allocate(orderid=f"o{outage}-{number}", sku="SKU", qty=1))
+            if server == "database":
+                own_servers.database.stop("fast" if outage % 2 else "immediate")
+                own_servers.database.start()
+            else:
+                own_servers.broker.stop()
+                own_servers.broker.start()
+            outside.wait_confirmed()
+            assert_answered_soon(outside, f"after outage {outage}")
+        assert_all_is_well(fresh_service, outside)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("server", ["database", "broker"])
+def test_a_minute_away_costs_no_memory_and_no_message(
+    server: str, fresh_service: RunningService, own_servers: Servers
+) -> None:
+    with fresh_service.outside() as outside:
+        processes = [fresh_service.start("consume"), fresh_service.start("relay")]
+        outside.ask(CreateBatch(batchref="b", sku="SKU", qty=100_000))
+        own_servers.broker.save_queue_names()
+        orders(outside, 5000)
+        outside.wait_answered()
+        before = [resident_megabytes(process.pid) for process in processes]
+        away = own_servers.database if server == "database" else own_servers.broker
+        for number in range(20_000):
+            outside.send(Allocate(orderid=f"more-{number}", sku="SKU", qty=1))
+        wait_until(lambda: len(outside.received) > 6000, within=60, otherwise=fresh_service.logs)
+        away.stop()
+        threading.Event().wait(60)
+        grown = [resident_megabytes(process.pid) - was for process, was in zip(processes, before, strict=True)]
+        assert max(grown) < 30
+        away.start()
+        outside.wait_confirmed()
+        assert_answered_soon(outside, "last")
+        assert_all_is_well(fresh_service, outside)
