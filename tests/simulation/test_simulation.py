@@ -8,7 +8,11 @@ from itertools import chain
 
 import pytest
 
+from allocation_contracts.properties import ORDERS_QUEUE, STOCK_QUEUE
+from tests.simulation.broker import DELIVERY_LIMIT
 from tests.simulation.faults import OK, Outcome
+from tests.simulation.histories import deadly
+from tests.simulation.judge import judge
 from tests.simulation.planted import PLANTED, RARE, Plant
 from tests.simulation.runs import (
     SMALL,
@@ -19,8 +23,10 @@ from tests.simulation.runs import (
     by_seed,
     every_schedule,
     planned,
+    undisturbed,
 )
 from tests.simulation.seams import simulated
+from tests.simulation.world import Setting
 
 SEEDS = range(120)
 SEEDS_TO_FIND_A_BUG = range(30)
@@ -61,6 +67,16 @@ def test_any_history_survives_anything_and_every_kind_of_fault_is_among_it() -> 
         assert not ended.faults, str(ended)
         befell |= ended.befell
     assert befell == {outcome.name for outcome in Outcome if outcome is not OK} | {*UPHEAVALS, SUBSCRIBER_BINDS}
+
+
+@pytest.mark.parametrize(("queue", "other"), [(ORDERS_QUEUE, STOCK_QUEUE), (STOCK_QUEUE, ORDERS_QUEUE)])
+def test_a_message_that_kills_its_process_leaves_the_other_queues_messages_deliveries_to_spare(
+    queue: str, other: str
+) -> None:
+    for seed in range(40):
+        world = undisturbed(Setting(sent=deadly(queue), interleave=True), seed)
+        assert not judge(world)
+        assert world.broker.queues[other].most_failures <= DELIVERY_LIMIT - 5
 
 
 def test_a_seed_is_always_the_same_run() -> None:
