@@ -12,7 +12,6 @@ from pika.spec import BasicProperties
 from allocation_worker.adapters.rabbitmq import copies, publisher
 from allocation_worker.adapters.rabbitmq.acknowledger import Acknowledger
 from allocation_worker.adapters.rabbitmq.confirms import ConfirmedPublisher
-from allocation_worker.adapters.rabbitmq.publisher import Publisher
 from allocation_worker.adapters.rabbitmq.queue_consumer import QueueConsumer
 from allocation_worker.domain.model import Product
 from allocation_worker.entrypoints.consume import QueueWorker
@@ -78,26 +77,6 @@ def a_new_id_each_time() -> AbstractContextManager[Any]:
 
 def what_was_lost_stays_lost() -> AbstractContextManager[Any]:
     return patch.object(SimulatedPending, "start_over", lambda _self: None)
-
-
-def what_follows_a_loss_is_published() -> AbstractContextManager[Any]:
-    publish = Publisher._publish
-
-    def unaware(self: Publisher[Any], batch: Sequence[Any], _losses_told: int) -> None:
-        publish(self, batch, self._losses)
-
-    return patch.object(Publisher, "_publish", unaware)
-
-
-def what_follows_a_refused_batch_is_published() -> AbstractContextManager[Any]:
-    publish = Publisher._publish
-
-    def unaware(self: Publisher[Any], batch: Sequence[Any], losses_told: int) -> None:
-        before = self._losses
-        publish(self, batch, losses_told)
-        self._losses = before
-
-    return patch.object(Publisher, "_publish", unaware)
 
 
 def copy_not_waited_for() -> AbstractContextManager[Any]:
@@ -183,5 +162,3 @@ PLANTED = _named(
     counter_lost_on_a_shrink,
     failures_taken_for_success,
 )
-
-RARE = _named(what_follows_a_loss_is_published, what_follows_a_refused_batch_is_published)
