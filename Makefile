@@ -4,7 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: bench chaos demo docs test test-containers test-docs test-examples test-long check lock schemas servers clean
+.PHONY: bench chaos demo docs test test-containers test-docs test-examples test-long check lock schemas
+.PHONY: servers simulate clean
 
 $(READY): requirements-dev.lock pyproject.toml contracts/pyproject.toml
 	@docker/install-missing.sh python
@@ -27,6 +28,15 @@ SEED ?=
 MINUTES ?= 10
 chaos: servers
 	@$(BIN)/python -m chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+
+# Consumer and relay in a simulated world: many seeds, then every two faults of small histories. SEED= (or HISTORY= and
+# PLAN=) tells one run step by step.
+SEEDS ?= 2000
+HISTORY ?=
+PLAN ?=
+simulate: $(READY)
+	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) $(if $(SEED),--seed $(SEED)) \
+	    $(if $(HISTORY),--history $(HISTORY)) $(if $(PLAN),--plan $(PLAN))
 
 test: servers
 	$(BIN)/pytest -n 2 --dist loadfile -q -m "not containers and not docs and not long"

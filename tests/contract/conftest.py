@@ -1,13 +1,17 @@
 """The stores that must keep the same promises."""
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import Protocol
+from uuid import uuid4
 
 import pytest
 
+from allocation_worker.entrypoints.relay import Pending
 from allocation_worker.service_layer.ports import UnitOfWork
 from allocation_worker.testing.servers import Servers
-from tests.fakes.unit_of_work import FakeDatabase, Published
+from tests.fakes.pending import open_pending
+from tests.fakes.unit_of_work import FakeDatabase, OutboxRow, Published
 from tests.integration.postgres.store import PostgresStore, migrated_engine
 
 
@@ -15,10 +19,40 @@ class Store(Protocol):
     """Where units of work come from, and what is to be seen of what they committed."""
 
     def unit_of_work(self) -> UnitOfWork: ...
+    def open_pending(self) -> AbstractContextManager[Pending]: ...
+    def write_events(self, *types: str) -> list[int]: ...
     def published(self) -> list[Published]: ...
     def taken(self) -> set[str]: ...
     def stock(self) -> dict[str, tuple[int, int]]: ...
     def lines(self) -> set[tuple[str, str, str, int, str | None, bool]]: ...
+
+
+class MemoryStore(FakeDatabase):
+    """The fake, with the outbox as the relay reads it."""
+
+    def open_pending(self) -> AbstractContextManager[Pending]:
+        return open_pending(self)
+
+    def write_events(self, *types: str) -> list[int]:
+        """Rows of the outbox that nothing has caused; their ids."""
+        ids = list(range(self.next_id, self.next_id + len(types)))
+        self.next_id += len(types)
+        for id_, type_ in zip(ids, types, strict=True):
+            self.committed.outbox[id_] = OutboxRow(_event(type_), b"{}")
+        return ids
+
+
+def _event(type_: str) -> Published:
+    return Published(
+        message_id=str(uuid4()),
+        type=type_,
+        sku=None,
+        sequence=None,
+        body={},
+        correlation_id="c",
+        causation_id="m",
+        traceparent=None,
+    )
 
 
 @pytest.fixture(scope="session")
@@ -31,7 +65,7 @@ def postgres_store(servers: Servers) -> Iterator[PostgresStore]:
 @pytest.fixture(params=["memory", "postgresql"])
 def store(request: pytest.FixtureRequest) -> Store:
     if request.param == "memory":
-        return FakeDatabase()
+        return MemoryStore()
     postgres: PostgresStore = request.getfixturevalue("postgres_store")
     postgres.empty()
     return postgres

@@ -15,9 +15,9 @@ from allocation_worker.service_layer.messages import Message
 from allocation_worker.service_layer.outcomes import DeadLetter, Done, Outcome, Retry
 from allocation_worker.service_layer.ports import Receipt, StoreError, UnitOfWork
 from allocation_worker.service_layer.retries import RetryPolicy
-from tests.contract.conftest import Store
+from tests.contract.conftest import MemoryStore, Store
 from tests.fakes.messages import message
-from tests.fakes.unit_of_work import FakeDatabase, Published
+from tests.fakes.unit_of_work import Published
 
 FRESH, REPEAT, CONFLICT = Receipt.FRESH, Receipt.REPEAT, Receipt.CONFLICT
 BUS = MessageBus(COMMAND_HANDLERS, EVENT_HANDLERS)
@@ -614,7 +614,7 @@ def test_a_group_is_answered_as_its_messages_one_at_a_time(store: Store) -> None
         create("b", 10, eta=ETA),
     ]
     messages = [message(command) for command in commands]
-    one_at_a_time = FakeDatabase()
+    one_at_a_time = MemoryStore()
     expected = [process(one_at_a_time, each) for each in messages]
     assert process(store, *messages) == [outcome for (outcome,) in expected]
     assert [(e.type, e.body, e.causation_id) for e in store.published()] == [

@@ -1,29 +1,30 @@
-"""The store in memory: one transaction at a time, on copies, so that a rollback is real.
+"""The store in memory: transactions work on copies, so that a rollback is real, and lock what they touch.
 
 `tests/contract/test_unit_of_work.py` holds it to the promises that PostgreSQL keeps.
 """
 
 import json
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from copy import deepcopy
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass, field
-from threading import Lock
+from threading import Condition
 from types import TracebackType
 from typing import Any, Self
 from uuid import UUID, uuid4, uuid5
 
 from allocation_worker.adapters import wire
-from allocation_worker.domain.commands import Command
+from allocation_worker.domain.commands import ChangeBatchQuantity, Command, CreateBatch
 from allocation_worker.domain.events import CommandRejected, Event, ProductEvent
 from allocation_worker.domain.model import LineId, OrderLine, Product
 from allocation_worker.service_layer.messages import Message
-from allocation_worker.service_layer.ports import Receipt, StoreError
+from allocation_worker.service_layer.ports import Receipt, StoreContention, StoreError
+from tests.fakes.locks import Locks
 
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
-    """A row of the outbox."""
+    """A row of the outbox, as it was decided."""
 
     message_id: str
     type: str
@@ -36,13 +37,26 @@ class Published:
 
 
 @dataclass
+class OutboxRow:
+    """A row of the outbox, and what has become of it."""
+
+    event: Published
+    body: bytes
+    published: bool = False
+    set_aside: bool = False
+
+
+@dataclass
 class State:
-    """What a transaction sees."""
+    """What has been committed."""
 
     products: dict[str, Product] = field(default_factory=dict)
     streams: dict[str, UUID] = field(default_factory=dict)
     inbox: dict[str, bytes] = field(default_factory=dict)
-    outbox: list[Published] = field(default_factory=list)
+    outbox: dict[int, OutboxRow] = field(default_factory=dict)
+
+    def sku_of(self, batchref: str) -> str | None:
+        return next((sku for sku, product in self.products.items() if batchref in product.batches), None)
 
 
 @dataclass(frozen=True)
@@ -54,23 +68,35 @@ class CommitFailure:
 
 
 class FakeDatabase:
-    """What has been committed.
+    """What has been committed, and who has locked some of it.
+
+    Args:
+        condition: what transactions wait by.
+        new_uuid: where random ids come from.
 
     Attributes:
         failures: what is to befall the next commits, one each; None lets one pass.
+        listeners: called after each commit that wrote events.
+        numbered: the first outbox id that each transaction under way has taken.
+        relay: the session that reads the outbox, if any.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, condition: Callable[[], Condition] = Condition, new_uuid: Callable[[], UUID] = uuid4) -> None:
         self.committed = State()
-        self.lock = Lock()
+        self.locks = Locks(condition)
+        self.new_uuid = new_uuid
         self.failures: deque[CommitFailure | None] = deque()
+        self.listeners: list[Callable[[], None]] = []
+        self.numbered: dict[Transaction, int] = {}
+        self.next_id = 1
+        self.relay: object | None = None
 
     def unit_of_work(self) -> "FakeUnitOfWork":
         return FakeUnitOfWork(self)
 
     def published(self) -> list[Published]:
         """The outbox, in order."""
-        return list(self.committed.outbox)
+        return [row.event for _, row in sorted(self.committed.outbox.items())]
 
     def taken(self) -> set[str]:
         """The message_ids in the inbox."""
@@ -94,19 +120,110 @@ class FakeDatabase:
         }
 
 
+class Transaction:
+    """What one transaction has locked, sees and has written; nobody else sees it until `apply`."""
+
+    def __init__(self, database: FakeDatabase) -> None:
+        self._database = database
+        self._committed = database.committed
+        self.products: dict[str, Product] = {}
+        self.streams: dict[str, UUID] = {}
+        self.receipts: dict[str, bytes | None] = {}
+        self.events: list[OutboxRow] = []
+        self._ids: list[int] = []
+
+    def product(self, sku: str) -> Product | None:
+        """Locked before it is read; this transaction's own copy."""
+        if sku not in self.products:
+            self._database.locks.take(("sku", sku), self)
+            if committed := self._committed.products.get(sku):
+                self.products[sku] = _copied(committed)
+                self.streams[sku] = self._committed.streams[sku]
+        return self.products.get(sku)
+
+    def sku_of(self, batchref: str) -> str | None:
+        own = (sku for sku, product in self.products.items() if batchref in product.batches)
+        return next(own, None) or self._committed.sku_of(batchref)
+
+    def receipt(self, message_id: str) -> bytes | None:
+        """The fingerprint known under this id, once nobody else is taking it."""
+        self._database.locks.take(("message", message_id), self)
+        if message_id in self.receipts:
+            return self.receipts[message_id]
+        return self._committed.inbox.get(message_id)
+
+    def new_uuid(self) -> UUID:
+        return self._database.new_uuid()
+
+    def number(self) -> None:
+        """Give the events their ids; transactions may commit in another order."""
+        fresh = range(self._database.next_id, self._database.next_id + len(self.events) - len(self._ids))
+        if fresh:
+            self._ids += fresh
+            self._database.next_id = fresh.stop
+            self._database.numbered.setdefault(self, fresh.start)
+
+    def check(self) -> None:
+        """What constraints forbid.
+
+        Raises:
+            StoreError: a batch is oversold.
+            StoreContention: another transaction has just created a batch of that reference.
+        """
+        for sku, product in self.products.items():
+            for reference, batch in product.batches.items():
+                if not 0 <= batch.allocated_quantity <= batch.purchased_quantity:
+                    raise StoreError(f"never_oversold: {batch}")
+                if self._committed.sku_of(reference) not in {None, sku}:
+                    raise StoreContention(f"unique_violation: {reference}")
+
+    def apply(self) -> None:
+        """Make it all durable at one stroke."""
+        self._committed.products |= {sku: _copied(product) for sku, product in self.products.items()}
+        self._committed.streams |= self.streams
+        for message_id, fingerprint in self.receipts.items():
+            if fingerprint is None:
+                self._committed.inbox.pop(message_id, None)
+            else:
+                self._committed.inbox[message_id] = fingerprint
+        self._committed.outbox |= zip(self._ids, self.events, strict=True)
+        if self.events:
+            for listener in list(self._database.listeners):
+                listener()
+
+    def end(self) -> None:
+        """Let others have what it has locked."""
+        self._database.numbered.pop(self, None)
+        self._database.locks.release(self)
+
+
+def _copied(product: Product) -> Product:
+    twin = Product(product.sku, sequence=product.sequence, batches_arrived=product.batches_arrived)
+    for batch in product.batches.values():
+        twin.bring_in(copy(batch))
+    twin.lines = {line_id: copy(line) for line_id, line in product.lines.items()}
+    return twin
+
+
 class FakeProducts:
     """All products are at hand, whole."""
 
-    def __init__(self, state: State) -> None:
-        self._state = state
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction = transaction
         self._touched: list[Product] = []
 
     def expect(self, commands: Iterable[Command]) -> None:
-        for _ in commands:
-            pass
+        skus: set[str | None] = set()
+        for command in commands:
+            if isinstance(command, CreateBatch | ChangeBatchQuantity):
+                skus.add(self._transaction.sku_of(command.batchref))
+            if not isinstance(command, ChangeBatchQuantity):
+                skus.add(command.sku)
+        for sku in sorted(skus - {None}, key=str):
+            self._transaction.product(str(sku))
 
     def get(self, sku: str, line: LineId | None = None) -> Product | None:
-        product = self._state.products.get(sku)
+        product = self._transaction.product(sku)
         if product is None:
             return None
         if line is not None:
@@ -115,15 +232,12 @@ class FakeProducts:
         return product
 
     def get_by_batchref(self, reference: str) -> Product | None:
-        for product in self._state.products.values():
-            if reference in product.batches:
-                self._touched.append(product)
-                return product
-        return None
+        sku = self._transaction.sku_of(reference)
+        return None if sku is None else self.get(sku)
 
     def add(self, product: Product, line: LineId | None = None) -> Product:
-        self._state.products[product.sku] = product
-        self._state.streams[product.sku] = uuid4()
+        self._transaction.products[product.sku] = product
+        self._transaction.streams[product.sku] = self._transaction.new_uuid()
         if line is not None:
             product.lines[line] = OrderLine(*line)
         self._touched.append(product)
@@ -143,50 +257,53 @@ class FakeProducts:
 
 
 class FakeInbox:
-    def __init__(self, state: State) -> None:
-        self._state = state
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction = transaction
 
     def receive(self, messages: Sequence[Message]) -> list[Receipt]:
-        return [self._receive(message) for message in messages]
+        known = {id_: self._transaction.receipt(id_) for id_ in sorted({each.message_id for each in messages})}
+        receipts = []
+        for message in messages:
+            fingerprint = known[message.message_id]
+            if fingerprint is None:
+                known[message.message_id] = message.fingerprint
+                self._transaction.receipts[message.message_id] = message.fingerprint
+                receipts.append(Receipt.FRESH)
+            else:
+                same = fingerprint == message.fingerprint
+                receipts.append(Receipt.REPEAT if same else Receipt.CONFLICT)
+        return receipts
 
     def forget(self, message: Message) -> None:
-        del self._state.inbox[message.message_id]
-
-    def _receive(self, message: Message) -> Receipt:
-        known = self._state.inbox.get(message.message_id)
-        if known is None:
-            self._state.inbox[message.message_id] = message.fingerprint
-            return Receipt.FRESH
-        return Receipt.REPEAT if known == message.fingerprint else Receipt.CONFLICT
+        self._transaction.receipts[message.message_id] = None
 
 
 class FakeOutbox:
-    def __init__(self, state: State) -> None:
-        self._state = state
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction = transaction
 
     def add(self, event: Event, cause: Message) -> None:
         type_, body = wire.write(event, cause)
         if isinstance(event, CommandRejected):
-            message_id, sku, sequence = uuid4(), None, None
+            message_id, sku, sequence = self._transaction.new_uuid(), None, None
         else:
-            message_id = uuid5(self._state.streams[event.sku], str(event.sequence))
+            message_id = uuid5(self._transaction.streams[event.sku], str(event.sequence))
             sku, sequence = event.sku, event.sequence
-        self._state.outbox.append(
-            Published(
-                message_id=str(message_id),
-                type=type_,
-                sku=sku,
-                sequence=sequence,
-                body=json.loads(body),
-                correlation_id=cause.correlation_id,
-                causation_id=cause.message_id,
-                traceparent=cause.traceparent,
-            )
+        published = Published(
+            message_id=str(message_id),
+            type=type_,
+            sku=sku,
+            sequence=sequence,
+            body=json.loads(body),
+            correlation_id=cause.correlation_id,
+            causation_id=cause.message_id,
+            traceparent=cause.traceparent,
         )
+        self._transaction.events.append(OutboxRow(published, body.encode()))
 
 
 class FakeUnitOfWork:
-    """A transaction: others wait at the door until it is over."""
+    """A transaction: others wait for what it has locked."""
 
     products: FakeProducts
     inbox: FakeInbox
@@ -196,28 +313,25 @@ class FakeUnitOfWork:
         self._database = database
 
     def __enter__(self) -> Self:
-        assert self._database.lock.acquire(timeout=10), "another transaction never ends"
-        self._state = deepcopy(self._database.committed)
-        self.products = FakeProducts(self._state)
-        self.inbox = FakeInbox(self._state)
-        self.outbox = FakeOutbox(self._state)
+        self._transaction = Transaction(self._database)
+        self.products = FakeProducts(self._transaction)
+        self.inbox = FakeInbox(self._transaction)
+        self.outbox = FakeOutbox(self._transaction)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._database.lock.release()
+        self._transaction.end()
 
     def collect_new_events(self) -> list[ProductEvent]:
         return self.products.collect_new_events()
 
     def commit(self) -> None:
-        for product in self._state.products.values():
-            for batch in product.batches.values():
-                if not 0 <= batch.allocated_quantity <= batch.purchased_quantity:
-                    raise StoreError(f"never_oversold: {batch}")
+        self._transaction.check()
+        self._transaction.number()
         failure = self._database.failures.popleft() if self._database.failures else None
         if failure is None or failure.durable:
-            self._database.committed = deepcopy(self._state)
+            self._transaction.apply()
         if failure is not None:
             raise failure.error

@@ -16,6 +16,8 @@ from allocation_worker.adapters.rabbitmq.queue_consumer import QueueConsumer
 log = structlog.get_logger()
 
 _JOIN_TIME = 6.0
+# Seconds between the queues of a process when they go on one message at a time.
+_PROBATION_APART = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +71,11 @@ class Consumer:
                 queue,
                 prefetch=prefetch,
                 name=f"{name} {queue}",
+                probation_pause=position * _PROBATION_APART,
                 on_worker_end=partial(self._worker_ended, queue),
                 on_end=partial(self._network_ended, queue),
             )
-            for queue in queues
+            for position, queue in enumerate(queues)
         }
         self._working = set(queues)
         self._connected = set(queues)

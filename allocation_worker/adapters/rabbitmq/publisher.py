@@ -139,13 +139,18 @@ class Publisher(Generic[T]):
 
     def _publish(self, batch: Sequence[T], losses_told: int) -> None:
         self._under_way += len(batch)
+        confirms = self._confirms if losses_told == self._losses else None
         for message in batch:
             ready = self._convert(message)
             settled = partial(self._settle, ready.id)
-            if self._confirms is None or losses_told != self._losses:
+            if confirms is None:
                 settled(SettlementKind.LOST)
             else:
-                self._confirms.publish(ready.exchange, ready.routing_key, ready.body, ready.properties, settled)
+                confirms.publish(ready.exchange, ready.routing_key, ready.body, ready.properties, settled)
+        if confirms is None:
+            # A loss as any other: the one before may have been told of by now, and this one not.
+            with self._lock:
+                self._losses += 1
 
     def _settle(self, message_id: int, kind: SettlementKind) -> None:
         self._under_way -= 1

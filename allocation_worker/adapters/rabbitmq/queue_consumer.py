@@ -39,11 +39,15 @@ class QueueConsumer:
     There is no limit to how long an alarm of the broker may block the connection: giving it up would free nothing, and
     spend one delivery of each message in hand.
 
+    What kills the process spends a delivery of the other queues' messages in hand, too. So that they are not always in
+    hand when it strikes, each of a process's queues waits another while before it goes on one at a time.
+
     Args:
         urls: AMQP addresses.
         queue: Its name.
         prefetch: How many messages to have in hand at most.
         name: What the broker shows the connection as.
+        probation_pause: How many seconds to wait before going on one at a time.
         on_worker_end: Told that the worker thread has ended, and of what it died, if it did.
         on_end: As `on_worker_end`, of the network thread.
     """
@@ -55,11 +59,13 @@ class QueueConsumer:
         *,
         prefetch: int,
         name: str,
+        probation_pause: float,
         on_worker_end: Callable[[BaseException | None], None],
         on_end: Callable[[BaseException | None], None],
     ) -> None:
         self._queue = queue
         self._prefetch = prefetch
+        self._probation_pause = probation_pause
         self._on_end = on_end
         self._loop = ConnectionLoop(urls, name=name, on_connected=self._connected, on_lost=self._lost)
         self._thread = Thread(target=self._run, name=name, daemon=True)
@@ -176,7 +182,7 @@ class QueueConsumer:
         if self._finishing:
             self._loop.stop()
         elif isinstance(reason, ChannelClosedByClient):
-            self._consume()
+            self._loop.call_later(self._probation_pause if self._probation.on else 0, self._consume)
         elif isinstance(reason, ChannelClosedByBroker):
             mend = "Run `allocation-worker topology`." if reason.reply_code == _NOT_FOUND else None
             self._log.error("consuming_refused", reason=reason.reply_text, mend=mend)

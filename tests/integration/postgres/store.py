@@ -1,11 +1,13 @@
 """The real store, with eyes: what `tests.fakes.unit_of_work.FakeDatabase` shows of itself, read from the tables."""
 
 import json
+from contextlib import AbstractContextManager
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Engine
+from sqlalchemy.engine import Connection, Engine
 
 from allocation_worker.adapters.postgres.engine import create_engine
+from allocation_worker.adapters.postgres.pending import PendingEvents, open_pending
 from allocation_worker.adapters.postgres.schema import migrate
 from allocation_worker.adapters.postgres.unit_of_work import PostgresUnitOfWork
 from tests.fakes.unit_of_work import Published
@@ -24,6 +26,18 @@ def migrated_engine(url: str) -> Engine:
     return engine
 
 
+def write_events(connection: Connection, *types: str) -> list[int]:
+    """Rows of the outbox in a transaction of the test's own; their ids."""
+    inserted = connection.execute(
+        sa.text(
+            "INSERT INTO outbox (message_id, type, body, correlation_id, causation_id) "
+            "SELECT gen_random_uuid(), type, '{}', 'c', 'm' FROM unnest(CAST(:types AS text[])) AS type RETURNING id"
+        ),
+        {"types": list(types)},
+    )
+    return [row.id for row in inserted]
+
+
 class PostgresStore:
     """The tables behind an engine."""
 
@@ -32,6 +46,14 @@ class PostgresStore:
 
     def unit_of_work(self) -> PostgresUnitOfWork:
         return PostgresUnitOfWork(self.engine)
+
+    def open_pending(self) -> AbstractContextManager[PendingEvents]:
+        return open_pending(self.engine)
+
+    def write_events(self, *types: str) -> list[int]:
+        """Rows of the outbox that nothing has caused; their ids."""
+        with self.engine.begin() as connection:
+            return write_events(connection, *types)
 
     def empty(self) -> None:
         # Ten times as fast as TRUNCATE, which makes new files.

@@ -1,4 +1,4 @@
-"""The outbox as the relay reads it."""
+"""The outbox as the relay reads it: what PostgreSQL has beside the promises of `tests/contract/test_pending.py`."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -9,7 +9,6 @@ from time import monotonic
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection
 
 from allocation_worker.adapters.postgres import pending as pending_module
 from allocation_worker.adapters.postgres.pending import PendingEvents, open_pending
@@ -19,7 +18,7 @@ from allocation_worker.service_layer.outgoing import OutgoingEvent
 from allocation_worker.service_layer.ports import StoreUnavailable
 from tests.fakes.messages import message
 from tests.integration.postgres.staging import DEADLINE, create, order, process, terminate, until
-from tests.integration.postgres.store import PostgresStore, migrated_engine
+from tests.integration.postgres.store import PostgresStore, migrated_engine, write_events
 
 LONG = 60.0
 
@@ -27,18 +26,6 @@ LONG = 60.0
 @pytest.fixture
 def waker() -> Waker:
     return Waker()
-
-
-def write(connection: Connection, *types: str) -> list[int]:
-    """Rows of the outbox in a transaction of the test's own; their ids."""
-    inserted = connection.execute(
-        sa.text(
-            "INSERT INTO outbox (message_id, type, body, correlation_id, causation_id) "
-            "SELECT gen_random_uuid(), type, '{}', 'c', 'm' FROM unnest(CAST(:types AS text[])) AS type RETURNING id"
-        ),
-        {"types": list(types)},
-    )
-    return [row.id for row in inserted]
 
 
 @pytest.fixture
@@ -62,25 +49,7 @@ def ids(events: Iterable[OutgoingEvent]) -> list[int]:
     return [event.id for event in events]
 
 
-def fill(store: PostgresStore, *types: str) -> list[int]:
-    with store.engine.begin() as connection:
-        return write(connection, *types)
-
-
 class TestTheOneReader:
-    def test_only_one_session_at_a_time_is_active(self, store: PostgresStore) -> None:
-        with open_pending(store.engine) as first, open_pending(store.engine) as second:
-            assert first.acquire()
-            assert not second.acquire()
-            assert not second.acquire()
-
-    def test_the_next_becomes_active_when_the_first_leaves(self, store: PostgresStore) -> None:
-        with open_pending(store.engine) as second:
-            with open_pending(store.engine) as first:
-                assert first.acquire()
-                assert not second.acquire()
-            until(second.acquire)
-
     def test_the_next_becomes_active_when_the_first_dies(self, store: PostgresStore) -> None:
         with open_pending(store.engine) as second, open_pending(store.engine) as first:
             assert first.acquire()
@@ -124,51 +93,10 @@ class TestTheOneReader:
             sessions = [stack.enter_context(open_pending(store.engine)) for _ in range(5)]
             assert sum(pool.map(acquire, sessions)) == 1
 
-    def test_workers_are_not_hindered(self, store: PostgresStore) -> None:
-        with open_pending(store.engine) as session:
-            session.acquire()
-            session.fetch(10, [])
-            process(store.unit_of_work, message(create("b", 10)))
-            assert len(session.fetch(10, [])) == 1
-
 
 class TestFetch:
-    def test_an_event_comes_as_it_was_written(self, store: PostgresStore) -> None:
-        trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-        process(store.unit_of_work, message(create("b", 10), "cause", correlation_id="talk", traceparent=trace))
-        with open_pending(store.engine) as session:
-            (event,) = session.fetch(10, [])
-        (row,) = store.published()
-        assert event.body == b'{"batchref":"b","sku":"LAMP","qty":10,"eta":null,"sequence":1}'
-        assert (event.routing_key, event.type, event.message_id) == (
-            "batch-created",
-            "batch-created.v1",
-            row.message_id,
-        )
-        assert (event.correlation_id, event.causation_id, event.traceparent) == ("talk", "cause", trace)
-        assert event.timestamp > 1_700_000_000
-
-    def test_events_come_in_order_and_no_more_than_asked_for(self, store: PostgresStore) -> None:
-        written = fill(store, *["allocated.v1"] * 5)
-        with open_pending(store.engine) as session:
-            assert ids(session.fetch(3, [])) == written[:3]
-            assert ids(session.fetch(3, written[:3])) == written[3:]
-
-    def test_what_is_in_flight_is_left_out(self, store: PostgresStore) -> None:
-        written = fill(store, *["allocated.v1"] * 5)
-        with open_pending(store.engine) as session:
-            assert ids(session.fetch(10, [written[1], written[3]])) == [written[0], written[2], written[4]]
-
-    def test_what_is_published_never_comes_again(self, store: PostgresStore) -> None:
-        written = fill(store, *["allocated.v1"] * 3)
-        with open_pending(store.engine) as session:
-            session.mark_published([written[1]])
-            assert ids(session.fetch(10, [])) == [written[0], written[2]]
-        with open_pending(store.engine) as session:
-            assert ids(session.fetch(10, [])) == [written[0], written[2]]
-
     def test_what_was_fetched_and_not_marked_comes_again(self, store: PostgresStore) -> None:
-        written = fill(store, *["allocated.v1"] * 3)
+        written = store.write_events(*["allocated.v1"] * 3)
         with open_pending(store.engine) as session:
             assert ids(session.fetch(10, [])) == ids(session.fetch(10, [])) == written
 
@@ -176,8 +104,8 @@ class TestFetch:
         """Its rows were numbered before those that have been fetched."""
         with open_pending(store.engine) as session:
             with store.engine.begin() as slow:
-                late = write(slow, "allocated.v1")
-                early = fill(store, "allocated.v1")
+                late = write_events(slow, "allocated.v1")
+                early = store.write_events("allocated.v1")
                 assert late < early
                 assert ids(session.fetch(10, [])) == early
                 session.mark_published(early)
@@ -185,8 +113,8 @@ class TestFetch:
 
     def test_what_was_rolled_back_leaves_a_gap_that_nobody_waits_for(self, store: PostgresStore) -> None:
         with store.engine.connect() as connection:
-            write(connection, "allocated.v1")
-        written = fill(store, "allocated.v1")
+            write_events(connection, "allocated.v1")
+        written = store.write_events("allocated.v1")
         with open_pending(store.engine) as session:
             assert ids(session.fetch(10, [])) == written
 
@@ -216,17 +144,17 @@ class TestFloor:
     LOOKS = 5
 
     def test_it_rises_once_all_is_in_flight_and_old_rows_are_not_looked_at(self, store: PostgresStore) -> None:
-        written = fill(store, *["allocated.v1"] * 5)
+        written = store.write_events(*["allocated.v1"] * 5)
         with open_pending(store.engine) as session:
             assert ids(session.fetch(10, [])) == written
             until_floor_is(written[-1], session, written)
             assert session.fetch(10, []) == []
-            more = fill(store, "allocated.v1")
+            more = store.write_events("allocated.v1")
             assert ids(session.fetch(10, [])) == more
             until_floor_is(more[-1], session, more)
 
     def test_it_sinks_where_some_have_to_come_again_and_rises_again(self, store: PostgresStore) -> None:
-        written = fill(store, *["allocated.v1"] * 5)
+        written = store.write_events(*["allocated.v1"] * 5)
         with open_pending(store.engine) as session:
             for _ in range(2):
                 until_floor_is(written[-1], session, written)
@@ -235,7 +163,7 @@ class TestFloor:
                 assert ids(session.fetch(10, [])) == written
 
     def test_it_sinks_where_some_are_taken_up_and_rises_again(self, store: PostgresStore) -> None:
-        written = fill(store, *["allocated.v1"] * 5)
+        written = store.write_events(*["allocated.v1"] * 5)
         with open_pending(store.engine) as session:
             for _ in range(2):
                 session.set_aside(written)
@@ -246,7 +174,7 @@ class TestFloor:
 
     def test_what_it_had_found_out_before_it_sank_is_forgotten(self, store: PostgresStore) -> None:
         """The look that would have raised it has to come again, too."""
-        written = fill(store, *["allocated.v1"] * 5)
+        written = store.write_events(*["allocated.v1"] * 5)
         with open_pending(store.engine) as session:
             session.fetch(10, [])
             session._floor.look()
@@ -256,7 +184,7 @@ class TestFloor:
             assert ids(session.fetch(10, [])) == written
 
     def test_it_does_not_rise_past_rows_that_a_look_had_no_room_for(self, store: PostgresStore) -> None:
-        written = fill(store, *["allocated.v1"] * 10)
+        written = store.write_events(*["allocated.v1"] * 10)
         with open_pending(store.engine) as session:
             for start in (0, 2, 4, 6):
                 for _ in range(self.LOOKS):
@@ -268,8 +196,8 @@ class TestFloor:
     def test_it_stays_below_a_transaction_that_has_not_ended(self, store: PostgresStore) -> None:
         with open_pending(store.engine) as session:
             with store.engine.begin() as slow:
-                late = write(slow, "allocated.v1")
-                early = fill(store, *["allocated.v1"] * 3)
+                late = write_events(slow, "allocated.v1")
+                early = store.write_events(*["allocated.v1"] * 3)
                 assert ids(session.fetch(10, [])) == early
                 for _ in range(self.LOOKS):
                     assert session.fetch(10, early) == []
@@ -283,11 +211,11 @@ class TestFloor:
         self, store: PostgresStore, last_to_commit: int
     ) -> None:
         """A snapshot's xmax is that after the last one that has ended; those that run may be beyond it."""
-        fill(store, "allocated.v1")
+        store.write_events("allocated.v1")
         store.execute("UPDATE outbox SET published_at = now()")
         with open_pending(store.engine) as session, ExitStack() as stack:
             slow = [stack.enter_context(store.engine.connect()) for _ in range(2)]
-            late = [write(connection, "allocated.v1") for connection in slow]
+            late = [write_events(connection, "allocated.v1") for connection in slow]
             for _ in range(self.LOOKS):
                 assert session.fetch(10, []) == []
                 assert session._floor.id < late[0][0]
@@ -305,7 +233,7 @@ class TestFloor:
             with open_pending(store.engine) as session:
                 for _ in range(self.LOOKS):
                     assert session.fetch(10, []) == []
-                written = fill(store, "allocated.v1")
+                written = store.write_events("allocated.v1")
                 assert ids(session.fetch(10, [])) == written
         finally:
             store.engine.dispose()
@@ -321,7 +249,7 @@ class TestFloor:
                         "FROM generate_series(1, 12000) AS n"
                     )
                 )
-                early = fill(store, *["allocated.v1"] * 3)
+                early = store.write_events(*["allocated.v1"] * 3)
                 for _ in range(self.LOOKS):
                     assert ids(session.fetch(500, [])) == early
                 session.mark_published(early)
@@ -344,7 +272,7 @@ class TestFloor:
             for turn in range(30):
                 with store.engine.begin() as connection:
                     for _ in range(1 + (number + turn) % 4):
-                        written += write(connection, "allocated.v1")
+                        written += write_events(connection, "allocated.v1")
             return written
 
         with open_pending(store.engine) as session, ThreadPoolExecutor(4) as pool:
@@ -363,45 +291,14 @@ class TestFloor:
 
 
 class TestSetAside:
-    def test_what_is_set_aside_is_not_fetched(self, store: PostgresStore) -> None:
-        written = fill(store, *["allocated.v1"] * 3)
-        with open_pending(store.engine) as session:
-            session.set_aside(written[:2])
-            assert ids(session.fetch(10, [])) == written[2:]
-
-    def test_the_oldest_of_each_type_can_be_had(self, store: PostgresStore) -> None:
-        written = fill(store, "deallocated.v1", "allocated.v1", "deallocated.v1", "allocated.v1", "out-of-stock.v1")
-        with open_pending(store.engine) as session:
-            assert session.oldest_set_aside() == []
-            session.set_aside(written[:4])
-            assert sorted(ids(session.oldest_set_aside())) == written[:2]
-
-    def test_taken_up_they_are_fetched_in_order_again_and_others_stay(self, store: PostgresStore) -> None:
-        written = fill(store, "allocated.v1", "deallocated.v1", "allocated.v1", "allocated.v1")
-        with open_pending(store.engine) as session:
-            session.fetch(10, [])
-            session.set_aside(written[:3])
-            session.take_up(["allocated.v1"])
-            assert ids(session.fetch(10, [])) == [written[0], written[2], written[3]]
-            assert ids(session.oldest_set_aside()) == [written[1]]
-
     @pytest.mark.usefixtures("eager")
     def test_taken_up_they_are_fetched_at_once_however_old(self, store: PostgresStore) -> None:
-        written = fill(store, "deallocated.v1", *["allocated.v1"] * 5)
+        written = store.write_events("deallocated.v1", *["allocated.v1"] * 5)
         with open_pending(store.engine) as session:
             session.set_aside(written[:1])
             until_floor_is(written[-1], session, written)
             session.take_up(["deallocated.v1"])
             assert ids(session.fetch(10, [])) == written
-
-    def test_one_that_is_published_after_all_is_not_set_aside_any_more(self, store: PostgresStore) -> None:
-        written = fill(store, "allocated.v1")
-        with open_pending(store.engine) as session:
-            session.set_aside(written)
-            session.mark_published(written)
-            session.set_aside(written)
-            session.take_up(["allocated.v1"])
-            assert (session.fetch(10, []), session.oldest_set_aside()) == ([], [])
 
 
 class TestWait:

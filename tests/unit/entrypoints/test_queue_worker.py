@@ -17,7 +17,7 @@ from allocation_worker.service_layer.ports import StoreContention, StoreUnavaila
 from allocation_worker.service_layer.retries import RetryPolicy
 from tests.fakes.feed import FakeFeed
 from tests.fakes.messages import FakeDelivery, delivery
-from tests.fakes.unit_of_work import CommitFailure, FakeDatabase
+from tests.fakes.unit_of_work import CommitFailure, FakeDatabase, FakeUnitOfWork
 
 CREATE = delivery(CreateBatch(batchref="b", sku="LAMP", qty=10))
 
@@ -37,6 +37,11 @@ def order(orderid: str, sku: str = "LAMP") -> FakeDelivery:
     return delivery(Allocate(orderid=orderid, sku=sku, qty=1))
 
 
+class ClosedDatabase(FakeDatabase):
+    def unit_of_work(self) -> FakeUnitOfWork:
+        raise AssertionError("nobody was to open a transaction")
+
+
 def work(feed: FakeFeed, database: FakeDatabase, *, stopping: Event | None = None) -> None:
     processor = GroupProcessor(MessageBus(COMMAND_HANDLERS, EVENT_HANDLERS), database.unit_of_work, RetryPolicy())
     QueueWorker(feed, wire.read, processor, group_limit=7, stopping=stopping or Event()).run()
@@ -53,10 +58,8 @@ def test_takes_answers_and_settles_until_the_feed_ends() -> None:
 def test_a_broken_contract_is_a_dead_letter_and_needs_no_database() -> None:
     broken = FakeDelivery(body=b"{", message_id="m")
     nameless = FakeDelivery(body=b"{}", message_id=None)
-    database = FakeDatabase()
-    database.lock.acquire()  # whoever opens a transaction now fails
     feed = FakeFeed([broken, nameless])
-    work(feed, database)
+    work(feed, ClosedDatabase())
     assert [delivery for delivery, _ in feed.settled] == [broken, nameless]
     reasons = [outcome.reason for _, outcome in feed.settled if isinstance(outcome, DeadLetter)]
     assert reasons == ["invalid-json", "missing-message-id"]

@@ -1,0 +1,54 @@
+"""Row locks in memory: held until the transaction ends, waited for, and a circle of waits is a deadlock."""
+
+from collections.abc import Callable
+from threading import Condition
+
+from allocation_worker.service_layer.ports import StoreContention
+
+LOCK_TIMEOUT = 10.0
+
+Key = tuple[str, str]
+
+
+class Locks:
+    """Who holds what, and who waits for what.
+
+    Args:
+        condition: a `threading.Condition`, or what does as one where no thread may wait.
+    """
+
+    def __init__(self, condition: Callable[[], Condition] = Condition) -> None:
+        self._changed = condition()
+        self._holders: dict[Key, object] = {}
+        self._waits: dict[object, Key] = {}
+
+    def take(self, key: Key, owner: object) -> None:
+        """Wait until nobody else holds it.
+
+        Raises:
+            StoreContention: the holder waits for this owner, or holds it too long.
+        """
+        with self._changed:
+            while self._holders.get(key, owner) is not owner:
+                if self._waits_for(self._holders[key], owner):
+                    raise StoreContention("deadlock detected")
+                self._waits[owner] = key
+                try:
+                    if not self._changed.wait(LOCK_TIMEOUT):
+                        raise StoreContention("canceling statement due to lock timeout")
+                finally:
+                    del self._waits[owner]
+            self._holders[key] = owner
+
+    def release(self, owner: object) -> None:
+        """Give up all that it holds."""
+        with self._changed:
+            self._holders = {key: holder for key, holder in self._holders.items() if holder is not owner}
+            self._changed.notify_all()
+
+    def _waits_for(self, holder: object, owner: object) -> bool:
+        while (key := self._waits.get(holder)) is not None and key in self._holders:
+            holder = self._holders[key]
+            if holder is owner:
+                return True
+        return False

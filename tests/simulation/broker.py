@@ -1,0 +1,197 @@
+"""A broker in memory: exchanges, quorum queues, acks, dead letters, and a clock that expires what waits.
+
+It keeps what ARCHITECTURE.md says was seen of RabbitMQ: what comes back together stays in order and comes before all
+that was never delivered, a delivery that came back counts, and one too many of them ends in the dead letters.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from copy import copy
+from dataclasses import dataclass, field
+from typing import Any
+
+from pika.spec import BasicProperties
+
+from allocation_contracts.commands import COMMANDS
+from allocation_contracts.properties import (
+    COMMANDS_EXCHANGE,
+    DEAD_LETTERS,
+    EVENTS_EXCHANGE,
+    ORDERS_QUEUE,
+    STOCK_QUEUE,
+)
+from allocation_worker.adapters.rabbitmq.topology import retry_queue
+
+DELIVERY_LIMIT = 20
+SUBSCRIBER = "subscriber"
+
+Later = Callable[[float, Callable[[], None]], None]
+
+
+@dataclass(eq=False)
+class Letter:
+    """A message on the broker; `failures` counts the deliveries that came back."""
+
+    exchange: str
+    routing_key: str
+    body: bytes
+    properties: BasicProperties
+    failures: int = 0
+
+
+@dataclass(eq=False)
+class Subscription:
+    """A consumer, as the broker sees it: `deliver` puts a message on its way, `unacked` is what it has in hand."""
+
+    prefetch: int
+    deliver: Callable[[int, Letter], None]
+    unacked: dict[int, Letter] = field(default_factory=dict)
+    last_tag: int = 0
+
+    @property
+    def has_room(self) -> bool:
+        return len(self.unacked) < self.prefetch
+
+
+class Queue:
+    """A quorum queue."""
+
+    def __init__(
+        self, name: str, *, single_active: bool = False, dead_letter: Callable[[Letter, str, str], None]
+    ) -> None:
+        self.name = name
+        self._single_active = single_active
+        self._dead_letter = dead_letter
+        self.returned: deque[Letter] = deque()
+        self.waiting: deque[Letter] = deque()
+        self.subscriptions: list[Subscription] = []
+        self.most_failures = 0
+
+    @property
+    def empty(self) -> bool:
+        return not (self.returned or self.waiting or any(each.unacked for each in self.subscriptions))
+
+    def put(self, letter: Letter) -> None:
+        self.waiting.append(letter)
+        self._deliver()
+
+    def subscribe(self, subscription: Subscription) -> None:
+        self.subscriptions.append(subscription)
+        self._deliver()
+
+    def unsubscribe(self, subscription: Subscription) -> None:
+        """Its channel is gone: what it had in hand comes back, in order."""
+        self.subscriptions.remove(subscription)
+        for _, letter in sorted(subscription.unacked.items()):
+            letter.failures += 1
+            self.most_failures = max(self.most_failures, letter.failures)
+            if letter.failures > DELIVERY_LIMIT:
+                self._dead_letter(letter, self.name, "delivery_limit")
+            else:
+                self.returned.append(letter)
+        subscription.unacked.clear()
+        self._deliver()
+
+    def ack(self, subscription: Subscription, tag: int, *, multiple: bool) -> None:
+        tags = [each for each in subscription.unacked if each <= tag] if multiple else [tag]
+        assert tags, f"an ack of {tag}, which is not in hand: the broker would close the channel"
+        for each in tags:
+            del subscription.unacked[each]
+        self._deliver()
+
+    def _deliver(self) -> None:
+        while self.returned or self.waiting:
+            active = self.subscriptions[:1] if self._single_active else self.subscriptions
+            able = next((each for each in active if each.has_room), None)
+            if able is None:
+                return
+            letter = (self.returned or self.waiting).popleft()
+            able.last_tag += 1
+            able.unacked[able.last_tag] = letter
+            able.deliver(able.last_tag, letter)
+            if not self._single_active:
+                self.subscriptions.remove(able)  # the next message goes to the next consumer
+                self.subscriptions.append(able)
+
+
+class Broker:
+    """All queues, and the ways that lead to them.
+
+    Args:
+        later: has a function called after so many seconds.
+        retry_delays: in seconds; a retry queue for each.
+
+    Attributes:
+        events: what the subscriber's queue got, in order.
+        dead: what is in the dead-letter queue.
+        unbound: types of events that the subscriber is not bound for, for now.
+        resting: how many messages each retry queue holds.
+        twice: asked when a message expires, whether it goes back twice.
+    """
+
+    def __init__(self, later: Later, retry_delays: tuple[int, ...]) -> None:
+        self._later = later
+        self.queues = {
+            ORDERS_QUEUE: Queue(ORDERS_QUEUE, dead_letter=self._bury),
+            STOCK_QUEUE: Queue(STOCK_QUEUE, single_active=True, dead_letter=self._bury),
+        }
+        self._retry = {retry_queue(queue, delay): (queue, delay) for queue in self.queues for delay in retry_delays}
+        self._bindings = {command.ROUTING_KEY: command.QUEUE for command in COMMANDS.values()}
+        self.resting: dict[str, int] = dict.fromkeys(self._retry, 0)
+        self.events: list[Letter] = []
+        self.dead: list[Letter] = []
+        self.unbound: set[str] = set()
+        self.twice: Callable[[str], bool] = lambda _name: False
+
+    @property
+    def empty(self) -> bool:
+        """But for the dead letters and what the subscriber got."""
+        return all(queue.empty for queue in self.queues.values()) and not any(self.resting.values())
+
+    def publish(self, letter: Letter) -> bool:
+        """Put it into every queue that it goes to; False if that is none."""
+        match letter.exchange:
+            case "":
+                return self._put(letter.routing_key, letter)
+            case exchange if exchange == COMMANDS_EXCHANGE:
+                queue = self._bindings.get(letter.routing_key)
+                return self._put(queue or DEAD_LETTERS, letter)
+            case exchange if exchange == EVENTS_EXCHANGE:
+                if letter.properties.type in self.unbound:
+                    return False
+                self.events.append(letter)
+                return True
+            case exchange if exchange == DEAD_LETTERS:
+                return self._put(DEAD_LETTERS, letter)
+        raise AssertionError(f"no exchange {letter.exchange!r}: the broker would close the channel")
+
+    def _put(self, name: str, letter: Letter) -> bool:
+        if name == DEAD_LETTERS:
+            self.dead.append(letter)
+        elif name in self._retry:
+            queue, delay = self._retry[name]
+            self.resting[name] += 1
+            self._later(delay, lambda: self._expire(name, queue, letter))
+        elif name in self.queues:
+            self.queues[name].put(letter)
+        else:
+            return False
+        return True
+
+    def _expire(self, name: str, queue: str, letter: Letter) -> None:
+        """Dead-lettering is at least once: now and then it is twice."""
+        self.resting[name] -= 1
+        for _ in range(2 if self.twice(f"{name} expires") else 1):
+            self.queues[queue].put(_with_death(letter, "", queue, "expired"))
+
+    def _bury(self, letter: Letter, queue: str, reason: str) -> None:
+        self.dead.append(_with_death(letter, DEAD_LETTERS, queue, reason))
+
+
+def _with_death(letter: Letter, exchange: str, queue: str, reason: str) -> Letter:
+    properties = copy(letter.properties)
+    death: dict[str, Any] = {"queue": queue, "reason": reason, "count": 1}
+    headers = properties.headers or {}
+    assert reason != "expired" or "x-death" not in headers, "3.x would take this for a cycle and drop it"
+    properties.headers = {**headers, "x-death": [death], "x-first-death-reason": reason}
+    return Letter(exchange, queue if exchange == "" else letter.routing_key, letter.body, properties)

@@ -1,0 +1,188 @@
+"""The store in memory, as one process reaches it: over a session that may break at any statement."""
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Self, TypeVar
+
+from allocation_worker.domain.commands import Command
+from allocation_worker.service_layer.messages import Message
+from allocation_worker.service_layer.outgoing import OutgoingEvent
+from allocation_worker.service_layer.ports import Receipt, StoreUnavailable
+from tests.fakes.pending import FakePending
+from tests.fakes.unit_of_work import FakeDatabase, FakeInbox, FakeProducts, FakeUnitOfWork, Transaction
+from tests.simulation import faults
+from tests.simulation.faults import Options, Outcome
+
+if TYPE_CHECKING:
+    from tests.simulation.processes import Process
+
+T = TypeVar("T")
+
+COMMIT_TAKES = 0.5
+"""Seconds that a commit may still take when its client has gone."""
+
+
+class Session:
+    """A connection to the database.
+
+    Args:
+        process: whose it is.
+        end: what the server does when it is gone.
+    """
+
+    def __init__(self, process: "Process", end: Callable[[], None]) -> None:
+        self._process = process
+        self._end = end
+        self.broken = False
+        process.world.sessions.append(self)
+
+    def statement(self, name: str, options: Options, execute: Callable[[], T]) -> T:
+        """Execute it, unless it is decided otherwise.
+
+        Raises:
+            StoreUnavailable: the session is gone.
+        """
+
+        def execute_if_alive() -> T:
+            self._check()
+            return execute()
+
+        result = self._process.call(name, options, execute_if_alive, self.break_off)
+        self._check()
+        return result
+
+    def break_off(self) -> None:
+        """The server ends it; the client learns of it at its next statement."""
+        self.broken = True
+        self._end()
+
+    def close(self) -> None:
+        if self in self._process.world.sessions:
+            self._process.world.sessions.remove(self)
+
+    def _check(self) -> None:
+        if self.broken:
+            self._end()
+            raise StoreUnavailable("server closed the connection unexpectedly")
+
+
+class SimulatedInbox(FakeInbox):
+    def __init__(self, transaction: Transaction, session: Session) -> None:
+        super().__init__(transaction)
+        self._session = session
+
+    def receive(self, messages: Sequence[Message]) -> list[Receipt]:
+        return self._session.statement(
+            "inbox-written", faults.LOCKING, lambda: super(SimulatedInbox, self).receive(messages)
+        )
+
+
+class SimulatedProducts(FakeProducts):
+    def __init__(self, transaction: Transaction, session: Session) -> None:
+        super().__init__(transaction)
+        self._session = session
+
+    def expect(self, commands: Iterable[Command]) -> None:
+        expected = list(commands)
+        self._session.statement("loaded", faults.LOCKING, lambda: super(SimulatedProducts, self).expect(expected))
+
+
+class SimulatedUnitOfWork(FakeUnitOfWork):
+    """A transaction of a process."""
+
+    products: SimulatedProducts
+    inbox: SimulatedInbox
+
+    def __init__(self, database: FakeDatabase, process: "Process") -> None:
+        super().__init__(database)
+        self._process = process
+        self._detached = False
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        self._session = Session(self._process, self._transaction.end)
+        self.products = SimulatedProducts(self._transaction, self._session)
+        self.inbox = SimulatedInbox(self._transaction, self._session)
+        return self
+
+    def __exit__(self, *trouble: object) -> None:
+        self._session.close()
+        if not self._detached:
+            self._transaction.end()
+
+    def commit(self) -> None:
+        self._session.statement("flushed", faults.STATEMENT, self._flush)
+        self._session.statement("committed", faults.COMMIT, self._commit)
+
+    def _flush(self) -> None:
+        self._transaction.check()
+        self._transaction.number()
+
+    def _commit(self) -> None:
+        if self._process.last is Outcome.ERROR_LATER:
+            self._detached = True
+            self._process.world.unfinished += 1
+            self._process.world.scheduler.later(COMMIT_TAKES, self._finish)
+            raise StoreUnavailable("connection lost in COMMIT")
+        self._transaction.apply()
+
+    def _finish(self) -> None:
+        self._transaction.apply()
+        self._transaction.end()
+        self._process.world.unfinished -= 1
+
+
+class SimulatedPending(FakePending):
+    """The relay's session with the outbox."""
+
+    def __init__(self, database: FakeDatabase, process: "Process") -> None:
+        super().__init__(database)
+        self._process = process
+        self._session = Session(process, super().close)
+
+    def acquire(self) -> bool:
+        return self._session.statement("acquired", faults.STATEMENT, super().acquire)
+
+    def fetch(self, limit: int, in_flight: Collection[int]) -> list[OutgoingEvent]:
+        return self._session.statement(
+            "claimed", faults.STATEMENT, lambda: super(SimulatedPending, self).fetch(limit, in_flight)
+        )
+
+    def mark_published(self, ids: Collection[int]) -> None:
+        def mark() -> None:
+            super(SimulatedPending, self).mark_published(ids)
+            self._process.world.marked(ids)
+
+        self._session.statement("marked", faults.WRITE, mark)
+
+    def set_aside(self, ids: Collection[int]) -> None:
+        self._session.statement("set-aside", faults.WRITE, lambda: super(SimulatedPending, self).set_aside(ids))
+
+    def oldest_set_aside(self) -> list[OutgoingEvent]:
+        return self._session.statement("looked-aside", faults.STATEMENT, super().oldest_set_aside)
+
+    def take_up(self, types: Collection[str]) -> None:
+        self._session.statement("taken-up", faults.WRITE, lambda: super(SimulatedPending, self).take_up(types))
+
+    def wait(self, timeout: float, wake_fd: int) -> bool:
+        waker = self._process.waker
+        assert waker.fd == wake_fd
+        self._process.world.scheduler.wait(lambda: self._notified or waker.awake or self._session.broken, timeout)
+        if self._session.broken:
+            raise StoreUnavailable("server closed the connection unexpectedly")
+        notified, self._notified = self._notified, False
+        return notified or (timeout > 0 and not waker.awake)
+
+    def close(self) -> None:
+        self._session.close()
+        super().close()
+
+
+@contextmanager
+def open_pending(database: FakeDatabase, process: "Process") -> Iterator[SimulatedPending]:
+    """A session; leaving it gives up the lock."""
+    pending = SimulatedPending(database, process)
+    try:
+        yield pending
+    finally:
+        pending.close()

@@ -1,0 +1,152 @@
+"""What upstream sends: small histories written by hand, and random ones."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from random import Random
+
+from pika.spec import BasicProperties
+
+import allocation_contracts as contracts
+from allocation_contracts.commands import COMMANDS
+from allocation_worker.domain.commands import Allocate, ChangeBatchQuantity, Command, CreateBatch, Deallocate
+from tests.fakes.messages import delivery
+
+ALWAYS = 1_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sent:
+    """A message from upstream.
+
+    Attributes:
+        command: what it asks; None where it is broken.
+        dead: the reason for which it is to end in the dead letters, if it is.
+        fails: how many times its handler fails unexpectedly.
+        deadly: whether it kills the process that reads it.
+        after: seconds since what was sent before.
+    """
+
+    message_id: str
+    type: str
+    body: bytes
+    command: Command | None = None
+    dead: str | None = None
+    fails: int = 0
+    deadly: bool = False
+    after: float = 0.0
+
+    @property
+    def routing_key(self) -> str:
+        return COMMANDS[self.type].ROUTING_KEY
+
+    @property
+    def queue(self) -> str:
+        return COMMANDS[self.type].QUEUE
+
+    def properties(self) -> BasicProperties:
+        return BasicProperties(
+            content_type=contracts.CONTENT_TYPE, delivery_mode=2, message_id=self.message_id, type=self.type
+        )
+
+
+def send(command: Command, message_id: str, *, after: float = 0.0) -> Sent:
+    """A command as it is to be sent."""
+    made = delivery(command, message_id)
+    assert made.type is not None
+    return Sent(message_id=message_id, type=made.type, body=made.body, command=command, after=after)
+
+
+def _batch(batchref: str, qty: int, sku: str = "LAMP") -> CreateBatch:
+    return CreateBatch(batchref=batchref, sku=sku, qty=qty)
+
+
+def _order(orderid: str, qty: int, sku: str = "LAMP") -> Allocate:
+    return Allocate(orderid=orderid, sku=sku, qty=qty)
+
+
+def shrink() -> Sequence[Sent]:
+    """A batch, two orders, one of them sent twice; the batch shrinks, and an order is cancelled."""
+    return [
+        send(_batch("b1", 10), "create"),
+        send(_order("o1", 4), "order-1", after=0.1),
+        send(_order("o2", 5), "order-2"),
+        send(_order("o1", 4), "order-1"),
+        send(ChangeBatchQuantity(batchref="b1", qty=5), "shrink", after=0.1),
+        send(Deallocate(orderid="o1", sku="LAMP"), "cancel"),
+    ]
+
+
+def move() -> Sequence[Sent]:
+    """A line moves to a second batch; stock commands depend on each other."""
+    return [
+        send(_batch("b1", 5), "create-1"),
+        send(_batch("b2", 5), "create-2"),
+        send(_order("o1", 5), "order-1", after=0.1),
+        send(ChangeBatchQuantity(batchref="b1", qty=0), "shrink", after=0.1),
+        send(ChangeBatchQuantity(batchref="b1", qty=3), "grow"),
+    ]
+
+
+def early() -> Sequence[Sent]:
+    """An order that overtakes its batch, and one that is broken."""
+    return [
+        send(_order("o1", 1, "VASE"), "early"),
+        Sent(message_id="broken", type=contracts.Allocate.TYPE, body=b"{", dead="invalid-json"),
+        send(_batch("v1", 1, "VASE"), "create"),
+    ]
+
+
+def deadly(queue: str) -> Sequence[Sent]:
+    """A message that kills whoever reads it, and its neighbours in both queues."""
+    orders = queue == contracts.ORDERS_QUEUE
+    killer = _order("deadly", 1) if orders else ChangeBatchQuantity(batchref="b1", qty=9)
+    return [
+        send(_batch("b1", 10), "create"),
+        replace(send(killer, "deadly", after=1.0), dead="delivery_limit", deadly=True),
+        send(ChangeBatchQuantity(batchref="b1", qty=5), "change"),
+        send(_order("o1", 2), "order"),
+    ]
+
+
+SMALL: Mapping[str, Callable[[], Sequence[Sent]]] = {"shrink": shrink, "move": move, "early": early}
+
+
+def anything(random: Random) -> Sequence[Sent]:
+    """Some commands of a few SKUs, with repeats, conflicts, broken ones and failing ones among them."""
+    sent: list[Sent] = []
+    for number, command in enumerate(_commands(random)):
+        fails = random.choice([*[0] * 9, 1, 2, ALWAYS]) if isinstance(command, Allocate) else 0
+        message = send(command, f"m{number}")
+        sent.append(replace(message, fails=fails, dead="handler-failed" if fails == ALWAYS else None))
+    for _ in range(random.randint(0, 3)):
+        sent.insert(random.randrange(len(sent) + 1), random.choice(sent))
+    if random.random() < 0.3:
+        sent.insert(random.randrange(len(sent)), _broken(random))
+    if random.random() < 0.1:
+        deadly = replace(send(_order("deadly", 1), "deadly"), dead="delivery_limit", deadly=True)
+        sent.insert(random.randrange(len(sent)), deadly)
+    longest = random.choice([0.0, 0.05, 2.0])
+    return [replace(each, after=random.random() * longest) for each in sent]
+
+
+def _broken(random: Random) -> Sent:
+    type_ = random.choice([contracts.Allocate.TYPE, contracts.CreateBatch.TYPE])
+    return Sent(message_id="broken", type=type_, body=b"{", dead="invalid-json")
+
+
+def _commands(random: Random) -> Iterator[Command]:
+    skus = ["LAMP", "VASE"] if random.random() < 0.5 else ["LAMP"]
+    batches = 0
+    for _ in range(random.choice([random.randint(3, 14), random.randint(15, 40)])):
+        sku = random.choice(skus)
+        orderid = f"o{random.randint(1, 9)}"
+        kind = random.random()
+        if batches == 0 or kind < 0.15:
+            batches += 1
+            yield _batch(f"b{batches}", random.randint(1, 12), sku)
+        elif kind < 0.65:
+            yield _order(orderid, random.choice([1, 2, 2, 3, 5]), sku)
+        elif kind < 0.8:
+            yield Deallocate(orderid=orderid, sku=sku)
+        else:
+            yield ChangeBatchQuantity(batchref=f"b{random.randint(1, batches)}", qty=random.randint(0, 12))

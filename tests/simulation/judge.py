@@ -1,0 +1,127 @@
+"""Whether a run kept its promises: what was sent, what came out and what is stored, held against each other."""
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+import allocation_contracts as contracts
+from allocation_contracts.properties import STOCK_QUEUE
+from allocation_worker.adapters.rabbitmq.probation import FAILURES_BEFORE
+from allocation_worker.testing.checker import ReceivedEvent, SentCommand, check
+from tests.fakes.naive_shop import Answer, NaiveShop
+from tests.fakes.unit_of_work import FakeDatabase, Published
+from tests.simulation.broker import Letter
+from tests.simulation.histories import Sent
+from tests.simulation.world import World
+
+
+def judge(world: World) -> list[str]:
+    """What is wrong with a run, in sentences; none if it is good."""
+    faults = list(world.faults)
+    received = [_received(letter) for letter in world.broker.events]
+    dead = {sent.message_id for sent in world.setting.sent if sent.dead}
+    commands = [SentCommand(message_id=s.message_id, type=s.type, body=s.body) for s in world.setting.sent]
+    checked = check(commands, received, dead=dead).faults
+    if world.nacked or world.setting.unbound:
+        checked = [fault for fault in checked if " came where " not in fault]
+    if not world.setting.unbound:
+        # Those behind a refused event are published before it, and again after it: with that it is in order.
+        # An event that no queue wanted comes when one wants it, whatever has been published meanwhile.
+        checked += _greedy_gaps(received)
+    faults += checked
+    faults += _check_dead_letters(world.setting.sent, world.broker.dead)
+    faults += _check_stored(world.database, received, world.setting.sent, dead)
+    faults += _check_stock_order(world)
+    return faults + _check_model(world)
+
+
+def _received(letter: Letter) -> ReceivedEvent:
+    properties = letter.properties
+    return ReceivedEvent(
+        type=str(properties.type),
+        message_id=str(properties.message_id),
+        correlation_id=str(properties.correlation_id),
+        causation_id=str((properties.headers or {})[contracts.CAUSATION_ID_HEADER]),
+        routing_key=letter.routing_key,
+        body=letter.body,
+        data=json.loads(letter.body),
+        properties=properties,
+    )
+
+
+def _greedy_gaps(received: Sequence[ReceivedEvent]) -> list[str]:
+    """A subscriber that takes what is due and passes over all else must get everything."""
+    last: dict[str, int] = defaultdict(int)
+    highest: dict[str, int] = defaultdict(int)
+    for event in received:
+        if event.type != contracts.CommandRejected.TYPE:
+            sku, sequence = event.data["sku"], event.data["sequence"]
+            last[sku] += sequence == last[sku] + 1
+            highest[sku] = max(highest[sku], sequence)
+    return [f"SKU {sku}: stuck at {last[sku]} of {highest[sku]}." for sku in highest if last[sku] < highest[sku]]
+
+
+def _check_dead_letters(sent: Sequence[Sent], dead: Sequence[Letter]) -> list[str]:
+    expected = {(each.message_id, each.body, str(each.dead)) for each in sent if each.dead}
+    found = set()
+    for letter in dead:
+        headers = letter.properties.headers or {}
+        reason = headers.get("x-reason") or headers.get("x-first-death-reason")
+        found.add((str(letter.properties.message_id), letter.body, str(reason)))
+    faults = [f"Dead letter {name} ({reason}) was not expected." for name, _, reason in found - expected]
+    return faults + [f"There is no dead letter {name} ({reason})." for name, _, reason in expected - found]
+
+
+def _check_stored(
+    database: FakeDatabase, received: Sequence[ReceivedEvent], sent: Sequence[Sent], dead: set[str]
+) -> list[str]:
+    faults = []
+    stored = {(event.message_id, event.causation_id) for event in database.published()}
+    seen = {(event.message_id, event.causation_id) for event in received}
+    faults += [f"Event {each} was stored and never seen." for each in stored - seen]
+    faults += [f"Event {each} was seen and never stored." for each in seen - stored]
+    taken = {each.message_id for each in sent} - dead
+    if database.taken() != taken:
+        faults.append(f"The inbox holds {sorted(database.taken())} instead of {sorted(taken)}.")
+    return faults
+
+
+def _check_stock_order(world: World) -> list[str]:
+    """Stock commands are applied in the order in which they were sent, until they are taken one at a time."""
+    if world.broker.queues[STOCK_QUEUE].most_failures >= FAILURES_BEFORE:
+        return []
+    sent = list(dict.fromkeys(each.message_id for each in world.setting.sent if each.queue == STOCK_QUEUE))
+    applied = [message_id for message_id in world.database.committed.inbox if message_id in sent]
+    expected = [message_id for message_id in sent if message_id in applied]
+    return [] if applied == expected else [f"Stock commands were sent as {expected} and applied as {applied}."]
+
+
+def _check_model(world: World) -> list[str]:
+    """Answer the same commands, in the order in which they were committed, as plainly as can be."""
+    faults = []
+    shop = NaiveShop()
+    commands = {sent.message_id: sent.command for sent in world.setting.sent}
+    answers: dict[str, list[Published]] = defaultdict(list)
+    for event in world.database.published():
+        answers[event.causation_id].append(event)
+    for message_id in world.database.committed.inbox:
+        command = commands[message_id]
+        assert command is not None, f"{message_id} is broken, and was taken"
+        expected = shop.answer(command)
+        found = [_answer(event) for event in answers[message_id]]
+        if found != expected:
+            faults.append(f"{message_id} was answered by {found} instead of {expected}.")
+    lines = {(*line.key, line.qty, line.batch and line.batch.reference, line.cancelled) for line in shop.lines}
+    if world.database.lines() != lines:
+        faults.append(f"The lines are {sorted(map(str, world.database.lines()))} instead of {sorted(map(str, lines))}.")
+    stock = {batch.reference: (batch.qty, batch.qty - shop.available(batch)) for batch in shop.batches}
+    if world.database.stock() != stock:
+        faults.append(f"The stock is {world.database.stock()} instead of {stock}.")
+    return faults
+
+
+def _answer(event: Published) -> Answer:
+    body: Mapping[str, object] = event.body
+    if event.type == contracts.CommandRejected.TYPE:
+        return (event.type, {"reason": body["reason"]})
+    return (event.type, dict(body))

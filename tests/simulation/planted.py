@@ -1,0 +1,164 @@
+"""Bugs to plant, one at a time, where the product once had or might have had them."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from random import Random
+from typing import Any, Protocol
+from unittest.mock import patch
+from uuid import UUID
+
+from pika.spec import BasicProperties
+
+from allocation_worker.adapters.rabbitmq import copies, publisher
+from allocation_worker.adapters.rabbitmq.acknowledger import Acknowledger
+from allocation_worker.adapters.rabbitmq.confirms import ConfirmedPublisher
+from allocation_worker.adapters.rabbitmq.queue_consumer import QueueConsumer
+from allocation_worker.domain.model import Product
+from allocation_worker.entrypoints.consume import QueueWorker
+from allocation_worker.service_layer.groups import GroupProcessor
+from allocation_worker.service_layer.outcomes import Done
+from allocation_worker.service_layer.outgoing import SettlementKind
+from allocation_worker.service_layer.ports import Receipt
+from tests.simulation.amqp import SimulatedChannel
+from tests.simulation.database import SimulatedInbox, SimulatedPending
+
+
+class Plant(Protocol):
+    """Plants a bug for as long as it is open."""
+
+    __name__: str
+
+    def __call__(self) -> AbstractContextManager[Any]: ...
+
+
+def ack_before_commit() -> AbstractContextManager[Any]:
+    answer = QueueWorker._answer
+
+    def hasty(self: QueueWorker[Any, Any], group: Sequence[Any]) -> list[Any]:
+        self._feed.settle([(delivery, Done()) for delivery in group])
+        answer(self, group)
+        return []
+
+    return patch.object(QueueWorker, "_answer", hasty)
+
+
+def no_inbox() -> AbstractContextManager[Any]:
+    answer = GroupProcessor._answer
+
+    def forgetful(self: GroupProcessor, message: Any, receipt: Receipt, uow: Any) -> Any:
+        return answer(self, message, Receipt.FRESH if receipt is Receipt.REPEAT else receipt, uow)
+
+    return patch.object(GroupProcessor, "_answer", forgetful)
+
+
+def inbox_row_kept_for_a_retry() -> AbstractContextManager[Any]:
+    return patch.object(SimulatedInbox, "forget", lambda _self, _message: None)
+
+
+def mark_before_confirm() -> AbstractContextManager[Any]:
+    publish = ConfirmedPublisher.publish
+
+    def hasty(self: ConfirmedPublisher, exchange: str, key: str, body: bytes, properties: Any, settled: Any) -> None:
+        publish(self, exchange, key, body, properties, lambda _kind: None)
+        settled(SettlementKind.CONFIRMED)
+
+    return patch.object(ConfirmedPublisher, "publish", hasty)
+
+
+def a_new_id_each_time() -> AbstractContextManager[Any]:
+    event = publisher._event
+    random = Random(0)
+
+    def renamed(outgoing: Any) -> Any:
+        return event(outgoing._replace(message_id=str(UUID(int=random.getrandbits(128), version=4))))
+
+    return patch.object(publisher, "_event", renamed)
+
+
+def what_was_lost_stays_lost() -> AbstractContextManager[Any]:
+    return patch.object(SimulatedPending, "start_over", lambda _self: None)
+
+
+def copy_not_waited_for() -> AbstractContextManager[Any]:
+    begin = Acknowledger._begin
+
+    def hasty(self: Acknowledger, copy: Any) -> None:
+        begin(self, copy)
+        self._settled.add(copy.delivery.tag)
+
+    return patch.object(Acknowledger, "_begin", hasty)
+
+
+def nack_taken_for_ack() -> AbstractContextManager[Any]:
+    settle = ConfirmedPublisher._settle
+
+    def deaf(self: ConfirmedPublisher, tag: int, kind: SettlementKind) -> None:
+        settle(self, tag, SettlementKind.CONFIRMED if kind is SettlementKind.NACKED else kind)
+
+    return patch.object(ConfirmedPublisher, "_settle", deaf)
+
+
+def not_mandatory() -> AbstractContextManager[Any]:
+    publish = SimulatedChannel.basic_publish
+
+    def careless(
+        self: SimulatedChannel, exchange: str, key: str, body: bytes, properties: BasicProperties, *, mandatory: bool
+    ) -> None:
+        del mandatory
+        publish(self, exchange, key, body, properties, mandatory=False)
+
+    return patch.object(SimulatedChannel, "basic_publish", careless)
+
+
+def acks_on_the_wrong_channel() -> AbstractContextManager[Any]:
+    def confused(self: QueueConsumer, results: Any) -> None:
+        if self._acknowledger is not None:
+            self._acknowledger.settle(results)
+
+    return patch.object(QueueConsumer, "_settle", confused)
+
+
+def copies_carry_their_death() -> AbstractContextManager[Any]:
+    return patch.object(copies, "_BROKERS_OWN", ())
+
+
+def counter_lost_on_a_shrink() -> AbstractContextManager[Any]:
+    take_off = Product.take_off
+
+    def careless(self: Product, line: Any) -> None:
+        batch = self.batches[line.batchref]
+        take_off(self, line)
+        batch.allocated_quantity += batch.available_quantity > 0
+
+    return patch.object(Product, "take_off", careless)
+
+
+def failures_taken_for_success() -> AbstractContextManager[Any]:
+    def impatient(self: QueueWorker[Any, Any], group: Sequence[Any]) -> Any:
+        try:
+            return self._answer(group)
+        except Exception:  # noqa: BLE001 - the bug
+            return [(delivery, Done()) for delivery in group]
+
+    return patch.object(QueueWorker, "_answer_patiently", impatient)
+
+
+def _named(*plants: Plant) -> Mapping[str, Plant]:
+    return {plant.__name__.replace("_", " "): plant for plant in plants}
+
+
+PLANTED = _named(
+    ack_before_commit,
+    no_inbox,
+    inbox_row_kept_for_a_retry,
+    mark_before_confirm,
+    a_new_id_each_time,
+    what_was_lost_stays_lost,
+    copy_not_waited_for,
+    nack_taken_for_ack,
+    not_mandatory,
+    acks_on_the_wrong_channel,
+    copies_carry_their_death,
+    counter_lost_on_a_shrink,
+    failures_taken_for_success,
+)

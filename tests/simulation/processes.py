@@ -1,0 +1,209 @@
+"""The two processes of the product, wired as `bootstrap` wires them, over the simulated world."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
+
+from allocation_contracts.properties import ORDERS_QUEUE, STOCK_QUEUE
+from allocation_worker.adapters import wire
+from allocation_worker.adapters.rabbitmq.consumer import Consumer
+from allocation_worker.adapters.rabbitmq.delivery import Delivery
+from allocation_worker.adapters.rabbitmq.feed import QueueFeed, Results
+from allocation_worker.adapters.rabbitmq.publisher import EventPublisher
+from allocation_worker.entrypoints.consume import QueueWorker
+from allocation_worker.entrypoints.relay import Relay
+from allocation_worker.service_layer.groups import GroupProcessor
+from allocation_worker.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
+from allocation_worker.service_layer.messagebus import MessageBus
+from allocation_worker.service_layer.messages import Message
+from allocation_worker.service_layer.outgoing import OutgoingEvent, Settlement
+from allocation_worker.service_layer.ports import StoreContention, StoreError, StoreUnavailable, UnitOfWork
+from tests.simulation import current, faults
+from tests.simulation.database import SimulatedUnitOfWork, open_pending
+from tests.simulation.faults import Options, Outcome
+from tests.simulation.scheduler import Killed, Task
+from tests.simulation.seams import SimulatedEvent, SimulatedWaker
+
+if TYPE_CHECKING:
+    from tests.simulation.loop import SimulatedLoop
+    from tests.simulation.world import World
+
+T = TypeVar("T")
+
+
+def _nothing() -> None:
+    pass
+
+
+class Process:
+    """A process of the product: whatever it holds in memory dies with it.
+
+    Attributes:
+        last: what was decided at its latest point.
+    """
+
+    def __init__(self, world: "World", name: str, start: "Start") -> None:
+        self.world = world
+        self.name = name
+        self.start = start
+        self.waker = SimulatedWaker()
+        self.stopping = SimulatedEvent()
+        self.loops: list[SimulatedLoop] = []
+        self.last = Outcome.OK
+        self.dead = False
+        self._tasks: list[Task] = []
+        current.build(self)
+        start(self)
+
+    def spawn(self, name: str, function: Callable[[], None]) -> None:
+        task = self.world.scheduler.spawn(f"{self.name}: {name}", function)
+        self._tasks.append(task)
+
+    def kill(self) -> None:
+        """As by SIGKILL; what is to be done about it is done when the running step ends."""
+        self.dead = True
+
+    def bury(self) -> None:
+        """Unwind its threads; the servers see its connections close."""
+        for task in self._tasks:
+            task.kill()
+        self.world.scheduler.remove(*self._tasks)
+        for loop in self.loops:
+            loop.end()
+
+    def point(self, name: str) -> None:
+        """Between two steps: it may die here."""
+        self.call(name, faults.CRASH, _nothing)
+
+    def call(self, name: str, options: Options, execute: Callable[[], T], broken: Callable[[], None] = _nothing) -> T:
+        """Do something of which it is decided elsewhere whether, and how, it fails; `broken` before it raises."""
+        if self.dead:
+            raise Killed
+        self.world.pause()
+        self.last = outcome = self.world.decide(f"{self.name}: {name}", options)
+        if outcome is Outcome.SLOW:
+            self.world.scheduler.sleep(self.world.a_while())
+        if outcome is Outcome.CRASH_BEFORE:
+            self._die()
+        if outcome is Outcome.ERROR_BEFORE:
+            broken()
+            raise StoreUnavailable("server closed the connection unexpectedly")
+        if outcome is Outcome.CONTENTION:
+            raise StoreContention("deadlock detected")
+        result = execute()
+        if outcome is Outcome.CRASH_AFTER:
+            self._die()
+        if outcome is Outcome.ERROR_AFTER:
+            broken()
+            raise StoreUnavailable("server closed the connection unexpectedly")
+        return result
+
+    def _die(self) -> None:
+        self.kill()
+        raise Killed
+
+
+Start = Callable[[Process], None]
+
+
+class WatchedFeed:
+    """A feed, with points."""
+
+    def __init__(self, feed: QueueFeed, process: Process) -> None:
+        self._feed = feed
+        self._process = process
+        self.queue = feed.queue
+        self.hold = feed.hold
+        self.release = feed.release
+        self.finished = feed.finished
+        self.failed = feed.failed
+
+    def take(self, limit: int) -> list[Delivery]:
+        taken = self._feed.take(limit)
+        self._process.point("received")
+        return taken
+
+    def settle(self, results: Results) -> None:
+        self._feed.settle(results)
+        self._process.point("settled")
+
+
+class WatchedBus(MessageBus):
+    """A bus, with points."""
+
+    def __init__(self, process: Process) -> None:
+        super().__init__(COMMAND_HANDLERS, EVENT_HANDLERS)
+        self._process = process
+
+    def handle(self, message: Message, uow: UnitOfWork) -> None:
+        if self._process.world.fails(message.message_id):
+            raise StoreError("a handler that fails")
+        super().handle(message, uow)
+        self._process.point("handled")
+
+
+class WatchedPublisher:
+    """A publisher, with points."""
+
+    def __init__(self, publisher: EventPublisher, process: Process) -> None:
+        self._publisher = publisher
+        self._process = process
+
+    @property
+    def connected(self) -> bool:
+        return self._publisher.connected
+
+    def publish(self, batch: Sequence[OutgoingEvent]) -> None:
+        self._publisher.publish(batch)
+        self._process.point("published")
+
+    def take_settlements(self) -> list[Settlement]:
+        taken = self._publisher.take_settlements()
+        if taken:
+            self._process.point("confirmed")
+        return taken
+
+
+def consume(process: Process) -> None:
+    """As `bootstrap.consume`."""
+    world = process.world
+
+    def read(delivery: Delivery) -> Message:
+        if world.kills(delivery.message_id):
+            process.kill()
+            raise Killed
+        message = wire.read(delivery)
+        process.point("parsed")
+        return message
+
+    service = GroupProcessor(
+        WatchedBus(process), partial(SimulatedUnitOfWork, world.database, process), world.setting.policy
+    )
+    queues = [ORDERS_QUEUE, STOCK_QUEUE]
+    consumer = Consumer(["amqp://simulated"], queues, prefetch=world.setting.prefetch, name="queue")
+    for queue, feed in consumer.feeds.items():
+        worker = QueueWorker(
+            WatchedFeed(feed, process),
+            read,
+            service,
+            group_limit=world.setting.group_limit,
+            stopping=process.stopping,
+        )
+        process.spawn(f"worker of {queue}", worker.run)
+    process.spawn("main", consumer.run)
+
+
+def relay(process: Process) -> None:
+    """As `bootstrap.relay`."""
+    world = process.world
+    publisher = EventPublisher(["amqp://simulated"], wake=process.waker.wake, name="publisher")
+    loop = Relay(
+        partial(open_pending, world.database, process),
+        WatchedPublisher(publisher, process),
+        lambda: False,
+        waker=process.waker,
+        stopping=process.stopping,
+        window=world.setting.window,
+        poll=1.0,
+    )
+    process.spawn("relay", loop.run)

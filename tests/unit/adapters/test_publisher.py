@@ -1,0 +1,130 @@
+"""What becomes of events that were handed over while the connection came and went: no later one goes before them."""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from pika.exceptions import StreamLostError
+
+from allocation_worker.adapters.rabbitmq import publisher as publisher_module
+from allocation_worker.adapters.rabbitmq.publisher import EventPublisher
+from allocation_worker.service_layer.outgoing import Settlement, SettlementKind
+from tests.fakes.relay import outgoing
+
+
+class StillThread:
+    """The test runs the network thread's part by hand."""
+
+    def __init__(self, **_: object) -> None: ...
+    def start(self) -> None: ...
+    def join(self, timeout: float) -> None: ...
+
+
+class Network:
+    """The loop, its connection and its channel in one: what is published on it is written down."""
+
+    is_open = True
+
+    def __init__(
+        self, _urls: object, *, on_connected: Callable[[Any], None], on_lost: Callable[[], None], **_settings: object
+    ) -> None:
+        self.published: list[str] = []
+        self._on_connected = on_connected
+        self._on_lost = on_lost
+        self._calls: deque[Callable[[], None]] = deque()
+        self._closed: list[Callable[[Any, Exception], None]] = []
+
+    def connect(self) -> None:
+        self._on_connected(self)
+
+    def lose(self) -> None:
+        closed, self._closed = self._closed, []
+        for callback in closed:
+            callback(self, StreamLostError("gone"))
+        self._on_lost()
+
+    def run(self) -> None:
+        while self._calls:
+            self._calls.popleft()()
+
+    def call_soon(self, call: Callable[[], None]) -> None:
+        self._calls.append(call)
+
+    def channel(self, *, on_open_callback: Callable[[Any], None]) -> None:
+        on_open_callback(self)
+
+    def add_on_close_callback(self, callback: Callable[[Any, Exception], None]) -> None:
+        self._closed.append(callback)
+
+    def add_on_return_callback(self, callback: object) -> None: ...
+
+    def confirm_delivery(self, callback: object) -> None: ...
+
+    def basic_publish(self, _exchange: str, _key: str, _body: bytes, properties: Any, *, mandatory: bool) -> None:
+        assert mandatory
+        self.published.append(properties.message_id)
+
+    def lives(self) -> None: ...
+    def reconnect(self) -> None: ...
+
+
+@pytest.fixture
+def publisher(monkeypatch: pytest.MonkeyPatch) -> EventPublisher:
+    monkeypatch.setattr(publisher_module, "ConnectionLoop", Network)
+    monkeypatch.setattr(publisher_module, "Thread", StillThread)
+    return EventPublisher([], wake=lambda: None)
+
+
+@pytest.fixture
+def network(publisher: EventPublisher) -> Network:
+    network = publisher._loop
+    assert isinstance(network, Network)
+    network.connect()
+    return network
+
+
+def lost(*ids: int) -> list[Settlement]:
+    return [Settlement(id_, SettlementKind.LOST) for id_ in ids]
+
+
+def test_what_is_published_after_a_loss_was_told_of_goes_out(publisher: EventPublisher, network: Network) -> None:
+    publisher.publish([outgoing(1)])
+    network.run()
+    network.lose()
+    network.connect()
+    assert publisher.take_settlements() == lost(1)
+    publisher.publish([outgoing(1), outgoing(2)])
+    network.run()
+    assert network.published == ["event-1", "event-1", "event-2"]
+
+
+def test_what_is_published_before_a_loss_was_told_of_is_lost_too(publisher: EventPublisher, network: Network) -> None:
+    publisher.publish([outgoing(1)])
+    network.run()
+    network.lose()
+    network.connect()
+    publisher.publish([outgoing(2)])
+    network.run()
+    assert publisher.take_settlements() == lost(1, 2)
+    assert network.published == ["event-1"]
+
+
+def test_nothing_goes_before_what_was_refused_for_a_loss_that_has_been_told_of_meanwhile(
+    publisher: EventPublisher, network: Network
+) -> None:
+    """Of 1 it is told before 2 is refused, so whoever publishes 3 does not know of 2."""
+    publisher.publish([outgoing(1)])
+    network.run()
+    network.lose()
+    network.connect()
+    publisher.publish([outgoing(2)])
+    assert publisher.take_settlements() == lost(1)
+    network.run()
+    publisher.publish([outgoing(3)])
+    network.run()
+    assert network.published == ["event-1"]
+    assert publisher.take_settlements() == lost(2, 3)
+    publisher.publish([outgoing(1), outgoing(2), outgoing(3)])
+    network.run()
+    assert network.published == ["event-1", "event-1", "event-2", "event-3"]
