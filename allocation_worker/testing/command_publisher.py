@@ -42,6 +42,11 @@ class CommandPublisher:
             urls, lambda outgoing: outgoing.publication, self._wake, name="allocation-worker send"
         )
 
+    @property
+    def connected(self) -> bool:
+        """What is published now has a chance."""
+        return self._publisher.connected
+
     def publish(self, command: contracts.Command, *, message_id: str, **properties: Any) -> None:  # noqa: ANN401 - checked by command_properties
         """Publish a command; `wait_confirmed` says when it is safe.
 

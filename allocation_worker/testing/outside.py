@@ -32,7 +32,8 @@ class Outside:
 
     def __init__(self, amqp_url: str) -> None:
         self._url = amqp_url
-        self._queue = f"outside.{uuid4()}"
+        self.queue = f"outside.{uuid4()}"
+        """Where its events wait."""
         self._publisher = CommandPublisher([amqp_url])
         self._listener = threading.Thread(target=self._listen, name="outside", daemon=True)
         self._listening = threading.Event()
@@ -47,6 +48,10 @@ class Outside:
         self._listener.start()
         if not self._listening.wait(30):
             raise TimeoutError("The event queue could not be declared within 30 s.")
+        # What is sent before there is a connection, and all after it, goes out with the next wait only.
+        wait_until(
+            lambda: self._publisher.connected, within=30, otherwise=lambda: "No connection to publish on within 30 s."
+        )
         return self
 
     def __exit__(
@@ -82,15 +87,18 @@ class Outside:
         self._publisher.wait_confirmed(within)
 
     def wait_answered(self, message_ids: Iterable[str] | None = None, within: float = 60) -> None:
-        """Wait until these commands, or all that were sent, have an outcome.
+        """Wait until all that was sent is safe, and these commands, or all, have an outcome.
 
         Raises:
-            TimeoutError: some have none; the text names a few, and the last events that did arrive.
+            BrokerError: some were not confirmed in time.
+            TimeoutError: some have no outcome; the text names a few, and the last events that did arrive.
         """
         wanted = set(self._sent if message_ids is None else message_ids)
+        deadline = time.monotonic() + within
+        self.wait_confirmed(within)
         wait_until(
             lambda: wanted <= self.outcomes.keys(),
-            within=within,
+            within=deadline - time.monotonic(),
             otherwise=lambda: (
                 f"{len(wanted - self.outcomes.keys())} of {len(wanted)} commands have no outcome, such as "
                 f"{sorted(wanted - self.outcomes.keys())[:5]}; the last events: {self.received[-5:]}"
@@ -117,14 +125,14 @@ class Outside:
                 self._ended.wait(0.2)
 
     def _consume(self, channel: BlockingChannel) -> None:
-        channel.queue_declare(self._queue, durable=True)
-        channel.queue_bind(self._queue, contracts.EVENTS_EXCHANGE, "#")
+        channel.queue_declare(self.queue, durable=True)
+        channel.queue_bind(self.queue, contracts.EVENTS_EXCHANGE, "#")
         channel.basic_qos(prefetch_count=1000)
-        channel.basic_consume(self._queue, self._take)
+        channel.basic_consume(self.queue, self._take)
         self._listening.set()
         while not self._ended.is_set():
             channel.connection.process_data_events(time_limit=0.1)
-        channel.queue_delete(self._queue)
+        channel.queue_delete(self.queue)
 
     def _take(self, channel: BlockingChannel, method: Basic.Deliver, properties: BasicProperties, body: bytes) -> None:
         headers = properties.headers or {}

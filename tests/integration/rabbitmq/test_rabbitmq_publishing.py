@@ -52,7 +52,8 @@ class Relay:
         return {settlement.id: settlement.kind for settlement in self.settled}
 
     def publish(self, *events: OutgoingEvent) -> dict[int, SettlementKind]:
-        """Publish and wait for every answer, woken for each."""
+        """Publish, knowing of every loss so far, and wait for every answer, woken for each."""
+        self.kinds()
         self.publisher.publish(events)
         wanted = {each.id for each in events}
         while not wanted <= set(self.kinds()):
