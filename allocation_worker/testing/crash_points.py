@@ -67,13 +67,14 @@ REBUILD_POINTS: Mapping[str, tuple[Any, str]] = {
     "old-forgotten": (RedisReadModel, "forget_old"),
 }
 
-
 DEAD_LETTER_POINTS: Mapping[str, tuple[Any, str]] = {
     "dead-letter-taken": (DeadLetterQueue, "take"),
     "dead-letter-copied": (DeadLetterPublisher, "publish"),
     "dead-letter-confirmed": (DeadLetterPublisher, "take_settled"),
     "dead-letter-removed": (DeadLetterQueue, "remove"),
 }
+
+_POINTS = {**CONSUME_POINTS, **RELAY_POINTS, **PROJECT_POINTS, **REBUILD_POINTS, **DEAD_LETTER_POINTS}
 
 MESSAGE_ID = "message-id"
 """Not a point between two steps, but a message that kills whatever reads it."""
@@ -83,14 +84,14 @@ _PR_SET_PDEATHSIG = 1
 
 def arm(point: str, nth: int) -> None:
     """From now on, the NTH return from this point is the end; one that brings nothing does not count."""
-    owner, name = {**CONSUME_POINTS, **RELAY_POINTS, **DEAD_LETTER_POINTS}[point]
+    owner, name = _POINTS[point]
     original = getattr(owner, name)
     returns = count(1)
 
     @wraps(original)
     def deadly(*arguments: Any, **keywords: Any) -> Any:  # noqa: ANN401 - stands for any function
         result = original(*arguments, **keywords)
-        if (result is None or result) and next(returns) == nth:
+        if result != [] and next(returns) == nth:
             _die()
         return result
 

@@ -98,7 +98,7 @@ def test_project_killed_again_and_again_at(point: str, projected: RunningService
         for nth in (1, 3, 2):
             victim = projected.start("project", crash=(point, nth), settings=A_FEW_AT_A_TIME)
             wait_until(lambda: victim.exit_code is not None, within=30, otherwise=lambda: victim.log)  # noqa: B023 - asked at once
-            assert victim.exit_code == -signal.SIGKILL
+            assert victim.exit_code == -signal.SIGKILL, victim.log
             outside.send(Allocate(orderid=f"after-{nth}", sku="SKU", qty=1))
             outside.wait_answered()
         projected.start("project")
@@ -118,7 +118,7 @@ def test_a_rebuild_killed_at(point: str, projected: RunningService) -> None:
             connection.execute(sa.text("DELETE FROM outbox WHERE sku = 'PRUNED'"))
         engine.dispose()
         victim = projected.start("project", "--rebuild", crash=(point, 1))
-        assert victim.wait() == -signal.SIGKILL
+        assert victim.wait() == -signal.SIGKILL, victim.log
         outside.send(Allocate(orderid="afterwards", sku="KEPT", qty=1))
         outside.wait_answered()
         wait_until_equal(projected)
@@ -147,7 +147,7 @@ def test_killed_while_it_builds_for_the_first_time(projected: RunningService) ->
     with projected.outside() as outside:
         send_a_little_of_everything(outside, "SKU")
         victim = projected.start("project", crash=("begun", 1))
-        assert victim.wait() == -signal.SIGKILL
+        assert victim.wait() == -signal.SIGKILL, victim.log
         refused = run_verb("show", "sku", "SKU", settings=projected.settings)
         assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
         assert "There is no read model in Redis at" in refused.stderr
