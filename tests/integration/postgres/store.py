@@ -61,7 +61,7 @@ class PostgresStore:
         statement = "; ".join(f"DELETE FROM {table}" for table in TABLES)  # noqa: S608 - names of our own
         try:
             self.execute(statement)
-        except StoreUnavailable:  # a test of outages has restarted the server; the pool begins anew after the first error
+        except StoreUnavailable:  # outages are tested on the same server; after the first error the pool begins anew
             self.execute(statement)
 
     def published(self) -> list[Published]:
