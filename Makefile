@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: bench chaos demo docs test test-containers test-docs test-examples test-long check lock schemas
+.PHONY: bench chaos demo docs test test-containers test-docs test-examples test-long check lock planted schemas
 .PHONY: servers simulate clean
 
 $(READY): requirements-dev.lock pyproject.toml contracts/pyproject.toml
@@ -37,6 +37,10 @@ PLAN ?=
 simulate: $(READY)
 	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) $(if $(SEED),--seed $(SEED)) \
 	    $(if $(HISTORY),--history $(HISTORY)) $(if $(PLAN),--plan $(PLAN))
+
+# Bugs built into a copy of the program, one at a time: the checker must find each.
+planted: servers
+	$(BIN)/pytest -q -m long --timeout 300 tests/planted
 
 test: servers
 	$(BIN)/pytest -n 2 --dist loadfile -q -m "not containers and not docs and not long"

@@ -59,6 +59,7 @@ def test_plays_the_day_checks_it_and_leaves_nothing_behind(folder: Path) -> None
     assert left_overs(folder) == []
 
 
+@pytest.mark.long
 def test_ends_tidily_when_interrupted(folder: Path) -> None:
     demo = subprocess.Popen(
         DEMO, env={**os.environ, "TMPDIR": str(folder)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

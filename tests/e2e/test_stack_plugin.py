@@ -32,6 +32,7 @@ def test_asserts_in_vain(allocation_stack):
 """
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("given")
 def test_each_test_begins_with_nothing_and_a_failure_shows_what_arrived(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(TESTS)

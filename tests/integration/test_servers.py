@@ -80,6 +80,7 @@ def test_a_killed_broker_comes_back_with_its_messages(local: tuple[LocalBroker, 
             assert broker.queue_depths(vhost) == {"orders": 1}
 
 
+@pytest.mark.long
 @needs_programs
 def test_a_stopped_broker_refuses_connections_until_it_is_started(local: tuple[LocalBroker, LocalDatabase]) -> None:
     broker, _ = local
@@ -144,7 +145,9 @@ def start_and_fail() -> None:
 
 
 @needs_programs
-@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "sign", [signal.SIGKILL, *(pytest.param(sign, marks=pytest.mark.long) for sign in (signal.SIGTERM, signal.SIGINT))]
+)
 def test_nothing_is_left_of_a_process_that_was_ended(sign: signal.Signals, tmp_path: Path) -> None:
     environment = {**os.environ, "ALLOCATION_TEST_SERVERS": "programs", "TMPDIR": "/tmp"}  # noqa: S108 - short, and open
     command = [sys.executable, "-m", "allocation_worker.testing.servers"]

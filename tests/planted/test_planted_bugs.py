@@ -1,0 +1,93 @@
+"""The checker is checked: bugs are planted one at a time, and each must be found by the scenario that is made for it.
+
+A bug is a patch; the lines before its diff say what is wrong, which scenario brings it out, and what the checker says.
+"""
+
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from allocation_worker.testing.running import RunningService
+from allocation_worker.testing.servers import Servers
+from tests.planted.scenarios import SCENARIOS
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Bug:
+    """What the head of a patch says."""
+
+    file: Path
+    what: str
+    scenario: str
+    caught_by: str
+
+
+def _read(file: Path) -> Bug:
+    what, scenario, caught_by, *_ = file.read_text().splitlines()
+    return Bug(file, what, scenario.removeprefix("Scenario: "), caught_by.removeprefix("Caught by: "))
+
+
+BUGS = [_read(file) for file in sorted((Path(__file__).parent / "patches").glob("*.patch"))]
+
+
+def _name(bug: Bug) -> str:
+    return bug.file.stem
+
+
+def _copy_of_the_program(folder: Path) -> Path:
+    shutil.copytree(ROOT / "allocation_worker", folder / "allocation_worker", ignore=shutil.ignore_patterns("*.pyc"))
+    return folder
+
+
+def _plant(bug: Bug, folder: Path) -> None:
+    done = subprocess.run(["git", "apply", str(bug.file)], cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{bug.file.name} no longer applies; bring it up to date: {done.stderr}"
+
+
+def _run(scenario: str, servers: Servers, folder: Path, program: Path | None = None) -> list[str]:
+    # The folder that a program is started in would come first, and that is where the tests are.
+    settings = {"PYTHONPATH": str(program), "PYTHONSAFEPATH": "1"} if program else {}
+    with RunningService(servers, folder, settings) as service:
+        return list(SCENARIOS[scenario](service))
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy for trying whether patches apply."""
+    return _copy_of_the_program(tmp_path_factory.mktemp("program"))
+
+
+def test_there_are_enough_of_them_and_each_has_a_scenario() -> None:
+    assert len(BUGS) >= 20
+    assert {bug.scenario for bug in BUGS} == set(SCENARIOS)
+
+
+@pytest.mark.parametrize("bug", BUGS, ids=_name)
+def test_each_patch_applies_and_is_listed(bug: Bug, program: Path) -> None:
+    done = subprocess.run(
+        ["git", "apply", "--check", str(bug.file)], cwd=program, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, f"{bug.file.name} no longer applies; bring it up to date: {done.stderr}"
+    words = ", or ".join(f"`{each}`" for each in bug.caught_by.split("|"))
+    assert f"\n| {bug.what} | {bug.scenario} | {words} |\n" in (ROOT / "ARCHITECTURE.md").read_text()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_without_a_bug_nothing_is_found(scenario: str, servers: Servers, tmp_path: Path) -> None:
+    assert _run(scenario, servers, tmp_path) == []
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("bug", BUGS, ids=_name)
+def test_the_bug_is_found(bug: Bug, servers: Servers, tmp_path: Path) -> None:
+    program = _copy_of_the_program(tmp_path / "program")
+    _plant(bug, program)
+    found = _run(bug.scenario, servers, tmp_path, program)
+    assert any(re.search(bug.caught_by, sentence) for sentence in found), found
