@@ -14,7 +14,7 @@ from allocation_worker.testing.checker import Report
 from allocation_worker.testing.waiting import wait_until
 from chaos import orders, schedule, verdict
 from chaos.faults import FAULTS, KINDS
-from chaos.place import CONSUMERS, RELAYS, Place, place
+from chaos.place import CONSUMERS, PROJECTORS, RELAYS, Place, place
 from chaos.traffic import Traffic, Upstream, Watcher, declare
 
 RATE = 80.0
@@ -71,14 +71,14 @@ def run(seed: int, minutes: float, logs: Path, tell: "Progress") -> Campaign:
     campaign = Campaign(seed=seed)
     logs.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
-        tell.say("starting a cluster of three nodes, and a database on a small disk")
+        tell.say("starting a cluster of three nodes, a database on a small disk, and a Redis")
         here = stack.enter_context(place(logs))
         here.prepare()
         declare(here.amqp_urls)
         upstream = stack.enter_context(Upstream(here.amqp_urls))
         watcher = stack.enter_context(Watcher(here.amqp_urls))
         campaign.sent_at, campaign.answered_at = upstream.sent_at, watcher.answered_at
-        with here.processes.running(*CONSUMERS, *RELAYS):
+        with here.processes.running(*CONSUMERS, *RELAYS, *PROJECTORS):
             _stock_up(upstream, watcher, seed)
             traffic = Traffic(upstream, orders.Orders(seed), RATE)
             campaign.began = time.monotonic()

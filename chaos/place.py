@@ -12,9 +12,11 @@ from allocation_worker.testing.cluster import Cluster, cluster
 from allocation_worker.testing.local import LocalDatabase
 from allocation_worker.testing.processes import WorkerProcess, run_verb
 from allocation_worker.testing.programs import ProgramError, private_folder
+from allocation_worker.testing.redis_server import LocalRedis, local_redis
 
 CONSUMERS = ("consume-1", "consume-2", "consume-3")
 RELAYS = ("relay-1", "relay-2")
+PROJECTORS = ("project-1", "project-2")
 DISK_MEGABYTES = 4096
 
 log = structlog.get_logger()
@@ -85,18 +87,22 @@ class Place:
         disk: where that disk is.
         amqp_urls: of the campaign's virtual host, one for each node.
         database_url: of the campaign's database.
+        redis: of the read model; it keeps nothing on disk.
         processes: the service.
     """
 
-    def __init__(self, servers: Cluster, database: LocalDatabase, disk: Path, logs: Path) -> None:
+    def __init__(self, servers: Cluster, database: LocalDatabase, redis: LocalRedis, disk: Path, logs: Path) -> None:
         self.cluster = servers
+        self.redis = redis
         self.database = database
         self.disk = disk
         self.amqp_urls = servers.new_vhost().split(",")
         self.database_url = database.new_database()
+        self.redis_url = redis.new_database()
         self.settings = {
             "ALLOCATION_AMQP_URL": ",".join(self.amqp_urls),
             "ALLOCATION_DATABASE_URL": self.database_url,
+            "ALLOCATION_REDIS_URL": self.redis_url,
         }
         self.processes = Supervisor(self.settings, logs)
 
@@ -129,7 +135,7 @@ def place(logs: Path) -> Iterator[Place]:
         database = LocalDatabase(disk)
         stack.callback(database.stop, "immediate")
         database.start()
-        yield Place(servers, database, disk, logs)
+        yield Place(servers, database, stack.enter_context(local_redis()), disk, logs)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ _COLOURS = {
     "consume": "tab:green",
     "relay": "tab:purple",
     "messages": "tab:red",
+    "read model": "tab:brown",
 }
 
 

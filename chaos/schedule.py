@@ -44,6 +44,7 @@ PAUSES: Mapping[str, tuple[float, float]] = {
     "consume": (6, 20),
     "relay": (6, 20),
     "messages": (8, 25),
+    "read model": (8, 25),
 }
 
 

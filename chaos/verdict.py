@@ -7,9 +7,13 @@ from pika.exceptions import AMQPError
 from allocation_contracts import DEAD_LETTERS
 from allocation_worker.adapters.rabbitmq.errors import BrokerError
 from allocation_worker.testing.checker import Report, check
+from allocation_worker.testing.comparing import compare, read_model, write_model
 from allocation_worker.testing.tables import check_tables, count_unpublished
+from allocation_worker.testing.waiting import wait_until
 from chaos.place import Place
 from chaos.traffic import Upstream, read_dead_letters, read_record
+
+_EQUAL_WITHIN = 120.0
 
 
 def is_drained(here: Place) -> bool:
@@ -32,6 +36,7 @@ def judge(here: Place, upstream: Upstream) -> Report:
         report.fault(f"{message_id} was never confirmed.")
     check_tables(report, here.database_url)
     _check_dead_letters(report, here, upstream)
+    _check_read_model(report, here)
     return report
 
 
@@ -44,3 +49,17 @@ def _check_dead_letters(report: Report, here: Place, upstream: Upstream) -> None
     for message_id, body in found.keys() - planted:
         report.fault(f"{message_id!r} is in the dead letters, with body {body[:200]!r}.")
     report.counts["dead letters"] = found.total()
+
+
+def _check_read_model(report: Report, here: Place) -> None:
+    """Equal to the tables, once it has caught up; Redis may have come back empty at the very end."""
+    differences: list[str] = []
+
+    def is_equal() -> bool:
+        differences[:] = compare(read_model(here.redis_url), write_model(here.database_url))
+        return not differences
+
+    try:
+        wait_until(is_equal, within=_EQUAL_WITHIN, every=1.0, otherwise=lambda: "")
+    except TimeoutError:
+        report.faults += differences

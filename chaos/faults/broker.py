@@ -1,0 +1,88 @@
+"""What strikes the broker's nodes."""
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+from allocation_worker.testing.local import LocalBroker
+from allocation_worker.testing.programs import ProgramError
+from chaos.faults.table import Fault, fault
+from chaos.place import Place
+from chaos.traffic import Traffic
+
+
+def _node(strike: Callable[[Place, LocalBroker], None], heal: Callable[[Place, LocalBroker], None]) -> Fault:
+    @contextmanager
+    def act(place: Place, _traffic: Traffic, luck: random.Random) -> Iterator[None]:
+        node = luck.choice(place.cluster.nodes)
+        try:
+            strike(place, node)
+            yield
+        finally:
+            heal(place, node)
+
+    return act
+
+
+def _start(_place: Place, node: LocalBroker) -> None:
+    node.start()
+
+
+fault("broker", "broker node: SIGKILL", 2, 20)(_node(lambda _, node: node.kill(), _start))
+fault("broker", "broker node: SIGSTOP", 3, 25)(_node(lambda _, node: node.freeze(), lambda _, node: node.thaw()))
+fault("broker", "broker node: orderly stop", 2, 20)(_node(lambda _, node: node.stop(), _start))
+fault("broker", "broker node: cut off from the others", 5, 30)(
+    _node(lambda place, node: place.cluster.cut_off(node), lambda place, _: place.cluster.join_again())
+)
+
+
+@fault("broker", "broker: connections reset")
+@contextmanager
+def _connections_reset(place: Place, _traffic: Traffic, _luck: random.Random) -> Iterator[None]:
+    place.cluster.ctl("close_all_connections", "--global", "chaos")
+    yield
+
+
+@fault("broker", "broker: memory alarm", 3, 15)
+@contextmanager
+def _memory_alarm(place: Place, _traffic: Traffic, luck: random.Random) -> Iterator[None]:
+    node = luck.choice(place.cluster.nodes)
+    try:
+        node.ctl("set_vm_memory_high_watermark", "0.0000001")
+        yield
+    finally:
+        node.ctl("set_vm_memory_high_watermark", "0.4")
+
+
+@fault("broker", "broker: disk alarm", 3, 15)
+@contextmanager
+def _disk_alarm(place: Place, _traffic: Traffic, luck: random.Random) -> Iterator[None]:
+    node = luck.choice(place.cluster.nodes)
+    try:
+        node.ctl("set_disk_free_limit", "1000GB")
+        yield
+    finally:
+        node.ctl("set_disk_free_limit", "50MB")
+
+
+@fault("broker", "broker: every node in turn", 0, 0)
+@contextmanager
+def _rolling_restart(place: Place, _traffic: Traffic, _luck: random.Random) -> Iterator[None]:
+    for node in place.cluster.nodes:
+        node.stop()
+        node.start()
+        _wait_for_members(place)
+    yield
+
+
+def _wait_for_members(place: Place) -> None:
+    """As an operator would before taking the next node: `rabbitmq-queues check_if_node_is_quorum_critical`."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        with suppress(ProgramError):
+            if place.cluster.ctl("eval", "length(rabbit_nodes:all_running()).").strip() == str(
+                len(place.cluster.nodes)
+            ):
+                return
+        time.sleep(0.5)
