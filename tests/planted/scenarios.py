@@ -35,11 +35,15 @@ OFFERED = "SELECT count(*) FROM outbox WHERE published_at IS NOT NULL OR returne
 def crashes(service: RunningService) -> Sequence[str]:
     """Both processes killed between two steps, one step after the other."""
     with service.outside() as outside:
-        _a_little_of_everything(outside)
+        first = service.start("consume")
+        _batches(outside)
+        missed = _rows(service, "SELECT count(*) FROM batches", 2)
+        first.terminate()
+        _orders(outside)
         for point in ("handled", "flushed", "committed"):
             _killed(service.start("consume", crash=(point, 1), settings={"ALLOCATION_GROUP_LIMIT": "5"}))
         service.start("consume")
-        missed = _rows(service, "SELECT count(*) FROM outbox", 20)
+        missed += _rows(service, "SELECT count(*) FROM outbox", 20)
         for point in ("published", "confirmed", "marked"):
             _killed(service.start("relay", crash=(point, 1), settings={"ALLOCATION_RELAY_WINDOW": "4"}))
         service.start("relay")
@@ -48,22 +52,22 @@ def crashes(service: RunningService) -> Sequence[str]:
 
 def race(service: RunningService) -> Sequence[str]:
     """Two consumers at the same products; and a cancellation that both have in hand at the same time."""
-    limits = {"ALLOCATION_GROUP_LIMIT": "5", "ALLOCATION_PREFETCH": "10"}
+    limits = {"ALLOCATION_GROUP_LIMIT": "60", "ALLOCATION_PREFETCH": "60"}
     with service.outside() as outside:
         consumers = [service.start("consume", settings=limits) for _ in range(2)]
         service.start("relay")
-        skus = [f"SKU-{number}" for number in range(6)]
+        skus = [f"SKU-{number}" for number in range(60)]
         for sku in skus:
             outside.send(CreateBatch(batchref=f"{sku}/b", sku=sku, qty=60))
         outside.wait_answered(within=PATIENCE)
         missed: list[str] = []
         for part in range(6):
-            with _locked(service, "products"):  # so that both begin at the same time
-                for number in range(100 * part, 100 * part + 100):
-                    outside.send(Allocate(orderid=f"o{number}", sku=skus[number % 6], qty=1))
+            with _locked(service, skus[30]):  # so that both get stuck with some products in hand
+                for number in range(600 * part, 600 * part + 600):
+                    outside.send(Allocate(orderid=f"o{number}", sku=skus[number % 60], qty=1))
                 missed += _rows(service, BOTH_WAIT, 2)
             _answered(outside)
-        with _locked(service, "products"):
+        with _locked(service, skus[0]):
             cancelled = outside.send(Deallocate(orderid="o0", sku=skus[0]))
             outside.send(Deallocate(orderid="o0", sku=skus[0]), message_id=cancelled)
             missed += _rows(service, BOTH_WAIT, 2)
@@ -168,8 +172,17 @@ SCENARIOS: Mapping[str, Callable[[RunningService], Sequence[str]]] = {
 
 
 def _a_little_of_everything(outside: Outside) -> None:
+    _batches(outside)
+    _orders(outside)
+
+
+def _batches(outside: Outside) -> None:
     for batch, qty in (("b1", 20), ("b2", 30)):
         outside.send(CreateBatch(batchref=batch, sku="SKU", qty=qty))
+    outside.wait_confirmed()
+
+
+def _orders(outside: Outside) -> None:
     for number in range(20):
         outside.send(Allocate(orderid=f"o{number}", sku="SKU", qty=2))
     outside.wait_confirmed()
@@ -213,9 +226,9 @@ def _database(service: RunningService) -> "Iterator[psycopg2.extensions.cursor]"
 
 
 @contextmanager
-def _locked(service: RunningService, table: str) -> Iterator[None]:
+def _locked(service: RunningService, sku: str) -> Iterator[None]:
     with _database(service) as cursor:
-        cursor.execute(f"SELECT 1 FROM {table} FOR UPDATE")  # noqa: S608 - a table of ours
+        cursor.execute("SELECT 1 FROM products WHERE sku = %s FOR UPDATE", [sku])
         yield
 
 
