@@ -19,10 +19,20 @@ def migrate() -> None:
 
 
 @verbs.command(epilog="Example: ALLOCATION_AMQP_URL=amqp://me:secret@broker/shop allocation-worker topology")
-def topology() -> None:
+def topology(
+    *,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Look whether exchanges and queues stand, and change nothing; exit 1 if not."),
+    ] = False,
+) -> None:
     """Declare exchanges, queues and bindings; safe to repeat."""
-    bootstrap.declare_topology(settings())
-    typer.echo("Exchanges, queues and bindings stand.")
+    if check:
+        bootstrap.check_topology(settings(quiet=True))
+        typer.echo("Exchanges and queues stand.")
+    else:
+        bootstrap.declare_topology(settings())
+        typer.echo("Exchanges, queues and bindings stand.")
 
 
 @verbs.command(epilog="Example: ALLOCATION_GROUP_LIMIT=100 allocation-worker consume --queue allocation.orders")

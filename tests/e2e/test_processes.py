@@ -2,11 +2,13 @@
 
 import json
 import signal
+from contextlib import closing
 from pathlib import Path
 
+import pika
 import sqlalchemy as sa
 
-from allocation_contracts import Allocate, ChangeBatchQuantity, CreateBatch
+from allocation_contracts import STOCK_QUEUE, Allocate, ChangeBatchQuantity, CreateBatch
 from allocation_worker.testing.outside import Outside, read_dead_letters
 from allocation_worker.testing.processes import run_verb
 from allocation_worker.testing.running import RunningService
@@ -226,3 +228,13 @@ def test_migrate_and_topology_can_be_repeated(fresh_service: RunningService) -> 
     for verb in ("migrate", "topology"):
         done = run_verb(verb, settings=fresh_service.settings)
         assert (done.returncode, done.stderr.count("rror")) == (0, 0)
+
+
+def test_a_topology_that_lacks_a_queue_is_told_and_left_as_it_is(fresh_service: RunningService) -> None:
+    assert run_verb("topology", "--check", settings=fresh_service.settings).returncode == 0
+    with closing(pika.BlockingConnection(pika.URLParameters(fresh_service.amqp_url))) as connection:
+        connection.channel().queue_delete(STOCK_QUEUE)
+    for _ in range(2):
+        done = run_verb("topology", "--check", settings=fresh_service.settings)
+        assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+        assert f"The queue {STOCK_QUEUE}" in done.stderr
