@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from allocation_worker import logs
 from allocation_worker.testing.servers import NoServersError, Servers, start_servers
 from bench import others, report
 from bench.profiling import profile as run_profile
@@ -46,6 +47,7 @@ def main(
     only: Annotated[list[str] | None, typer.Option(help="A row by name, such as spread; may be repeated.")] = None,
 ) -> None:
     """Measure every row, print the table, write bench/results/."""
+    logs.configure("warning")
     if context.invoked_subcommand:
         return
     quick = os.environ.get("QUICK", "") not in {"", "0"}
