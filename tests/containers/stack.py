@@ -62,7 +62,7 @@ def build_worker_image(folder: Path) -> str:
     for name in CONTEXT:
         shutil.copy(ROOT / name, folder / name)
     for name in CONTEXT_FOLDERS:
-        shutil.copytree(ROOT / name, folder / name)
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("node_modules"))
     run([str(ROOT / "docker/offline/wheelhouse.sh"), str(folder / "wheels")], settings={"PYTHON": sys.executable})
     image = "allocation-worker:test"
     dockerfile = str(folder / "docker/Dockerfile")
