@@ -1,6 +1,7 @@
 """What came out of the worker: its events, typed, and the dead letters, in the order of their coming."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic, sleep
 from typing import Any
@@ -100,12 +101,19 @@ class Arrivals:
             try:
                 look()
             except (AMQPError, OSError) as error:
-                self._connection = None
+                self._drop()
                 if monotonic() > gives_up:
                     raise ConnectionError(f"The stack's broker cannot be reached: {error!r}") from error
                 sleep(_AGAIN_AFTER)
             else:
                 return
+
+    def _drop(self) -> None:
+        """Leave the connection; where only its channel was closed, it is still open."""
+        if self._connection is not None and self._connection.is_open:
+            with suppress(AMQPError, OSError):
+                self._connection.close()
+        self._connection = None
 
     def start_over(self) -> None:
         """Forget all that has come, and all that is on its way in the queue."""

@@ -38,7 +38,7 @@ def wait_dead(service: RunningService, count: int, within: float) -> None:
 
 @pytest.fixture(scope="module")
 def channel(poisoned: RunningService) -> Iterator[BlockingChannel]:
-    with closing(pika.BlockingConnection(pika.URLParameters(poisoned.amqp_url))) as connection:
+    with closing(pika.BlockingConnection(pika.URLParameters(f"{poisoned.amqp_url}?heartbeat=0"))) as connection:
         channel = connection.channel()
         channel.confirm_delivery()
         yield channel
