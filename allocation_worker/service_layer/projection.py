@@ -27,6 +27,8 @@ HEALING_ATTEMPTS = 3
 
 log = structlog.get_logger()
 
+_BEHIND = "The database does not have what was published: it may be an old copy, or behind."
+
 T = TypeVar("T")
 
 
@@ -137,14 +139,19 @@ class Projector:
 
         Raises:
             GenerationClosed: another rebuild has taken over.
-            StoreUnavailable: one of the stores is away, or another rebuild is under way.
+            StoreUnavailable: one of the stores is away, another rebuild is under way, or the database is behind what is
+                shown.
         """
         generation = self._read_model.begin(takeover=takeover)
         log.info("read model: building", generation=generation)
         with self._read_model.kept_open(generation):
             self._catch_up(generation)
+            in_vain = 0
             while behind := self._read_model.switch(generation):
-                self._catch_up(generation, behind)
+                # Now and then whoever projects has caught up with them meanwhile.
+                in_vain = 0 if self._catch_up(generation, behind) else in_vain + 1
+                if in_vain == HEALING_ATTEMPTS:
+                    raise StoreUnavailable(_BEHIND)
         self._read_model.forget_old()
         count = len(self._read_model.sequences(generation))
         log.info("read model: built", generation=generation, skus=count)
@@ -174,22 +181,24 @@ class Projector:
                 log.warning("read model: events are missing", generation=generation, skus=sorted(skus)[:10])
                 with suppress(GenerationClosed):
                     self._catch_up(generation, skus)
-        raise StoreUnavailable("The database does not have what was published: it may be an old copy, or behind.")
+        raise StoreUnavailable(_BEHIND)
 
-    def _catch_up(self, generation: int, skus: Collection[str] | None = None) -> None:
+    def _catch_up(self, generation: int, skus: Collection[str] | None = None) -> bool:
+        """Bring these SKUs, or all, to where they are in the write model; False if none of them was behind it."""
         with self._open_write_model() as written:
             have = self._read_model.sequences(generation, skus)
             targets = {
                 sku: sequence for sku, sequence in written.sequences(skus).items() if sequence > have.get(sku, 0)
             }
             if not targets:
-                return
+                return False
             reached = {sku: have.get(sku, 0) for sku in targets}
             self._replay(generation, written.events_after(dict(reached)), reached)
             pruned = [sku for sku, sequence in targets.items() if reached[sku] < sequence]
             if pruned:
                 self._copy(generation, {sku: targets[sku] for sku in pruned}, written)
         log.info("read model: caught up", generation=generation, skus=len(targets), from_tables=len(pruned))
+        return True
 
     def _replay(self, generation: int, history: Iterator[ProductEvent], reached: dict[str, int]) -> None:
         for chunk in _chunks(history):

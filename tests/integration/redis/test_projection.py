@@ -111,6 +111,14 @@ def test_events_that_the_database_does_not_know_are_waited_for(models: Models) -
         projector.process(delivered(events[5:6]))
 
 
+def test_a_rebuild_from_a_database_that_is_behind_ends_and_says_so(models: Models) -> None:
+    models.projector().process(delivered(models.answer(*A_DAY)))
+    models.store.empty()
+    with pytest.raises(StoreUnavailable, match="old copy"):
+        models.projector().rebuild()
+    assert models.read_model.current() == 1
+
+
 def test_a_rebuild_shows_the_old_until_it_switches_and_leaves_nothing_behind(models: Models) -> None:
     models.projector().process(delivered(models.answer(*A_DAY)))
     keys = {str(key) for key in models.redis.scan_iter()}
