@@ -99,6 +99,7 @@ class Projector:
         self._read_model = read_model
         self._open_write_model = open_write_model
         self._doubtful = True
+        self._incarnation = ""
         self._lock = Lock()
 
     def process(self, messages: Sequence[EventMessage]) -> list[Outcome]:
@@ -118,7 +119,7 @@ class Projector:
         return [Done()] * len(messages)
 
     def tend(self) -> None:
-        """Find out whether the read model is still there, and heal it if not; to be called now and then.
+        """Find out whether the read model is still what it was, and heal it if not; to be called now and then.
 
         Raises:
             StoreUnavailable: one of the stores is away.
@@ -126,6 +127,7 @@ class Projector:
         with self._lock:
             try:
                 self._doubtful |= self._read_model.current() is None
+                self._doubtful |= self._read_model.incarnation() != self._incarnation
                 self._recover_if_doubtful()
             except StoreUnavailable:
                 self._doubtful = True
@@ -160,11 +162,13 @@ class Projector:
     def _recover_if_doubtful(self) -> None:
         if not self._doubtful:
             return
+        incarnation = self._read_model.incarnation()
         current = self._read_model.current()
         if current is None:
             self.rebuild(takeover=False)
         else:
             self._catch_up(current)
+        self._incarnation = incarnation
         self._doubtful = False
 
     def _apply(self, batch: Sequence[ProductEvent]) -> None:
