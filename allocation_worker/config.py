@@ -83,15 +83,23 @@ class Settings(BaseSettings):
     @field_validator("redis_url")
     @classmethod
     def _redis_only(cls, value: str) -> str:
-        parts = urlsplit(value)
-        number = parts.path.removeprefix("/")
-        if parts.scheme not in {"redis", "rediss"} or not (number == "" or (number.isascii() and number.isdigit())):
+        if not _is_redis(value):
             raise ValueError("it must be a URL such as redis://user:password@host:6379/0")
         return value
 
     @property
     def retry_policy(self) -> RetryPolicy:
         return RetryPolicy(grace_attempts=self.grace_attempts, grace_delay=self.grace_delay, delays=self.retry_delays)
+
+
+def _is_redis(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        return False
+    number = parts.path.removeprefix("/")
+    return parts.scheme in {"redis", "rediss"} and (number == "" or (number.isascii() and number.isdigit()))
 
 
 def load(**overrides: Any) -> Settings:  # noqa: ANN401 - pydantic checks them
