@@ -148,7 +148,7 @@ class _Pool(QueuePool):
 
 def _translate(context: ExceptionContext) -> None:
     error = context.original_exception
-    if isinstance(error, StoreError):
+    if isinstance(error, StoreError) or not isinstance(error, Exception):  # Ctrl-C is nobody's error
         return
     raise translated(error, disconnected=context.is_disconnect) from error
 
