@@ -39,7 +39,9 @@ class Settings(BaseSettings):
         description="The pauses before a message that failed unexpectedly is tried again; a change needs `topology`.",
     )
     grace_attempts: int = Field(default=3, ge=0, le=100, description="How often an unknown SKU is looked for again.")
-    grace_delay: int = Field(default=1, ge=1, le=3600, description="The pause before each of these.")
+    grace_delay: int = Field(
+        default=1, ge=1, le=3600, description="The pause before each of these; a change needs `topology`."
+    )
     relay_window: int = Field(default=1000, ge=1, le=20000, description="The most events published, not yet confirmed.")
     relay_poll: float = Field(default=1.0, gt=0, le=60, description="How often the outbox is looked at, unwoken.")
     relay_lease: int = Field(
