@@ -39,7 +39,9 @@ class Settings(BaseSettings):
         description="The pauses before a message that failed unexpectedly is tried again; a change needs `topology`.",
     )
     grace_attempts: int = Field(default=3, ge=0, le=100, description="How often an unknown SKU is looked for again.")
-    grace_delay: int = Field(default=1, ge=1, le=3600, description="The pause before each of these.")
+    grace_delay: int = Field(
+        default=1, ge=1, le=3600, description="The pause before each of these; a change needs `topology`."
+    )
     relay_window: int = Field(default=1000, ge=1, le=20000, description="The most events published, not yet confirmed.")
     relay_poll: float = Field(default=1.0, gt=0, le=60, description="How often the outbox is looked at, unwoken.")
     relay_lease: int = Field(
@@ -83,15 +85,23 @@ class Settings(BaseSettings):
     @field_validator("redis_url")
     @classmethod
     def _redis_only(cls, value: str) -> str:
-        parts = urlsplit(value)
-        number = parts.path.removeprefix("/")
-        if parts.scheme not in {"redis", "rediss"} or not (number == "" or (number.isascii() and number.isdigit())):
+        if not _is_redis(value):
             raise ValueError("it must be a URL such as redis://user:password@host:6379/0")
         return value
 
     @property
     def retry_policy(self) -> RetryPolicy:
         return RetryPolicy(grace_attempts=self.grace_attempts, grace_delay=self.grace_delay, delays=self.retry_delays)
+
+
+def _is_redis(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        return False
+    number = parts.path.removeprefix("/")
+    return parts.scheme in {"redis", "rediss"} and (number == "" or (number.isascii() and number.isdigit()))
 
 
 def load(**overrides: Any) -> Settings:  # noqa: ANN401 - pydantic checks them

@@ -10,6 +10,7 @@ from allocation_worker.service_layer.messages import Message
 from allocation_worker.service_layer.projection import EventMessage
 
 REJECTED = contracts.CommandRejected.TYPE
+EVENT_TYPES = tuple(contracts.EVENTS)
 
 
 class Delivery(Protocol):

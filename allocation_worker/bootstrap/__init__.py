@@ -7,7 +7,7 @@ from allocation_worker.adapters.rabbitmq.errors import RabbitMQError
 from allocation_worker.bootstrap.auditing import verify
 from allocation_worker.bootstrap.dead_letters import hold_dead_letters, redrive_dead_letters, rehearse_dead_letters
 from allocation_worker.bootstrap.history import explain, replay, waiting_messages
-from allocation_worker.bootstrap.places import check_topology, declare_topology, migrate
+from allocation_worker.bootstrap.places import check_addresses, check_topology, declare_topology, migrate
 from allocation_worker.bootstrap.projecting import project, rebuild, views
 from allocation_worker.bootstrap.running import consume, relay
 from allocation_worker.bootstrap.sending import build_command, send, send_file, survey_file
@@ -23,6 +23,7 @@ __all__ = [
     "EXPECTED_ERRORS",
     "SeenEvent",
     "build_command",
+    "check_addresses",
     "check_topology",
     "consume",
     "declare_topology",

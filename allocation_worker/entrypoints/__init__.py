@@ -1,1 +1,1 @@
-"""The two processes: `consume` takes commands, `relay` publishes events."""
+"""What runs: `consume` takes commands, `relay` publishes events, `project` keeps the read model, people mend."""

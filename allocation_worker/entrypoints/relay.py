@@ -222,5 +222,13 @@ class Relay:
             self._send(event for event in pending.oldest_set_aside() if event.id not in self._in_flight)
 
     def _prune(self) -> None:
-        if monotonic() >= self._prune_due and not self._prune_some():
+        if monotonic() < self._prune_due:
+            return
+        try:
+            more = self._prune_some()
+        except (StoreUnavailable, StoreContention) as error:
+            # It has a connection of its own; if the relay's is gone, too, that will show.
+            log.warning("history cannot be pruned now", error=str(error))
+            more = False
+        if not more:
             self._prune_due = monotonic() + PRUNE_EVERY

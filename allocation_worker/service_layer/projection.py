@@ -27,6 +27,8 @@ HEALING_ATTEMPTS = 3
 
 log = structlog.get_logger()
 
+_BEHIND = "The database does not have what was published: it may be an old copy, or behind."
+
 T = TypeVar("T")
 
 
@@ -97,6 +99,7 @@ class Projector:
         self._read_model = read_model
         self._open_write_model = open_write_model
         self._doubtful = True
+        self._incarnation = ""
         self._lock = Lock()
 
     def process(self, messages: Sequence[EventMessage]) -> list[Outcome]:
@@ -116,7 +119,7 @@ class Projector:
         return [Done()] * len(messages)
 
     def tend(self) -> None:
-        """Find out whether the read model is still there, and heal it if not; to be called now and then.
+        """Find out whether the read model is still what it was, and heal it if not; to be called now and then.
 
         Raises:
             StoreUnavailable: one of the stores is away.
@@ -124,6 +127,7 @@ class Projector:
         with self._lock:
             try:
                 self._doubtful |= self._read_model.current() is None
+                self._doubtful |= self._read_model.incarnation() != self._incarnation
                 self._recover_if_doubtful()
             except StoreUnavailable:
                 self._doubtful = True
@@ -137,14 +141,19 @@ class Projector:
 
         Raises:
             GenerationClosed: another rebuild has taken over.
-            StoreUnavailable: one of the stores is away, or another rebuild is under way.
+            StoreUnavailable: one of the stores is away, another rebuild is under way, or the database is behind what is
+                shown.
         """
         generation = self._read_model.begin(takeover=takeover)
         log.info("read model: building", generation=generation)
         with self._read_model.kept_open(generation):
             self._catch_up(generation)
+            in_vain = 0
             while behind := self._read_model.switch(generation):
-                self._catch_up(generation, behind)
+                # Now and then whoever projects has caught up with them meanwhile.
+                in_vain = 0 if self._catch_up(generation, behind) else in_vain + 1
+                if in_vain == HEALING_ATTEMPTS:
+                    raise StoreUnavailable(_BEHIND)
         self._read_model.forget_old()
         count = len(self._read_model.sequences(generation))
         log.info("read model: built", generation=generation, skus=count)
@@ -153,11 +162,13 @@ class Projector:
     def _recover_if_doubtful(self) -> None:
         if not self._doubtful:
             return
+        incarnation = self._read_model.incarnation()
         current = self._read_model.current()
         if current is None:
             self.rebuild(takeover=False)
         else:
             self._catch_up(current)
+        self._incarnation = incarnation
         self._doubtful = False
 
     def _apply(self, batch: Sequence[ProductEvent]) -> None:
@@ -174,22 +185,24 @@ class Projector:
                 log.warning("read model: events are missing", generation=generation, skus=sorted(skus)[:10])
                 with suppress(GenerationClosed):
                     self._catch_up(generation, skus)
-        raise StoreUnavailable("The database does not have what was published: it may be an old copy, or behind.")
+        raise StoreUnavailable(_BEHIND)
 
-    def _catch_up(self, generation: int, skus: Collection[str] | None = None) -> None:
+    def _catch_up(self, generation: int, skus: Collection[str] | None = None) -> bool:
+        """Bring these SKUs, or all, to where they are in the write model; False if none of them was behind it."""
         with self._open_write_model() as written:
             have = self._read_model.sequences(generation, skus)
             targets = {
                 sku: sequence for sku, sequence in written.sequences(skus).items() if sequence > have.get(sku, 0)
             }
             if not targets:
-                return
+                return False
             reached = {sku: have.get(sku, 0) for sku in targets}
             self._replay(generation, written.events_after(dict(reached)), reached)
             pruned = [sku for sku, sequence in targets.items() if reached[sku] < sequence]
             if pruned:
                 self._copy(generation, {sku: targets[sku] for sku in pruned}, written)
         log.info("read model: caught up", generation=generation, skus=len(targets), from_tables=len(pruned))
+        return True
 
     def _replay(self, generation: int, history: Iterator[ProductEvent], reached: dict[str, int]) -> None:
         for chunk in _chunks(history):

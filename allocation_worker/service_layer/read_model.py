@@ -72,6 +72,9 @@ class ReadModel(Protocol):
     def current(self) -> int | None:
         """The generation that is shown."""
 
+    def incarnation(self) -> str:
+        """Another one each time that the store was started, which it may have been without its last writes."""
+
     def apply(self, events: Sequence[ProductEvent]) -> Mapping[int, set[str]]:
         """Apply live events to the generation shown, and to the one being built as far as that is loaded.
 

@@ -1,16 +1,17 @@
 """Connections to PostgreSQL, with time limits on all that can hang, and its errors in our words."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Engine, ExceptionContext
+from sqlalchemy.engine import Connection, Engine, ExceptionContext
 from sqlalchemy.engine.url import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import PoolProxiedConnection, QueuePool
 
-from allocation_worker.adapters.postgres.watchdog import Watchdog
+from allocation_worker.adapters.postgres.watchdog import Watchdog, WatchedConnection
 from allocation_worker.service_layer.ports import StoreContention, StoreError, StoreUnavailable
 
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
@@ -91,6 +92,20 @@ def create_engine(
     return engine
 
 
+@contextmanager
+def patient(connection: Connection, statement_timeout: float) -> Iterator[None]:
+    """Let calls of this connection take longer than the engine's would: half as long again as a statement may."""
+    driver = connection.connection.driver_connection
+    if not isinstance(driver, WatchedConnection):
+        yield
+        return
+    before, driver.limit = driver.limit, _PATIENCE * statement_timeout
+    try:
+        yield
+    finally:
+        driver.limit = before
+
+
 def _connect_args(application_name: str) -> dict[str, Any]:
     return {
         "application_name": application_name,
@@ -133,7 +148,7 @@ class _Pool(QueuePool):
 
 def _translate(context: ExceptionContext) -> None:
     error = context.original_exception
-    if isinstance(error, StoreError):
+    if isinstance(error, StoreError) or not isinstance(error, Exception):  # Ctrl-C is nobody's error
         return
     raise translated(error, disconnected=context.is_disconnect) from error
 

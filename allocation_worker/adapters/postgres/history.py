@@ -5,12 +5,13 @@ from sqlalchemy.engine import Engine
 
 ROWS_AT_A_TIME = 1000
 
+# The oldest stand first by their ids. By its time of creation an old row is not found for long: once young rows have
+# taken the pages of old ones, the BRIN index takes every page for one that may hold an old row.
 PRUNE_OUTBOX = sa.text("""
-    DELETE FROM outbox WHERE id IN (
-        SELECT id FROM outbox
+    DELETE FROM outbox WHERE id = ANY(ARRAY(
+        SELECT id FROM (SELECT * FROM outbox ORDER BY id LIMIT :limit) AS oldest
         WHERE created_at < now() - make_interval(days => :days)
-            AND (published_at IS NOT NULL OR returned_at IS NOT NULL)
-        LIMIT :limit)
+            AND (published_at IS NOT NULL OR returned_at IS NOT NULL)))
 """)
 
 PRUNE_INBOX = sa.text("""

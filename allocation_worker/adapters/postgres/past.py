@@ -12,15 +12,16 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from allocation_worker.adapters import wire
-from allocation_worker.adapters.postgres.engine import array
+from allocation_worker.adapters.postgres.engine import array, patient
 from allocation_worker.domain.events import ProductEvent
 from allocation_worker.service_layer.read_model import BatchView, LineView
 
 ROWS_AT_A_TIME = 500
 
 # Long reads hold no locks that anyone waits for, so the limit on statements is not for them.
+_LONGEST_READ = 3600
 BEGIN = sa.text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-UNHURRIED = sa.text("SET LOCAL statement_timeout = 0")
+UNHURRIED = sa.text(f"SET LOCAL statement_timeout = '{_LONGEST_READ}s'")
 
 SEQUENCES = sa.text("""
     SELECT sku, sequence FROM products WHERE :everything OR sku = ANY(CAST(:skus AS text[]))
@@ -51,7 +52,7 @@ BATCHES = sa.text("""
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
     """A transaction that sees one moment, and only looks."""
-    with engine.connect() as connection, connection.begin():
+    with engine.connect() as connection, patient(connection, _LONGEST_READ), connection.begin():
         connection.execute(BEGIN)
         connection.execute(UNHURRIED)
         yield connection

@@ -17,6 +17,8 @@ from allocation_worker.service_layer.outgoing import OutgoingEvent
 
 # Any number will do that no one else uses for an advisory lock in this database.
 _RELAY_LOCK = 7_140_002
+# So many rows are taken up by one statement, which has a time limit.
+_TAKEN_UP_AT_A_TIME = 10_000
 # How often, in seconds, it is looked which rows need not be looked at any more.
 _RAISE_FLOOR_EVERY = 1.0
 
@@ -39,14 +41,23 @@ SET_ASIDE = sa.text("""
     UPDATE outbox SET returned_at = now() WHERE id = ANY(CAST(:ids AS bigint[])) AND published_at IS NULL
 """)
 
+# Not DISTINCT ON, which reads all that are set aside, perhaps a month of them. And not `type = name ORDER BY id`, for
+# which the planner may read the table in the order of ids.
 OLDEST_SET_ASIDE = sa.text(f"""
-    SELECT DISTINCT ON (type) {COLUMNS} FROM outbox
-    WHERE published_at IS NULL AND returned_at IS NOT NULL ORDER BY type, id
+    SELECT {COLUMNS} FROM unnest(CAST(:types AS text[])) AS known (name) JOIN LATERAL (
+        SELECT * FROM outbox
+        WHERE published_at IS NULL AND returned_at IS NOT NULL AND type >= name ORDER BY type, id LIMIT 1
+    ) AS oldest ON type = name
 """)  # noqa: S608 - the columns are constants
 
 TAKE_UP = sa.text("""
-    UPDATE outbox SET returned_at = NULL
-    WHERE published_at IS NULL AND returned_at IS NOT NULL AND type = ANY(CAST(:types AS text[]))
+    WITH next AS (
+        SELECT id FROM outbox
+        WHERE published_at IS NULL AND returned_at IS NOT NULL AND type = :type AND id > :after ORDER BY id LIMIT :limit
+    ), taken_up AS (
+        UPDATE outbox SET returned_at = NULL FROM next WHERE outbox.id = next.id
+    )
+    SELECT max(id) FROM next
 """)
 
 
@@ -155,11 +166,17 @@ class PendingEvents:
 
     def oldest_set_aside(self) -> list[OutgoingEvent]:
         """The first event set aside of each type."""
-        return [outgoing_event(*row) for row in self._connection.execute(OLDEST_SET_ASIDE)]
+        rows = self._connection.execute(OLDEST_SET_ASIDE, {"types": array(wire.EVENT_TYPES)})
+        return [outgoing_event(*row) for row in rows]
 
     def take_up(self, types: Collection[str]) -> None:
         """Let `fetch` bring the events of these types that were set aside."""
-        self._connection.execute(TAKE_UP, {"types": array(sorted(types))})
+        for type_ in sorted(types):
+            last: int | None = 0
+            while last is not None:
+                last = self._connection.execute(
+                    TAKE_UP, {"type": type_, "after": last, "limit": _TAKEN_UP_AT_A_TIME}
+                ).scalar_one()
         self._floor.sink()
 
     def wait(self, timeout: float, wake_fd: int) -> bool:

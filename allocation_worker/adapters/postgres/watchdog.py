@@ -27,59 +27,70 @@ class _Cursor(cursor):
 
     def execute(self, query: Any, vars: Any = None) -> None:  # noqa: A002, ANN401 - psycopg2's own signature
         watched = self.connection
-        watched.calls[watched] = monotonic()
+        watched.deadlines[watched] = monotonic() + watched.limit
         try:
             super().execute(query, vars)
         finally:
-            watched.calls.pop(watched, None)
+            watched.deadlines.pop(watched, None)
+
+    def fetchmany(self, size: int | None = None) -> list[Any]:
+        """Rows of a long answer that is read a few at a time, each few a call of its own."""
+        watched = self.connection
+        watched.deadlines[watched] = monotonic() + watched.limit
+        try:
+            return super().fetchmany(size)
+        finally:
+            watched.deadlines.pop(watched, None)
 
 
 class WatchedConnection(connection):
-    """A connection that tells since when it has been in a call. It costs less than a microsecond a call.
+    """A connection that tells by when its call is to return. It costs less than a microsecond a call.
 
     Args:
         dsn: libpq's connection string.
-        calls: the connections that are in a call, and since when; shared with the watchdog.
+        deadlines: the connections that are in a call, and by when it is to return; shared with the watchdog.
+        limit: the longest that a call may take, in seconds; it may be changed between calls.
     """
 
-    def __init__(self, dsn: str, calls: "dict[WatchedConnection, float]") -> None:
+    def __init__(self, dsn: str, deadlines: "dict[WatchedConnection, float]", limit: float) -> None:
         super().__init__(dsn)
         self.cursor_factory = _Cursor
-        self.calls = calls
+        self.deadlines = deadlines
+        self.limit = limit
         self.descriptor = self.fileno()
         self.inode = os.fstat(self.descriptor).st_ino
 
     def commit(self) -> None:
-        self.calls[self] = monotonic()
+        self.deadlines[self] = monotonic() + self.limit
         try:
             super().commit()
         finally:
-            self.calls.pop(self, None)
+            self.deadlines.pop(self, None)
 
     def rollback(self) -> None:
-        self.calls[self] = monotonic()
+        self.deadlines[self] = monotonic() + self.limit
         try:
             super().rollback()
         finally:
-            self.calls.pop(self, None)
+            self.deadlines.pop(self, None)
 
 
 class Watchdog:
     """Makes connections, and looks after them in a thread that ends when nobody refers to the watchdog any more.
 
     Args:
-        limit: the longest that a call may take, in seconds.
+        limit: the longest that a call may take, in seconds, unless its connection says otherwise.
     """
 
     def __init__(self, limit: float) -> None:
         self._limit = limit
-        self._calls: dict[WatchedConnection, float] = {}
+        self._deadlines: dict[WatchedConnection, float] = {}
         self._starting = Lock()
         self._started = False
 
     def connect(self, dsn: str) -> WatchedConnection:
         """Connect; psycopg2 takes this for its `connection_factory`."""
-        made = WatchedConnection(dsn, self._calls)
+        made = WatchedConnection(dsn, self._deadlines, self._limit)
         with self._starting:
             if not self._started:
                 self._started = True
@@ -88,11 +99,11 @@ class Watchdog:
 
     def look(self) -> None:
         """End the calls that have taken too long."""
-        overdue = monotonic() - self._limit
-        for watched, since in list(self._calls.items()):
-            if since < overdue:
-                self._calls.pop(watched, None)
-                log.error("a call to the database did not return: its connection is given up", seconds=self._limit)
+        now = monotonic()
+        for watched, deadline in list(self._deadlines.items()):
+            if deadline < now:
+                self._deadlines.pop(watched, None)
+                log.error("a call to the database did not return: its connection is given up", seconds=watched.limit)
                 _shut_down(watched)
 
 

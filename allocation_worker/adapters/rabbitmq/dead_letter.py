@@ -11,6 +11,7 @@ from allocation_contracts import COMMANDS, COMMANDS_EXCHANGE, ORDERS_QUEUE, STOC
 from allocation_contracts.properties import ATTEMPTS_HEADER
 from allocation_worker.adapters.rabbitmq.copies import without_our_headers
 from allocation_worker.adapters.rabbitmq.tolerant import UndecodableProperties
+from allocation_worker.adapters.rabbitmq.topology import READ_MODEL_QUEUE
 
 UNROUTABLE = "unroutable"
 UNDECODABLE = "undecodable-headers"
@@ -138,7 +139,10 @@ def _death(headers: Mapping[str, Any]) -> Mapping[str, Any]:
     """The broker's latest entry, if it is about one of our queues."""
     deaths = headers.get("x-death")
     latest = deaths[0] if isinstance(deaths, list) and deaths else None
-    return latest if isinstance(latest, dict) and _command_queue(latest.get("queue")) else {}
+    if not isinstance(latest, dict):
+        return {}
+    queue = latest.get("queue")
+    return latest if _command_queue(queue) or queue == READ_MODEL_QUEUE else {}
 
 
 def _command_queue(name: object) -> str | None:

@@ -46,6 +46,7 @@ class DeadLetterPublisher:
         while True:
             settled, again = self._sort()
             if settled:
+                self._publisher.publish(again)
                 return settled
             with self._changed:
                 self._changed.wait(_AGAIN_AFTER)

@@ -21,7 +21,7 @@ def connect(url: str, *, name: str, timeout: float) -> Redis:
     """A client; it connects when it is first used.
 
     It does not try again by itself: a connection that was lost may mean a Redis that has lost data, which its user must
-    hear of.
+    hear of. Of one that was lost while it was not in use nobody hears; `ReadModel.incarnation` tells.
 
     Args:
         url: redis:// or rediss://, with the number of the database as its path.

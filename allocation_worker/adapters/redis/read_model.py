@@ -43,6 +43,10 @@ class RedisReadModel:
             number = self._client.get(scripts.SHOWN)
         return None if number is None else int(number)
 
+    def incarnation(self) -> str:
+        with translated(self._place):
+            return str(self._client.info("server")["run_id"])
+
     def apply(self, events: Sequence[ProductEvent]) -> Mapping[int, set[str]]:
         answers = self._run_for_each(self._apply_live, "", events)
         gaps: dict[int, set[str]] = defaultdict(set)

@@ -6,6 +6,7 @@ from concurrent import futures
 from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import takewhile
+from math import inf
 from threading import BoundedSemaphore, Lock
 from time import monotonic, time
 from types import TracebackType
@@ -52,8 +53,8 @@ class _Waiting:
     routing_key: str
     body: bytes
     properties: BasicProperties
-    deadline: float
     future: Future[str]
+    deadline: float = inf
     was_sent: bool = False
 
 
@@ -138,6 +139,8 @@ class Publisher:
             if self._closed:
                 self._free.release()
                 raise RuntimeError("This publisher is closed.")
+            # Now, and under the lock: waiting for room took no time of the broker's, and deadlines are to be in order.
+            waiting.deadline = monotonic() + self._timeout
             self._handed_over.append(waiting)
             first = len(self._handed_over) == 1
         if first:
@@ -217,7 +220,6 @@ class Publisher:
             routing_key=command.ROUTING_KEY,
             body=encode(command),
             properties=BasicProperties(**properties),
-            deadline=monotonic() + self._timeout,
             future=future,
         )
 

@@ -8,7 +8,10 @@ from sqlalchemy import TextClause
 
 from allocation_worker.adapters.postgres import statements
 from allocation_worker.adapters.postgres.engine import array
+from allocation_worker.adapters.postgres.history import PRUNE_OUTBOX
+from allocation_worker.adapters.postgres.pending import OLDEST_SET_ASIDE
 from allocation_worker.adapters.postgres.rows import line_uuid
+from allocation_worker.adapters.wire import EVENT_TYPES
 from allocation_worker.domain.commands import ChangeBatchQuantity, Command, Deallocate
 from allocation_worker.service_layer.outcomes import Done
 from tests.fakes.messages import message
@@ -23,6 +26,24 @@ def count(store: PostgresStore, *commands: Command) -> int:
     with counting(store.engine) as sent:
         assert process(store.unit_of_work, *messages) == [Done()] * len(messages)
     return len(sent)
+
+
+def explain(store: PostgresStore, statement: TextClause, **parameters: object) -> tuple[set[str], int]:
+    """The indexes used, and how many rows were read, those thrown away included."""
+    with store.engine.begin() as connection:
+        explained = sa.text(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement.text}")
+        (plan,) = connection.execute(explained, parameters).scalar_one()
+    indexes: set[str] = set()
+    rows = 0
+    nodes = [plan["Plan"]]
+    while nodes:
+        node = nodes.pop()
+        assert node["Node Type"] != "Seq Scan" or node["Relation Name"] == "products", node
+        indexes |= {node["Index Name"]} if "Index Name" in node else set()
+        if "Relation Name" in node:
+            rows += node["Actual Rows"] + node.get("Rows Removed by Filter", 0)
+        nodes += node.get("Plans", [])
+    return indexes, rows
 
 
 class TestStatements:
@@ -90,44 +111,23 @@ class TestPlans:
         yield store
         store.execute("TRUNCATE products, batches, order_lines, inbox, outbox")
 
-    def explain(self, store: PostgresStore, statement: TextClause, **parameters: object) -> tuple[set[str], int]:
-        """The indexes used, and how many rows were read, those thrown away included."""
-        with store.engine.begin() as connection:
-            explained = sa.text(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement.text}")
-            (plan,) = connection.execute(explained, parameters).scalar_one()
-        indexes: set[str] = set()
-        rows = 0
-        nodes = [plan["Plan"]]
-        while nodes:
-            node = nodes.pop()
-            assert node["Node Type"] != "Seq Scan" or node["Relation Name"] == "products", node
-            indexes |= {node["Index Name"]} if "Index Name" in node else set()
-            if "Relation Name" in node:
-                rows += node["Actual Rows"] + node.get("Rows Removed by Filter", 0)
-            nodes += node.get("Plans", [])
-        return indexes, rows
-
     def test_batches_in_stock_are_found_by_their_own_index(self, crowded: PostgresStore) -> None:
-        indexes, rows = self.explain(
-            crowded, statements.BATCHES, skus=array(["LAMP"]), refs=array(["used-5", "used-6"])
-        )
+        indexes, rows = explain(crowded, statements.BATCHES, skus=array(["LAMP"]), refs=array(["used-5", "used-6"]))
         assert indexes == {"batches_in_stock", "batches_pkey"}
         assert rows <= 4
 
     def test_lines_are_found_by_their_key(self, crowded: PostgresStore) -> None:
-        indexes, rows = self.explain(crowded, statements.LINES, ids=array([line_uuid(("LAMP", ("o", "")))]))
+        indexes, rows = explain(crowded, statements.LINES, ids=array([line_uuid(("LAMP", ("o", "")))]))
         assert indexes == {"order_lines_pkey"}
         assert rows == 1
 
     def test_lines_of_a_batch_are_found_by_their_own_index(self, crowded: PostgresStore) -> None:
-        indexes, rows = self.explain(
-            crowded, statements.LINES_OF_BATCH, batchref="used-5", before=2**63 - 1, limit=1000
-        )
+        indexes, rows = explain(crowded, statements.LINES_OF_BATCH, batchref="used-5", before=2**63 - 1, limit=1000)
         assert indexes == {"lines_of_batch"}
         assert rows == 1
 
     def test_the_skus_of_batches_are_found_by_their_key(self, crowded: PostgresStore) -> None:
-        indexes, rows = self.explain(crowded, statements.SKUS_OF_BATCHES, refs=array(["used-5", "nothing"]))
+        indexes, rows = explain(crowded, statements.SKUS_OF_BATCHES, refs=array(["used-5", "nothing"]))
         assert indexes == {"batches_pkey"}
         assert rows == 1
 
@@ -138,3 +138,27 @@ class TestPlans:
             assert product
             assert product.batches.keys() <= {"fresh", "used-7", "used-9"}
             assert product.lines.keys() == {("old-7", ""), ("new", "")}
+
+
+def test_the_oldest_set_aside_is_found_without_reading_the_others(store: PostgresStore) -> None:
+    """A type that nobody wants is kept for a month."""
+    ids = store.write_events(*["deallocated.v1"] * USED_UP)
+    store.execute("UPDATE outbox SET returned_at = now()")
+    store.execute("ANALYZE outbox")
+    with store.open_pending() as session:
+        assert [event.id for event in session.oldest_set_aside()] == ids[:1]
+    indexes, rows = explain(store, OLDEST_SET_ASIDE, types=array(EVENT_TYPES))
+    assert indexes == {"outbox_returned"}
+    assert rows <= 1
+
+
+def test_what_is_too_old_is_found_without_reading_the_rest(store: PostgresStore) -> None:
+    """Also where young rows have taken the pages of old ones: a BRIN index forgets no time that it has seen."""
+    ids = store.write_events(*["allocated.v1"] * USED_UP)
+    store.execute("UPDATE outbox SET created_at = now() - interval '31 days', published_at = now()")
+    store.execute("UPDATE outbox SET created_at = now() WHERE id > :id", id=ids[4])
+    store.execute("ANALYZE outbox")
+    indexes, rows = explain(store, PRUNE_OUTBOX, days=30, limit=100)
+    assert indexes == {"outbox_pkey"}
+    assert rows <= 100 + 5
+    assert len(store.published()) == USED_UP - 5

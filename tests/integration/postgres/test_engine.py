@@ -107,6 +107,19 @@ def test_the_servers_error_codes_in_our_words(engine: Engine, code: str, kind: t
     assert type(error.value) is kind
 
 
+def test_ctrl_c_in_a_statement_stays_ctrl_c(engine: Engine) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with engine.connect() as connection:
+        sa.event.listen(engine, "do_execute", interrupt)
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                connection.execute(sa.text("SELECT 1"))
+        finally:
+            sa.event.remove(engine, "do_execute", interrupt)
+
+
 def test_a_deadlock_is_contention(store: PostgresStore) -> None:
     process(store.unit_of_work, message(create("a", 1, "A")), message(create("b", 1, "B")))
     barrier = Barrier(2, timeout=DEADLINE)

@@ -17,7 +17,7 @@ from allocation_worker.entrypoints.relay import Waker
 from allocation_worker.service_layer.outgoing import OutgoingEvent
 from allocation_worker.service_layer.ports import StoreUnavailable
 from tests.fakes.messages import message
-from tests.integration.postgres.staging import DEADLINE, create, order, process, terminate, until
+from tests.integration.postgres.staging import DEADLINE, counting, create, order, process, terminate, until
 from tests.integration.postgres.store import PostgresStore, migrated_engine, write_events
 
 LONG = 60.0
@@ -299,6 +299,18 @@ class TestSetAside:
             until_floor_is(written[-1], session, written)
             session.take_up(["deallocated.v1"])
             assert ids(session.fetch(10, [])) == written
+
+    def test_however_many_there_are_no_statement_takes_up_more_than_it_has_time_for(
+        self, store: PostgresStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(pending_module, "_TAKEN_UP_AT_A_TIME", 2)
+        written = store.write_events(*["allocated.v1", "deallocated.v1"] * 5)
+        with open_pending(store.engine) as session:
+            session.set_aside(written)
+            with counting(store.engine) as sent:
+                session.take_up(["allocated.v1", "deallocated.v1"])
+            assert len(sent) > len(written) / 2
+            assert ids(session.fetch(20, [])) == written
 
 
 class TestWait:

@@ -12,7 +12,9 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
+from allocation_worker.adapters.postgres import engine as engine_module
 from allocation_worker.adapters.postgres.engine import create_engine
+from allocation_worker.adapters.postgres.past import reading
 from allocation_worker.adapters.postgres.watchdog import Watchdog, WatchedConnection
 from allocation_worker.service_layer.outcomes import Done
 from allocation_worker.service_layer.ports import StoreUnavailable
@@ -67,6 +69,30 @@ def test_a_statement_that_never_returns_is_unavailability(far_store: PostgresSto
     network.release()
 
 
+def test_the_next_rows_of_a_long_answer_that_never_come_are_unavailability(
+    far_store: PostgresStore, network: Proxy
+) -> None:
+    with far_store.engine.connect() as connection:
+        rows = iter(connection.execution_options(yield_per=1).execute(sa.text("SELECT generate_series(1, 5)")))
+        next(rows)
+        network.hold()
+        with pytest.raises(StoreUnavailable):
+            list(rows)
+    network.release()
+
+
+def test_a_look_at_the_past_may_take_longer_than_a_statement(
+    store: PostgresStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_module, "_PATIENCE", LIMIT)
+    engine = create_engine(address(store.engine), application_name="tests", statement_timeout=1)
+    with reading(engine) as connection:
+        connection.execute(sa.text("SELECT pg_sleep(1.2)"))
+    with engine.connect() as connection, pytest.raises(StoreUnavailable):
+        connection.execute(sa.text("SELECT pg_sleep(20)"))
+    engine.dispose()
+
+
 def test_a_rollback_that_never_returns_does_not_hang(far_store: PostgresStore, network: Proxy) -> None:
     connection = far_store.engine.connect()
     connection.execute(sa.text("SELECT 1"))
@@ -110,7 +136,7 @@ def test_a_stranger_that_has_got_the_descriptor_of_a_closed_connection_is_left_a
     with ours, theirs:
         if ours.fileno() != descriptor:
             os.dup2(ours.fileno(), descriptor)
-        watchdog._calls[connection] = monotonic() - 2 * LIMIT
+        watchdog._deadlines[connection] = monotonic() - LIMIT
         watchdog.look()
         theirs.sendall(b"still here")
         assert os.read(descriptor, 100) == b"still here"

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager
+from time import monotonic
 
 import pytest
 
@@ -60,6 +61,16 @@ def alarm(servers: Servers) -> Callable[[], AbstractContextManager[None]]:
             servers.broker.ctl("set_vm_memory_high_watermark", "0.4")
 
     return raised
+
+
+def test_the_time_for_a_confirm_begins_when_there_is_room_for_the_command() -> None:
+    timeout = 0.5
+    with Publisher(NOWHERE, timeout=timeout, window=1) as publisher:
+        publisher.publish_soon(outgoing(1))
+        second = publisher.publish_soon(outgoing(2))  # waits until the first has been given up
+        handed_over = monotonic()
+        assert isinstance(second.exception(timeout=10), Unreachable)
+        assert monotonic() - handed_over >= timeout / 2
 
 
 def test_a_command_is_in_its_queue_when_publish_returns(place: Place, publisher: Publisher) -> None:

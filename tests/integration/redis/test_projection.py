@@ -6,6 +6,7 @@ from datetime import date
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from redis import Redis
 
 from allocation_worker.adapters.redis import read_model as redis_read_model
 from allocation_worker.domain.commands import ChangeBatchQuantity, Command, CreateBatch, Deallocate
@@ -14,7 +15,9 @@ from allocation_worker.service_layer import projection
 from allocation_worker.service_layer.outcomes import Done
 from allocation_worker.service_layer.ports import StoreUnavailable
 from allocation_worker.service_layer.read_model import BatchView, GenerationClosed, GenerationMissing
+from allocation_worker.testing.redis_server import local_redis
 from tests.integration.postgres.staging import create, order
+from tests.integration.postgres.store import PostgresStore
 from tests.integration.postgres.test_model_against_reality import commands
 from tests.integration.rabbitmq.rig import eventually
 from tests.integration.redis.rig import Models, delivered
@@ -103,12 +106,37 @@ def test_a_read_model_lost_while_nothing_happens_is_built_anew(models: Models) -
     assert models.differences() == []
 
 
+def test_a_redis_that_came_back_without_its_last_writes_while_nothing_happened_is_healed(
+    projected_store: PostgresStore,
+) -> None:
+    """Nobody hears of it: an idle connection that was closed is replaced without a word."""
+    projected_store.empty()
+    with local_redis() as server, Redis.from_url(server.url, decode_responses=True) as client:
+        models = Models(projected_store, server.url, client)
+        projector = models.projector()
+        projector.process(delivered(models.answer(*A_DAY[:5])))
+        client.save()
+        projector.process(delivered(models.answer(*A_DAY[5:])))
+        server.kill()
+        server.start()
+        projector.tend()
+        assert models.differences() == []
+
+
 def test_events_that_the_database_does_not_know_are_waited_for(models: Models) -> None:
     projector = models.projector()
     events = models.answer(*A_DAY)
     models.store.empty()
     with pytest.raises(StoreUnavailable, match="old copy"):
         projector.process(delivered(events[5:6]))
+
+
+def test_a_rebuild_from_a_database_that_is_behind_ends_and_says_so(models: Models) -> None:
+    models.projector().process(delivered(models.answer(*A_DAY)))
+    models.store.empty()
+    with pytest.raises(StoreUnavailable, match="old copy"):
+        models.projector().rebuild()
+    assert models.read_model.current() == 1
 
 
 def test_a_rebuild_shows_the_old_until_it_switches_and_leaves_nothing_behind(models: Models) -> None:

@@ -6,6 +6,7 @@ from pika.spec import BasicProperties
 
 from allocation_contracts import ORDERS_QUEUE, STOCK_QUEUE
 from allocation_worker.adapters.rabbitmq.dead_letter import DeadLetter
+from allocation_worker.adapters.rabbitmq.topology import READ_MODEL_QUEUE
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -34,6 +35,13 @@ def test_what_the_worker_wrote_wins_over_what_the_broker_wrote() -> None:
 def test_the_latest_death_tells_reason_queue_and_time(queue: str, home: str) -> None:
     found = letter(death(queue, "delivery_limit"))
     assert (found.reason, found.queue, found.failed_at) == ("delivery-limit", home, NOON)
+
+
+def test_an_event_that_died_in_the_read_models_queue_is_not_taken_for_an_unroutable_command() -> None:
+    found = letter(death(READ_MODEL_QUEUE, "delivery_limit"), type="allocated.v1")
+    assert (found.reason, found.queue, found.failed_at) == ("delivery-limit", None, NOON)
+    assert READ_MODEL_QUEUE in found.detail
+    assert found.destination is None
 
 
 def test_a_death_in_a_queue_of_other_people_does_not_count() -> None:

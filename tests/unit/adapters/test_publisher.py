@@ -6,8 +6,13 @@ from typing import Any
 
 import pytest
 from pika.exceptions import StreamLostError
+from pika.frame import Method
+from pika.spec import Basic, BasicProperties
 
+from allocation_contracts import ORDERS_QUEUE
 from allocation_worker.adapters.rabbitmq import publisher as publisher_module
+from allocation_worker.adapters.rabbitmq.dead_letter import DeadLetter
+from allocation_worker.adapters.rabbitmq.dead_letter_publisher import DeadLetterPublisher
 from allocation_worker.adapters.rabbitmq.publisher import EventPublisher
 from allocation_worker.service_layer.outgoing import Settlement, SettlementKind
 from tests.fakes.relay import outgoing
@@ -34,6 +39,7 @@ class Network:
         self._on_lost = on_lost
         self._calls: deque[Callable[[], None]] = deque()
         self._closed: list[Callable[[Any, Exception], None]] = []
+        self._confirmed: Callable[[Any], None] | None = None
 
     def connect(self) -> None:
         self._on_connected(self)
@@ -59,7 +65,12 @@ class Network:
 
     def add_on_return_callback(self, callback: object) -> None: ...
 
-    def confirm_delivery(self, callback: object) -> None: ...
+    def confirm_delivery(self, callback: Callable[[Any], None]) -> None:
+        self._confirmed = callback
+
+    def confirm(self, tag: int) -> None:
+        assert self._confirmed is not None
+        self._confirmed(Method(1, Basic.Ack(tag)))
 
     def basic_publish(self, _exchange: str, _key: str, _body: bytes, properties: Any, *, mandatory: bool) -> None:
         assert mandatory
@@ -69,15 +80,23 @@ class Network:
     def reconnect(self) -> None: ...
 
 
-@pytest.fixture
-def publisher(monkeypatch: pytest.MonkeyPatch) -> EventPublisher:
+@pytest.fixture(autouse=True)
+def by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(publisher_module, "ConnectionLoop", Network)
     monkeypatch.setattr(publisher_module, "Thread", StillThread)
+
+
+@pytest.fixture
+def publisher() -> EventPublisher:
     return EventPublisher([], wake=lambda: None)
 
 
 @pytest.fixture
 def network(publisher: EventPublisher) -> Network:
+    return connected(publisher)
+
+
+def connected(publisher: publisher_module.Publisher[Any]) -> Network:
     network = publisher._loop
     assert isinstance(network, Network)
     network.connect()
@@ -128,3 +147,26 @@ def test_nothing_goes_before_what_was_refused_for_a_loss_that_has_been_told_of_m
     publisher.publish([outgoing(1), outgoing(2), outgoing(3)])
     network.run()
     assert network.published == ["event-1", "event-1", "event-2", "event-3"]
+
+
+def test_a_dead_letter_that_was_lost_is_published_again_though_others_were_confirmed_at_the_same_time() -> None:
+    first, second = (
+        DeadLetter(
+            tag=tag,
+            routing_key="allocate",
+            properties=BasicProperties(message_id=f"letter-{tag}", headers={"x-original-queue": ORDERS_QUEUE}),
+            body=b"{}",
+        )
+        for tag in (1, 2)
+    )
+    copies = DeadLetterPublisher([])
+    network = connected(copies._publisher)
+    copies.publish(first)
+    copies.publish(second)
+    network.run()
+    network.confirm(1)
+    network.lose()
+    network.connect()
+    assert copies.take_settled() == [(first, True)]
+    network.run()
+    assert network.published == ["letter-1", "letter-2", "letter-2"]

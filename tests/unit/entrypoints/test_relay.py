@@ -482,6 +482,23 @@ def test_history_is_pruned_when_idle_until_there_is_no_more_and_later_again(stag
     assert times[3] >= times[2] + PRUNE_EVERY
 
 
+def test_history_that_cannot_be_pruned_now_does_not_end_the_session(
+    stage: Stage, logs: list[MutableMapping[str, Any]]
+) -> None:
+    times: list[float] = []
+
+    def prune_some() -> bool:
+        times.append(stage.clock.now)
+        raise StoreUnavailable("canceling statement due to statement timeout")
+
+    stage.prune_some = prune_some
+    idle: list[Step] = [lambda: None] * int(2.5 * PRUNE_EVERY / POLL)
+    stage.run(*idle)
+    assert len(times) == 2
+    assert times[1] >= times[0] + PRUNE_EVERY
+    assert [line["event"] for line in logs] == ["relay is active", *["history cannot be pruned now"] * 2]
+
+
 def test_words_for_the_operator(stage: Stage, logs: list[MutableMapping[str, Any]]) -> None:
     stage.return_types("out-of-stock.v1")
     stage.outbox.active_elsewhere = 2
