@@ -1,6 +1,6 @@
 """The settings: read here, from the environment, and nowhere else."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError, field_validator
@@ -53,7 +53,7 @@ class Settings(BaseSettings):
     history_days: int = Field(default=30, ge=1, description="How many days published events are kept.")
     inbox_days: int = Field(default=7, ge=1, description="How many days a repeated message_id is recognised.")
     shutdown_timeout: int = Field(default=30, ge=1, le=600, description="How long SIGTERM waits for the last group.")
-    log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$", description="debug to error.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="debug to error.")
 
     @field_validator("amqp_url", mode="before")
     @classmethod
@@ -83,15 +83,23 @@ class Settings(BaseSettings):
     @field_validator("redis_url")
     @classmethod
     def _redis_only(cls, value: str) -> str:
-        parts = urlsplit(value)
-        number = parts.path.removeprefix("/")
-        if parts.scheme not in {"redis", "rediss"} or not (number == "" or (number.isascii() and number.isdigit())):
+        if not _is_of_redis(value):
             raise ValueError("it must be a URL such as redis://user:password@host:6379/0")
         return value
 
     @property
     def retry_policy(self) -> RetryPolicy:
         return RetryPolicy(grace_attempts=self.grace_attempts, grace_delay=self.grace_delay, delays=self.retry_delays)
+
+
+def _is_of_redis(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        return False
+    number = parts.path.removeprefix("/")
+    return parts.scheme in {"redis", "rediss"} and (number == "" or (number.isascii() and number.isdigit()))
 
 
 def load(**overrides: Any) -> Settings:  # noqa: ANN401 - pydantic checks them

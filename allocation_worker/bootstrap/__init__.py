@@ -4,6 +4,7 @@ from allocation_contracts import ContractViolation
 from allocation_contracts.amqp import PublishError
 from allocation_worker.adapters.command_file import CommandFileError
 from allocation_worker.adapters.rabbitmq.errors import RabbitMQError
+from allocation_worker.bootstrap.addresses import check_addresses
 from allocation_worker.bootstrap.auditing import verify
 from allocation_worker.bootstrap.dead_letters import hold_dead_letters, redrive_dead_letters, rehearse_dead_letters
 from allocation_worker.bootstrap.history import explain, replay, waiting_messages
@@ -23,6 +24,7 @@ __all__ = [
     "EXPECTED_ERRORS",
     "SeenEvent",
     "build_command",
+    "check_addresses",
     "consume",
     "declare_topology",
     "explain",

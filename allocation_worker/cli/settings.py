@@ -1,6 +1,6 @@
 """What every verb begins with."""
 
-from allocation_worker import logs
+from allocation_worker import bootstrap, logs
 from allocation_worker.config import Settings, load
 
 
@@ -14,5 +14,6 @@ def settings(*, quiet: bool = False) -> Settings:
         SettingsError: one is missing or wrong.
     """
     loaded = load()
+    bootstrap.check_addresses(loaded)
     logs.configure("warning" if quiet else loaded.log_level)
     return loaded

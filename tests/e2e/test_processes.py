@@ -184,8 +184,8 @@ def test_the_start_up_line_tells_what_it_is_connected_to(fresh_service: RunningS
 def test_a_bad_setting_is_one_sentence_and_exit_78(tmp_path: Path) -> None:
     for name, value in {
         "ALLOCATION_GROUP_LIMIT": "many",
-        "ALLOCATION_AMQP_URL": "http://broker",
-        "ALLOCATION_DATABASE_URL": "mysql://db",
+        "ALLOCATION_AMQP_URL": "amqp://broker:port/",
+        "ALLOCATION_DATABASE_URL": "postgresql://db:port/shop",
         "ALLOCATION_RETRY_DELAYS": "soon",
     }.items():
         done = run_verb("consume", settings={name: value, "HOME": str(tmp_path)})

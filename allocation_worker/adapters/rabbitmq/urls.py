@@ -38,6 +38,22 @@ def parameters(url: str, name: str, *, blocked_timeout: float | None = None) -> 
     return settings
 
 
+def check(url: str) -> None:
+    """See that `parameters` can read an address.
+
+    Raises:
+        ValueError: it cannot; the text is a sentence without the password.
+    """
+    try:
+        pika.URLParameters(url)
+    except (ValueError, TypeError, SyntaxError):
+        # pika's own words may hold a piece of a password that is not percent-encoded.
+        raise ValueError(
+            "its port or one of its options cannot be read; it must be like "
+            "amqp://user:password@host:5672/vhost?heartbeat=30, with what is unusual in the password percent-encoded"
+        ) from None
+
+
 def masked(url: str) -> str:
     """The address as it may stand in a log: without the password, nor the query, where TLS options may hide one."""
     parts = urlsplit(url)
