@@ -10,6 +10,7 @@ from allocation_contracts import Allocate, ChangeBatchQuantity, CreateBatch
 from allocation_worker.testing.outside import Outside, read_dead_letters
 from allocation_worker.testing.processes import run_verb
 from allocation_worker.testing.running import RunningService
+from allocation_worker.testing.servers import Servers
 from allocation_worker.testing.waiting import wait_until
 
 
@@ -204,6 +205,23 @@ def test_verbs_say_in_one_sentence_that_a_server_is_away() -> None:
         assert done.returncode == 1
         assert done.stderr.strip().count("\n") == 0, done.stderr
         assert "hush" not in done.stderr
+        assert "Connection refused" in done.stderr
+        assert "look whether it runs there, and at ALLOCATION_" in done.stderr
+
+
+def test_verbs_say_in_one_sentence_what_was_not_set_up(servers: Servers) -> None:
+    settings = {
+        "ALLOCATION_DATABASE_URL": servers.database.new_database(),
+        "ALLOCATION_AMQP_URL": servers.broker.new_vhost(),
+    }
+    for arguments, remedy in (
+        (["verify"], "run `allocation-worker migrate`."),
+        (["explain", "order-17/1"], "run `allocation-worker migrate`."),
+        (["dead-letters", "list"], "run `allocation-worker topology`."),
+    ):
+        done = run_verb(*arguments, settings=settings)
+        assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
+        assert done.stderr.endswith(f"{remedy}\n")
 
 
 def test_help_and_version_work_without_any_server() -> None:

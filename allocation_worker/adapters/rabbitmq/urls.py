@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 import pika
 from pika.exceptions import AMQPError
 
+from allocation_contracts.amqp.errors import words
 from allocation_worker.adapters.rabbitmq.errors import BrokerError
 
 _HEARTBEAT = 30
@@ -94,5 +95,7 @@ def _first_answer(
         try:
             return pika.BlockingConnection(parameters(url, name), implementation)  # type: ignore[arg-type] # it is the class
         except (AMQPError, OSError) as error:
-            failures.append(f"{masked(url)}: {error!r}")
-    raise BrokerError(f"No broker can be reached: {'; '.join(failures)}")
+            failures.append(f"{masked(url)}: {words(error)}")
+    raise BrokerError(
+        f"No broker can be reached: {'; '.join(failures)}; look whether it runs there, and at ALLOCATION_AMQP_URL."
+    )

@@ -12,6 +12,8 @@ from pika.adapters.select_connection import IOLoop
 from pika.channel import Channel
 from pika.exceptions import ChannelClosedByBroker
 
+from allocation_contracts.amqp.errors import words
+
 log = logging.getLogger(__name__)
 
 _SOCKET_TIMEOUT = 5.0
@@ -124,7 +126,7 @@ class ChannelLoop:
         self.trouble = "the broker has not answered"
 
     def _disconnected(self, broker: str, _connection: object, error: BaseException | str) -> None:
-        self.trouble = f"{broker}: {_words(error)}"
+        self.trouble = f"{broker}: {words(error)}"
         if not self._ended:
             log.warning("No connection to %s; trying again.", self.trouble)
         self._connect_later()
@@ -164,7 +166,3 @@ def _parameters(url: str, name: str) -> pika.URLParameters:
 def _masked(url: str) -> str:
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-
-
-def _words(error: BaseException | str) -> str:
-    return error if isinstance(error, str) else f"{type(error).__name__}: {error}"[:300]
