@@ -226,7 +226,7 @@ def test_verbs_say_in_one_sentence_what_was_not_set_up(servers: Servers) -> None
 
 def test_help_and_version_work_without_any_server() -> None:
     assert run_verb("--version", settings={}).stdout.startswith("allocation-worker 0")
-    for verb in ("migrate", "topology", "consume", "relay", "demo"):
+    for verb in ("migrate", "topology", "consume", "relay", "demo", "show", "dead-letters"):
         done = run_verb(verb, "--help", settings={})
         assert done.returncode == 0
         assert "Example: " in done.stdout
@@ -238,6 +238,12 @@ def test_send_refuses_what_the_worker_would_refuse(fresh_service: RunningService
     done = run_verb("send", "allocate", "--orderid", "o", "--sku", "s", "--qty", "0", settings=fresh_service.settings)
     assert done.returncode == 1
     assert "qty" in done.stderr
+
+    # A shell's variable that is not set, perhaps: a new id would let the command have its effect twice.
+    batch = ("--batchref", "b", "--sku", "s", "--qty", "1")
+    done = run_verb("send", "create-batch", *batch, "--message-id", "", settings=fresh_service.settings)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "message_id" in done.stderr
 
 
 def test_migrate_and_topology_can_be_repeated(fresh_service: RunningService) -> None:
