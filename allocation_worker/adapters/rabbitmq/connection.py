@@ -64,7 +64,8 @@ class ConnectionLoop:
                 self._ioloop.start()
             except Exception:  # noqa: BLE001 - whatever it is, messages are waiting
                 # A timer or a call of ours failed, between two frames: what state we are in is unclear, so begin again.
-                self._log.exception("amqp_loop_failed")
+                # Once it has ended, that is pika stumbling over a close amid the handshake: nobody's business.
+                self._log.log(logging.DEBUG if self._ended else logging.ERROR, "amqp_loop_failed", exc_info=True)
                 self._begin_again()
         self._ioloop.close()
 

@@ -84,7 +84,9 @@ class ChannelLoop:
             try:
                 self._ioloop.start()
             except Exception:  # whatever a frame or a callback of ours brought up: begin again with a new connection
-                log.exception("The connection failed; connecting again.")
+                # pika stumbles over a close amid the handshake; then nothing is left to do.
+                level = logging.DEBUG if self._ended else logging.ERROR
+                log.log(level, "The connection failed; connecting again.", exc_info=True)
                 if self._connection is None or self._connection.is_closed:
                     self._connect_later()
                 self.reconnect()

@@ -55,4 +55,6 @@ def words(error: BaseException | str) -> str:
 def _inside(error: object) -> object:
     if isinstance(error, OSError) or not isinstance(error, Exception):
         return None
+    if tried := getattr(error, "exceptions", ()):
+        return tried[-1]
     return getattr(error, "exception", None) or (error.args[0] if error.args else None)

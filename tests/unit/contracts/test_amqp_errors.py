@@ -3,7 +3,7 @@
 import socket
 
 import pytest
-from pika.adapters.utils.connection_workflow import AMQPConnectorSocketConnectError
+from pika.adapters.utils.connection_workflow import AMQPConnectionWorkflowFailed, AMQPConnectorSocketConnectError
 from pika.exceptions import AMQPConnectionError, ConnectionClosedByBroker, ProbableAuthenticationError, StreamLostError
 
 from allocation_contracts.amqp.errors import words
@@ -15,6 +15,12 @@ from allocation_contracts.amqp.errors import words
         (
             AMQPConnectionError(AMQPConnectorSocketConnectError(ConnectionRefusedError(111, "Connection refused"))),
             "Connection refused",
+        ),
+        (
+            AMQPConnectionError(
+                AMQPConnectionWorkflowFailed([AMQPConnectorSocketConnectError(ConnectionRefusedError(111, "Refused"))])
+            ),
+            "Refused",
         ),
         (socket.gaierror(-2, "Name or service not known"), "Name or service not known"),
         (ProbableAuthenticationError("ACCESS_REFUSED - Login was refused"), "ACCESS_REFUSED - Login was refused"),
