@@ -4,10 +4,11 @@ from allocation_contracts import ContractViolation
 from allocation_contracts.amqp import PublishError
 from allocation_worker.adapters.command_file import CommandFileError
 from allocation_worker.adapters.rabbitmq.errors import RabbitMQError
+from allocation_worker.bootstrap.addresses import check_addresses
 from allocation_worker.bootstrap.auditing import verify
 from allocation_worker.bootstrap.dead_letters import hold_dead_letters, redrive_dead_letters, rehearse_dead_letters
 from allocation_worker.bootstrap.history import explain, replay, waiting_messages
-from allocation_worker.bootstrap.places import check_addresses, check_topology, declare_topology, migrate
+from allocation_worker.bootstrap.places import check_topology, declare_topology, migrate
 from allocation_worker.bootstrap.projecting import project, rebuild, views
 from allocation_worker.bootstrap.running import consume, relay
 from allocation_worker.bootstrap.sending import build_command, send, send_file, survey_file

@@ -1,5 +1,6 @@
 """Wires the look at the whole database."""
 
+from allocation_worker.adapters.postgres import schema
 from allocation_worker.adapters.postgres.audit import audit
 from allocation_worker.adapters.postgres.engine import create_engine
 from allocation_worker.config import Settings
@@ -15,6 +16,7 @@ def verify(settings: Settings, *, stuck_after: float) -> Audit:
         settings.database_url, application_name="allocation-worker verify", statement_timeout=_STATEMENT_TIMEOUT
     )
     try:
+        schema.check(engine)
         return audit(
             engine,
             history_days=settings.history_days,

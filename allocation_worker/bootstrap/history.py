@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from functools import partial
 
+from sqlalchemy.engine import Engine
+
+from allocation_worker.adapters.postgres import schema
 from allocation_worker.adapters.postgres.published import open_published
 from allocation_worker.adapters.postgres.records import open_records
 from allocation_worker.adapters.rabbitmq import topology
@@ -18,7 +21,7 @@ from allocation_worker.service_layer.replaying import Replayed
 def replay(settings: Settings, *, sku: str, first: int, last: int | None, queue: str) -> Replayed:
     """Announce published events again, to one queue."""
     topology.check_queue(settings.amqp_url, queue)
-    with open_published(engine(settings, "replay")) as history:
+    with open_published(_database(settings, "replay")) as history:
         return replaying.replay(
             history, partial(publish_to_queue, settings.amqp_url, queue), sku=sku, first=first, last=last
         )
@@ -26,7 +29,7 @@ def replay(settings: Settings, *, sku: str, first: int, last: int | None, queue:
 
 def explain(settings: Settings, message_id: str) -> Story | None:
     """The story of a command; None if nothing is stored under its id."""
-    with open_records(engine(settings, "explain")) as records:
+    with open_records(_database(settings, "explain")) as records:
         return explaining.explain(records, message_id)
 
 
@@ -36,3 +39,9 @@ def waiting_messages(settings: Settings) -> Mapping[str, int] | None:
         return topology.message_counts(settings.amqp_url, retry_delays=settings.retry_policy.all_delays)
     except RabbitMQError:
         return None
+
+
+def _database(settings: Settings, verb: str) -> Engine:
+    database = engine(settings, verb)
+    schema.check(database)
+    return database

@@ -3,30 +3,9 @@
 from sqlalchemy.engine import Engine
 
 from allocation_worker.adapters.postgres import schema
-from allocation_worker.adapters.postgres.engine import create_engine, parse_url
+from allocation_worker.adapters.postgres.engine import create_engine
 from allocation_worker.adapters.rabbitmq import topology
-from allocation_worker.adapters.rabbitmq.urls import parameters
-from allocation_worker.config import Settings, SettingsError
-
-
-def check_addresses(settings: Settings) -> None:
-    """See that the broker's and the database's addresses can be read; nothing is connected to.
-
-    Raises:
-        SettingsError: one cannot; a part of a password that it was broken at is not shown.
-    """
-    try:
-        parse_url(settings.database_url)
-    except ValueError as error:
-        raise SettingsError(f"ALLOCATION_DATABASE_URL is wrong: {error}.") from None
-    for url in settings.amqp_url:
-        try:
-            parameters(url, "check")
-        except (ValueError, TypeError, SyntaxError, OSError):  # the last three over options of TLS
-            raise SettingsError(
-                "ALLOCATION_AMQP_URL is wrong: it cannot be read; look at its port and at what follows the question "
-                "mark, and write special characters of a password as %2F and so on."
-            ) from None
+from allocation_worker.config import Settings
 
 
 def engine(settings: Settings, name: str) -> Engine:

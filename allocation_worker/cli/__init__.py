@@ -46,12 +46,30 @@ def root(
 
 
 def main() -> None:
-    """Run the command line; exit 78 for a bad setting, 1 for what a server refused."""
+    """Run the command line; exit 78 for a bad setting, 1 for whatever else was wrong."""
     try:
-        app()
+        sys.exit(app(standalone_mode=False))
+    except typer.TyperException as error:
+        sys.stderr.write(_usage(error))
+        sys.exit(1)
+    except typer.Abort:
+        sys.stderr.write("Nothing was done.\n")
+        sys.exit(1)
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(EX_CONFIG)
     except bootstrap.EXPECTED_ERRORS as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(1)
+
+
+def _usage(error: typer.TyperException) -> str:
+    """What is wrong with the words of the command line, as one sentence; nothing where help was shown instead."""
+    told = (
+        error.format_message().strip().removeprefix("Invalid value: ").removesuffix(".").replace(": Input", ": input")
+    )
+    if not told:
+        return ""
+    context = getattr(error, "ctx", None)
+    verb = context.command_path if context else app.info.name
+    return f"{verb}: {told[0].lower()}{told[1:]}; see `{verb} --help`.\n"

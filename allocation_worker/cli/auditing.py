@@ -17,7 +17,10 @@ verbs = typer.Typer()
 def verify(
     *,
     stuck_after: Annotated[
-        float, typer.Option(min=0, help="Seconds after which an event that is not published counts as stuck.")
+        float,
+        typer.Option(
+            min=0, max=1_000_000_000, help="Seconds after which an event that is not published counts as stuck."
+        ),
     ] = 300,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:

@@ -15,9 +15,13 @@ from allocation_worker.cli.settings import settings
 from allocation_worker.config import Settings
 from allocation_worker.entrypoints.dead_letters import Selection, by_reason, discard
 
-verbs = typer.Typer(no_args_is_help=True, help="Look at dead letters; have them taken again, or throw them away.")
+verbs = typer.Typer(
+    no_args_is_help=True,
+    help="Look at dead letters; have them taken again, or throw them away.",
+    epilog="Example: allocation-worker dead-letters list",
+)
 
-Ids = Annotated[list[str] | None, typer.Argument(help="The ids, as `list --reason` shows them.", metavar="[ID]...")]
+Ids = Annotated[list[str] | None, typer.Argument(help="The ids, as `list --reason` shows them.", metavar="ID")]
 Reason = Annotated[str | None, typer.Option(help="All of this reason, such as invalid-json.")]
 Everything = Annotated[bool, typer.Option("--all", help="All there are.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
@@ -34,9 +38,13 @@ def list_letters(
         if reason is None:
             groups = by_reason(letters)
         else:
+            found = 0
             for letter in letters:
                 if letter.reason == reason:
+                    found += 1
                     typer.echo(views.letter_json(letter) if as_json else views.letter_line(letter))
+            if not found and not as_json:
+                typer.echo(f"There are no dead letters of the reason {reason!r}; `list` alone tells which there are.")
             return
     if as_json:
         for group in groups:
@@ -49,7 +57,7 @@ def list_letters(
 
 @verbs.command(epilog="Example: allocation-worker dead-letters show 3f8a90c41b77")
 def show(
-    id_: Annotated[str, typer.Argument(metavar="ID", help="As `list` shows it.")], *, as_json: AsJson = False
+    id_: Annotated[str, typer.Argument(metavar="ID", help="As `list --reason` shows it.")], *, as_json: AsJson = False
 ) -> None:
     """Show all of one dead letter, and what could be done about it."""
     found = 0

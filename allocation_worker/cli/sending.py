@@ -1,7 +1,5 @@
 """The verbs that publish a command."""
 
-from collections.abc import Callable
-from datetime import date
 from pathlib import Path
 from typing import Annotated
 from uuid import uuid4
@@ -97,7 +95,7 @@ def send_create_batch(
     correlation_id: CorrelationId = None,
 ) -> None:
     """Tell of a batch of stock."""
-    _send(contracts.CreateBatch, message_id, correlation_id, batchref=batchref, sku=sku, qty=qty, eta=_date(eta))
+    _send(contracts.CreateBatch, message_id, correlation_id, batchref=batchref, sku=sku, qty=qty, eta=eta)
 
 
 @verbs.command(
@@ -108,13 +106,6 @@ def send_change_batch_quantity(
 ) -> None:
     """Correct how much of a batch was purchased."""
     _send(contracts.ChangeBatchQuantity, message_id, correlation_id, batchref=batchref, qty=qty)
-
-
-def _date(text: str | None) -> date | None:
-    try:
-        return date.fromisoformat(text) if text else None
-    except ValueError:
-        raise typer.BadParameter(f"--eta must be a day as YYYY-MM-DD, got {text!r}.") from None
 
 
 def _mapping(text: str) -> tuple[str, str]:
@@ -140,12 +131,12 @@ def _send_file(path: Path, type_: str | None, columns: dict[str, str], *, skip_b
 
 
 def _send(
-    model: Callable[..., contracts.Command],
+    model: type[contracts.Command],
     message_id: str | None,
     correlation_id: str | None,
-    **fields: str | int | date | None,
+    **fields: str | int | None,
 ) -> None:
     command = bootstrap.build_command(model, **fields)
-    identity = message_id or str(uuid4())
+    identity = str(uuid4()) if message_id is None else message_id
     bootstrap.send(settings(), command, message_id=identity, correlation_id=correlation_id)
     typer.echo(identity)

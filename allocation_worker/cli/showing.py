@@ -11,7 +11,11 @@ from allocation_worker.cli import tables
 from allocation_worker.cli.settings import settings
 from allocation_worker.service_layer.read_model import BatchView, LineView
 
-verbs = typer.Typer(no_args_is_help=True, help="Show what an order holds, or what a SKU or a batch has left.")
+verbs = typer.Typer(
+    no_args_is_help=True,
+    help="Show what an order holds, or what a SKU or a batch has left.",
+    epilog="Example: allocation-worker show sku RED-CHAIR",
+)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of a table.")]
 

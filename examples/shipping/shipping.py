@@ -66,6 +66,8 @@ def report(gap: Gap) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2 or "AMQP_URL" not in os.environ:  # noqa: PLR2004 - its own name, and the file's
+        sys.exit("Name the broker and the file: AMQP_URL=amqp://guest:guest@localhost/ python shipping.py picks.sqlite")
     shipping = Shipping(sys.argv[1])
     subscriber = Subscriber(
         os.environ["AMQP_URL"], QUEUE, events=(Allocated, Deallocated), positions=shipping, on_gap=report

@@ -132,6 +132,9 @@ def test_a_person_sees_what_is_there_and_throws_some_of_it_away(still: RunningSe
     assert f"There is no dead letter {letters[new]['id']}" in out
     assert dead_letters(still, "discard", "--all", "--yes") == (0, "2 discarded.\n")
     assert dead_letters(still, "list") == (0, "There are no dead letters.\n")
+    code, out = dead_letters(still, "list", "--reason", "handler-failed")
+    assert (code, out.count("\n")) == (0, 1)
+    assert out.startswith("There are no dead letters of the reason 'handler-failed'; ")
 
 
 def test_one_whose_id_may_be_forgotten_is_redriven_only_if_told(still: RunningService) -> None:

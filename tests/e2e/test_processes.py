@@ -12,6 +12,7 @@ from allocation_contracts import STOCK_QUEUE, Allocate, ChangeBatchQuantity, Cre
 from allocation_worker.testing.outside import Outside, read_dead_letters
 from allocation_worker.testing.processes import run_verb
 from allocation_worker.testing.running import RunningService
+from allocation_worker.testing.servers import Servers
 from allocation_worker.testing.waiting import wait_until
 
 
@@ -186,8 +187,8 @@ def test_the_start_up_line_tells_what_it_is_connected_to(fresh_service: RunningS
 def test_a_bad_setting_is_one_sentence_and_exit_78(tmp_path: Path) -> None:
     for name, value in {
         "ALLOCATION_GROUP_LIMIT": "many",
-        "ALLOCATION_AMQP_URL": "http://broker",
-        "ALLOCATION_DATABASE_URL": "mysql://db",
+        "ALLOCATION_AMQP_URL": "amqp://broker:port/",
+        "ALLOCATION_DATABASE_URL": "postgresql://db:port/shop",
         "ALLOCATION_RETRY_DELAYS": "soon",
     }.items():
         done = run_verb("consume", settings={name: value, "HOME": str(tmp_path)})
@@ -206,11 +207,28 @@ def test_verbs_say_in_one_sentence_that_a_server_is_away() -> None:
         assert done.returncode == 1
         assert done.stderr.strip().count("\n") == 0, done.stderr
         assert "hush" not in done.stderr
+        assert "Connection refused" in done.stderr
+        assert "look whether it runs there, and at ALLOCATION_" in done.stderr
+
+
+def test_verbs_say_in_one_sentence_what_was_not_set_up(servers: Servers) -> None:
+    settings = {
+        "ALLOCATION_DATABASE_URL": servers.database.new_database(),
+        "ALLOCATION_AMQP_URL": servers.broker.new_vhost(),
+    }
+    for arguments, remedy in (
+        (["verify"], "run `allocation-worker migrate`."),
+        (["explain", "order-17/1"], "run `allocation-worker migrate`."),
+        (["dead-letters", "list"], "run `allocation-worker topology`."),
+    ):
+        done = run_verb(*arguments, settings=settings)
+        assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
+        assert done.stderr.endswith(f"{remedy}\n")
 
 
 def test_help_and_version_work_without_any_server() -> None:
     assert run_verb("--version", settings={}).stdout.startswith("allocation-worker 0")
-    for verb in ("migrate", "topology", "consume", "relay", "demo"):
+    for verb in ("migrate", "topology", "consume", "relay", "demo", "show", "dead-letters"):
         done = run_verb(verb, "--help", settings={})
         assert done.returncode == 0
         assert "Example: " in done.stdout
@@ -222,6 +240,12 @@ def test_send_refuses_what_the_worker_would_refuse(fresh_service: RunningService
     done = run_verb("send", "allocate", "--orderid", "o", "--sku", "s", "--qty", "0", settings=fresh_service.settings)
     assert done.returncode == 1
     assert "qty" in done.stderr
+
+    # A shell's variable that is not set, perhaps: a new id would let the command have its effect twice.
+    batch = ("--batchref", "b", "--sku", "s", "--qty", "1")
+    done = run_verb("send", "create-batch", *batch, "--message-id", "", settings=fresh_service.settings)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "message_id" in done.stderr
 
 
 def test_migrate_and_topology_can_be_repeated(fresh_service: RunningService) -> None:

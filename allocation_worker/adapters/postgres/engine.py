@@ -37,6 +37,9 @@ _UNAVAILABLE_CLASSES = {
     "58",  # system_error
 }
 
+# How libpq begins when there is no connection.
+_NO_CONNECTION = ("connection to server ", "could not translate host name ", "invalid port number")
+
 # How long, in seconds, the other side's kernel may be silent.
 _NETWORK_AWAY = 20
 # How many times its statement_timeout a call may take. Not 1: the server, who knows more, is to be first.
@@ -161,9 +164,17 @@ def translated(error: BaseException, *, disconnected: bool = False) -> StoreErro
     if code in _CONTENTION:
         return StoreContention(sentence)
     connecting = not code and type(cause).__name__ in {"OperationalError", "InterfaceError"}
+    if connecting and sentence.startswith(_NO_CONNECTION):
+        return StoreUnavailable(_unreachable(str(cause)))
     if disconnected or connecting or code in _UNAVAILABLE or code[:2] in _UNAVAILABLE_CLASSES:
         return StoreUnavailable(sentence)
-    return StoreError(f"{type(cause).__name__} {code}: {sentence}")
+    return StoreError(f"{' '.join(filter(None, (type(cause).__name__, code)))}: {sentence}")
+
+
+def _unreachable(told: str) -> str:
+    """What libpq tells of each address it has tried, without its hints, which begin with a tab."""
+    tried = "; ".join(line.strip() for line in told.splitlines() if line.strip() and not line.startswith("\t"))
+    return f"The database cannot be reached ({tried}); look whether it runs there, and at ALLOCATION_DATABASE_URL."
 
 
 def array(values: Sequence[Any]) -> str:

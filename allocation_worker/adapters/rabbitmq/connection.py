@@ -8,6 +8,7 @@ import pika
 import structlog
 from pika.adapters.select_connection import IOLoop
 
+from allocation_contracts.amqp.errors import words
 from allocation_worker.adapters.rabbitmq.coalescing import CoalescingConnection
 from allocation_worker.adapters.rabbitmq.urls import masked, parameters
 
@@ -63,7 +64,8 @@ class ConnectionLoop:
                 self._ioloop.start()
             except Exception:  # noqa: BLE001 - whatever it is, messages are waiting
                 # A timer or a call of ours failed, between two frames: what state we are in is unclear, so begin again.
-                self._log.exception("amqp_loop_failed")
+                # Once it has ended, that is pika stumbling over a close amid the handshake: nobody's business.
+                self._log.log(logging.DEBUG if self._ended else logging.ERROR, "amqp_loop_failed", exc_info=True)
                 self._begin_again()
         self._ioloop.close()
 
@@ -110,14 +112,14 @@ class ConnectionLoop:
 
     def _not_opened(self, _connection: pika.SelectConnection, error: BaseException) -> None:
         if not self._ended:
-            self._log.warning("amqp_connect_failed", reason=_words(error))
+            self._log.warning("amqp_connect_failed", reason=words(error))
         self._connect_again()
 
     def _closed(self, _connection: pika.SelectConnection, error: BaseException) -> None:
         if self._ended:
             self._log.info("amqp_closed")
         else:
-            self._log.warning("amqp_lost", reason=_words(error))
+            self._log.warning("amqp_lost", reason=f"{type(error).__name__}: {error}"[:_MAX_REASON])
         self._on_lost()
         self._connect_again()
 
@@ -152,7 +154,3 @@ class ConnectionLoop:
             connection.close()
         # A broker that is out of reach answers nothing.
         self._ioloop.call_later(_CLOSING_TIME, self._ioloop.stop)
-
-
-def _words(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"[:_MAX_REASON]

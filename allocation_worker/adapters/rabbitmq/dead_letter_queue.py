@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from typing import Any, cast
 
 from pika.adapters.blocking_connection import BlockingChannel
-from pika.exceptions import AMQPError
+from pika.exceptions import AMQPError, ChannelClosedByBroker
 from pika.spec import Basic, BasicProperties
 
 from allocation_contracts.properties import DEAD_LETTERS
 from allocation_worker.adapters.rabbitmq.dead_letter import DeadLetter
-from allocation_worker.adapters.rabbitmq.errors import BrokerError
+from allocation_worker.adapters.rabbitmq.errors import BrokerError, TopologyMissing
 from allocation_worker.adapters.rabbitmq.tolerant import TolerantConnection
 from allocation_worker.adapters.rabbitmq.urls import connect_any
 
@@ -20,6 +20,7 @@ _LARGEST_PREFETCH = 65_535
 _PATIENCE = 5.0
 _LOOK_AGAIN = 0.05
 _TELL_EVERY = 100
+_NOT_FOUND = 404
 
 
 class DeadLetterQueue:
@@ -149,7 +150,17 @@ def open_dead_letters(urls: Sequence[str], on_progress: Callable[[int, int], Non
 def _explained() -> Iterator[None]:
     try:
         yield
-    except AMQPError as error:
-        raise BrokerError(
-            f"The dead letters cannot be read ({error!r}); those that were in hand are back where they were."
+    except ChannelClosedByBroker as error:
+        if error.reply_code != _NOT_FOUND:
+            raise _unreadable(error) from error
+        raise TopologyMissing(
+            f"The queue {DEAD_LETTERS} does not stand on the broker; run `allocation-worker topology`."
         ) from error
+    except AMQPError as error:
+        raise _unreadable(error) from error
+
+
+def _unreadable(error: AMQPError) -> BrokerError:
+    return BrokerError(
+        f"The dead letters cannot be read ({error!r}); those that were in hand are back where they were."
+    )

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 import pika
 from pika.exceptions import AMQPError
 
+from allocation_contracts.amqp.errors import words
 from allocation_worker.adapters.rabbitmq.errors import BrokerError
 
 _HEARTBEAT = 30
@@ -36,6 +37,22 @@ def parameters(url: str, name: str, *, blocked_timeout: float | None = None) -> 
         settings.blocked_connection_timeout = blocked_timeout
     settings.client_properties = {"connection_name": name}
     return settings
+
+
+def check(url: str) -> None:
+    """See that `parameters` can read an address.
+
+    Raises:
+        ValueError: it cannot; the text is a sentence without the password.
+    """
+    try:
+        pika.URLParameters(url)
+    except (ValueError, TypeError, SyntaxError, OSError):  # the last: a file of certificates is not there
+        # pika's own words may hold a piece of a password that is not percent-encoded.
+        raise ValueError(
+            "its port or one of its options cannot be read; it must be like "
+            "amqp://user:password@host:5672/vhost?heartbeat=30, with what is unusual in the password percent-encoded"
+        ) from None
 
 
 def masked(url: str) -> str:
@@ -78,5 +95,7 @@ def _first_answer(
         try:
             return pika.BlockingConnection(parameters(url, name), implementation)  # type: ignore[arg-type] # it is the class
         except (AMQPError, OSError) as error:
-            failures.append(f"{masked(url)}: {error!r}")
-    raise BrokerError(f"No broker can be reached: {'; '.join(failures)}")
+            failures.append(f"{masked(url)}: {words(error)}")
+    raise BrokerError(
+        f"No broker can be reached: {'; '.join(failures)}; look whether it runs there, and at ALLOCATION_AMQP_URL."
+    )

@@ -12,6 +12,8 @@ from pika.adapters.select_connection import IOLoop
 from pika.channel import Channel
 from pika.exceptions import ChannelClosedByBroker
 
+from allocation_contracts.amqp.errors import words
+
 log = logging.getLogger(__name__)
 
 _SOCKET_TIMEOUT = 5.0
@@ -82,7 +84,9 @@ class ChannelLoop:
             try:
                 self._ioloop.start()
             except Exception:  # whatever a frame or a callback of ours brought up: begin again with a new connection
-                log.exception("The connection failed; connecting again.")
+                # pika stumbles over a close amid the handshake; then nothing is left to do.
+                level = logging.DEBUG if self._ended else logging.ERROR
+                log.log(level, "The connection failed; connecting again.", exc_info=True)
                 if self._connection is None or self._connection.is_closed:
                     self._connect_later()
                 self.reconnect()
@@ -124,7 +128,7 @@ class ChannelLoop:
         self.trouble = "the broker has not answered"
 
     def _disconnected(self, broker: str, _connection: object, error: BaseException | str) -> None:
-        self.trouble = f"{broker}: {_words(error)}"
+        self.trouble = f"{broker}: {words(error)}"
         if not self._ended:
             log.warning("No connection to %s; trying again.", self.trouble)
         self._connect_later()
@@ -164,7 +168,3 @@ def _parameters(url: str, name: str) -> pika.URLParameters:
 def _masked(url: str) -> str:
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-
-
-def _words(error: BaseException | str) -> str:
-    return error if isinstance(error, str) else f"{type(error).__name__}: {error}"[:300]

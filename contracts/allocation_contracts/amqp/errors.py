@@ -35,3 +35,26 @@ class Unconfirmed(PublishError):  # noqa: N818 - reads as what it is
 
 class SubscriptionError(Exception):
     """The broker will not have this subscription, however often it is tried; the text says why, and what to do."""
+
+
+_LONGEST_WORDS = 300
+
+
+def words(error: BaseException | str) -> str:
+    """Why there is no connection, in one line.
+
+    pika wraps the cause twice, in errors whose own text is empty or a tuple of others.
+    """
+    cause: object = error
+    while isinstance(inner := _inside(cause), BaseException | str) and inner:
+        cause = inner
+    told = (cause.strerror if isinstance(cause, OSError) else "") or str(cause) or type(cause).__name__
+    return " ".join(told.split())[:_LONGEST_WORDS]
+
+
+def _inside(error: object) -> object:
+    if isinstance(error, OSError) or not isinstance(error, Exception):
+        return None
+    if tried := getattr(error, "exceptions", ()):
+        return tried[-1]
+    return getattr(error, "exception", None) or (error.args[0] if error.args else None)

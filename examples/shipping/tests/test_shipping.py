@@ -175,3 +175,10 @@ def test_it_comes_to_what_was_decided_through_kills_and_repeats(
         moved = [each for each in stack.events() if isinstance(each, Deallocated) and each.reason != "cancelled"]
         assert moved
         assert len(listed(path)) > 50
+
+
+def test_without_its_file_it_says_how_it_is_run() -> None:
+    done = subprocess.run([sys.executable, PROGRAM], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Name the broker and the file: AMQP_URL=")
+    assert done.stderr.count("\n") == 1

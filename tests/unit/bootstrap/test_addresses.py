@@ -1,37 +1,52 @@
-"""Addresses that only what uses them can judge: refused in a sentence before anything is connected to."""
+"""What an operator may get wrong in the addresses of broker and database."""
 
 import pytest
 
-from allocation_worker import bootstrap
+from allocation_worker.bootstrap import check_addresses
 from allocation_worker.config import SettingsError, load
 
 
 @pytest.mark.parametrize(
     "url",
     [
-        "amqp://broker:none/shop",
-        "amqp://me:hu/sh@broker/shop",
-        "amqp://broker/shop?heartbeat=often",
-        "amqp://broker/shop?prefetch=7",
-        "amqps://broker/shop?ssl_options={'ca_certs':'/nowhere'}",
-        "amqp://broker/shop,amqp://broker:99999/shop",
+        "amqp://me:hush@broker:port/",
+        "amqp://me:hush@broker:99999/",
+        "amqp://me:hu/sh@broker/",
+        "amqp://me:hush@broker/?heartbeat=often",
+        "amqp://me:hush@broker/?ssl_options={",
+        "amqp://me:hush@broker/?prefetch=7",
+        "amqps://me:hush@broker/shop?ssl_options={'ca_certs':'/nowhere'}",
+        "amqp://one/,amqp://me:hush@[::1/",
     ],
 )
-def test_an_address_of_a_broker_that_cannot_be_read_is_refused(url: str) -> None:
-    with pytest.raises(SettingsError, match=r"^ALLOCATION_AMQP_URL is wrong: .*\.$") as refused:
-        bootstrap.check_addresses(load(amqp_url=url))
-    assert "hu" not in str(refused.value)
+def test_an_address_of_the_broker_that_cannot_be_read_is_refused_without_the_password(url: str) -> None:
+    with pytest.raises(SettingsError, match=r"^ALLOCATION_AMQP_URL is wrong: [^\n]+ like amqp://[^\n]+\.$") as error:
+        check_addresses(load(amqp_url=url))
+    assert "hu" not in str(error.value)
 
 
-def test_an_address_of_a_database_that_cannot_be_read_is_refused() -> None:
-    with pytest.raises(SettingsError, match=r"^ALLOCATION_DATABASE_URL is wrong: .*\.$"):
-        bootstrap.check_addresses(load(database_url="postgresql://db:none/shop"))
+@pytest.mark.parametrize("url", ["postgresql://me:hush@db:port/shop", "postgresql://me:hush@[::1/shop"])
+def test_an_address_of_the_database_that_cannot_be_read_is_refused_without_the_password(url: str) -> None:
+    with pytest.raises(SettingsError, match=r"^ALLOCATION_DATABASE_URL is wrong: it is not a .+\.$") as error:
+        check_addresses(load(database_url=url))
+    assert "hush" not in str(error.value)
+
+
+@pytest.mark.parametrize(("name", "url"), [("amqp_url", "http://broker"), ("database_url", "mysql://db")])
+def test_an_address_of_another_kind_of_server_is_refused(name: str, url: str) -> None:
+    with pytest.raises(SettingsError, match=rf"^ALLOCATION_{name.upper()} is wrong: it must be .+\.$"):
+        load(**{name: url})
+
+
+def test_a_log_level_that_there_is_not_is_told_with_those_that_there_are() -> None:
+    with pytest.raises(SettingsError, match=r"^ALLOCATION_LOG_LEVEL is wrong: .+'debug', .+\.$"):
+        load(log_level="loud")
 
 
 def test_addresses_that_can_be_read_are_taken() -> None:
-    bootstrap.check_addresses(
+    check_addresses(
         load(
-            amqp_url="amqp://me:hush@a:5672/shop?heartbeat=10,amqps://b/%2F",
-            database_url="postgresql:///shop?host=/run/postgresql",
+            amqp_url="amqp://me:p%2Fss@one:5672/shop?heartbeat=10,amqps://two",
+            database_url="postgresql://me:p%40ss@db:5433/shop?sslmode=require",
         )
     )
