@@ -109,7 +109,7 @@ class Outside:
         """The events that this command has caused, so far."""
         return [event for event in self.received if event.causation_id == message_id]
 
-    def ask(self, command: contracts.Command, *, within: float = 30, **properties: Any) -> ReceivedEvent:  # noqa: ANN401 - as send
+    def ask(self, command: contracts.Command, *, within: float = 60, **properties: Any) -> ReceivedEvent:  # noqa: ANN401 - as send
         """Send, and wait for the outcome."""
         message_id = self.send(command, **properties)
         self.wait_answered([message_id], within)

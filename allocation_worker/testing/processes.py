@@ -59,18 +59,18 @@ class WorkerProcess:
         self.send(signal.SIGKILL)
         self.wait()
 
-    def terminate(self, within: float = 30) -> int:
+    def terminate(self, within: float = 60) -> int:
         """SIGTERM, and wait; the exit code."""
         self.send(signal.SIGTERM)
         return self.wait(within)
 
-    def wait(self, within: float = 30) -> int:
+    def wait(self, within: float = 60) -> int:
         try:
             return self._process.wait(within)
         finally:
             self._log.close()
 
-    def wait_for_log(self, text: str, within: float = 30) -> None:
+    def wait_for_log(self, text: str, within: float = 60) -> None:
         """Wait until its log says this.
 
         Raises:

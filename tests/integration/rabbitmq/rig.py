@@ -21,7 +21,7 @@ Message = tuple[pika.BasicProperties, bytes]
 _tick = threading.Event()
 
 
-def eventually(condition: Callable[[], object], *, within: float = 15.0) -> None:
+def eventually(condition: Callable[[], object], *, within: float = 60.0) -> None:
     """Return as soon as the condition holds; fail if it does not in time."""
     deadline = time.monotonic() + within
     while not condition():

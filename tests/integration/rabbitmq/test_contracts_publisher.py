@@ -42,7 +42,7 @@ def outgoing(number: int) -> Outgoing:
 
 @pytest.fixture
 def publisher(place: Place) -> Iterator[Publisher]:
-    with Publisher(place.url, app_id="shop", timeout=10) as publisher:
+    with Publisher(place.url, app_id="shop", timeout=60) as publisher:
         yield publisher
 
 

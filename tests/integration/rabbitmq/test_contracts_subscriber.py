@@ -279,11 +279,11 @@ def test_an_event_is_not_acknowledged_before_its_handler_has_returned(
 
     def linger(_event: Event) -> None:
         entered.set()
-        leave.wait(10)
+        leave.wait(60)
 
     shipping.handle = linger
     worker.announce(allocated(1))
-    assert entered.wait(10)
+    assert entered.wait(60)
     standby = start()
     place.channel.queue_purge(QUEUE)  # takes what nobody has in hand: nothing
     leave.set()

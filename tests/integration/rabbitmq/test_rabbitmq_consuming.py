@@ -83,7 +83,7 @@ def test_stopping_finishes_the_group_and_gives_back_the_rest(place: Place) -> No
     workers = Workers([place.url], [ORDERS_QUEUE], gate)
     workers.limit = 5
     workers.start()
-    assert gate.reached.wait(10)
+    assert gate.reached.wait(60)
     workers.consumer.stop()
     eventually(lambda: workers.feed._closed)
     gate.open.set()
@@ -99,7 +99,7 @@ def test_a_worker_that_does_not_finish_is_not_waited_for_longer_than_the_grace(p
     workers = Workers([place.url], [ORDERS_QUEUE], gate, grace=0.2)
     workers.start()
     place.send("slow")
-    assert gate.reached.wait(10)
+    assert gate.reached.wait(60)
     with capture_logs() as logs:
         workers.consumer.stop()
         eventually(lambda: any(entry["event"] == "stopped_too_late" for entry in logs))
@@ -138,7 +138,7 @@ def test_the_single_active_consumer_hands_over_without_reordering(place: Place) 
     place.send(*ids, key="create-batch")
     first.start()
     eventually(lambda: place.depth(STOCK_QUEUE) == 250)
-    assert gate.reached.wait(10)
+    assert gate.reached.wait(60)
     with working(place, queues=[STOCK_QUEUE], prefetch=50) as second:
         eventually(lambda: second.consuming)
         first.consumer.stop()
@@ -167,7 +167,7 @@ def test_settlements_of_a_connection_that_is_gone_are_passed_over(
     gate = Gate()
     place.send("once more")
     with working(place, gate) as workers:
-        assert gate.reached.wait(10)
+        assert gate.reached.wait(60)
         close_connections()
         gate.open.set()
         eventually(lambda: workers.ids == ["once more"] * 2)
@@ -194,7 +194,7 @@ def test_while_held_messages_stay_in_hand_and_unacked(place: Place) -> None:
     gate = Gate()
     place.send("in hand")
     with working(place, gate) as workers:
-        assert gate.reached.wait(10)
+        assert gate.reached.wait(60)
         workers.feed.hold()
         assert place.depth(ORDERS_QUEUE) == 0
         workers.feed.release()
@@ -242,7 +242,7 @@ def test_an_alarm_however_long_spends_no_delivery_of_what_is_in_hand(
 
     place.send("refused", *(ids := unique(20)))
     with working(place, refuse) as workers, capture_logs() as logs:
-        assert gate.reached.wait(10)
+        assert gate.reached.wait(60)
         lift = request.getfixturevalue("alarm")
         gate.open.set()
         eventually(lambda: any(entry["event"] == "amqp_blocked" for entry in logs))

@@ -57,7 +57,7 @@ class Relay:
         self.publisher.publish(events)
         wanted = {each.id for each in events}
         while not wanted <= set(self.kinds()):
-            assert self.woken.wait(10)
+            assert self.woken.wait(60)
             self.woken.clear()
         return {id_: kind for id_, kind in self.kinds().items() if id_ in wanted}
 
@@ -65,7 +65,7 @@ class Relay:
 @pytest.fixture
 def relay(place: Place) -> Iterator[Relay]:
     relay = Relay(place.url)
-    assert relay.woken.wait(10)
+    assert relay.woken.wait(60)
     assert relay.publisher.connected
     yield relay
     relay.publisher.close()
@@ -167,7 +167,7 @@ def test_nothing_is_published_behind_what_was_lost_and_not_yet_known_to_be(
     relay.woken.clear()
     thread = threading.Thread(target=close_connections)
     thread.start()
-    assert relay.woken.wait(10)  # the connection has gone
+    assert relay.woken.wait(60)  # the connection has gone
     thread.join()
     eventually(lambda: relay.publisher.connected)
     relay.publisher.publish([event(3)])  # by one who thinks that event 2, lost meanwhile, is on its way
