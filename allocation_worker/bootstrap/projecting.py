@@ -11,7 +11,7 @@ from allocation_worker.adapters import wire
 from allocation_worker.adapters.postgres.past import open_write_model
 from allocation_worker.adapters.rabbitmq import topology
 from allocation_worker.adapters.rabbitmq.consumer import Consumer
-from allocation_worker.adapters.rabbitmq.errors import BrokerError
+from allocation_worker.adapters.rabbitmq.errors import BrokerError, TopologyMissing
 from allocation_worker.bootstrap.places import engine
 from allocation_worker.bootstrap.running import log_start, stopped_by_signals, wait_for_database
 from allocation_worker.config import Settings
@@ -109,7 +109,7 @@ def _declare_patiently(settings: Settings, stopping: threading.Event) -> bool:
     while not stopping.is_set():
         try:
             topology.declare_read_model(settings.amqp_url)
-        except BrokerError as error:
+        except (BrokerError, TopologyMissing) as error:
             pause = backoff.next()
             log.warning("waiting for the broker", seconds=round(pause, 1), error=str(error))
             stopping.wait(pause)

@@ -3,6 +3,7 @@
 import json
 import signal
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pika
 import pytest
 import sqlalchemy as sa
 
-from allocation_contracts import Allocate, ChangeBatchQuantity, CreateBatch, Deallocate
+from allocation_contracts import EVENTS_EXCHANGE, Allocate, ChangeBatchQuantity, CreateBatch, Deallocate
 from allocation_worker.testing import comparing
 from allocation_worker.testing.crash_points import PROJECT_POINTS, REBUILD_POINTS
 from allocation_worker.testing.outside import Outside
@@ -125,6 +126,16 @@ def test_a_rebuild_killed_at(point: str, projected: RunningService) -> None:
         done = run_verb("project", "--rebuild", settings=projected.settings)
         assert (done.returncode, done.stdout) == (0, "The read model is built anew: 2 SKUs.\n"), done.stderr
         wait_until_equal(projected)
+
+
+@pytest.mark.long
+def test_project_waits_for_an_exchange_that_does_not_stand_yet(projected: RunningService) -> None:
+    with closing(pika.BlockingConnection(pika.URLParameters(projected.amqp_url))) as connection:
+        connection.channel().exchange_delete(EVENTS_EXCHANGE)
+    project = projected.start("project")
+    project.wait_for_log("run `allocation-worker topology`")
+    assert run_verb("topology", settings=projected.settings).returncode == 0
+    project.wait_for_log("consuming")
 
 
 @pytest.mark.long

@@ -237,7 +237,7 @@ class Publisher:
             self._unsent.extendleft(reversed(open_ones))
             return
         for waiting in open_ones:
-            self._settle(waiting, _refusal(waiting, reason))
+            self._settle(waiting, _refusal(waiting, reason, alone=len(open_ones) == 1))
 
     def _send(self) -> None:
         with self._lock:
@@ -311,8 +311,15 @@ _RUN_TOPOLOGY = "have the worker's operator run `allocation-worker topology`."
 _PUBLISH_AGAIN = "it may have arrived: publish it again with the same message_id."
 
 
-def _refusal(waiting: _Waiting, reason: ChannelClosedByBroker) -> PublishError:
+def _refusal(waiting: _Waiting, reason: ChannelClosedByBroker, *, alone: bool) -> PublishError:
     if reason.reply_code == _NOT_FOUND:
         text = f"The exchange {COMMANDS_EXCHANGE} does not stand on the broker; {_RUN_TOPOLOGY}"
         return Unroutable(waiting.message_id, text)
-    return Refused(waiting.message_id, f"The broker refused: {reason.reply_text} ({reason.reply_code}).")
+    said = f"{reason.reply_text} ({reason.reply_code})"
+    if alone:
+        return Refused(waiting.message_id, f"The broker refused: {said}.")
+    text = (
+        f"The broker closed the channel over one of several commands: {said}; this one may have arrived: publish it "
+        "again with the same message_id."
+    )
+    return Unconfirmed(waiting.message_id, text)

@@ -167,6 +167,18 @@ def test_a_command_that_a_full_queue_rejects_is_refused(place: Place, publisher:
     assert error.value.message_id.startswith("m-")
 
 
+def test_where_nobody_may_publish_a_command_is_refused_and_of_several_each_may_have_arrived(place: Place) -> None:
+    place.channel.exchange_delete(COMMANDS_EXCHANGE)
+    place.channel.exchange_declare(COMMANDS_EXCHANGE, "topic", durable=True, internal=True)
+    with Publisher(place.url) as publisher, pytest.raises(Refused, match="ACCESS_REFUSED"):
+        publisher.publish(line())
+    with Publisher(place.url) as publisher:
+        futures = [publisher.publish_soon(line(number)) for number in range(3)]  # before there is a connection
+        errors = [future.exception() for future in futures]
+    assert {type(error) for error in errors} == {Unconfirmed}
+    assert "ACCESS_REFUSED" in str(errors[0])
+
+
 def test_without_a_broker_it_says_so_and_shows_no_password() -> None:
     with Publisher(NOWHERE, timeout=0.5) as publisher, pytest.raises(Unreachable) as error:
         publisher.publish(line())
