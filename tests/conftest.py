@@ -1,5 +1,6 @@
 """What every kind of test may use."""
 
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -8,6 +9,9 @@ from allocation_worker.testing.redis_server import RedisServer, start_redis
 from allocation_worker.testing.servers import Servers, start_servers
 
 pytest_plugins = ["pytester"]
+
+# What a script starts in the background ignores Ctrl-C, and so would the programs that the tests press it on.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
