@@ -12,6 +12,7 @@ from functools import partial
 import structlog
 from sqlalchemy.engine import Engine
 
+from allocation_contracts import ORDERS_QUEUE
 from allocation_worker import __version__
 from allocation_worker.adapters import wire
 from allocation_worker.adapters.postgres import schema
@@ -58,7 +59,13 @@ def consume(settings: Settings, queues: Sequence[str]) -> None:
     """Answer the commands of these queues until told to stop."""
     tune_interpreter()
     stopping = threading.Event()
-    consumer = Consumer(settings.amqp_url, queues, prefetch=settings.prefetch, grace=settings.shutdown_timeout)
+    consumer = Consumer(
+        settings.amqp_url,
+        queues,
+        prefetch=settings.prefetch,
+        unordered=[ORDERS_QUEUE],
+        grace=settings.shutdown_timeout,
+    )
     database = engine(settings, "consume")
     service = processor(partial(PostgresUnitOfWork, database), settings.retry_policy)
     workers = [

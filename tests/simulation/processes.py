@@ -180,7 +180,9 @@ def consume(process: Process) -> None:
         WatchedBus(process), partial(SimulatedUnitOfWork, world.database, process), world.setting.policy
     )
     queues = [ORDERS_QUEUE, STOCK_QUEUE]
-    consumer = Consumer(["amqp://simulated"], queues, prefetch=world.setting.prefetch, name="queue")
+    consumer = Consumer(
+        ["amqp://simulated"], queues, prefetch=world.setting.prefetch, unordered=[ORDERS_QUEUE], name="queue"
+    )
     for queue, feed in consumer.feeds.items():
         worker = QueueWorker(
             WatchedFeed(feed, process),

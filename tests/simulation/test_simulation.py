@@ -28,7 +28,7 @@ from tests.simulation.runs import (
 from tests.simulation.seams import simulated
 from tests.simulation.world import Setting
 
-SEEDS = range(120)
+SEEDS = range(200)
 SEEDS_TO_FIND_A_BUG = range(30)
 
 pytestmark = pytest.mark.usefixtures("_simulated")

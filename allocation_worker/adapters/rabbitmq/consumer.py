@@ -1,7 +1,7 @@
 """Consuming several queues, from start to a tidy end."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -49,6 +49,7 @@ class Consumer:
         urls: AMQP addresses, tried in turn.
         queues: Their names.
         prefetch: How many messages of each to have in hand at most; some groups' worth.
+        unordered: Those of them whose messages may overtake each other.
         grace: How many seconds the workers have to finish once `stop` was called.
         name: What the broker shows the connections as.
     """
@@ -59,6 +60,7 @@ class Consumer:
         queues: Sequence[str],
         *,
         prefetch: int = 500,
+        unordered: Collection[str] = (),
         grace: float = 30.0,
         name: str = "allocation-worker consume",
     ) -> None:
@@ -70,6 +72,7 @@ class Consumer:
                 urls,
                 queue,
                 prefetch=prefetch,
+                ordered=queue not in unordered,
                 name=f"{name} {queue}",
                 probation_pause=position * _PROBATION_APART,
                 on_worker_end=partial(self._worker_ended, queue),

@@ -1,5 +1,6 @@
 """The network side of consuming one queue."""
 
+import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 from threading import Thread
@@ -17,7 +18,7 @@ from allocation_worker.adapters.rabbitmq.confirms import ConfirmedPublisher, OnS
 from allocation_worker.adapters.rabbitmq.connection import ConnectionLoop
 from allocation_worker.adapters.rabbitmq.delivery import Delivery, delivery_failures
 from allocation_worker.adapters.rabbitmq.feed import QueueFeed, Results
-from allocation_worker.adapters.rabbitmq.probation import Probation
+from allocation_worker.adapters.rabbitmq.probation import Pace, Probation
 from allocation_worker.service_layer.outgoing import SettlementKind
 
 log = structlog.get_logger()
@@ -46,6 +47,7 @@ class QueueConsumer:
         urls: AMQP addresses.
         queue: Its name.
         prefetch: How many messages to have in hand at most.
+        ordered: Its messages must not overtake each other.
         name: What the broker shows the connection as.
         probation_pause: How many seconds to wait before going on one at a time.
         on_worker_end: Told that the worker thread has ended, and of what it died, if it did.
@@ -58,6 +60,7 @@ class QueueConsumer:
         queue: str,
         *,
         prefetch: int,
+        ordered: bool,
         name: str,
         probation_pause: float,
         on_worker_end: Callable[[BaseException | None], None],
@@ -74,7 +77,7 @@ class QueueConsumer:
         self._acknowledger: Acknowledger | None = None
         self._confirms: ConfirmedPublisher | None = None
         self._generation = 0
-        self._probation = Probation()
+        self._probation = Probation(ordered=ordered)
         self._finishing = False
         self._log = log.bind(queue=queue)
         self.feed = QueueFeed(
@@ -134,7 +137,7 @@ class QueueConsumer:
 
     def _channel_opened(self, channel: Channel) -> None:
         self._acknowledger = Acknowledger(channel, publish=self._publish, call_later=self._loop.call_later)
-        prefetch = 1 if self._probation.on else self._prefetch
+        prefetch = self._prefetch if self._probation.pace is Pace.FULL else 1
         channel.basic_qos(prefetch_count=prefetch)
         channel.basic_consume(self._queue, self._delivered, callback=partial(self._consuming, prefetch))
 
@@ -146,7 +149,8 @@ class QueueConsumer:
         redelivered = bool(method.redelivered)
         failures = delivery_failures(properties) if redelivered else 0
         if self._probation.changed_by(redelivered=redelivered, failures=failures):
-            self._log.warning("probation", on=self._probation.on)
+            pace = self._probation.pace
+            self._log.log(logging.WARNING if pace is Pace.PROBATION else logging.INFO, "pace_changed", pace=pace.value)
             _give_back_and_close(channel)
             return
         self.feed.put(
@@ -182,7 +186,8 @@ class QueueConsumer:
         if self._finishing:
             self._loop.stop()
         elif isinstance(reason, ChannelClosedByClient):
-            self._loop.call_later(self._probation_pause if self._probation.on else 0, self._consume)
+            pause = self._probation_pause if self._probation.pace is Pace.PROBATION else 0
+            self._loop.call_later(pause, self._consume)
         elif isinstance(reason, ChannelClosedByBroker):
             mend = "Run `allocation-worker topology`." if reason.reply_code == _NOT_FOUND else None
             self._log.error("consuming_refused", reason=reason.reply_text, mend=mend)

@@ -92,7 +92,7 @@ class Workers:
         self.groups: list[list[Delivery]] = []
         self.limit = 250
         self.error: BaseException | None = None
-        self.consumer = Consumer(urls, queues, **options)
+        self.consumer = Consumer(urls, queues, unordered=[ORDERS_QUEUE], **options)
         self.feed = next(iter(self.consumer.feeds.values()))
         self._decide = decide
         self._threads = [threading.Thread(target=self._work, args=(feed,)) for feed in self.consumer.feeds.values()]

@@ -240,7 +240,7 @@ def test_an_alarm_however_long_spends_no_delivery_of_what_is_in_hand(
         gate(delivery)
         return Retry(after=1, attempts=1) if delivery.message_id == "refused" else Done()
 
-    place.send("refused", *(ids := unique(20)))
+    place.send("first", "refused", *(ids := unique(20)))
     with working(place, refuse) as workers, capture_logs() as logs:
         assert gate.reached.wait(60)
         lift = request.getfixturevalue("alarm")
@@ -252,4 +252,4 @@ def test_an_alarm_however_long_spends_no_delivery_of_what_is_in_hand(
         lift()
         eventually(lambda: workers.ids.count("refused") > 1, within=30)
     assert place.depth(ORDERS_QUEUE) == 0
-    assert [delivery for delivery in workers.deliveries if delivery.redelivered] == []
+    assert [delivery.message_id for delivery in workers.deliveries if delivery.redelivered] == ["first"]

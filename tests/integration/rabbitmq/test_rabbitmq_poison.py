@@ -1,7 +1,10 @@
 import pytest
 
 from allocation_contracts.properties import ORDERS_QUEUE, STOCK_QUEUE
-from tests.integration.rabbitmq.rig import Place, eventually, unique, working
+from allocation_worker.adapters.rabbitmq.delivery import Delivery
+from allocation_worker.adapters.rabbitmq.probation import FAILURES_BEFORE
+from allocation_worker.service_layer.outcomes import Outcome
+from tests.integration.rabbitmq.rig import Place, Workers, eventually, unique, working
 from tests.raw_headers import TOO_LATE, RawHeader, allow, nested
 
 
@@ -35,3 +38,32 @@ def test_at_full_speed_again_after_the_culprit_is_gone(place: Place) -> None:
         place.send(*ids)
         eventually(lambda: set(workers.ids) == set(ids))
     assert place.depth(ORDERS_QUEUE) == 0
+
+
+class DiedError(Exception):
+    """As if the process had been killed."""
+
+
+def die(_delivery: Delivery) -> Outcome:
+    raise DiedError
+
+
+def test_processes_that_die_one_after_another_spend_no_innocent_orders_deliveries(place: Place) -> None:
+    """Seen when three processes were killed twenty times within three minutes, on a machine with no time left."""
+    ids = unique(30)
+    place.send(*ids)
+    for _ in range(FAILURES_BEFORE):
+        channel = place.new_channel()
+        eventually(lambda: place.depth(ORDERS_QUEUE) == len(ids))
+        for _ in ids:
+            channel.basic_get(ORDERS_QUEUE)
+        channel.close()
+    for _ in range(20):
+        workers = Workers([place.url], [ORDERS_QUEUE], die)
+        workers.start()
+        eventually(lambda: workers.error or place.depth("allocation.dead-letters"))  # noqa: B023 - called before the next turn
+        workers.stop()
+        assert isinstance(workers.error, DiedError)
+    with working(place) as survivors:
+        eventually(lambda: set(survivors.ids) == set(ids), within=10)
+    assert place.depth("allocation.dead-letters") == 0
