@@ -2,6 +2,9 @@
 
 Everything is asked in one read-only transaction at REPEATABLE READ, so that a service at work is seen at one moment,
 and is not held up. Each check is one statement that brings the rows that are wrong; a right database brings none.
+
+An event may be announced again long after it, and those that followed it, were pruned: what is said about the order of
+events is said about the first announcement of each.
 """
 
 from collections.abc import Iterator, Mapping
@@ -75,7 +78,7 @@ CHECKS = (
             SELECT sku, min(sequence) AS first, max(sequence) AS last, count(DISTINCT sequence) AS kept
             FROM outbox JOIN (
                 SELECT sku, min(sequence) AS oldest FROM outbox
-                WHERE created_at >= now() - make_interval(hours => :kept_hours) GROUP BY sku
+                WHERE created_at >= now() - make_interval(hours => :kept_hours) AND NOT repeated GROUP BY sku
             ) AS recent USING (sku)
             WHERE sequence >= oldest GROUP BY sku
         ) AS events USING (sku)
@@ -95,7 +98,8 @@ CHECKS = (
         SELECT sku, sequence, before FROM (
             SELECT sku, sequence, id, lag(sequence) OVER by_sequence AS before, lag(id) OVER by_sequence AS id_before
             FROM (
-                SELECT sku, sequence, min(id) AS id FROM outbox WHERE sku IS NOT NULL GROUP BY sku, sequence
+                SELECT sku, sequence, min(id) AS id FROM outbox
+                WHERE sku IS NOT NULL AND NOT repeated GROUP BY sku, sequence
             ) AS firsts
             WINDOW by_sequence AS (PARTITION BY sku ORDER BY sequence)
         ) AS neighbours WHERE id < id_before
@@ -124,7 +128,7 @@ CHECKS = (
                 CAST(event ->> 'qty' AS integer) AS told
             FROM (
                 SELECT sequence, CAST(body AS jsonb) AS event FROM outbox
-                WHERE type IN ('batch-created.v1', 'batch-quantity-changed.v1')
+                WHERE type IN ('batch-created.v1', 'batch-quantity-changed.v1') AND NOT repeated
                     AND created_at >= now() - make_interval(hours => :kept_hours)
             ) AS changes ORDER BY event ->> 'batchref', sequence DESC
         ) AS latest USING (reference)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from hashlib import sha1
+from typing import NamedTuple
 from uuid import uuid4
 
 from allocation_worker.adapters import wire
@@ -16,26 +17,38 @@ INSERT = Write(
     "event",
     f"""
     WITH written AS (
-        INSERT INTO outbox (message_id, type, sku, sequence, body, correlation_id, causation_id, traceparent)
+        INSERT INTO outbox (message_id, type, sku, sequence, body, correlation_id, causation_id, traceparent,
+            repeated)
         SELECT * FROM unnest(
             CAST(:event0 AS uuid[]), CAST(:event1 AS text[]), CAST(:event2 AS text[]), CAST(:event3 AS bigint[]),
-            CAST(:event4 AS text[]), CAST(:event5 AS text[]), CAST(:event6 AS text[]), CAST(:event7 AS text[]))
+            CAST(:event4 AS text[]), CAST(:event5 AS text[]), CAST(:event6 AS text[]), CAST(:event7 AS text[]),
+            CAST(:event8 AS boolean[]))
     )
     SELECT pg_notify('{CHANNEL}', '')
 """,  # noqa: S608 - the channel is a constant
 )
 
 
+class Stream(NamedTuple):
+    """The events of a product."""
+
+    namespace: bytes
+    """Of their ids; a uuid of 16 bytes."""
+    last: int
+    """The sequence of the last one that was committed."""
+
+
 class PostgresOutbox:
     """The outbox within one transaction.
 
     An event's message_id follows from its product's stream and its sequence, so that one announced again has the
-    id that it had before.
+    id that it had before. The first time may have been pruned since, so a row says whether it is a repetition.
     """
 
-    def __init__(self, writer: Writer, stream_of: Callable[[str], bytes]) -> None:
+    def __init__(self, writer: Writer, stream_of: Callable[[str], Stream]) -> None:
         self._writer = writer
         self._stream_of = stream_of
+        self._last: dict[str, int] = {}
         self._rows: list[tuple[object, ...]] = []
 
     def add(self, event: Event, cause: Message) -> None:
@@ -43,12 +56,17 @@ class PostgresOutbox:
         if isinstance(event, CommandRejected):
             sku = sequence = None
             message_id = uuid4().hex
+            repeated = False
         else:
             sku, sequence = event.sku, event.sequence
-            message_id = event_id(self._stream_of(sku), sequence)
-        self._rows.append(
-            (message_id, type_, sku, sequence, body, cause.correlation_id, cause.message_id, cause.traceparent)
-        )
+            stream = self._stream_of(sku)
+            message_id = event_id(stream.namespace, sequence)
+            last = self._last.get(sku, stream.last)
+            repeated = sequence <= last
+            if not repeated:
+                self._last[sku] = sequence
+        context = (cause.correlation_id, cause.message_id, cause.traceparent)
+        self._rows.append((message_id, type_, sku, sequence, body, *context, repeated))
         # A batch of 50,000 lines that shrinks has 100,000 events: they are not all kept in memory.
         if len(self._rows) == ROWS_AT_A_TIME:
             self.flush()

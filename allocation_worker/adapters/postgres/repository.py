@@ -7,6 +7,7 @@ from sqlalchemy.engine import Connection
 
 from allocation_worker.adapters.postgres import statements
 from allocation_worker.adapters.postgres.engine import array
+from allocation_worker.adapters.postgres.outbox import Stream
 from allocation_worker.adapters.postgres.rows import LineKey, Rows
 from allocation_worker.adapters.postgres.writer import Writer
 from allocation_worker.domain.commands import Allocate, ChangeBatchQuantity, Command, CreateBatch, Deallocate
@@ -26,7 +27,7 @@ class PostgresProducts:
         self._writer = writer
         self._products: dict[str, Product] = {}
         self._looked_for: set[str] = set()
-        self._streams: dict[str, bytes] = {}
+        self._streams: dict[str, Stream] = {}
         self._sku_of_batch: dict[str, str] = {}
         self._touched: list[Product] = []
         self._rows = Rows(writer)
@@ -71,7 +72,7 @@ class PostgresProducts:
     def add(self, product: Product, line: LineId | None = None) -> Product:
         self._looked_for.add(product.sku)
         self._products[product.sku] = product
-        self._streams[product.sku] = uuid4().bytes
+        self._streams[product.sku] = Stream(uuid4().bytes, last=0)
         if line is not None:
             product.lines[line] = OrderLine(*line)
         self._touched.append(product)
@@ -88,8 +89,8 @@ class PostgresProducts:
                 yield self._rows.line(product, row)
             before = rows[-1].sequence
 
-    def stream_of(self, sku: str) -> bytes:
-        """The namespace of the ids of this product's events, a uuid of 16 bytes."""
+    def stream_of(self, sku: str) -> Stream:
+        """The events of this product, as they were when it was locked."""
         return self._streams[sku]
 
     def collect_new_events(self) -> list[ProductEvent]:
@@ -127,7 +128,7 @@ class PostgresProducts:
             rows = self._connection.execute(statements.LOCK_PRODUCTS, {"skus": array(sorted(skus))})
             for sku, stream, sequence, batches_arrived in rows.all():
                 self._products[sku] = self._rows.product(sku, sequence, batches_arrived)
-                self._streams[sku] = bytes.fromhex(stream)
+                self._streams[sku] = Stream(bytes.fromhex(stream), sequence)
 
     def _load_lines(self, lines: set[LineKey]) -> set[str]:
         """Fetch the lines, blank ones where there are none; say which batches they hold stock of."""

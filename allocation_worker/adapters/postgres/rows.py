@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy.engine import Row
 
 from allocation_worker.adapters.postgres import statements
+from allocation_worker.adapters.postgres.outbox import Stream
 from allocation_worker.adapters.postgres.writer import Values, Writer
 from allocation_worker.domain.model import Batch, LineId, OrderLine, Product
 
@@ -58,7 +59,7 @@ class Rows:
             known = self._line_uuids[key] = line_uuid(key)
         return known
 
-    def flush(self, products: Collection[Product], streams: Mapping[str, bytes]) -> None:
+    def flush(self, products: Collection[Product], streams: Mapping[str, Stream]) -> None:
         """Write everything, in the order that foreign keys ask for."""
         self._flush_products(products, streams)
         self._flush_batches(products)
@@ -83,14 +84,14 @@ class Rows:
         self._writer.add(statements.INSERT_LINES, new)
         self._writer.add(statements.UPDATE_LINES, changed)
 
-    def _flush_products(self, products: Iterable[Product], streams: Mapping[str, bytes]) -> None:
+    def _flush_products(self, products: Iterable[Product], streams: Mapping[str, Stream]) -> None:
         new: list[Values] = []
         changed: list[Values] = []
         for product in products:
             values = _product_values(product)
             known = self._products.get(product.sku)
             if known is None:
-                new.append((product.sku, streams[product.sku].hex(), *values))
+                new.append((product.sku, streams[product.sku].namespace.hex(), *values))
             elif known != values:
                 changed.append((product.sku, *values))
         self._writer.add(statements.INSERT_PRODUCTS, new)

@@ -88,6 +88,7 @@ class Acknowledger:
                 exchange=copy.exchange,
                 routing_key=copy.routing_key,
                 answer=kind.name,
+                mend="Run `allocation-worker topology`." if kind is SettlementKind.RETURNED else None,
                 again_after=_TRY_AGAIN_AFTER,
             )
             self._call_later(_TRY_AGAIN_AFTER, partial(self._send, copy))

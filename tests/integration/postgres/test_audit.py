@@ -143,6 +143,24 @@ def test_what_was_pruned_is_not_missed(shop: PostgresStore) -> None:
     assert sentences(look(shop)) == []
 
 
+@pytest.mark.parametrize("kept_from", [9, 99], ids=["the older ones are gone", "all are gone"])
+def test_what_is_announced_again_after_its_first_time_was_pruned_is_no_fault(
+    shop: PostgresStore, kept_from: int
+) -> None:
+    shop.execute("DELETE FROM outbox WHERE sequence < :kept_from", kept_from=kept_from)
+    shop.execute("UPDATE inbox SET received_at = now() - interval '31 days'")
+    process(shop.unit_of_work, message(create("shelf", 10), "again"), message(order("o2", qty=3), "again, too"))
+    process(shop.unit_of_work, message(create("shelf", 10), "and again"))
+    assert sentences(look(shop)) == []
+
+
+def test_the_outbox_says_which_events_are_repetitions(store: PostgresStore) -> None:
+    process(store.unit_of_work, message(create("shelf", 10), "c1"), message(create("shelf", 10), "c2"))
+    process(store.unit_of_work, message(order("o1"), "c3"), message(create("shelf", 10), "c4"))
+    rows = store.rows("SELECT causation_id, sequence, repeated FROM outbox ORDER BY id")
+    assert rows == [("c1", 1, False), ("c2", 1, True), ("c3", 2, False), ("c4", 1, True)]
+
+
 def test_a_service_at_work_raises_no_false_alarm(store: PostgresStore) -> None:
     process(store.unit_of_work, message(create("shelf", 10_000)))
     stopping = Event()

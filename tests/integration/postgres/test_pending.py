@@ -393,8 +393,9 @@ class TestWait:
                 waiting.result(timeout=DEADLINE)
 
     def test_a_wake_fd_that_was_closed_is_a_mistake_that_shows(self, store: PostgresStore) -> None:
-        readable, writable = os.pipe()
-        os.close(readable)
-        os.close(writable)
-        with open_pending(store.engine) as session, pytest.raises(StoreUnavailable):
-            session.wait(LONG, readable)
+        with open_pending(store.engine) as session:  # first, lest its socket gets the number of what is closed
+            readable, writable = os.pipe()
+            os.close(readable)
+            os.close(writable)
+            with pytest.raises(StoreUnavailable):
+                session.wait(LONG, readable)

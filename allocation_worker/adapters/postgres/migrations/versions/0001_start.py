@@ -75,6 +75,7 @@ CREATE TABLE outbox (
     correlation_id text NOT NULL,
     causation_id   text NOT NULL,
     traceparent    text,
+    repeated       boolean NOT NULL DEFAULT false,  -- announced again: its sequence is older than its id
     created_at     timestamptz NOT NULL DEFAULT now(),
     published_at   timestamptz,
     returned_at    timestamptz  -- no queue wanted it then; it is offered again
