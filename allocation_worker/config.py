@@ -30,9 +30,9 @@ class Settings(BaseSettings):
     redis_url: str = Field(
         default="redis://localhost:6379/0", description="The Redis of the read model; only its own verbs need it."
     )
-    group_limit: int = Field(default=500, ge=1, le=5000, description="The most messages that share a transaction.")
+    group_limit: int = Field(default=1000, ge=1, le=5000, description="The most messages that share a transaction.")
     prefetch: int = Field(
-        default=1000, ge=1, le=65535, description="The most messages delivered and not yet acknowledged, per queue."
+        default=2000, ge=1, le=65535, description="The most messages delivered and not yet acknowledged, per queue."
     )
     retry_delays: Annotated[tuple[int, ...], NoDecode] = Field(
         default=(1, 5, 30),
