@@ -127,7 +127,7 @@ def _send_file(path: Path, type_: str | None, columns: dict[str, str], *, skip_b
         bootstrap.send_file(loaded, file, survey, lambda _message_id: progress.advance(bar))
     if survey.bad:
         typer.echo(f"{survey.complaint}\nRows skipped: {survey.bad}.", err=True)
-    typer.echo(f"{survey.good} commands of {path} are confirmed.")
+    typer.echo(f"Confirmed commands of {path}: {survey.good}.")
 
 
 def _send(

@@ -96,6 +96,13 @@ def test_an_unknown_sku_and_an_absent_queue_are_refused_in_one_sentence(
     assert absent.stderr == f"There is no queue {QUEUE} on the broker; declare it, then try again.\n"
 
 
+@pytest.mark.parametrize("own", ["allocation.orders", "allocation.stock.retry.5s", "allocation.dead-letters"])
+def test_events_are_not_announced_to_a_queue_of_the_workers_own(service: RunningService, own: str) -> None:
+    refused = replay(service, "--from", "1", queue=own)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr == f"The queue {own} is the worker's own; name the queue of the one who missed events.\n"
+
+
 @pytest.mark.usefixtures("lamps")
 def test_the_story_of_a_command(service: RunningService) -> None:
     told = run_verb("explain", "m7", settings=service.settings)

@@ -63,13 +63,16 @@ def neighbours(poisoned: RunningService) -> Iterator[Outside]:
 @pytest.fixture(scope="module")
 def dead(poisoned: RunningService, neighbours: Outside, channel: BlockingChannel) -> dict[str, list[DeadLetter]]:
     """What became of all kinds, by name; they stood in the queues among good ones before anything took them."""
+    consumer = poisoned.start("consume")
+    poisoned.start("relay")
+    neighbours.ask(CreateBatch(batchref="shelf", sku="SKU", qty=len(ALL)))
+    consumer.terminate()
     for number, poison in enumerate(ALL):
-        neighbours.send(CreateBatch(batchref=f"b{number}", sku="SKU", qty=1), message_id=f"batch-{number}")
+        neighbours.send(CreateBatch(batchref=f"b{number}", sku=f"SKU-{number}", qty=1), message_id=f"batch-{number}")
         neighbours.send(Allocate(orderid=f"o{number}", sku="SKU", qty=1), message_id=f"order-{number}")
         neighbours.wait_confirmed()
         publish(channel, poison)
     poisoned.start("consume")
-    poisoned.start("relay")
     neighbours.wait_answered(within=60)
     wait_dead(poisoned, len(ALL), within=30)
     found: dict[str, list[DeadLetter]] = {}
@@ -110,6 +113,7 @@ def test_nothing_else_is_dead_and_every_neighbour_was_answered_as_if_it_were_alo
     report = poisoned.judge(neighbours)
     assert report.faults == []
     assert len(report.lines) == len(ALL)
+    assert len(report.batches) == len(ALL) + 1
 
 
 def test_a_timestamp_property_at_the_end_of_time_is_nobodys_business(

@@ -56,7 +56,7 @@ def test_a_bad_row_keeps_all_others_from_being_sent_unless_it_is_to_be_skipped(
     assert queued(servers, nobody_listens) == 0
 
     sent = run_verb("send", "--file", str(path), "--type", "allocate", "--skip-bad", settings=settings)
-    assert (sent.returncode, sent.stdout) == (0, f"2 commands of {path} are confirmed.\n")
+    assert (sent.returncode, sent.stdout) == (0, f"Confirmed commands of {path}: 2.\n")
     assert f"{complaint}Rows skipped: 1.\n" in sent.stderr
     assert queued(servers, nobody_listens) == 2
 
@@ -90,7 +90,7 @@ def test_killed_half_way_and_run_again_comes_to_the_same(fresh_service: RunningS
         fresh_service.start("relay")
         for _ in range(2):
             done = run_verb(*arguments, settings=fresh_service.settings)
-            assert done.stdout == f"{rows} commands of {path} are confirmed.\n", done.stderr
+            assert done.stdout == f"Confirmed commands of {path}: {rows}.\n", done.stderr
             assert done.stderr == "Columns not used: colour.\n"
 
         wait_for(outside, 50 + rows)
@@ -116,6 +116,6 @@ def test_a_real_shops_lines_are_sent_from_the_file_as_it_is(servers: Servers, no
     assert refused.returncode == 1
     assert "column Quantity:" in refused.stderr
     assert refused.stderr.endswith("Nothing was sent.\n")
-    assert sent.stdout == f"{good} commands of {ORDERS} are confirmed.\n", sent.stderr
+    assert sent.stdout == f"Confirmed commands of {ORDERS}: {good}.\n", sent.stderr
     assert f"Rows skipped: {len(rows) - good}." in sent.stderr
     assert queued(servers, nobody_listens) == good > 9000

@@ -73,14 +73,29 @@ class SimulatedChannel:
     def basic_qos(self, *, prefetch_count: int) -> None:
         self._prefetch = prefetch_count
 
-    def basic_consume(self, queue: str, on_message: Callback, callback: Callback) -> None:
+    def basic_consume(self, queue: str, on_message: Callback, callback: Callback) -> str:
+        prefetch = self._prefetch
+
         def consume() -> None:
             self._answer(partial(callback, Method(1, Basic.ConsumeOk())))
             self._queue = self._connection.broker.queues[queue]
-            self._subscription = Subscription(self._prefetch, partial(self._deliver, on_message))
-            self._queue.subscribe(self._subscription)
+            if self._subscription is None:
+                self._subscription = Subscription(prefetch, partial(self._deliver, on_message))
+                self._queue.subscribe(self._subscription)
+            else:
+                self._queue.allow(self._subscription, prefetch)
 
-        self._connection.send(Frame(f"consume {queue}, prefetch {self._prefetch}", consume))
+        self._connection.send(Frame(f"consume {queue}, prefetch {prefetch}", consume))
+        return "consumer"
+
+    def basic_cancel(self, consumer_tag: str, callback: Callback) -> None:
+        def cancel() -> None:
+            assert self._queue is not None
+            assert self._subscription is not None
+            self._queue.allow(self._subscription, 0)
+            self._answer(partial(callback, Method(1, Basic.CancelOk(consumer_tag))))
+
+        self._connection.send(Frame(f"cancel {consumer_tag}", cancel))
 
     def basic_ack(self, delivery_tag: int, *, multiple: bool) -> None:
         def ack() -> None:

@@ -79,6 +79,12 @@ class Queue:
         self.subscriptions.append(subscription)
         self._deliver()
 
+    def allow(self, subscription: Subscription, prefetch: int) -> None:
+        """Let it have so many in hand; what it has stays there."""
+        assert not self._single_active, "a cancel would let the next consumer overtake what is in hand"
+        subscription.prefetch = prefetch
+        self._deliver()
+
     def unsubscribe(self, subscription: Subscription) -> None:
         """Its channel is gone: what it had in hand comes back, in order."""
         self.subscriptions.remove(subscription)

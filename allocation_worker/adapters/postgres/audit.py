@@ -162,7 +162,7 @@ CHECKS = (
 
 _NOTICES = (
     Check(
-        "{count} events of type {type} are kept because no queue is bound for them.",
+        "Events of type {type} are kept, since no queue is bound for them: {count}.",
         """
         SELECT type, count(*) AS count FROM outbox WHERE published_at IS NULL AND returned_at IS NOT NULL GROUP BY type
         """,

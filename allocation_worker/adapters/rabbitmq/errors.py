@@ -13,5 +13,9 @@ class TopologyMismatch(RabbitMQError):  # noqa: N818 - reads as what it is
     """An exchange or a queue stands on the broker with other arguments than the worker's."""
 
 
+class NotASubscribersQueue(RabbitMQError):  # noqa: N818 - reads as what it is
+    """Events do not belong into this queue."""
+
+
 class TopologyMissing(RabbitMQError):  # noqa: N818 - reads as what it is
     """An exchange or a queue that the worker needs does not stand on the broker."""

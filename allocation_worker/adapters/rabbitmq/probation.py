@@ -40,7 +40,7 @@ class Probation:
         self.pace = Pace.PROBATION if self._losses >= LOSSES_BEFORE else self._first
 
     def changed_by(self, *, redelivered: bool, failures: int) -> bool:
-        """Take note of a delivery; True if it is to be given back with all others, and consuming to begin anew.
+        """Take note of a delivery; True if consuming is to begin anew, at the new pace.
 
         Args:
             redelivered: it was delivered before.

@@ -21,7 +21,12 @@ from allocation_contracts.properties import (
     ORDERS_QUEUE,
     STOCK_QUEUE,
 )
-from allocation_worker.adapters.rabbitmq.errors import BrokerError, TopologyMismatch, TopologyMissing
+from allocation_worker.adapters.rabbitmq.errors import (
+    BrokerError,
+    NotASubscribersQueue,
+    TopologyMismatch,
+    TopologyMissing,
+)
 from allocation_worker.adapters.rabbitmq.urls import connect_any
 
 log = structlog.get_logger()
@@ -101,12 +106,17 @@ def declare_read_model(urls: Sequence[str]) -> None:
 
 
 def check_queue(urls: Sequence[str], queue: str) -> None:
-    """See that somebody's queue stands.
+    """See that a subscriber's queue stands.
 
     Raises:
+        NotASubscribersQueue: It is one of commands or dead letters.
         TopologyMissing: It does not.
         BrokerError: No broker answers, or it refuses for another reason.
     """
+    if queue == DEAD_LETTERS or any(queue == own or queue.startswith(f"{own}.retry.") for own in _COMMAND_QUEUES):
+        raise NotASubscribersQueue(
+            f"The queue {queue} is the worker's own; name the queue of the one who missed events."
+        )
     with _channel(urls) as channel:
         try:
             channel.queue_declare(queue, passive=True)

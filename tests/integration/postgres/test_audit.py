@@ -133,7 +133,7 @@ def test_events_that_no_queue_wants_are_a_notice_and_no_fault(shop: PostgresStor
     shop.execute("UPDATE outbox SET returned_at = now(), created_at = now() - interval '1 day' WHERE sequence = 14")
     found = look(shop)
     assert found.faults == []
-    assert found.notices == ["1 events of type out-of-stock.v1 are kept because no queue is bound for them."]
+    assert found.notices == ["Events of type out-of-stock.v1 are kept, since no queue is bound for them: 1."]
 
 
 def test_what_was_pruned_is_not_missed(shop: PostgresStore) -> None:
