@@ -5,6 +5,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import sqlalchemy as sa
+from psycopg2 import ProgrammingError
+from psycopg2.extensions import make_dsn
 from sqlalchemy.engine import Connection, Engine, ExceptionContext
 from sqlalchemy.engine.url import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
@@ -44,6 +46,7 @@ _NO_CONNECTION = ("connection to server ", "could not translate host name ", "in
 _NETWORK_AWAY = 20
 # How many times its statement_timeout a call may take. Not 1: the server, who knows more, is to be first.
 _PATIENCE = 1.5
+_HIGHEST_PORT = 65535
 
 
 def parse_url(url: str) -> URL:
@@ -58,7 +61,20 @@ def parse_url(url: str) -> URL:
         raise ValueError("it is not a URL such as postgresql://user:password@host:5432/database") from None
     if parsed.get_backend_name() not in {"postgresql", "postgres"}:
         raise ValueError(f"its scheme is {parsed.drivername!r}, where postgresql is expected")
+    if parsed.port is not None and not 1 <= parsed.port <= _HIGHEST_PORT:
+        raise ValueError(f"its port is {parsed.port}, where 1 to {_HIGHEST_PORT} are possible")
+    for option in parsed.query:
+        if not _known(option):
+            raise ValueError(f"libpq knows no option {option!r}")
     return parsed.set(drivername="postgresql+psycopg2")
+
+
+def _known(option: str) -> bool:
+    try:
+        make_dsn("", **{option: ""})
+    except ProgrammingError:
+        return False
+    return True
 
 
 def create_engine(

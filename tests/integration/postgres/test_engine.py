@@ -1,5 +1,6 @@
 """Addresses of databases, and the database's errors in our words."""
 
+import re
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
@@ -50,6 +51,19 @@ def test_what_is_no_address_of_a_postgresql_database_is_told_without_the_passwor
     assert "secret" not in str(error.value)
     assert error.value.__cause__ is None
     assert error.value.__suppress_context__ or error.value.__context__ is None
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ("db.example:99999/allocation", "its port is 99999, where 1 to 65535 are possible"),
+        ("db.example:0/allocation", "its port is 0, where 1 to 65535 are possible"),
+        ("db.example/allocation?sslmod=require", "libpq knows no option 'sslmod'"),
+    ],
+)
+def test_what_would_never_connect_is_told_at_once(wrong: str, sentence: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(sentence)}$"):
+        parse_url(f"postgresql://worker:secret@{wrong}")
 
 
 def test_a_server_that_is_not_there_is_unavailable() -> None:
