@@ -20,11 +20,11 @@ from pika.spec import Basic, BasicProperties
 
 from allocation_contracts.amqp.channels import ChannelLoop
 from allocation_contracts.amqp.errors import PublishError, Refused, Unconfirmed, Unreachable, Unroutable
+from allocation_contracts.amqp.refusals import NACKED, PUBLISH_AGAIN, RUN_TOPOLOGY, channel_closed
 from allocation_contracts.commands import Command
 from allocation_contracts.message import encode
 from allocation_contracts.properties import COMMANDS_EXCHANGE, command_properties
 
-_NOT_FOUND = 404
 _MAX_APP_ID_BYTES = 255
 _LOOK_FOR_EXPIRED = 0.2
 
@@ -237,7 +237,7 @@ class Publisher:
             self._unsent.extendleft(reversed(open_ones))
             return
         for waiting in open_ones:
-            self._settle(waiting, _refusal(waiting, reason, alone=len(open_ones) == 1))
+            self._settle(waiting, channel_closed(waiting.message_id, reason, alone=len(open_ones) == 1))
 
     def _send(self) -> None:
         with self._lock:
@@ -262,7 +262,7 @@ class Publisher:
             waiting = self._unconfirmed.pop(tag, None)  # it may have been returned, or have expired
             if waiting is not None:
                 nacked = isinstance(answer, Basic.Nack)
-                self._settle(waiting, Refused(waiting.message_id, _NACKED) if nacked else None)
+                self._settle(waiting, Refused(waiting.message_id, NACKED) if nacked else None)
 
     def _returned(self, _channel: Channel, method: Basic.Return, properties: BasicProperties, body: bytes) -> None:
         # A return bears no number. It comes in the order of publishing and before its own confirm.
@@ -273,7 +273,7 @@ class Publisher:
                 body,
             ):
                 del self._unconfirmed[tag]
-                text = f"No queue takes the routing key {method.routing_key!r}; {_RUN_TOPOLOGY}"
+                text = f"No queue takes the routing key {method.routing_key!r}; {RUN_TOPOLOGY}"
                 self._settle(waiting, Unroutable(waiting.message_id, text))
                 return
 
@@ -291,12 +291,12 @@ class Publisher:
     def _late(self, waiting: _Waiting) -> PublishError:
         trouble = f"within {self._timeout:g} s ({self._loop.trouble})"
         if waiting.was_sent:
-            return Unconfirmed(waiting.message_id, f"No confirm came {trouble}; {_PUBLISH_AGAIN}")
+            return Unconfirmed(waiting.message_id, f"No confirm came {trouble}; {PUBLISH_AGAIN}")
         return Unreachable(waiting.message_id, f"No broker could be reached {trouble}; the command was not published.")
 
     def _abandon(self) -> None:
         for waiting in (*self._unconfirmed.values(), *self._unsent, *self._handed_over):
-            self._settle(waiting, Unconfirmed(waiting.message_id, f"The publisher was closed first; {_PUBLISH_AGAIN}"))
+            self._settle(waiting, Unconfirmed(waiting.message_id, f"The publisher was closed first; {PUBLISH_AGAIN}"))
 
     def _settle(self, waiting: _Waiting, error: PublishError | None) -> None:
         if error is None:
@@ -304,22 +304,3 @@ class Publisher:
         else:
             waiting.future.set_exception(error)
         self._free.release()
-
-
-_NACKED = "The broker did not take the command: its queue is full, or on its way down. Try again later."
-_RUN_TOPOLOGY = "have the worker's operator run `allocation-worker topology`."
-_PUBLISH_AGAIN = "it may have arrived: publish it again with the same message_id."
-
-
-def _refusal(waiting: _Waiting, reason: ChannelClosedByBroker, *, alone: bool) -> PublishError:
-    if reason.reply_code == _NOT_FOUND:
-        text = f"The exchange {COMMANDS_EXCHANGE} does not stand on the broker; {_RUN_TOPOLOGY}"
-        return Unroutable(waiting.message_id, text)
-    said = f"{reason.reply_text} ({reason.reply_code})"
-    if alone:
-        return Refused(waiting.message_id, f"The broker refused: {said}.")
-    text = (
-        f"The broker closed the channel over one of several commands: {said}; this one may have arrived: publish it "
-        "again with the same message_id."
-    )
-    return Unconfirmed(waiting.message_id, text)
