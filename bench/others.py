@@ -3,6 +3,7 @@
 import random
 import statistics
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from itertools import pairwise
 
@@ -92,6 +93,10 @@ def shrink(servers: Servers, shown: Shown) -> Result:
         traffic.run(done)
         peaks = {"consume": peak_megabytes(side.consumers[0].pid), "relay": peak_megabytes(side.relay.pid)}
     servers.database.drop(side.database_url)
+    return _shrunk(work, traffic, peaks)
+
+
+def _shrunk(work: str, traffic: Traffic, peaks: Mapping[str, float]) -> Result:
     arrivals, sequences = zip(*traffic.special_events, strict=True)
     first, last = arrivals[0] - traffic.special_sent, arrivals[-1] - traffic.special_sent
     disordered = sum(after < before for before, after in pairwise(sequences))

@@ -36,6 +36,14 @@ def order_lines() -> list[Command]:
     return commands
 
 
+def demanded(lines: list[Command]) -> Counter[str]:
+    """How much of each SKU is asked for; also the SKUs of which nothing is."""
+    demand = Counter[str]()
+    for line in lines:
+        demand[line.sku] += line.qty if isinstance(line, Allocate) else 0  # type: ignore[union-attr] # only these two
+    return demand
+
+
 @pytest.mark.timeout(240)
 def test_every_line_of_a_real_shop_is_answered_once_and_no_batch_is_oversold(
     fresh_service: RunningService, redis_server: RedisServer
@@ -44,9 +52,7 @@ def test_every_line_of_a_real_shop_is_answered_once_and_no_batch_is_oversold(
     luck = random.Random(20101201)
     lines = order_lines()
     assert len(lines) == 9999
-    demand = Counter[str]()
-    for line in lines:
-        demand[line.sku] += line.qty if isinstance(line, Allocate) else 0  # type: ignore[union-attr] # only these two
+    demand = demanded(lines)
     with fresh_service.outside() as outside:
         consumers = [fresh_service.start("consume"), fresh_service.start("consume")]
         relay = fresh_service.start("relay")
