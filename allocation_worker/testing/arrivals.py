@@ -9,11 +9,11 @@ from uuid import uuid4
 
 import pika
 from pika.adapters.blocking_connection import BlockingChannel
-from pika.exceptions import AMQPError
 from pika.spec import Basic, BasicProperties
 
 import allocation_contracts as contracts
 from allocation_contracts.message import Message
+from allocation_worker.adapters.rabbitmq.errors import CONNECTION_ERRORS
 
 _AGAIN_AFTER = 0.1
 _BACK_WITHIN = 20.0
@@ -100,7 +100,7 @@ class Arrivals:
         while True:
             try:
                 look()
-            except (AMQPError, OSError) as error:
+            except CONNECTION_ERRORS as error:
                 self._drop()
                 if monotonic() > gives_up:
                     raise ConnectionError(f"The stack's broker cannot be reached: {error!r}") from error
@@ -111,7 +111,7 @@ class Arrivals:
     def _drop(self) -> None:
         """Leave the connection; where only its channel was closed, it is still open."""
         if self._connection is not None and self._connection.is_open:
-            with suppress(AMQPError, OSError):
+            with suppress(*CONNECTION_ERRORS):
                 self._connection.close()
         self._connection = None
 

@@ -12,10 +12,10 @@ from uuid import uuid4
 import pika
 import structlog
 from pika.adapters.blocking_connection import BlockingChannel
-from pika.exceptions import AMQPError
 from pika.spec import Basic, BasicProperties
 
 import allocation_contracts as contracts
+from allocation_worker.adapters.rabbitmq.errors import CONNECTION_ERRORS
 from allocation_worker.testing.checker import OUTCOMES, ReceivedEvent, SentCommand
 from allocation_worker.testing.command_publisher import CommandPublisher
 from allocation_worker.testing.waiting import wait_until
@@ -120,7 +120,7 @@ class Outside:
             try:
                 with pika.BlockingConnection(pika.URLParameters(self._url)) as connection:
                     self._consume(connection.channel())
-            except (AMQPError, OSError) as error:
+            except CONNECTION_ERRORS as error:
                 log.info("outside: listening again", error=repr(error))
                 self._ended.wait(0.2)
 

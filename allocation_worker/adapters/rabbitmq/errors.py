@@ -1,5 +1,12 @@
 """What can go wrong between the worker and its broker; pika's own errors never leave this package."""
 
+from pika.adapters.utils.connection_workflow import AMQPConnectorException
+from pika.exceptions import AMQPError
+
+# What a blocking connection of pika's may raise. The second, for a broker that takes the connection and says nothing,
+# is not among its exceptions.
+CONNECTION_ERRORS = (AMQPError, AMQPConnectorException, OSError)
+
 
 class RabbitMQError(Exception):
     """The broker, or what stands on it, is not as the worker needs it. Its text is for the operator."""

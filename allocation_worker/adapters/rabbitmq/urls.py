@@ -5,10 +5,10 @@ from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 import pika
-from pika.exceptions import AMQPError
+from pika.adapters.utils.connection_workflow import AMQPConnectorStackTimeout
 
 from allocation_contracts.amqp.errors import words
-from allocation_worker.adapters.rabbitmq.errors import BrokerError
+from allocation_worker.adapters.rabbitmq.errors import CONNECTION_ERRORS, BrokerError
 
 _HEARTBEAT = 30
 _SOCKET_TIMEOUT = 5.0
@@ -94,7 +94,9 @@ def _first_answer(
     for url in urls:
         try:
             return pika.BlockingConnection(parameters(url, name), implementation)  # type: ignore[arg-type] # it is the class
-        except (AMQPError, OSError) as error:
+        except AMQPConnectorStackTimeout:
+            failures.append(f"{masked(url)}: it took the connection, and did not answer in time")
+        except CONNECTION_ERRORS as error:
             failures.append(f"{masked(url)}: {words(error)}")
     raise BrokerError(
         f"No broker can be reached: {'; '.join(failures)}; look whether it runs there, and at ALLOCATION_AMQP_URL."

@@ -1,3 +1,4 @@
+import socket
 from functools import partial
 from urllib.parse import urlsplit
 
@@ -109,3 +110,11 @@ def test_a_dead_letter_may_be_put_back_any_number_of_times(place: Place) -> None
 
 def _got(channel: BlockingChannel) -> bool:
     return channel.basic_get(DEAD_LETTERS)[0] is not None
+
+
+def test_a_broker_that_is_frozen_is_out_of_reach_in_a_sentence() -> None:
+    """Seen in chaos: a node that was stopped took the connection, and `project` ended with pika's own error."""
+    with socket.create_server(("127.0.0.1", 0)) as frozen:
+        url = f"amqp://guest:secret@127.0.0.1:{frozen.getsockname()[1]}/?stack_timeout=0.5"
+        with pytest.raises(BrokerError, match=r"guest:\*\*\*@.*/: it took the connection, and did not answer"):
+            topology.check([url])
