@@ -22,6 +22,11 @@ COMMIT = b"COMMIT\0"
 # It takes a back-off, of 5 s at most, and a connection; this is for machines that many share.
 WITHIN_SECONDS = 60.0
 DELIVERY_LIMIT = 20
+ALL_ARE_TAKEN = """
+SELECT count(*) = current_setting('max_connections')::int
+   AND NOT bool_or(application_name IN ('allocation-worker consume', 'allocation-worker relay'))
+  FROM pg_stat_activity WHERE backend_type = 'client backend'
+"""
 
 
 @pytest.fixture
@@ -98,6 +103,20 @@ def resident_megabytes(pid: int) -> float:
 
 
 def take_every_connection(dsn: str, hogs: ExitStack) -> None:
+    """Until none is left: a backend whose client has gone keeps its place until it notices, and then frees it."""
+    watcher = hogs.enter_context(closing(psycopg2.connect(dsn)))
+    watcher.autocommit = True
+
+    def none_is_left() -> bool:
+        take_those_that_are_free(dsn, hogs)
+        with watcher.cursor() as cursor:
+            cursor.execute(ALL_ARE_TAKEN)
+            return bool(cursor.fetchall()[0][0])
+
+    wait_until(none_is_left, within=30, otherwise=lambda: "The processes keep connections, or others come and go.")
+
+
+def take_those_that_are_free(dsn: str, hogs: ExitStack) -> None:
     while True:
         try:
             hogs.enter_context(closing(psycopg2.connect(dsn)))

@@ -10,12 +10,15 @@ from allocation_worker.adapters.rabbitmq.errors import BrokerError
 from allocation_worker.adapters.rabbitmq.publisher import Publication, Publisher
 from allocation_worker.service_layer.outgoing import SettlementKind
 
-_AGAIN_AFTER = 0.2
+_LOOK_EVERY = 0.2
 _PATIENCE = 30.0
 
 
 class DeadLetterPublisher:
-    """Pipelines copies of dead letters; one that is lost or refused is published again.
+    """Pipelines copies of dead letters, in their order; one that is lost or refused is published again.
+
+    What is lost holds up all that comes after it, so that the copies stand in their queue in the order of the letters:
+    the stock queue's commands depend on it. Only one that the broker refused comes behind others.
 
     Args:
         urls: AMQP addresses, tried in turn.
@@ -23,6 +26,7 @@ class DeadLetterPublisher:
 
     def __init__(self, urls: Sequence[str]) -> None:
         self._waiting: dict[int, DeadLetter] = {}
+        self._again: list[DeadLetter] = []
         self._changed = Condition()
         self._publisher = Publisher[DeadLetter](urls, _publication, self._wake, name="allocation-worker redrive")
 
@@ -34,7 +38,10 @@ class DeadLetterPublisher:
     def publish(self, letter: DeadLetter) -> None:
         """Publish a copy of a dead letter that has a destination."""
         self._waiting[letter.tag] = letter
-        self._publisher.publish([letter])
+        if self._again:
+            self._again.append(letter)
+        else:
+            self._publisher.publish([letter])
 
     def take_settled(self) -> list[tuple[DeadLetter, bool]]:
         """Wait until some have an answer; each with whether the broker keeps its copy safe: if not, no queue is there.
@@ -44,33 +51,34 @@ class DeadLetterPublisher:
         """
         deadline = monotonic() + _PATIENCE
         while True:
-            settled, again = self._sort()
+            settled = self._sort()
             if settled:
-                self._publisher.publish(again)
                 return settled
+            # None of them before all are back: some are still on their way back, and would come behind.
+            if len(self._again) == len(self._waiting) and self._publisher.connected:
+                self._publisher.publish(sorted(self._again, key=lambda letter: letter.tag))
+                self._again = []
             with self._changed:
-                self._changed.wait(_AGAIN_AFTER)
+                self._changed.wait(_LOOK_EVERY)
             if monotonic() > deadline:
                 raise BrokerError(
                     f"The broker has not confirmed {len(self._waiting)} copies for {_PATIENCE:g} s. Their dead letters "
                     "stay; if a copy did arrive, its message_id makes the next one harmless."
                 )
-            self._publisher.publish(again)
 
     def close(self) -> None:
         """End; what has no answer may have arrived."""
         self._publisher.close()
 
-    def _sort(self) -> tuple[list[tuple[DeadLetter, bool]], list[DeadLetter]]:
+    def _sort(self) -> list[tuple[DeadLetter, bool]]:
         settled = []
-        again = []
         for settlement in self._publisher.take_settlements():
             if settlement.kind in {SettlementKind.CONFIRMED, SettlementKind.RETURNED}:
                 letter = self._waiting.pop(settlement.id)
                 settled.append((letter, settlement.kind is SettlementKind.CONFIRMED))
             else:
-                again.append(self._waiting[settlement.id])
-        return settled, again
+                self._again.append(self._waiting[settlement.id])
+        return settled
 
     def _wake(self) -> None:
         with self._changed:

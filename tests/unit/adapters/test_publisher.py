@@ -149,16 +149,29 @@ def test_nothing_goes_before_what_was_refused_for_a_loss_that_has_been_told_of_m
     assert network.published == ["event-1", "event-1", "event-2", "event-3"]
 
 
-def test_a_dead_letter_that_was_lost_is_published_again_though_others_were_confirmed_at_the_same_time() -> None:
-    first, second = (
-        DeadLetter(
-            tag=tag,
-            routing_key="allocate",
-            properties=BasicProperties(message_id=f"letter-{tag}", headers={"x-original-queue": ORDERS_QUEUE}),
-            body=b"{}",
-        )
-        for tag in (1, 2)
-    )
+def letter(tag: int) -> DeadLetter:
+    properties = BasicProperties(message_id=f"letter-{tag}", headers={"x-original-queue": ORDERS_QUEUE})
+    return DeadLetter(tag=tag, routing_key="allocate", properties=properties, body=b"{}")
+
+
+class WaitingIsWhen:
+    """While the publisher of dead letters waits, this happens."""
+
+    def __init__(self, *events: Callable[[], None]) -> None:
+        self._events = deque(events)
+
+    def __enter__(self) -> None: ...
+    def __exit__(self, *_: object) -> None: ...
+    def notify(self) -> None: ...
+
+    def wait(self, _seconds: float) -> None:
+        self._events.popleft()()
+
+
+def test_a_dead_letter_that_was_lost_is_published_again_though_others_were_confirmed_at_the_same_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first, second, third = map(letter, (1, 2, 3))
     copies = DeadLetterPublisher([])
     network = connected(copies._publisher)
     copies.publish(first)
@@ -168,5 +181,35 @@ def test_a_dead_letter_that_was_lost_is_published_again_though_others_were_confi
     network.lose()
     network.connect()
     assert copies.take_settled() == [(first, True)]
+    copies.publish(third)
+
+    def confirm_the_second() -> None:
+        network.run()
+        network.confirm(1)
+
+    monkeypatch.setattr(copies, "_changed", WaitingIsWhen(confirm_the_second))
+    assert copies.take_settled() == [(second, True)]
+    assert network.published == ["letter-1", "letter-2", "letter-2", "letter-3"]
+
+
+def test_dead_letters_that_came_before_the_connection_go_out_in_their_order_whenever_it_was_told_of(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of 1 and 2 it is told before 3 and 4 are refused."""
+    copies = DeadLetterPublisher([])
+    network = copies._publisher._loop
+    assert isinstance(network, Network)
+
+    def confirm_the_first() -> None:
+        network.run()
+        network.confirm(1)
+
+    monkeypatch.setattr(copies, "_changed", WaitingIsWhen(network.connect, network.run, confirm_the_first))
+    letters = [letter(tag) for tag in (1, 2, 3, 4)]
+    for each in letters[:2]:
+        copies.publish(each)
     network.run()
-    assert network.published == ["letter-1", "letter-2", "letter-2"]
+    for each in letters[2:]:
+        copies.publish(each)
+    assert copies.take_settled() == [(letters[0], True)]
+    assert network.published == ["letter-1", "letter-2", "letter-3", "letter-4"]
