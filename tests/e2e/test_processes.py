@@ -8,7 +8,7 @@ from pathlib import Path
 import pika
 import sqlalchemy as sa
 
-from allocation_contracts import STOCK_QUEUE, Allocate, ChangeBatchQuantity, CreateBatch
+from allocation_contracts import ORDERS_QUEUE, STOCK_QUEUE, Allocate, ChangeBatchQuantity, CreateBatch
 from allocation_worker.testing.outside import Outside, read_dead_letters
 from allocation_worker.testing.processes import run_verb
 from allocation_worker.testing.running import RunningService
@@ -182,6 +182,14 @@ def test_the_start_up_line_tells_what_it_is_connected_to(fresh_service: RunningS
     assert line["queues"] == ["allocation.stock"]
     assert line["verb"] == "consume"
     assert "***" in line["broker"][0]
+
+
+def test_orders_begin_one_at_a_time_and_stock_with_all_that_the_prefetch_allows(fresh_service: RunningService) -> None:
+    """An order may have killed the last process; stock must not be delivered alone, or it would lose its order."""
+    process = fresh_service.start("consume", settings={"ALLOCATION_PREFETCH": "70"})
+    wait_until(lambda: process.log.count('"consuming"') >= 2, within=60, otherwise=lambda: process.log)
+    lines = [json.loads(line) for line in process.log.splitlines() if '"consuming"' in line]
+    assert {line["queue"]: line["prefetch"] for line in lines} == {ORDERS_QUEUE: 1, STOCK_QUEUE: 70}
 
 
 def test_a_bad_setting_is_one_sentence_and_exit_78(tmp_path: Path) -> None:
