@@ -15,7 +15,8 @@ from allocation_contracts.amqp.errors import (
     Unreachable,
     Unroutable,
 )
-from allocation_contracts.amqp.publisher import Outgoing, Publisher
+from allocation_contracts.amqp.outgoing import Outgoing
+from allocation_contracts.amqp.publisher import Publisher
 from allocation_contracts.amqp.subscriber import Handler, Subscriber
 
 del _pika

@@ -4,14 +4,11 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent import futures
 from concurrent.futures import Future
-from dataclasses import dataclass
 from itertools import takewhile
-from math import inf
 from threading import BoundedSemaphore, Lock
-from time import monotonic, time
+from time import monotonic
 from types import TracebackType
 from typing import Self
-from uuid import uuid4
 
 from pika.channel import Channel
 from pika.exceptions import ChannelClosedByBroker
@@ -20,42 +17,13 @@ from pika.spec import Basic, BasicProperties
 
 from allocation_contracts.amqp.channels import ChannelLoop
 from allocation_contracts.amqp.errors import PublishError, Refused, Unconfirmed, Unreachable, Unroutable
+from allocation_contracts.amqp.outgoing import Outgoing, Waiting, prepared
 from allocation_contracts.amqp.refusals import NACKED, PUBLISH_AGAIN, RUN_TOPOLOGY, channel_closed
 from allocation_contracts.commands import Command
-from allocation_contracts.message import encode
-from allocation_contracts.properties import COMMANDS_EXCHANGE, command_properties
+from allocation_contracts.properties import COMMANDS_EXCHANGE
 
 _MAX_APP_ID_BYTES = 255
 _LOOK_FOR_EXPIRED = 0.2
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outgoing:
-    """A command with its properties, for `Publisher.publish_all`.
-
-    Attributes:
-        command: What is asked.
-        message_id: The idempotency key; a new one if left out. One that follows from your data (a row's key) lets you
-            publish all of it again after a failure, and nothing happens twice.
-        correlation_id: Ties together the messages of one business process.
-        traceparent: The W3C trace context.
-    """
-
-    command: Command
-    message_id: str | None = None
-    correlation_id: str | None = None
-    traceparent: str | None = None
-
-
-@dataclass(slots=True)
-class _Waiting:
-    message_id: str
-    routing_key: str
-    body: bytes
-    properties: BasicProperties
-    future: Future[str]
-    deadline: float = inf
-    was_sent: bool = False
 
 
 class Publisher:
@@ -84,11 +52,11 @@ class Publisher:
         self._window = window
         self._free = BoundedSemaphore(window)
         self._lock = Lock()
-        self._handed_over: deque[_Waiting] = deque()
+        self._handed_over: deque[Waiting] = deque()
         self._closed = False
         # From here on: the network thread's alone.
-        self._unsent: deque[_Waiting] = deque()
-        self._unconfirmed: dict[int, _Waiting] = {}
+        self._unsent: deque[Waiting] = deque()
+        self._unconfirmed: dict[int, Waiting] = {}
         self._last_tag = 0
         self._channel: Channel | None = None
         name = app_id or "allocation-contracts publisher"
@@ -133,7 +101,7 @@ class Publisher:
             ContractViolation: The worker would refuse these properties.
             RuntimeError: The publisher is closed.
         """
-        waiting = self._prepare(outgoing if isinstance(outgoing, Outgoing) else Outgoing(command=outgoing))
+        waiting = prepared(outgoing if isinstance(outgoing, Outgoing) else Outgoing(command=outgoing), self._app_id)
         self._free.acquire()
         with self._lock:
             if self._closed:
@@ -202,27 +170,6 @@ class Publisher:
         self._loop.stop()
         self._abandon()
 
-    def _prepare(self, outgoing: Outgoing) -> _Waiting:
-        command = outgoing.command
-        message_id = str(uuid4()) if outgoing.message_id is None else outgoing.message_id
-        properties = command_properties(
-            command,
-            message_id=message_id,
-            correlation_id=outgoing.correlation_id,
-            traceparent=outgoing.traceparent,
-            app_id=self._app_id,
-            timestamp=int(time()),
-        )
-        future = Future[str]()
-        future.set_running_or_notify_cancel()  # what is on its way can't be taken back
-        return _Waiting(
-            message_id=message_id,
-            routing_key=command.ROUTING_KEY,
-            body=encode(command),
-            properties=BasicProperties(**properties),
-            future=future,
-        )
-
     def _opened(self, channel: Channel) -> None:
         self._channel = channel
         self._last_tag = 0
@@ -288,7 +235,7 @@ class Publisher:
         for waiting in expired:
             self._settle(waiting, self._late(waiting))
 
-    def _late(self, waiting: _Waiting) -> PublishError:
+    def _late(self, waiting: Waiting) -> PublishError:
         trouble = f"within {self._timeout:g} s ({self._loop.trouble})"
         if waiting.was_sent:
             return Unconfirmed(waiting.message_id, f"No confirm came {trouble}; {PUBLISH_AGAIN}")
@@ -298,7 +245,7 @@ class Publisher:
         for waiting in (*self._unconfirmed.values(), *self._unsent, *self._handed_over):
             self._settle(waiting, Unconfirmed(waiting.message_id, f"The publisher was closed first; {PUBLISH_AGAIN}"))
 
-    def _settle(self, waiting: _Waiting, error: PublishError | None) -> None:
+    def _settle(self, waiting: Waiting, error: PublishError | None) -> None:
         if error is None:
             waiting.future.set_result(waiting.message_id)
         else:
