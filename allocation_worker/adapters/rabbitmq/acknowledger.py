@@ -12,6 +12,7 @@ from allocation_contracts.properties import DEAD_LETTERS
 from allocation_worker.adapters.rabbitmq.confirms import OnSettled
 from allocation_worker.adapters.rabbitmq.copies import dead_letter_copy, retry_copy
 from allocation_worker.adapters.rabbitmq.delivery import Delivery
+from allocation_worker.adapters.rabbitmq.errors import RUN_TOPOLOGY
 from allocation_worker.adapters.rabbitmq.feed import Results
 from allocation_worker.adapters.rabbitmq.topology import retry_queue
 from allocation_worker.service_layer.outcomes import DeadLetter, Done, Retry
@@ -88,7 +89,7 @@ class Acknowledger:
                 exchange=copy.exchange,
                 routing_key=copy.routing_key,
                 answer=kind.name,
-                mend="Run `allocation-worker topology`." if kind is SettlementKind.RETURNED else None,
+                mend=RUN_TOPOLOGY if kind is SettlementKind.RETURNED else None,
                 again_after=_TRY_AGAIN_AFTER,
             )
             self._call_later(_TRY_AGAIN_AFTER, partial(self._send, copy))

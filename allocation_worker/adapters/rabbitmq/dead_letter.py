@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 
 from pika.spec import BasicProperties
 
-from allocation_contracts import COMMANDS, COMMANDS_EXCHANGE, ORDERS_QUEUE, STOCK_QUEUE
+from allocation_contracts import COMMANDS, COMMANDS_EXCHANGE
 from allocation_contracts.properties import ATTEMPTS_HEADER
 from allocation_worker.adapters.rabbitmq.copies import without_our_headers
 from allocation_worker.adapters.rabbitmq.tolerant import UndecodableProperties
-from allocation_worker.adapters.rabbitmq.topology import READ_MODEL_QUEUE
+from allocation_worker.adapters.rabbitmq.topology import READ_MODEL_QUEUE, command_queue
 
 UNROUTABLE = "unroutable"
 UNDECODABLE = "undecodable-headers"
@@ -146,11 +146,7 @@ def _death(headers: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _command_queue(name: object) -> str | None:
-    """The command queue of this name, or that this retry queue belongs to."""
-    for queue in (ORDERS_QUEUE, STOCK_QUEUE):
-        if isinstance(name, str) and (name == queue or name.startswith(f"{queue}.retry.")):
-            return queue
-    return None
+    return command_queue(name) if isinstance(name, str) else None
 
 
 def _moment(value: object) -> datetime | None:

@@ -12,7 +12,7 @@ from pika.spec import Basic, BasicProperties
 
 from allocation_contracts.properties import DEAD_LETTERS
 from allocation_worker.adapters.rabbitmq.dead_letter import DeadLetter
-from allocation_worker.adapters.rabbitmq.errors import BrokerError, TopologyMissing
+from allocation_worker.adapters.rabbitmq.errors import NOT_FOUND, RUN_TOPOLOGY, BrokerError, TopologyMissing
 from allocation_worker.adapters.rabbitmq.tolerant import TolerantConnection
 from allocation_worker.adapters.rabbitmq.urls import connect_any
 
@@ -20,7 +20,6 @@ _LARGEST_PREFETCH = 65_535
 _PATIENCE = 5.0
 _LOOK_AGAIN = 0.05
 _TELL_EVERY = 100
-_NOT_FOUND = 404
 
 
 class DeadLetterQueue:
@@ -151,11 +150,9 @@ def _explained() -> Iterator[None]:
     try:
         yield
     except ChannelClosedByBroker as error:
-        if error.reply_code != _NOT_FOUND:
+        if error.reply_code != NOT_FOUND:
             raise _unreadable(error) from error
-        raise TopologyMissing(
-            f"The queue {DEAD_LETTERS} does not stand on the broker; run `allocation-worker topology`."
-        ) from error
+        raise TopologyMissing(f"The queue {DEAD_LETTERS} does not stand on the broker; {RUN_TOPOLOGY}") from error
     except AMQPError as error:
         raise _unreadable(error) from error
 

@@ -7,6 +7,11 @@ from pika.exceptions import AMQPError
 # is not among its exceptions.
 CONNECTION_ERRORS = (AMQPError, AMQPConnectorException, OSError)
 
+NOT_FOUND = 404
+"""The broker's code for an exchange or a queue that is not there."""
+
+RUN_TOPOLOGY = "run `allocation-worker topology`."
+
 
 class RabbitMQError(Exception):
     """The broker, or what stands on it, is not as the worker needs it. Its text is for the operator."""

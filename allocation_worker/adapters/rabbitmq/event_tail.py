@@ -11,11 +11,10 @@ from pika.spec import BasicProperties
 from tenacity import Retrying, retry_if_exception_type, wait_exponential_jitter
 
 from allocation_contracts.properties import CAUSATION_ID_HEADER, EVENTS_EXCHANGE
-from allocation_worker.adapters.rabbitmq.errors import BrokerError, TopologyMissing
+from allocation_worker.adapters.rabbitmq.errors import NOT_FOUND, RUN_TOPOLOGY, BrokerError, TopologyMissing
 from allocation_worker.adapters.rabbitmq.urls import connect_any
 
 _NAME = "allocation-worker tail"
-_NOT_FOUND = 404
 _LOOK_UP_EVERY = 0.5
 _PREFETCH = 500
 
@@ -60,9 +59,9 @@ def tail_events(
             try:
                 yield from _listen(connection.channel(), routing_keys, on_listening)
             except ChannelClosedByBroker as error:
-                if error.reply_code == _NOT_FOUND:
+                if error.reply_code == NOT_FOUND:
                     raise TopologyMissing(
-                        f"The exchange {EVENTS_EXCHANGE} does not stand there; run `allocation-worker topology`."
+                        f"The exchange {EVENTS_EXCHANGE} does not stand there; {RUN_TOPOLOGY}"
                     ) from error
                 raise BrokerError(f"The broker refused: {error!r}") from error
             except (AMQPError, OSError):

@@ -31,6 +31,7 @@ class Probation:
     """
 
     def __init__(self, *, ordered: bool) -> None:
+        self.ordered = ordered
         self._first = Pace.FULL if ordered else Pace.CAREFUL
         self._losses = 0
         self.pace = self._first

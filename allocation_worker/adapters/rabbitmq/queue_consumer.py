@@ -17,13 +17,13 @@ from allocation_worker.adapters.rabbitmq.acknowledger import Acknowledger
 from allocation_worker.adapters.rabbitmq.confirms import ConfirmedPublisher, OnSettled
 from allocation_worker.adapters.rabbitmq.connection import ConnectionLoop
 from allocation_worker.adapters.rabbitmq.delivery import Delivery, delivery_failures
+from allocation_worker.adapters.rabbitmq.errors import NOT_FOUND, RUN_TOPOLOGY
 from allocation_worker.adapters.rabbitmq.feed import QueueFeed, Results
 from allocation_worker.adapters.rabbitmq.probation import Pace, Probation
 from allocation_worker.service_layer.outgoing import SettlementKind
 
 log = structlog.get_logger()
 
-_NOT_FOUND = 404
 _CONFIRMS_AGAIN_AFTER = 1.0
 
 
@@ -78,7 +78,6 @@ class QueueConsumer:
         self._confirms: ConfirmedPublisher | None = None
         self._consumer_tag = ""
         self._generation = 0
-        self._ordered = ordered
         self._probation = Probation(ordered=ordered)
         self._finishing = False
         self._log = log.bind(queue=queue)
@@ -158,7 +157,7 @@ class QueueConsumer:
         if self._probation.changed_by(redelivered=redelivered, failures=failures):
             pace = self._probation.pace
             self._log.log(logging.WARNING if pace is Pace.PROBATION else logging.INFO, "pace_changed", pace=pace.value)
-            if self._ordered or pace is not Pace.FULL:
+            if self._probation.ordered or pace is not Pace.FULL:
                 _give_back_and_close(channel)
                 return
             self._speed_up(channel)
@@ -206,7 +205,7 @@ class QueueConsumer:
             pause = self._probation_pause if self._probation.pace is Pace.PROBATION else 0
             self._loop.call_later(pause, self._consume)
         elif isinstance(reason, ChannelClosedByBroker):
-            mend = "Run `allocation-worker topology`." if reason.reply_code == _NOT_FOUND else None
+            mend = RUN_TOPOLOGY if reason.reply_code == NOT_FOUND else None
             self._log.error("consuming_refused", reason=reason.reply_text, mend=mend)
             self._loop.reconnect()
 

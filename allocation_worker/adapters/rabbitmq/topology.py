@@ -22,6 +22,8 @@ from allocation_contracts.properties import (
     STOCK_QUEUE,
 )
 from allocation_worker.adapters.rabbitmq.errors import (
+    NOT_FOUND,
+    RUN_TOPOLOGY,
     BrokerError,
     NotASubscribersQueue,
     TopologyMismatch,
@@ -33,7 +35,6 @@ log = structlog.get_logger()
 
 DEFAULT_RETRY_DELAYS = (1, 5, 30)
 
-_NOT_FOUND = 404
 _PRECONDITION_FAILED = 406
 
 _QUORUM = {"x-queue-type": "quorum", "x-overflow": "reject-publish", "x-dead-letter-strategy": "at-least-once"}
@@ -56,7 +57,12 @@ _DEAD_LETTERS_QUEUE = {"x-queue-type": "quorum", "x-overflow": "reject-publish",
 
 def retry_queue(queue: str, delay: int) -> str:
     """The name of the queue where messages of `queue` wait for `delay` seconds."""
-    return f"{queue}.retry.{delay}s"
+    return f"{_retry_prefix(queue)}{delay}s"
+
+
+def command_queue(name: str) -> str | None:
+    """The command queue of this name, or that this retry queue belongs to."""
+    return next((own for own in _COMMAND_QUEUES if name == own or name.startswith(_retry_prefix(own))), None)
 
 
 def declare(urls: Sequence[str], retry_delays: Sequence[int] = DEFAULT_RETRY_DELAYS) -> None:
@@ -113,7 +119,7 @@ def check_queue(urls: Sequence[str], queue: str) -> None:
         TopologyMissing: It does not.
         BrokerError: No broker answers, or it refuses for another reason.
     """
-    if queue == DEAD_LETTERS or any(queue == own or queue.startswith(f"{own}.retry.") for own in _COMMAND_QUEUES):
+    if queue == DEAD_LETTERS or command_queue(queue):
         raise NotASubscribersQueue(
             f"The queue {queue} is the worker's own; name the queue of the one who missed events."
         )
@@ -121,7 +127,7 @@ def check_queue(urls: Sequence[str], queue: str) -> None:
         try:
             channel.queue_declare(queue, passive=True)
         except ChannelClosedByBroker as error:
-            if error.reply_code != _NOT_FOUND:
+            if error.reply_code != NOT_FOUND:
                 raise
             raise TopologyMissing(f"There is no queue {queue} on the broker; declare it, then try again.") from error
 
@@ -164,6 +170,10 @@ def _queues(retry_delays: Sequence[int]) -> list[str]:
     return [*_COMMAND_QUEUES, *retrying, DEAD_LETTERS]
 
 
+def _retry_prefix(queue: str) -> str:
+    return f"{queue}.retry."
+
+
 def _retry_arguments(queue: str, delay: int) -> dict[str, Any]:
     return _QUORUM | {
         "x-delivery-limit": 20,
@@ -188,14 +198,14 @@ def _explained(kind: str, name: str) -> Iterator[None]:
     try:
         yield
     except ChannelClosedByBroker as error:
-        explain = {_NOT_FOUND: _missing, _PRECONDITION_FAILED: _mismatch}.get(error.reply_code)
+        explain = {NOT_FOUND: _missing, _PRECONDITION_FAILED: _mismatch}.get(error.reply_code)
         if explain is None:
             raise
         raise explain(kind, name, error.reply_text) from error
 
 
 def _missing(kind: str, name: str, _text: str) -> TopologyMissing:
-    return TopologyMissing(f"The {kind} {name} does not stand on the broker; run `allocation-worker topology`.")
+    return TopologyMissing(f"The {kind} {name} does not stand on the broker; {RUN_TOPOLOGY}")
 
 
 def _mismatch(kind: str, name: str, text: str) -> TopologyMismatch:
