@@ -6,7 +6,7 @@ import json
 import socket
 import uuid
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from http import HTTPStatus
 from typing import Any, Literal, NoReturn
 from urllib.parse import quote, unquote, urlsplit
@@ -15,6 +15,8 @@ import pika
 import psycopg2
 from psycopg2 import sql
 from sqlalchemy import make_url
+
+from allocation_worker.testing.waiting import wait_until
 
 _TIMEOUT = 10.0
 
@@ -72,8 +74,31 @@ class Broker:
 
     def queue_names(self, amqp_url: str) -> list[str]:
         """Give the names of a virtual host's queues, sorted."""
-        vhost = quote(unquote(urlsplit(amqp_url.split(",", maxsplit=1)[0]).path[1:]), safe="")
-        return sorted(queue["name"] for queue in self._api("GET", f"queues/{vhost}?disable_stats=true&columns=name"))
+        return sorted(
+            queue["name"] for queue in self._api("GET", f"queues/{_vhost(amqp_url)}?disable_stats=true&columns=name")
+        )
+
+    def close_connections(self, amqp_url: str) -> None:
+        """Have the broker close what is connected to a virtual host by force.
+
+        Args:
+            amqp_url: the virtual host's, where at least one program is connected.
+
+        Raises:
+            TimeoutError: the broker knows of no connection.
+        """
+        path = f"vhosts/{_vhost(amqp_url)}/connections"
+        known: list[Any] = []
+
+        def some_are_known() -> bool:
+            known[:] = self._api("GET", path)
+            return any("connection_name" in each.get("client_properties", {}) for each in known)
+
+        # The management API hears of a connection some seconds after it has opened.
+        wait_until(some_are_known, within=60, otherwise=lambda: f"Nothing is connected to {path}.")
+        for each in known:
+            with suppress(ManagementError):  # it is gone already
+                self._api("DELETE", f"connections/{quote(each['name'])}")
 
     def check(self) -> None:
         """Return if the broker answers over AMQP and over its management API; raise if it does not."""
@@ -179,6 +204,11 @@ class Database:
             connection.autocommit = True  # a database cannot be made or dropped inside a transaction
             with connection.cursor() as cursor:
                 cursor.execute(statement)
+
+
+def _vhost(amqp_url: str) -> str:
+    """As the management API has it in its paths."""
+    return quote(unquote(urlsplit(amqp_url.split(",", maxsplit=1)[0]).path[1:]), safe="")
 
 
 def _with_path(url: str, vhost: str) -> str:

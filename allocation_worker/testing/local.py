@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Literal
+from urllib.parse import unquote, urlsplit
 
 import psycopg2
 
@@ -110,6 +111,19 @@ class LocalBroker(Broker):
     def save_queue_names(self) -> None:
         """Have the node write down at once which data belong to which quorum queue; by itself it does so later."""
         self.ctl("eval", "[dets:sync(Table) || Table <- dets:all()].")
+
+    def close_connections(self, amqp_url: str) -> None:
+        """As in the base class, and at once: all that are there, those that have just opened included.
+
+        rabbitmqctl's own close_all_connections learns of a connection only some time after it has opened.
+        """
+        vhost = unquote(urlsplit(amqp_url).path[1:])
+        self.ctl(
+            "eval",
+            '[rabbit_networking:close_connection(Reader, <<"a test does it">>) '
+            "|| Reader <- rabbit_networking:connections(), "
+            f'(catch rabbit_reader:info(Reader, [vhost])) =:= [{{vhost, <<"{vhost}">>}}]].',
+        )
 
     def ctl(self, *args: str) -> str:
         """Run rabbitmqctl against this node and give what it printed.

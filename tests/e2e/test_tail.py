@@ -79,7 +79,7 @@ def test_it_ends_in_peace_when_nobody_reads_any_more(service: RunningService) ->
 
 def test_it_goes_on_when_the_broker_is_back(service: RunningService, outside: Outside) -> None:
     with tail(service, "--sku", "TAIL-4") as process:
-        service.servers.broker.ctl("close_all_connections", "--vhost", service.amqp_url.rpartition("/")[2], "a test")
+        service.servers.broker.close_connections(service.amqp_url)
         assert line_of(process.stderr) == "The broker is gone; events are missed until it is back.\n"
         assert line_of(process.stderr) == "Listening; Ctrl-C ends it.\n"
         outside.send(CreateBatch(batchref="tail-4", sku="TAIL-4", qty=5))

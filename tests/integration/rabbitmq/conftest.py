@@ -1,14 +1,11 @@
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from functools import partial
-from typing import Any
-from urllib.parse import quote
 
 import pytest
 
 from allocation_worker.adapters.rabbitmq import topology
-from allocation_worker.testing.servers import Broker, ManagementError, NotOursError, Servers
-from tests.integration.rabbitmq.rig import Place, eventually
+from allocation_worker.testing.servers import Servers
+from tests.integration.rabbitmq.rig import Place
 
 
 @pytest.fixture
@@ -24,14 +21,10 @@ def place(servers: Servers) -> Iterator[Place]:
 @pytest.fixture
 def close_connections(servers: Servers, place: Place) -> Callable[[], None]:
     """Have the broker close the worker's connections to the place."""
-    vhost = place.url.rpartition("/")[2]
 
     def close() -> None:
         place.close()  # pika leaves sockets open when the broker is first
-        try:
-            servers.broker.ctl("close_all_connections", "--vhost", vhost, "a test does it")
-        except NotOursError:
-            _close_through_management(servers.broker, vhost)
+        servers.broker.close_connections(place.url)
         place.reconnect()
 
     return close
@@ -46,16 +39,3 @@ def alarm(servers: Servers) -> Iterator[Callable[[], object]]:
     lift = partial(servers.broker.ctl, "set_vm_memory_high_watermark", "0.6")
     yield lift
     lift()
-
-
-def _close_through_management(broker: Broker, vhost: str) -> None:
-    connections: list[dict[str, Any]] = []
-
-    def list_them() -> bool:
-        connections[:] = broker._api("GET", f"vhosts/{vhost}/connections")
-        return any("connection_name" in each.get("client_properties", {}) for each in connections)
-
-    eventually(list_them)  # one that has just opened is not listed yet
-    for each in connections:
-        with suppress(ManagementError):  # it is gone already
-            broker._api("DELETE", f"connections/{quote(each['name'])}")

@@ -113,6 +113,11 @@ class Workers:
             assert not thread.is_alive()
 
     @property
+    def ended(self) -> bool:
+        """The consumer's `run` has returned."""
+        return not self._main.is_alive()
+
+    @property
     def consuming(self) -> bool:
         """It stands in line at the broker, for its first queue."""
         consumer = self.consumer._consumers[self.feed.queue]

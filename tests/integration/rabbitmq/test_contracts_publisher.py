@@ -200,7 +200,7 @@ def test_what_a_lost_connection_leaves_open_is_published_again_in_its_order(
     place.close()  # pika leaves sockets open when the broker is first
     with alarm():  # whatever is published now stays unconfirmed
         futures += [publisher.publish_soon(outgoing(number)) for number in range(1, 200)]
-        servers.broker.ctl("close_all_connections", "--vhost", place.url.rpartition("/")[2], "a test does it")
+        servers.broker.close_connections(place.url)
         futures += [publisher.publish_soon(outgoing(number)) for number in range(200, 300)]
         assert not any(future.done() for future in futures[1:])
     assert [future.result() for future in futures] == [f"m-{number}" for number in range(300)]
