@@ -3,6 +3,7 @@
 from allocation_worker.adapters.postgres import schema
 from allocation_worker.adapters.postgres.audit import audit
 from allocation_worker.adapters.postgres.engine import create_engine
+from allocation_worker.bootstrap.places import closing_connections
 from allocation_worker.config import Settings
 from allocation_worker.service_layer.auditing import Audit
 
@@ -12,16 +13,14 @@ _STATEMENT_TIMEOUT = 3600
 
 def verify(settings: Settings, *, stuck_after: float) -> Audit:
     """Whether the tables agree with themselves, at one moment, read-only."""
-    engine = create_engine(
+    database = create_engine(
         settings.database_url, application_name="allocation-worker verify", statement_timeout=_STATEMENT_TIMEOUT
     )
-    try:
-        schema.check(engine)
+    with closing_connections(database):
+        schema.check(database)
         return audit(
-            engine,
+            database,
             history_days=settings.history_days,
             inbox_days=settings.inbox_days,
             stuck_after=stuck_after,
         )
-    finally:
-        engine.dispose()

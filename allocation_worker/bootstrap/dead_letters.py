@@ -11,7 +11,7 @@ from allocation_worker.adapters.postgres.unit_of_work import RehearsalUnitOfWork
 from allocation_worker.adapters.rabbitmq.dead_letter import DeadLetter
 from allocation_worker.adapters.rabbitmq.dead_letter_publisher import DeadLetterPublisher
 from allocation_worker.adapters.rabbitmq.dead_letter_queue import DeadLetterQueue, open_dead_letters
-from allocation_worker.bootstrap.places import engine
+from allocation_worker.bootstrap.places import closing_connections, engine
 from allocation_worker.config import Settings
 from allocation_worker.entrypoints.dead_letters import Gatekeeper, Redrive
 from allocation_worker.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
@@ -42,19 +42,16 @@ def redrive_dead_letters(
 @contextmanager
 def rehearse_dead_letters(settings: Settings, *, even_if_forgotten: bool) -> Iterator[Callable[[DeadLetter], str]]:
     """What tells, in a sentence without its subject, what would become of a dead letter if it was redriven now."""
-    database = engine(settings, "dead-letters")
-    schema.check(database)
-    stage = Rehearsal(COMMAND_HANDLERS, EVENT_HANDLERS, partial(RehearsalUnitOfWork, database))
     gatekeeper = _gatekeeper(settings, even_if_forgotten=even_if_forgotten)
+    with closing_connections(engine(settings, "dead-letters")) as database:
+        schema.check(database)
+        stage = Rehearsal(COMMAND_HANDLERS, EVENT_HANDLERS, partial(RehearsalUnitOfWork, database))
 
-    def tell(letter: DeadLetter) -> str:
-        objection = gatekeeper.objection(letter)
-        return f"would be left: {objection}" if objection else _foretell(stage, letter)
+        def tell(letter: DeadLetter) -> str:
+            objection = gatekeeper.objection(letter)
+            return f"would be left: {objection}" if objection else _foretell(stage, letter)
 
-    try:
         yield tell
-    finally:
-        database.dispose()
 
 
 def _gatekeeper(settings: Settings, *, even_if_forgotten: bool) -> Gatekeeper:

@@ -1,6 +1,7 @@
 """Wires what looks back: `replay` and `explain`."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 
 from sqlalchemy.engine import Engine
@@ -11,7 +12,7 @@ from allocation_worker.adapters.postgres.records import open_records
 from allocation_worker.adapters.rabbitmq import topology
 from allocation_worker.adapters.rabbitmq.errors import RabbitMQError
 from allocation_worker.adapters.rabbitmq.queue_publisher import publish_to_queue
-from allocation_worker.bootstrap.places import engine
+from allocation_worker.bootstrap.places import closing_connections, engine
 from allocation_worker.config import Settings
 from allocation_worker.service_layer import explaining, replaying
 from allocation_worker.service_layer.explaining import Story
@@ -21,7 +22,7 @@ from allocation_worker.service_layer.replaying import Replayed
 def replay(settings: Settings, *, sku: str, first: int, last: int | None, queue: str) -> Replayed:
     """Announce published events again, to one queue."""
     topology.check_queue(settings.amqp_url, queue)
-    with open_published(_database(settings, "replay")) as history:
+    with _database(settings, "replay") as database, open_published(database) as history:
         return replaying.replay(
             history, partial(publish_to_queue, settings.amqp_url, queue), sku=sku, first=first, last=last
         )
@@ -29,7 +30,7 @@ def replay(settings: Settings, *, sku: str, first: int, last: int | None, queue:
 
 def explain(settings: Settings, message_id: str) -> Story | None:
     """The story of a command; None if nothing is stored under its id."""
-    with open_records(_database(settings, "explain")) as records:
+    with _database(settings, "explain") as database, open_records(database) as records:
         return explaining.explain(records, message_id)
 
 
@@ -41,7 +42,8 @@ def waiting_messages(settings: Settings) -> Mapping[str, int] | None:
         return None
 
 
-def _database(settings: Settings, verb: str) -> Engine:
-    database = engine(settings, verb)
-    schema.check(database)
-    return database
+@contextmanager
+def _database(settings: Settings, verb: str) -> Iterator[Engine]:
+    with closing_connections(engine(settings, verb)) as database:
+        schema.check(database)
+        yield database

@@ -1,5 +1,8 @@
 """The database and the broker: reached, and set up."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from sqlalchemy.engine import Engine
 
 from allocation_worker.adapters.postgres import schema
@@ -18,13 +21,23 @@ def engine(settings: Settings, name: str) -> Engine:
     )
 
 
+@contextmanager
+def closing_connections(database: Engine) -> Iterator[Engine]:
+    """Close its connections at the end of the block, and not when the garbage collector finds them."""
+    try:
+        yield database
+    finally:
+        database.dispose()
+
+
 def migrate(settings: Settings) -> tuple[str | None, str]:
     """Bring the schema up to date; the revision found, and the one that stands now."""
     # It takes as long as it takes: on neither side a limit to a statement.
     unhurried = create_engine(
         settings.database_url, application_name="allocation-worker migrate", statement_timeout=None
     )
-    return schema.migrate(unhurried)
+    with closing_connections(unhurried):
+        return schema.migrate(unhurried)
 
 
 def declare_topology(settings: Settings) -> None:

@@ -12,7 +12,7 @@ from allocation_worker.adapters.postgres.past import open_write_model
 from allocation_worker.adapters.rabbitmq import topology
 from allocation_worker.adapters.rabbitmq.consumer import Consumer
 from allocation_worker.adapters.rabbitmq.errors import BrokerError, TopologyMissing
-from allocation_worker.bootstrap.places import engine
+from allocation_worker.bootstrap.places import closing_connections, engine
 from allocation_worker.bootstrap.running import log_start, stopped_by_signals, wait_for_database
 from allocation_worker.config import Settings
 from allocation_worker.entrypoints.backoff import Backoff
@@ -74,10 +74,11 @@ def project(settings: Settings) -> None:
 
 def rebuild(settings: Settings) -> int:
     """Build the read model anew beside the one shown, and show it then; the number of its SKUs."""
-    projector = _projector(settings, engine(settings, "project --rebuild"))
-    # What happens meanwhile must be delivered to whoever projects later.
-    topology.declare_read_model(settings.amqp_url)
-    return projector.rebuild()
+    with closing_connections(engine(settings, "project --rebuild")) as database:
+        projector = _projector(settings, database)
+        # What happens meanwhile must be delivered to whoever projects later.
+        topology.declare_read_model(settings.amqp_url)
+        return projector.rebuild()
 
 
 def views(settings: Settings) -> "RedisViews":

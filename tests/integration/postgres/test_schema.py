@@ -1,5 +1,6 @@
 """Bringing the tables up to date."""
 
+import gc
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
@@ -8,9 +9,12 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
+from allocation_worker import bootstrap
 from allocation_worker.adapters.postgres.engine import create_engine
 from allocation_worker.adapters.postgres.schema import SchemaOutdated, check, migrate
+from allocation_worker.config import load
 from allocation_worker.service_layer.ports import StoreError
+from allocation_worker.testing.waiting import wait_until
 
 TABLES = {"products", "batches", "order_lines", "inbox", "outbox", "alembic_version"}
 
@@ -46,6 +50,17 @@ def test_two_migrations_at_once_are_one(bare: Engine) -> None:
     with ThreadPoolExecutor(3) as pool:
         results = [future.result(timeout=30) for future in [pool.submit(start_together) for _ in range(3)]]
     assert sorted(results, key=str) == [("0001", "0001"), ("0001", "0001"), (None, "0001")]
+
+
+def test_the_migration_of_an_operator_leaves_no_connection_behind(bare: Engine, database_url: str) -> None:
+    others = sa.text("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'allocation-worker migrate'")
+    gc.disable()  # it would close them some day
+    try:
+        bootstrap.migrate(load(database_url=database_url))
+        with bare.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            wait_until(lambda: connection.scalar(others) == 0, within=10, otherwise=lambda: "It is still connected.")
+    finally:
+        gc.enable()
 
 
 def test_check_says_what_to_do_where_there_are_no_tables(bare: Engine) -> None:
