@@ -217,7 +217,11 @@ def test_an_alarm_of_the_broker_holds_events_up_and_nothing_else(
 ) -> None:
     settings = {"ALLOCATION_BLOCKED_TIMEOUT": "1"}
     with fresh_service.outside() as outside:
-        outside.send(CreateBatch(batchref="b", sku="SKU", qty=1000))
+        # Known before the orders come: one that waited for its SKU would have to be published, and be held up, too.
+        before = [fresh_service.start("consume"), fresh_service.start("relay")]
+        outside.ask(CreateBatch(batchref="b", sku="SKU", qty=1000))
+        for process in before:
+            process.terminate()
         orders(outside, 500)
         own_servers.broker.ctl("set_vm_memory_high_watermark", "0")
         try:

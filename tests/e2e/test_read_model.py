@@ -57,6 +57,7 @@ def wait_until_equal(service: RunningService, within: float = 60) -> None:
 def send_a_little_of_everything(outside: Outside, name: str, orders: int = 60) -> None:
     for batch, qty in (("shelf", orders), ("ship", orders)):
         outside.send(CreateBatch(batchref=f"{name}-{batch}", sku=name, qty=qty))
+    outside.wait_answered()  # or orders would wait for their SKU, and be overtaken by their cancellations
     for number in range(orders):
         outside.send(Allocate(orderid=f"{name}-{number}", sku=name, qty=1 + number % 3))
         if number % 10 == 9:
