@@ -22,6 +22,8 @@ _READY_WITHIN = 60.0
 _ENDS_WITHIN = 60.0
 _PORTS = range(15_000, 32_000)  # below the range of outgoing connections, one of which could take a stopped server's
 
+_HELD: list[socket.socket] = []  # a server binds seconds after its port was found
+
 
 class ProgramError(RuntimeError):
     """A server's program did not do what it was started for."""
@@ -56,16 +58,19 @@ def private_folder() -> Iterator[Path]:
 
 
 def free_port() -> int:
-    """Give a port of the loopback interface that nobody listens on."""
+    """Give a port of the loopback interface that nobody has; no other call gets it while this process lives."""
     while True:
         port = _PORTS.start + secrets.randbelow(len(_PORTS))
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
+        holder = socket.socket()
+        try:
+            holder.bind(("127.0.0.1", port))
+        except OSError:
+            holder.close()
+            continue
+        # From here on it lets in those who say the same, as servers do, and not the next call, which binds without.
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        _HELD.append(holder)
+        return port
 
 
 class Program:

@@ -44,6 +44,23 @@ def ask(database_url: str, question: str) -> object:
         return row[0] if row else None
 
 
+def test_no_two_servers_are_given_the_same_port() -> None:
+    ask_for_many = (
+        "from allocation_worker.testing.programs import free_port\n"
+        "print(*[free_port() for _ in range(400)], flush=True)\n"
+        "input()"  # until the other has its own
+    )
+    askers = [
+        subprocess.Popen([sys.executable, "-c", ask_for_many], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        for _ in range(2)
+    ]
+    ports = [port for asker in askers if asker.stdout for port in asker.stdout.readline().split()]
+    for asker in askers:
+        asker.communicate(b"\n")
+    assert len(ports) == 800
+    assert len(set(ports)) == 800
+
+
 def test_virtual_hosts_are_separate(servers: Servers) -> None:
     one, other = servers.broker.new_vhost(), servers.broker.new_vhost()
 
