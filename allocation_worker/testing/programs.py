@@ -22,8 +22,6 @@ _READY_WITHIN = 60.0
 _ENDS_WITHIN = 60.0
 _PORTS = range(15_000, 32_000)  # below the range of outgoing connections, one of which could take a stopped server's
 
-_HELD: list[socket.socket] = []  # a server binds seconds after its port was found
-
 
 class ProgramError(RuntimeError):
     """A server's program did not do what it was started for."""
@@ -69,7 +67,7 @@ def free_port() -> int:
             continue
         # From here on it lets in those who say the same, as servers do, and not the next call, which binds without.
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        _HELD.append(holder)
+        holder.detach()  # never closed: the server binds seconds later, and again whenever it is started again
         return port
 
 
