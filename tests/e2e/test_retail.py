@@ -7,20 +7,22 @@ from pathlib import Path
 
 import pytest
 
-from allocation_contracts import Allocate, ChangeBatchQuantity, Command, CreateBatch, Deallocate
+from allocation_contracts import Allocate, ChangeBatchQuantity, CreateBatch, Deallocate
 from allocation_worker.testing import comparing
 from allocation_worker.testing.redis_server import RedisServer
 from allocation_worker.testing.running import RunningService
 from allocation_worker.testing.waiting import wait_until
+
+OrderLine = Allocate | Deallocate
 
 ORDERS = Path(__file__).parents[3] / "shared" / "data" / "online-retail.csv"
 
 pytestmark = pytest.mark.skipif(not ORDERS.exists(), reason="the order lines of the UCI Online Retail set are not here")
 
 
-def order_lines() -> list[Command]:
+def order_lines() -> list[OrderLine]:
     """Each row as a command; a negative quantity cancels the customer's last line of that SKU, if there is one."""
-    commands: list[Command] = []
+    commands: list[OrderLine] = []
     last: dict[tuple[str, str], Allocate] = {}
     with ORDERS.open(encoding="utf-8-sig", newline="") as file:
         for number, row in enumerate(csv.DictReader(file)):
@@ -36,11 +38,11 @@ def order_lines() -> list[Command]:
     return commands
 
 
-def demanded(lines: list[Command]) -> Counter[str]:
+def demanded(lines: list[OrderLine]) -> Counter[str]:
     """How much of each SKU is asked for; also the SKUs of which nothing is."""
     demand = Counter[str]()
     for line in lines:
-        demand[line.sku] += line.qty if isinstance(line, Allocate) else 0  # type: ignore[union-attr] # only these two
+        demand[line.sku] += line.qty if isinstance(line, Allocate) else 0
     return demand
 
 
@@ -66,7 +68,7 @@ def test_every_line_of_a_real_shop_is_answered_once_and_no_batch_is_oversold(
             if luck.random() < 0.05:
                 outside.send(line, message_id=message_id)
             if luck.random() < 0.03:
-                outside.send(ChangeBatchQuantity(batchref=f"{luck.choice(lines).sku}/shelf", qty=luck.randrange(50)))  # type: ignore[union-attr] # only these two
+                outside.send(ChangeBatchQuantity(batchref=f"{luck.choice(lines).sku}/shelf", qty=luck.randrange(50)))
         for target in (6000, 9000):
             wait_until(lambda least=target: len(outside.received) > least, within=120, otherwise=fresh_service.logs)  # type: ignore[misc] # mypy does not infer lambdas with defaults
             consumers.pop(0).kill()
