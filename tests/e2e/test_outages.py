@@ -7,7 +7,6 @@ from pathlib import Path
 from time import monotonic
 
 import pika
-import psycopg2
 import pytest
 
 from allocation_contracts import DEAD_LETTERS, ORDERS_QUEUE, Allocate, CreateBatch
@@ -16,17 +15,13 @@ from allocation_worker.testing.proxy import Fault, Proxy
 from allocation_worker.testing.running import RunningService
 from allocation_worker.testing.servers import Servers
 from allocation_worker.testing.waiting import wait_until
+from tests.e2e.hogs import take_every_connection
 from tests.e2e.work import a_little_of_everything
 
 COMMIT = b"COMMIT\0"
 # It takes a back-off, of 5 s at most, and a connection; this is for machines that many share.
 WITHIN_SECONDS = 60.0
 DELIVERY_LIMIT = 20
-ALL_ARE_TAKEN = """
-SELECT count(*) = current_setting('max_connections')::int
-   AND NOT bool_or(application_name IN ('allocation-worker consume', 'allocation-worker relay'))
-  FROM pg_stat_activity WHERE backend_type = 'client backend'
-"""
 
 
 @pytest.fixture
@@ -100,30 +95,6 @@ def deliveries_spent(service: RunningService, count: int) -> set[object]:
 def resident_megabytes(pid: int) -> float:
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * 4096 / 1e6
-
-
-def take_every_connection(dsn: str, hogs: ExitStack) -> None:
-    """Until none is left: a backend whose client has gone keeps its place until it notices, and then frees it."""
-    watcher = hogs.enter_context(closing(psycopg2.connect(dsn)))
-    watcher.autocommit = True
-
-    def none_is_left() -> bool:
-        take_those_that_are_free(dsn, hogs)
-        with watcher.cursor() as cursor:
-            cursor.execute(ALL_ARE_TAKEN)
-            return bool(cursor.fetchall()[0][0])
-
-    wait_until(none_is_left, within=30, otherwise=lambda: "The processes keep connections, or others come and go.")
-
-
-def take_those_that_are_free(dsn: str, hogs: ExitStack) -> None:
-    while True:
-        try:
-            hogs.enter_context(closing(psycopg2.connect(dsn)))
-        except psycopg2.OperationalError as error:
-            if "too many clients" not in str(error):
-                raise
-            return
 
 
 def commits_that_fail(service: RunningService, network: Proxy, outages: int) -> None:
