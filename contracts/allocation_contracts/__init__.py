@@ -24,8 +24,7 @@ from allocation_contracts.events import (
     read_event,
 )
 from allocation_contracts.message import encode
-from allocation_contracts.positions import Gap, Position, Positions
-from allocation_contracts.properties import (
+from allocation_contracts.names import (
     APP_ID,
     ATTEMPTS_HEADER,
     CAUSATION_ID_HEADER,
@@ -36,6 +35,9 @@ from allocation_contracts.properties import (
     ORDERS_QUEUE,
     STOCK_QUEUE,
     TRACEPARENT_HEADER,
+)
+from allocation_contracts.positions import Gap, Position, Positions
+from allocation_contracts.properties import (
     CommandProperties,
     EventProperties,
     command_properties,

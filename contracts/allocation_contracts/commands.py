@@ -9,14 +9,13 @@ from pydantic import Field
 from allocation_contracts import strict_json
 from allocation_contracts.fields import Eta, OptionalText, PositiveQuantity, Quantity, Text
 from allocation_contracts.message import Message, model_of, validate
-from allocation_contracts.properties import ORDERS_QUEUE, STOCK_QUEUE
+from allocation_contracts.names import ORDERS_QUEUE, STOCK_QUEUE
 
 
 class Allocate(Message):
     """Allocate an order line, whole, to one batch of its SKU."""
 
     TYPE: ClassVar[str] = "allocate.v1"
-    ROUTING_KEY: ClassVar[str] = "allocate"
     QUEUE: ClassVar[str] = ORDERS_QUEUE
 
     orderid: Text = Field(description="The order that the line belongs to.")
@@ -31,7 +30,6 @@ class Deallocate(Message):
     """Cancel an order line, for good: its stock is freed, and a later allocate of the line is rejected."""
 
     TYPE: ClassVar[str] = "deallocate.v1"
-    ROUTING_KEY: ClassVar[str] = "deallocate"
     QUEUE: ClassVar[str] = ORDERS_QUEUE
 
     orderid: Text = Field(description="The order that the line belongs to.")
@@ -43,7 +41,6 @@ class CreateBatch(Message):
     """Tell of a batch of stock that was purchased."""
 
     TYPE: ClassVar[str] = "create-batch.v1"
-    ROUTING_KEY: ClassVar[str] = "create-batch"
     QUEUE: ClassVar[str] = STOCK_QUEUE
 
     batchref: Text = Field(description="The batch's reference, which no other batch has.")
@@ -56,7 +53,6 @@ class ChangeBatchQuantity(Message):
     """Correct the quantity of a batch that exists."""
 
     TYPE: ClassVar[str] = "change-batch-quantity.v1"
-    ROUTING_KEY: ClassVar[str] = "change-batch-quantity"
     QUEUE: ClassVar[str] = STOCK_QUEUE
 
     batchref: Text = Field(description="The batch's reference.")

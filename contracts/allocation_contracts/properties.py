@@ -1,26 +1,13 @@
-"""Names on the broker, and the AMQP properties that commands and events carry."""
+"""The AMQP properties that commands and events carry: read and build them."""
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from allocation_contracts.commands import Command
 from allocation_contracts.errors import ContractViolation, show
-
-if TYPE_CHECKING:
-    from allocation_contracts.commands import Command
-
-COMMANDS_EXCHANGE = "allocation.commands"
-EVENTS_EXCHANGE = "allocation.events"
-DEAD_LETTERS = "allocation.dead-letters"
-ORDERS_QUEUE = "allocation.orders"
-STOCK_QUEUE = "allocation.stock"
-
-APP_ID = "allocation-worker"
-CONTENT_TYPE = "application/json"
-CAUSATION_ID_HEADER = "causation_id"
-TRACEPARENT_HEADER = "traceparent"
-ATTEMPTS_HEADER = "x-attempts"
+from allocation_contracts.names import ATTEMPTS_HEADER, CAUSATION_ID_HEADER, CONTENT_TYPE, TRACEPARENT_HEADER
 
 MAX_ID_CHARACTERS = 255
 MAX_ATTEMPTS = 1_000
@@ -133,7 +120,7 @@ def read_properties(
 
 
 def command_properties(
-    command: "Command",
+    command: Command,
     *,
     message_id: str,
     correlation_id: str | None = None,

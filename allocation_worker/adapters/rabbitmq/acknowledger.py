@@ -8,7 +8,7 @@ import structlog
 from pika.channel import Channel
 from pika.spec import BasicProperties
 
-from allocation_contracts.properties import DEAD_LETTERS
+from allocation_contracts.names import DEAD_LETTERS
 from allocation_worker.adapters.rabbitmq.confirms import OnSettled
 from allocation_worker.adapters.rabbitmq.copies import dead_letter_copy, retry_copy
 from allocation_worker.adapters.rabbitmq.delivery import Delivery

@@ -12,7 +12,7 @@ from typing import Any
 
 from pika.spec import BasicProperties
 
-from allocation_contracts.properties import ATTEMPTS_HEADER, TRACEPARENT_HEADER
+from allocation_contracts.names import ATTEMPTS_HEADER, TRACEPARENT_HEADER
 from allocation_worker.adapters.rabbitmq.delivery import Delivery
 from allocation_worker.service_layer.outcomes import DeadLetter, Retry
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from pika.spec import BasicProperties
 
 from allocation_contracts import COMMANDS, COMMANDS_EXCHANGE
-from allocation_contracts.properties import ATTEMPTS_HEADER
+from allocation_contracts.names import ATTEMPTS_HEADER
 from allocation_worker.adapters.rabbitmq.copies import without_our_headers
 from allocation_worker.adapters.rabbitmq.tolerant import UndecodableProperties
 from allocation_worker.adapters.rabbitmq.topology import READ_MODEL_QUEUE, command_queue

@@ -10,7 +10,7 @@ from pika.exceptions import AMQPError, ChannelClosedByBroker
 from pika.spec import BasicProperties
 from tenacity import Retrying, retry_if_exception_type, wait_exponential_jitter
 
-from allocation_contracts.properties import CAUSATION_ID_HEADER, EVENTS_EXCHANGE
+from allocation_contracts.names import CAUSATION_ID_HEADER, EVENTS_EXCHANGE
 from allocation_worker.adapters.rabbitmq.errors import NOT_FOUND, RUN_TOPOLOGY, BrokerError, TopologyMissing
 from allocation_worker.adapters.rabbitmq.urls import connect_any
 

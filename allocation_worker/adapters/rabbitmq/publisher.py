@@ -11,7 +11,7 @@ from pika.channel import Channel
 from pika.exceptions import ChannelClosedByBroker
 from pika.spec import BasicProperties
 
-from allocation_contracts.properties import (
+from allocation_contracts.names import (
     APP_ID,
     CAUSATION_ID_HEADER,
     CONTENT_TYPE,

@@ -20,7 +20,7 @@ from allocation_contracts.amqp.errors import PublishError, Refused, Unconfirmed,
 from allocation_contracts.amqp.outgoing import Outgoing, Waiting, prepared
 from allocation_contracts.amqp.refusals import NACKED, PUBLISH_AGAIN, RUN_TOPOLOGY, channel_closed
 from allocation_contracts.commands import Command
-from allocation_contracts.properties import COMMANDS_EXCHANGE
+from allocation_contracts.names import COMMANDS_EXCHANGE
 
 _MAX_APP_ID_BYTES = 255
 _LOOK_FOR_EXPIRED = 0.2

@@ -15,8 +15,9 @@ from allocation_contracts.amqp.early import Early
 from allocation_contracts.amqp.errors import SubscriptionError
 from allocation_contracts.errors import ContractViolation
 from allocation_contracts.events import EVENTS, CommandRejected, Event, SkuEvent, read_event
+from allocation_contracts.names import EVENTS_EXCHANGE
 from allocation_contracts.positions import Gap, Position, Positions
-from allocation_contracts.properties import EVENTS_EXCHANGE, EventProperties, read_event_properties
+from allocation_contracts.properties import EventProperties, read_event_properties
 
 log = logging.getLogger(__name__)
 

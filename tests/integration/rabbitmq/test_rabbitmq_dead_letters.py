@@ -7,7 +7,7 @@ from typing import Any
 import pika
 import pytest
 
-from allocation_contracts.properties import COMMANDS_EXCHANGE, DEAD_LETTERS, ORDERS_QUEUE
+from allocation_contracts.names import COMMANDS_EXCHANGE, DEAD_LETTERS, ORDERS_QUEUE
 from allocation_worker.adapters.rabbitmq import dead_letter_queue
 from allocation_worker.adapters.rabbitmq.dead_letter import DeadLetter
 from allocation_worker.adapters.rabbitmq.dead_letter_publisher import DeadLetterPublisher

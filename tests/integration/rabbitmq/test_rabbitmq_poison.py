@@ -1,6 +1,6 @@
 import pytest
 
-from allocation_contracts.properties import ORDERS_QUEUE, STOCK_QUEUE
+from allocation_contracts.names import ORDERS_QUEUE, STOCK_QUEUE
 from allocation_worker.adapters.rabbitmq.delivery import Delivery
 from allocation_worker.adapters.rabbitmq.probation import FAILURES_BEFORE
 from allocation_worker.service_layer.outcomes import Outcome
