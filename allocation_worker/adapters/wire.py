@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from hashlib import sha256
-from typing import Any, Protocol
+from typing import Protocol
 
 import allocation_contracts as contracts
 from allocation_worker.domain import commands, events
@@ -14,35 +14,29 @@ EVENT_TYPES = tuple(contracts.EVENTS)
 
 
 class Delivery(Protocol):
-    """What the wire needs of a delivery; the properties are as they came, None where absent."""
+    """A message as the broker delivered it.
 
+    Attributes:
+        properties: Unchecked.
+        body: As it was sent.
+        attempts: How many times processing has failed before.
+    """
+
+    @property
+    def properties(self) -> contracts.AmqpProperties: ...
     @property
     def body(self) -> bytes: ...
     @property
-    def message_id(self) -> object: ...
-    @property
-    def type(self) -> object: ...
-    @property
-    def content_type(self) -> object: ...
-    @property
-    def correlation_id(self) -> object: ...
-    @property
-    def headers(self) -> Mapping[str, Any] | None: ...
+    def attempts(self) -> int: ...
 
 
 def read(delivery: Delivery) -> Message:
-    """Understand a delivery.
+    """Return the command of a delivery, with what travels beside it.
 
     Raises:
-        ContractViolation: it breaks the contract; reason and detail say how.
+        ContractViolation: The delivery breaks the contract.
     """
-    properties = contracts.read_properties(
-        message_id=delivery.message_id,
-        type=delivery.type,
-        content_type=delivery.content_type,
-        correlation_id=delivery.correlation_id,
-        headers=delivery.headers,
-    )
+    properties = contracts.read_command_properties(delivery.properties)
     return Message(
         command=_command(contracts.read_command(properties.type, delivery.body)),
         type=properties.type,
@@ -51,7 +45,7 @@ def read(delivery: Delivery) -> Message:
         traceparent=properties.traceparent,
         fingerprint=sha256(properties.type.encode() + b"\0" + delivery.body).digest(),
         body=delivery.body,
-        attempts=properties.attempts,
+        attempts=delivery.attempts,
     )
 
 
@@ -62,14 +56,15 @@ def write(event: events.Event, cause: Message) -> tuple[str, str]:
 
 
 def read_event(delivery: Delivery) -> EventMessage:
-    """Understand an event, as a subscriber of our own.
+    """Return the event of a delivery, as our own subscriber needs it.
 
     Raises:
-        ContractViolation: it breaks the contract, or belongs to no SKU.
+        ContractViolation: The delivery breaks the contract, or the event belongs to no SKU.
     """
-    type_ = str(delivery.type or "")
+    properties = delivery.properties
+    type_ = str(properties.type or "")
     return EventMessage(
-        product_event(type_, delivery.body), type_, str(delivery.message_id), str(delivery.correlation_id)
+        product_event(type_, delivery.body), type_, str(properties.message_id), str(properties.correlation_id)
     )
 
 

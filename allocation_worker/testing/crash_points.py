@@ -104,7 +104,7 @@ def arm_message(message_id: str) -> None:
 
     @wraps(read)
     def deadly(delivery: wire.Delivery) -> Message:
-        if delivery.message_id == message_id:
+        if delivery.properties.message_id == message_id:
             _die()
         return read(delivery)
 

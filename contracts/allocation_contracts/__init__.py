@@ -26,7 +26,6 @@ from allocation_contracts.events import (
 from allocation_contracts.message import encode
 from allocation_contracts.names import (
     APP_ID,
-    ATTEMPTS_HEADER,
     CAUSATION_ID_HEADER,
     COMMANDS_EXCHANGE,
     CONTENT_TYPE,
@@ -38,16 +37,16 @@ from allocation_contracts.names import (
 )
 from allocation_contracts.positions import Gap, Position, Positions
 from allocation_contracts.properties import (
+    AmqpProperties,
     CommandProperties,
     EventProperties,
     command_properties,
+    read_command_properties,
     read_event_properties,
-    read_properties,
 )
 
 __all__ = [
     "APP_ID",
-    "ATTEMPTS_HEADER",
     "CAUSATION_ID_HEADER",
     "COMMANDS",
     "COMMANDS_EXCHANGE",
@@ -60,6 +59,7 @@ __all__ = [
     "TRACEPARENT_HEADER",
     "Allocate",
     "Allocated",
+    "AmqpProperties",
     "BatchCreated",
     "BatchQuantityChanged",
     "ChangeBatchQuantity",
@@ -80,8 +80,8 @@ __all__ = [
     "command_properties",
     "encode",
     "read_command",
+    "read_command_properties",
     "read_command_with_data",
     "read_event",
     "read_event_properties",
-    "read_properties",
 ]

@@ -13,4 +13,3 @@ CONTENT_TYPE = "application/json"
 
 CAUSATION_ID_HEADER = "causation_id"
 TRACEPARENT_HEADER = "traceparent"
-ATTEMPTS_HEADER = "x-attempts"

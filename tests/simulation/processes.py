@@ -169,7 +169,7 @@ def consume(process: Process) -> None:
     world = process.world
 
     def read(delivery: Delivery) -> Message:
-        if world.kills(delivery.message_id):
+        if world.kills(delivery.properties.message_id):
             process.kill()
             raise Killed
         message = wire.read(delivery)

@@ -85,7 +85,7 @@ class Acknowledger:
             log.error(
                 "copy_not_taken",
                 queue=copy.delivery.queue,
-                message_id=copy.delivery.message_id,
+                message_id=copy.delivery.properties.message_id,
                 exchange=copy.exchange,
                 routing_key=copy.routing_key,
                 answer=kind.name,

@@ -148,16 +148,8 @@ class Subscriber:
             return None
 
     def _read(self, delivery: _Delivery, handle: Handler) -> None:
-        raw = delivery.properties
         try:
-            properties = read_event_properties(
-                message_id=raw.message_id,
-                type=raw.type,
-                content_type=raw.content_type,
-                correlation_id=raw.correlation_id,
-                headers=raw.headers,
-                timestamp=raw.timestamp,
-            )
+            properties = read_event_properties(delivery.properties)
             event = read_event(properties.type, delivery.body)
         except ContractViolation as violation:
             self._set_aside(delivery, violation)

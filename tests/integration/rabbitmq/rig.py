@@ -130,7 +130,7 @@ class Workers:
     @property
     def ids(self) -> list[object]:
         """The ids of what was taken, in the order of taking."""
-        return [delivery.message_id for delivery in self.deliveries]
+        return [delivery.properties.message_id for delivery in self.deliveries]
 
     def _run(self) -> None:
         try:
