@@ -8,7 +8,6 @@ from allocation_contracts.commands import (
     CreateBatch,
     Deallocate,
     read_command,
-    read_command_with_data,
 )
 from allocation_contracts.errors import ContractViolation
 from allocation_contracts.events import (
@@ -81,7 +80,6 @@ __all__ = [
     "encode",
     "read_command",
     "read_command_properties",
-    "read_command_with_data",
     "read_event",
     "read_event_properties",
 ]

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, ClassVar, TypeAlias
+from typing import ClassVar, TypeAlias
 
 from pydantic import Field
 
@@ -76,14 +76,5 @@ def read_command(type_: str | None, body: bytes) -> Command:
     Raises:
         ContractViolation: `missing-type`, `unknown-type`, `body-too-large`, `invalid-json` or `invalid-body`.
     """
-    return read_command_with_data(type_, body)[0]
-
-
-def read_command_with_data(type_: str | None, body: bytes) -> tuple[Command, dict[str, Any]]:
-    """Read the body of a command, and keep the object as it was sent, unknown fields included.
-
-    `command-rejected.v1` gives that object back as its `data`. Arguments and errors are those of `read_command`.
-    """
     model: type[Command] = model_of(type_, COMMANDS)
-    data = strict_json.read(body)
-    return validate(model, data), data
+    return validate(model, strict_json.read(body))
