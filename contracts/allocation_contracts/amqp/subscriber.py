@@ -13,6 +13,7 @@ from allocation_contracts.amqp.acknowledger import Acknowledger
 from allocation_contracts.amqp.channels import ChannelLoop
 from allocation_contracts.amqp.early import Early
 from allocation_contracts.amqp.errors import SubscriptionError
+from allocation_contracts.amqp.queues import NO_DELIVERY_LIMIT
 from allocation_contracts.errors import ContractViolation
 from allocation_contracts.events import EVENTS, CommandRejected, Event, SkuEvent, read_event
 from allocation_contracts.names import EVENTS_EXCHANGE
@@ -27,10 +28,8 @@ _ACCESS_REFUSED = 403
 _NOT_FOUND = 404
 _PRECONDITION_FAILED = 406
 
-# A queue that names no limit gets one of 20 on 4.x, and -1 makes 3.10 drop a message the first time it is put back. An
-# event must not be set aside because its subscriber was restarted twenty times: this is out of reach on both.
-_NO_DELIVERY_LIMIT = 2**31 - 1
-_PARKED_QUEUE = {"x-queue-type": "quorum", "x-delivery-limit": _NO_DELIVERY_LIMIT}
+# An event must not be set aside because its subscriber was restarted twenty times.
+_PARKED_QUEUE = {"x-queue-type": "quorum", "x-delivery-limit": NO_DELIVERY_LIMIT}
 
 
 def raise_gap(gap: Gap) -> None:
@@ -239,7 +238,7 @@ def _arguments(parked: str) -> dict[str, Any]:
     return {
         "x-queue-type": "quorum",
         "x-single-active-consumer": True,
-        "x-delivery-limit": _NO_DELIVERY_LIMIT,
+        "x-delivery-limit": NO_DELIVERY_LIMIT,
         "x-overflow": "reject-publish",
         "x-dead-letter-exchange": "",
         "x-dead-letter-routing-key": parked,
