@@ -1,10 +1,15 @@
-"""The wire's shapes and ours: bytes to command, event to bytes. The one place where the two meet."""
+"""Translate between the wire and the domain: bytes to commands, events to bytes.
+
+A message has the same fields on the wire and in the domain, so one table for each direction is all that is needed.
+"""
 
 from collections.abc import Mapping
 from hashlib import sha256
-from typing import Any, Protocol
+from typing import Protocol
 
 import allocation_contracts as contracts
+from allocation_contracts import strict_json
+from allocation_contracts.message import model_of, validate
 from allocation_worker.domain import commands, events
 from allocation_worker.service_layer.messages import Message
 from allocation_worker.service_layer.projection import EventMessage
@@ -14,155 +19,101 @@ EVENT_TYPES = tuple(contracts.EVENTS)
 
 
 class Delivery(Protocol):
-    """What the wire needs of a delivery; the properties are as they came, None where absent."""
+    """A message as the broker delivered it.
 
+    Attributes:
+        properties: Unchecked.
+        body: As it was sent.
+        attempts: How many times processing has failed before.
+    """
+
+    @property
+    def properties(self) -> contracts.AmqpProperties: ...
     @property
     def body(self) -> bytes: ...
     @property
-    def message_id(self) -> object: ...
-    @property
-    def type(self) -> object: ...
-    @property
-    def content_type(self) -> object: ...
-    @property
-    def correlation_id(self) -> object: ...
-    @property
-    def headers(self) -> Mapping[str, Any] | None: ...
+    def attempts(self) -> int: ...
 
 
 def read(delivery: Delivery) -> Message:
-    """Understand a delivery.
+    """Return the command of a delivery, with what travels beside it.
 
     Raises:
-        ContractViolation: it breaks the contract; reason and detail say how.
+        ContractViolation: The delivery breaks the contract.
     """
-    properties = contracts.read_properties(
-        message_id=delivery.message_id,
-        type=delivery.type,
-        content_type=delivery.content_type,
-        correlation_id=delivery.correlation_id,
-        headers=delivery.headers,
-    )
+    properties = contracts.read_command_properties(delivery.properties)
+    model = model_of(properties.type, contracts.COMMANDS)
+    data = strict_json.read(delivery.body)
+    command = validate(model, data)
     return Message(
-        command=_command(contracts.read_command(properties.type, delivery.body)),
+        command=_COMMANDS[model](**command.__dict__),
         type=properties.type,
         message_id=properties.message_id,
         correlation_id=properties.correlation_id,
         traceparent=properties.traceparent,
         fingerprint=sha256(properties.type.encode() + b"\0" + delivery.body).digest(),
-        body=delivery.body,
-        attempts=properties.attempts,
+        data=data,
+        attempts=delivery.attempts,
     )
 
 
 def write(event: events.Event, cause: Message) -> tuple[str, str]:
-    """The type and the JSON body of an event; the same event gives the same text."""
-    model = _model(event, cause)
+    """Return the type and the JSON body of an event; the same event gives the same text."""
+    model: contracts.Event
+    if isinstance(event, events.CommandRejected):
+        model = contracts.CommandRejected(command=cause.type, reason=event.reason, detail=event.detail, data=cause.data)
+    else:
+        model = _MODELS[type(event)].model_validate(event, from_attributes=True)
     return model.TYPE, contracts.encode(model).decode()
 
 
 def read_event(delivery: Delivery) -> EventMessage:
-    """Understand an event, as a subscriber of our own.
+    """Return the event of a delivery, as our own subscriber needs it.
 
     Raises:
-        ContractViolation: it breaks the contract, or belongs to no SKU.
+        ContractViolation: The delivery breaks the contract, or the event belongs to no SKU.
     """
-    type_ = str(delivery.type or "")
+    properties = delivery.properties
+    type_ = str(properties.type or "")
     return EventMessage(
-        product_event(type_, delivery.body), type_, str(delivery.message_id), str(delivery.correlation_id)
+        product_event(type_, delivery.body), type_, str(properties.message_id), str(properties.correlation_id)
     )
 
 
 def product_event(type_: str, body: bytes) -> events.ProductEvent:
-    """The event that `write` has turned into this body.
+    """Return the event that `write` has turned into this body.
 
     Raises:
-        ContractViolation: it is none, or belongs to no SKU.
+        ContractViolation: The body is no event, or an event that belongs to no SKU.
     """
     model = contracts.read_event(type_, body)
     if isinstance(model, contracts.CommandRejected):
         raise contracts.ContractViolation(
             "unexpected-type", f"The type {type_} belongs to no SKU; do not send it here."
         )
-    return _EVENTS[type(model)](**dict(model))
-
-
-def _command(model: contracts.Command) -> commands.Command:
-    match model:
-        case contracts.Allocate():
-            return commands.Allocate(orderid=model.orderid, sku=model.sku, qty=model.qty, lineid=model.lineid)
-        case contracts.Deallocate():
-            return commands.Deallocate(orderid=model.orderid, sku=model.sku, lineid=model.lineid)
-        case contracts.CreateBatch():
-            return commands.CreateBatch(batchref=model.batchref, sku=model.sku, qty=model.qty, eta=model.eta)
-        case contracts.ChangeBatchQuantity():
-            return commands.ChangeBatchQuantity(batchref=model.batchref, qty=model.qty)
-
-
-def _model(event: events.Event, cause: Message) -> contracts.Event:
-    match event:
-        case events.Allocated() | events.OutOfStock() | events.Deallocated():
-            return _line_model(event)
-        case events.BatchCreated():
-            return contracts.BatchCreated(
-                batchref=event.batchref, sku=event.sku, qty=event.qty, eta=event.eta, sequence=event.sequence
-            )
-        case events.BatchQuantityChanged():
-            return contracts.BatchQuantityChanged(
-                batchref=event.batchref,
-                sku=event.sku,
-                qty=event.qty,
-                previous_qty=event.previous_qty,
-                sequence=event.sequence,
-            )
-        case events.CommandRejected():
-            _, data = contracts.read_command_with_data(cause.type, cause.body)
-            return contracts.CommandRejected(command=cause.type, reason=event.reason, detail=event.detail, data=data)
-
-
-def _line_model(event: events.Allocated | events.OutOfStock | events.Deallocated) -> contracts.Event:
-    match event:
-        case events.Allocated():
-            return contracts.Allocated(
-                orderid=event.orderid,
-                sku=event.sku,
-                lineid=event.lineid,
-                qty=event.qty,
-                batchref=event.batchref,
-                eta=event.eta,
-                sequence=event.sequence,
-            )
-        case events.OutOfStock():
-            return contracts.OutOfStock(
-                orderid=event.orderid,
-                sku=event.sku,
-                lineid=event.lineid,
-                qty=event.qty,
-                largest_available=event.largest_available,
-                next_eta=event.next_eta,
-                sequence=event.sequence,
-            )
-        case events.Deallocated():
-            return contracts.Deallocated(
-                orderid=event.orderid,
-                sku=event.sku,
-                lineid=event.lineid,
-                qty=event.qty,
-                batchref=event.batchref,
-                reason=event.reason,
-                sequence=event.sequence,
-            )
+    return _EVENTS[type(model)](**model.__dict__)
 
 
 def routing_key(type_: str) -> str:
-    """Where on the events exchange events of this type go."""
+    """Return the key that events of this type are published with."""
     return contracts.EVENTS[type_].ROUTING_KEY
 
 
-_EVENTS: Mapping[type[contracts.Event], type[events.ProductEvent]] = {
-    contracts.Allocated: events.Allocated,
-    contracts.OutOfStock: events.OutOfStock,
-    contracts.Deallocated: events.Deallocated,
-    contracts.BatchCreated: events.BatchCreated,
-    contracts.BatchQuantityChanged: events.BatchQuantityChanged,
+_COMMANDS: Mapping[type[contracts.Command], type[commands.Command]] = {
+    contracts.Allocate: commands.Allocate,
+    contracts.Deallocate: commands.Deallocate,
+    contracts.CreateBatch: commands.CreateBatch,
+    contracts.ChangeBatchQuantity: commands.ChangeBatchQuantity,
+}
+
+_MODELS: Mapping[type[events.ProductEvent], type[contracts.SkuEvent]] = {
+    events.Allocated: contracts.Allocated,
+    events.OutOfStock: contracts.OutOfStock,
+    events.Deallocated: contracts.Deallocated,
+    events.BatchCreated: contracts.BatchCreated,
+    events.BatchQuantityChanged: contracts.BatchQuantityChanged,
+}
+
+_EVENTS: Mapping[type[contracts.SkuEvent], type[events.ProductEvent]] = {
+    model: event for event, model in _MODELS.items()
 }

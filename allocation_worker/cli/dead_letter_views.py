@@ -61,7 +61,7 @@ def group_json(group: Group) -> str:
 
 def letter_line(letter: DeadLetter) -> str:
     """One line about one."""
-    type_ = "(no type)" if letter.type is None else plain(letter.type)
+    type_ = "(no type)" if letter.properties.type is None else plain(letter.properties.type)
     return f"{letter.id}  {when(letter.failed_at):<19}  {plain(letter.reason)}  {type_}  {_short(letter.detail)}"
 
 
@@ -69,8 +69,8 @@ def letter_json(letter: DeadLetter, *, whole: bool = False) -> str:
     """One as one line of JSON; `whole`: with properties and body."""
     shown: dict[str, Any] = {
         "id": letter.id,
-        "type": letter.type,
-        "message_id": letter.message_id,
+        "type": letter.properties.type,
+        "message_id": letter.properties.message_id,
         "reason": letter.reason,
         "failed_at": _iso(letter.failed_at),
         "detail": letter.detail,
@@ -79,9 +79,9 @@ def letter_json(letter: DeadLetter, *, whole: bool = False) -> str:
     if whole:
         shown |= {
             "exception": letter.exception,
-            "attempts": letter.attempts,
+            "attempts": letter.failed_attempts,
             "routing_key": letter.routing_key,
-            "properties": dict(_properties(letter)),
+            "properties": letter.properties_by_name(),
             "headers": _json_headers(letter),
             "body_base64": base64.b64encode(letter.body).decode(),
         }
@@ -94,11 +94,12 @@ def story(letter: DeadLetter) -> Iterator[str]:
     yield f"  {plain(letter.detail)}"
     if letter.exception is not None:
         yield f"  {plain(letter.exception)}"
-    yield f"  died (UTC): {when(letter.failed_at)}; queue: {letter.queue or 'none'}; attempts: {letter.attempts or 1}"
+    attempts = letter.failed_attempts or 1
+    yield f"  died (UTC): {when(letter.failed_at)}; queue: {letter.queue or 'none'}; attempts: {attempts}"
     yield ""
     yield "Properties"
     yield f"  routing key: {plain(letter.routing_key)}"
-    for name, value in _properties(letter):
+    for name, value in letter.properties_by_name().items():
         yield f"  {name}: {plain(value)}"
     yield from _headers(letter)
     yield ""
@@ -116,16 +117,6 @@ def next_step(reason: str) -> str:
     if reason.startswith(_BREAKS_THE_CONTRACT) and reason not in _NEXT_STEPS:
         return _ASK_THE_SENDER
     return _NEXT_STEPS.get(reason, "See what would happen with `redrive --dry-run`.")
-
-
-def _properties(letter: DeadLetter) -> Iterator[tuple[str, Any]]:
-    for name in (
-        "message_id", "type", "content_type", "content_encoding", "correlation_id", "reply_to", "app_id", "user_id",
-        "timestamp", "expiration", "delivery_mode", "priority",
-    ):  # fmt: skip
-        value = getattr(letter.properties, name)
-        if value is not None:
-            yield name, value
 
 
 def _headers(letter: DeadLetter) -> Iterator[str]:

@@ -20,19 +20,21 @@ _SUBJECT_WIDTH = 16
 def concerns(event: SeenEvent, *, order: str | None, sku: str | None) -> bool:
     """Whether it is about this order and this SKU, where one is given; a refusal is about what the command named."""
     data = _data(event)
-    named = data.get("data", data) if event.type == contracts.CommandRejected.TYPE else data
+    named = data.get("data", data) if event.properties.type == contracts.CommandRejected.TYPE else data
     return order in {None, named.get("orderid")} and sku in {None, named.get("sku")}
 
 
 def as_json(event: SeenEvent) -> str:
     """One line with the body as it came, and what stood beside it."""
+    properties = event.properties
+    timestamp = _timestamp(event)
     return json.dumps(
         {
-            "type": event.type,
-            "message_id": event.message_id,
-            "correlation_id": event.correlation_id,
-            "causation_id": event.causation_id,
-            "timestamp": None if event.timestamp is None else datetime.fromtimestamp(event.timestamp, UTC).isoformat(),
+            "type": _text(properties.type),
+            "message_id": _text(properties.message_id),
+            "correlation_id": _text(properties.correlation_id),
+            "causation_id": _text((properties.headers or {}).get(contracts.CAUSATION_ID_HEADER)),
+            "timestamp": None if timestamp is None else datetime.fromtimestamp(timestamp, UTC).isoformat(),
             "body": _data(event),
         },
         ensure_ascii=False,
@@ -41,15 +43,16 @@ def as_json(event: SeenEvent) -> str:
 
 def as_text(event: SeenEvent) -> str:
     """Local time, type, sequence, SKU, order or batch, and what happened to it."""
-    when = datetime.now() if event.timestamp is None else datetime.fromtimestamp(event.timestamp)  # noqa: DTZ005, DTZ006 - the operator's own clock
+    type_, timestamp = _text(event.properties.type), _timestamp(event)
+    when = datetime.now() if timestamp is None else datetime.fromtimestamp(timestamp)  # noqa: DTZ005, DTZ006 - the operator's own clock
     try:
-        sequence, sku, subject, words = _told(contracts.read_event(event.type, event.body))
+        sequence, sku, subject, words = _told(contracts.read_event(type_, event.body))
     except ContractViolation:
         # A newer worker's: what can be seen is shown.
         sequence, sku, subject, words = "", "", "", json.dumps(_data(event))
     columns = [
         f"{when:%H:%M:%S}",
-        _padded(event.type, _TYPE_WIDTH),
+        _padded(type_, _TYPE_WIDTH),
         f"{sequence:>{_SEQUENCE_WIDTH}}",
         _padded(sku, _SKU_WIDTH),
         _padded(subject, _SUBJECT_WIDTH),
@@ -87,6 +90,15 @@ def _place(eta: date | None) -> str:
 def _padded(text: str, width: int) -> str:
     """To a width in cells of the terminal, where some characters take two."""
     return text + " " * (width - cell_len(text))
+
+
+def _text(value: object) -> str:
+    return "" if value is None else str(value)
+
+
+def _timestamp(event: SeenEvent) -> int | None:
+    timestamp = event.properties.timestamp
+    return timestamp if isinstance(timestamp, int) else None
 
 
 def _data(event: SeenEvent) -> Mapping[str, Any]:

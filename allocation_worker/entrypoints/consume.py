@@ -10,25 +10,16 @@ import structlog
 from allocation_contracts import ContractViolation
 from allocation_worker.entrypoints.backoff import Backoff
 from allocation_worker.entrypoints.progress import Progress
+from allocation_worker.service_layer.messages import Message
 from allocation_worker.service_layer.outcomes import DeadLetter, Done, Outcome
 from allocation_worker.service_layer.ports import StoreContention, StoreUnavailable
+from allocation_worker.service_layer.projection import EventMessage
 
 log = structlog.get_logger()
 
 D = TypeVar("D")
-M = TypeVar("M", bound="Understood")
+M = TypeVar("M", bound=Message | EventMessage)
 M_contra = TypeVar("M_contra", contravariant=True)
-
-
-class Understood(Protocol):
-    """What is logged of a message, be it a command or an event."""
-
-    @property
-    def type(self) -> str: ...
-    @property
-    def message_id(self) -> str: ...
-    @property
-    def correlation_id(self) -> str: ...
 
 
 class Processor(Protocol[M_contra]):
@@ -151,7 +142,7 @@ class QueueWorker(Generic[D, M]):
         return results
 
 
-def _log(message: Understood, outcome: Outcome) -> None:
+def _log(message: Message | EventMessage, outcome: Outcome) -> None:
     if isinstance(outcome, Done):
         log.debug("done", message_id=message.message_id, correlation_id=message.correlation_id, type=message.type)
         return

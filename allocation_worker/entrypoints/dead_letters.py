@@ -1,6 +1,6 @@
 """What a person may do with the dead letters: look, have them taken as commands again, throw them away."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, Protocol, TypeVar
@@ -21,20 +21,9 @@ class Letter(Protocol):
     detail: str
     failed_at: datetime | None
     known_since: float | None
-    body: bytes
 
     @property
     def destination(self) -> object: ...
-    @property
-    def message_id(self) -> object: ...
-    @property
-    def type(self) -> object: ...
-    @property
-    def content_type(self) -> object: ...
-    @property
-    def correlation_id(self) -> object: ...
-    @property
-    def headers(self) -> Mapping[str, Any]: ...
 
 
 L = TypeVar("L", bound=Letter)

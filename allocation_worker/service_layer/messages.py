@@ -1,22 +1,22 @@
 """A command as it came in, with what travels beside it."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from allocation_worker.domain.commands import Command
 
 
 class Message(NamedTuple):
-    """One delivery, understood. A tuple, since there is one for every message.
+    """A command, with what travels beside it. A tuple, because one is built for every message.
 
     Attributes:
-        command: what is asked.
-        type: the wire's name for it, such as `allocate.v1`.
-        message_id: the idempotency key, 1-255 printable characters.
-        correlation_id: the conversation that it belongs to; its own id where none was given.
-        traceparent: carried through to the events, untouched.
-        fingerprint: sha256 of type and body, 32 bytes; tells a repeat from another message under the same id.
-        body: the bytes as sent.
-        attempts: how many times it has failed before.
+        command: What is asked.
+        type: The command's type on the wire, such as `allocate.v1`.
+        message_id: The idempotency key, 1 to 255 printable characters.
+        correlation_id: The one that was sent, else the message_id.
+        traceparent: The trace context, passed on to the events.
+        fingerprint: The sha256 of type and body, 32 bytes. It tells a repeat from another message with the same id.
+        data: The body as it was sent. A rejection returns it to the sender.
+        attempts: How many times processing has failed before.
     """
 
     command: Command
@@ -25,5 +25,5 @@ class Message(NamedTuple):
     correlation_id: str
     traceparent: str | None
     fingerprint: bytes
-    body: bytes
+    data: dict[str, Any]
     attempts: int = 0

@@ -37,7 +37,7 @@ CONSUME_POINTS: Mapping[str, tuple[Any, str]] = {
     "received": (QueueFeed, "take"),
     "parsed": (wire, "read"),
     "inbox-written": (PostgresInbox, "receive"),
-    "loaded": (PostgresProducts, "expect"),
+    "loaded": (PostgresProducts, "lock_for"),
     "handled": (MessageBus, "handle"),
     "flushed": (PostgresOutbox, "flush"),
     "committed": (PostgresUnitOfWork, "commit"),
@@ -104,7 +104,7 @@ def arm_message(message_id: str) -> None:
 
     @wraps(read)
     def deadly(delivery: wire.Delivery) -> Message:
-        if delivery.message_id == message_id:
+        if delivery.properties.message_id == message_id:
             _die()
         return read(delivery)
 

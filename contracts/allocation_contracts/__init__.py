@@ -8,7 +8,6 @@ from allocation_contracts.commands import (
     CreateBatch,
     Deallocate,
     read_command,
-    read_command_with_data,
 )
 from allocation_contracts.errors import ContractViolation
 from allocation_contracts.events import (
@@ -24,10 +23,8 @@ from allocation_contracts.events import (
     read_event,
 )
 from allocation_contracts.message import encode
-from allocation_contracts.positions import Gap, Position, Positions
-from allocation_contracts.properties import (
+from allocation_contracts.names import (
     APP_ID,
-    ATTEMPTS_HEADER,
     CAUSATION_ID_HEADER,
     COMMANDS_EXCHANGE,
     CONTENT_TYPE,
@@ -36,16 +33,19 @@ from allocation_contracts.properties import (
     ORDERS_QUEUE,
     STOCK_QUEUE,
     TRACEPARENT_HEADER,
+)
+from allocation_contracts.positions import Gap, Position, Positions
+from allocation_contracts.properties import (
+    AmqpProperties,
     CommandProperties,
     EventProperties,
     command_properties,
+    read_command_properties,
     read_event_properties,
-    read_properties,
 )
 
 __all__ = [
     "APP_ID",
-    "ATTEMPTS_HEADER",
     "CAUSATION_ID_HEADER",
     "COMMANDS",
     "COMMANDS_EXCHANGE",
@@ -58,6 +58,7 @@ __all__ = [
     "TRACEPARENT_HEADER",
     "Allocate",
     "Allocated",
+    "AmqpProperties",
     "BatchCreated",
     "BatchQuantityChanged",
     "ChangeBatchQuantity",
@@ -78,8 +79,7 @@ __all__ = [
     "command_properties",
     "encode",
     "read_command",
-    "read_command_with_data",
+    "read_command_properties",
     "read_event",
     "read_event_properties",
-    "read_properties",
 ]

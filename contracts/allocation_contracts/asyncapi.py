@@ -11,16 +11,16 @@ from allocation_contracts.commands import COMMANDS
 from allocation_contracts.events import EVENTS, CommandRejected
 from allocation_contracts.examples import EXAMPLES
 from allocation_contracts.message import Message, encode
-from allocation_contracts.properties import (
+from allocation_contracts.names import (
     APP_ID,
     CAUSATION_ID_HEADER,
     COMMANDS_EXCHANGE,
     CONTENT_TYPE,
     DEAD_LETTERS,
     EVENTS_EXCHANGE,
-    MAX_ID_CHARACTERS,
     TRACEPARENT_HEADER,
 )
+from allocation_contracts.properties import MAX_ID_CHARACTERS
 from allocation_contracts.schemas import schema_of
 
 _USAGE_ERROR = 2

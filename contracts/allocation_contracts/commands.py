@@ -2,21 +2,20 @@
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, ClassVar, TypeAlias
+from typing import ClassVar, TypeAlias
 
 from pydantic import Field
 
 from allocation_contracts import strict_json
 from allocation_contracts.fields import Eta, OptionalText, PositiveQuantity, Quantity, Text
 from allocation_contracts.message import Message, model_of, validate
-from allocation_contracts.properties import ORDERS_QUEUE, STOCK_QUEUE
+from allocation_contracts.names import ORDERS_QUEUE, STOCK_QUEUE
 
 
 class Allocate(Message):
     """Allocate an order line, whole, to one batch of its SKU."""
 
     TYPE: ClassVar[str] = "allocate.v1"
-    ROUTING_KEY: ClassVar[str] = "allocate"
     QUEUE: ClassVar[str] = ORDERS_QUEUE
 
     orderid: Text = Field(description="The order that the line belongs to.")
@@ -31,7 +30,6 @@ class Deallocate(Message):
     """Cancel an order line, for good: its stock is freed, and a later allocate of the line is rejected."""
 
     TYPE: ClassVar[str] = "deallocate.v1"
-    ROUTING_KEY: ClassVar[str] = "deallocate"
     QUEUE: ClassVar[str] = ORDERS_QUEUE
 
     orderid: Text = Field(description="The order that the line belongs to.")
@@ -43,7 +41,6 @@ class CreateBatch(Message):
     """Tell of a batch of stock that was purchased."""
 
     TYPE: ClassVar[str] = "create-batch.v1"
-    ROUTING_KEY: ClassVar[str] = "create-batch"
     QUEUE: ClassVar[str] = STOCK_QUEUE
 
     batchref: Text = Field(description="The batch's reference, which no other batch has.")
@@ -56,7 +53,6 @@ class ChangeBatchQuantity(Message):
     """Correct the quantity of a batch that exists."""
 
     TYPE: ClassVar[str] = "change-batch-quantity.v1"
-    ROUTING_KEY: ClassVar[str] = "change-batch-quantity"
     QUEUE: ClassVar[str] = STOCK_QUEUE
 
     batchref: Text = Field(description="The batch's reference.")
@@ -80,14 +76,5 @@ def read_command(type_: str | None, body: bytes) -> Command:
     Raises:
         ContractViolation: `missing-type`, `unknown-type`, `body-too-large`, `invalid-json` or `invalid-body`.
     """
-    return read_command_with_data(type_, body)[0]
-
-
-def read_command_with_data(type_: str | None, body: bytes) -> tuple[Command, dict[str, Any]]:
-    """Read the body of a command, and keep the object as it was sent, unknown fields included.
-
-    `command-rejected.v1` gives that object back as its `data`. Arguments and errors are those of `read_command`.
-    """
     model: type[Command] = model_of(type_, COMMANDS)
-    data = strict_json.read(body)
-    return validate(model, data), data
+    return validate(model, strict_json.read(body))

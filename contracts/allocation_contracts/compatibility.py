@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from allocation_contracts import properties
+from allocation_contracts import names
 from allocation_contracts.asyncapi import command_properties_schema, event_properties_schema
 from allocation_contracts.commands import COMMANDS
 from allocation_contracts.events import EVENTS
@@ -28,7 +28,7 @@ _NAMES = ("COMMANDS_EXCHANGE", "EVENTS_EXCHANGE", "DEAD_LETTERS", "ORDERS_QUEUE"
 def contract() -> dict[str, Any]:
     """Give all that others rely on, as it is now."""
     return {
-        "names": {name: getattr(properties, name) for name in _NAMES},
+        "names": {name: getattr(names, name) for name in _NAMES},
         "commands": {
             "properties": command_properties_schema(),
             "messages": {

@@ -51,7 +51,6 @@ class Allocated(Message):
     """An order line was allocated to a batch."""
 
     TYPE: ClassVar[str] = "allocated.v1"
-    ROUTING_KEY: ClassVar[str] = "allocated"
 
     orderid: Text = Field(description="The order that the line belongs to.")
     sku: Text = Field(description="What is ordered.")
@@ -66,7 +65,6 @@ class OutOfStock(Message):
     """No batch can take an order line."""
 
     TYPE: ClassVar[str] = "out-of-stock.v1"
-    ROUTING_KEY: ClassVar[str] = "out-of-stock"
 
     orderid: Text = Field(description="The order that the line belongs to.")
     sku: Text = Field(description="What is ordered.")
@@ -81,7 +79,6 @@ class Deallocated(Message):
     """An order line was cancelled, or taken off a batch that shrank."""
 
     TYPE: ClassVar[str] = "deallocated.v1"
-    ROUTING_KEY: ClassVar[str] = "deallocated"
 
     orderid: Text = Field(description="The order that the line belongs to.")
     sku: Text = Field(description="What was ordered.")
@@ -96,7 +93,6 @@ class BatchCreated(Message):
     """A batch of stock exists from now on."""
 
     TYPE: ClassVar[str] = "batch-created.v1"
-    ROUTING_KEY: ClassVar[str] = "batch-created"
 
     batchref: Text = Field(description="The batch's reference.")
     sku: Text = Field(description="What the batch holds.")
@@ -109,7 +105,6 @@ class BatchQuantityChanged(Message):
     """The purchased quantity of a batch is another from now on."""
 
     TYPE: ClassVar[str] = "batch-quantity-changed.v1"
-    ROUTING_KEY: ClassVar[str] = "batch-quantity-changed"
 
     batchref: Text = Field(description="The batch's reference.")
     sku: Text = Field(description="What the batch holds.")
@@ -122,7 +117,6 @@ class CommandRejected(Message):
     """A command was well formed, and refused for a business reason."""
 
     TYPE: ClassVar[str] = "command-rejected.v1"
-    ROUTING_KEY: ClassVar[str] = "command-rejected"
 
     command: Text = Field(description="The command's type, such as allocate.v1.")
     reason: Slug = Field(description="Why, for programs: unknown-sku, line-cancelled and so on.")

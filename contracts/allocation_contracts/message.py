@@ -10,12 +10,24 @@ from allocation_contracts.fields import Rule
 
 
 class Message(BaseModel):
-    """A message's body. Frozen, never coerces (`"1"`, `1.0` and `true` are no integers), ignores unknown fields."""
+    """The body of a message.
+
+    It is frozen, never coerces (`"1"`, `1.0` and `true` are no integers) and ignores unknown fields.
+
+    Attributes:
+        TYPE: The AMQP property `type`, such as `allocate.v1`.
+        ROUTING_KEY: The type without its version, such as `allocate`.
+    """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
 
     TYPE: ClassVar[str]
     ROUTING_KEY: ClassVar[str]
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: object) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        cls.ROUTING_KEY = cls.TYPE.rpartition(".v")[0]
 
 
 M = TypeVar("M", bound=Message)

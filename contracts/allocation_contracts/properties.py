@@ -1,56 +1,61 @@
-"""Names on the broker, and the AMQP properties that commands and events carry."""
+"""The AMQP properties that commands and events carry: read and build them."""
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
+from allocation_contracts.commands import Command
 from allocation_contracts.errors import ContractViolation, show
-
-if TYPE_CHECKING:
-    from allocation_contracts.commands import Command
-
-COMMANDS_EXCHANGE = "allocation.commands"
-EVENTS_EXCHANGE = "allocation.events"
-DEAD_LETTERS = "allocation.dead-letters"
-ORDERS_QUEUE = "allocation.orders"
-STOCK_QUEUE = "allocation.stock"
-
-APP_ID = "allocation-worker"
-CONTENT_TYPE = "application/json"
-CAUSATION_ID_HEADER = "causation_id"
-TRACEPARENT_HEADER = "traceparent"
-ATTEMPTS_HEADER = "x-attempts"
+from allocation_contracts.names import CAUSATION_ID_HEADER, CONTENT_TYPE, TRACEPARENT_HEADER
 
 MAX_ID_CHARACTERS = 255
-MAX_ATTEMPTS = 1_000
 
 _PERSISTENT = 2
 _is_json = re.compile(r"application/json[ \t]*(?:;.*)?", re.IGNORECASE | re.DOTALL).fullmatch
 
 
+class AmqpProperties(Protocol):
+    """The AMQP properties of a message as they came off the wire; each is None where it is absent.
+
+    `pika.BasicProperties` satisfies this protocol as it is. The values are unchecked: a property that should be text
+    is bytes where it is no UTF-8.
+    """
+
+    @property
+    def message_id(self) -> object: ...
+    @property
+    def type(self) -> object: ...
+    @property
+    def content_type(self) -> object: ...
+    @property
+    def correlation_id(self) -> object: ...
+    @property
+    def headers(self) -> Mapping[str, Any] | None: ...
+    @property
+    def timestamp(self) -> object: ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommandProperties:
-    """What a command's properties say, once they have been checked.
+    """The checked properties of a command.
 
     Attributes:
         message_id: The idempotency key.
         type: The command's type; whether it is a known one is for `read_command` to say.
         correlation_id: The one that was sent, else the message_id.
         traceparent: The W3C trace context to carry through, if any.
-        attempts: How many times the worker has retried the message already.
     """
 
     message_id: str
     type: str
     correlation_id: str
     traceparent: str | None
-    attempts: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventProperties:
-    """What an event's properties say, once they have been checked.
+    """The checked properties of an event.
 
     Attributes:
         message_id: The event's own, the same however often it is published.
@@ -69,71 +74,46 @@ class EventProperties:
     timestamp: int | None = None
 
 
-def read_event_properties(
-    *,
-    message_id: object,
-    type: object,  # noqa: A002 - AMQP's own name for it
-    content_type: object,
-    correlation_id: object,
-    headers: Mapping[str, Any] | None,
-    timestamp: object = None,
-) -> EventProperties:
-    """Check the properties of an event as they came off the wire; None means absent.
+def read_command_properties(properties: AmqpProperties) -> CommandProperties:
+    """Check the properties of a command.
 
-    Raises:
-        ContractViolation: As `read_properties`; `invalid-header` also for a missing causation_id.
-    """
-    common = read_properties(
-        message_id=message_id, type=type, content_type=content_type, correlation_id=correlation_id, headers=headers
-    )
-    causation_id = (headers or {}).get(CAUSATION_ID_HEADER)
-    if not (isinstance(causation_id, str) and _is_id(causation_id)):
-        raise _violation(f"The header {CAUSATION_ID_HEADER}", _ID_WORDS, causation_id)
-    return EventProperties(
-        message_id=common.message_id,
-        type=common.type,
-        correlation_id=common.correlation_id,
-        causation_id=causation_id,
-        traceparent=common.traceparent,
-        timestamp=timestamp if isinstance(timestamp, int) else None,
-    )
-
-
-def read_properties(
-    *,
-    message_id: object,
-    type: object,  # noqa: A002 - AMQP's own name for it
-    content_type: object,
-    correlation_id: object,
-    headers: Mapping[str, Any] | None,
-) -> CommandProperties:
-    """Check the properties of a command as they came off the wire; None means absent.
+    Args:
+        properties: As they came off the wire, such as pika's `BasicProperties`.
 
     Raises:
         ContractViolation: `missing-message-id`, `invalid-message-id`, `missing-type`, `unsupported-content-type`, or
             `invalid-header` for the correlation_id and the headers.
     """
-    if not (isinstance(message_id, str) and _is_id(message_id)):
-        raise _bad_message_id(message_id)
-    if not (isinstance(type, str) and type):
-        raise _violation("The property type", "the command's type, as in allocate.v1", type, reason="missing-type")
-    if content_type is not None and content_type != CONTENT_TYPE:
-        _check_content_type(content_type)
-    if correlation_id is None:
-        correlation_id = message_id
-    elif not (isinstance(correlation_id, str) and _is_id(correlation_id)):
-        raise _violation("The property correlation_id", _ID_WORDS, correlation_id)
-    return CommandProperties(
+    message_id, type_, correlation_id, traceparent = _read_common(properties)
+    return CommandProperties(message_id=message_id, type=type_, correlation_id=correlation_id, traceparent=traceparent)
+
+
+def read_event_properties(properties: AmqpProperties) -> EventProperties:
+    """Check the properties of an event.
+
+    Args:
+        properties: As they came off the wire, such as pika's `BasicProperties`.
+
+    Raises:
+        ContractViolation: As `read_command_properties`; `invalid-header` also for a missing causation_id.
+    """
+    message_id, type_, correlation_id, traceparent = _read_common(properties)
+    causation_id = (properties.headers or {}).get(CAUSATION_ID_HEADER)
+    if not (isinstance(causation_id, str) and _is_id(causation_id)):
+        raise _violation(f"The header {CAUSATION_ID_HEADER}", _ID_WORDS, causation_id)
+    timestamp = properties.timestamp
+    return EventProperties(
         message_id=message_id,
-        type=type,
+        type=type_,
         correlation_id=correlation_id,
-        traceparent=_traceparent(headers) if headers else None,
-        attempts=_attempts(headers) if headers else 0,
+        causation_id=causation_id,
+        traceparent=traceparent,
+        timestamp=timestamp if isinstance(timestamp, int) else None,
     )
 
 
 def command_properties(
-    command: "Command",
+    command: Command,
     *,
     message_id: str,
     correlation_id: str | None = None,
@@ -157,14 +137,13 @@ def command_properties(
     Raises:
         ContractViolation: The worker would refuse these properties, or AMQP could not carry them.
     """
-    headers = None if traceparent is None else {TRACEPARENT_HEADER: traceparent}
-    _check_sendable(command.TYPE, message_id, correlation_id, headers)
+    _check_sendable(message_id, correlation_id, traceparent)
     return {
         "content_type": CONTENT_TYPE,
         "type": command.TYPE,
         "message_id": message_id,
         "correlation_id": correlation_id,
-        "headers": headers,
+        "headers": None if traceparent is None else {TRACEPARENT_HEADER: traceparent},
         "app_id": app_id,
         "timestamp": timestamp,
         "delivery_mode": _PERSISTENT,
@@ -174,15 +153,46 @@ def command_properties(
 _ID_WORDS = f"text of 1 to {MAX_ID_CHARACTERS} printable characters (bytes, in UTF-8) without blanks at the ends"
 
 
-def _check_sendable(type_: str, message_id: str, correlation_id: str | None, headers: dict[str, Any] | None) -> None:
-    read_properties(
-        message_id=message_id, type=type_, content_type=CONTENT_TYPE, correlation_id=correlation_id, headers=headers
-    )
+def _read_common(properties: AmqpProperties) -> tuple[str, str, str, str | None]:
+    """Check what commands and events share.
+
+    Returns:
+        message_id, type, correlation_id and traceparent.
+    """
+    message_id = _checked_message_id(properties.message_id)
+    type_ = properties.type
+    if not (isinstance(type_, str) and type_):
+        raise _violation("The property type", "the message's type, as in allocate.v1", type_, reason="missing-type")
+    content_type = properties.content_type
+    if content_type is not None and content_type != CONTENT_TYPE:
+        _check_content_type(content_type)
+    correlation_id = _checked_correlation_id(properties.correlation_id) or message_id
+    headers = properties.headers
+    traceparent = _checked_traceparent(headers.get(TRACEPARENT_HEADER)) if headers else None
+    return message_id, type_, correlation_id, traceparent
+
+
+def _check_sendable(message_id: str, correlation_id: str | None, traceparent: str | None) -> None:
+    _checked_message_id(message_id)
+    _checked_correlation_id(correlation_id)
+    _checked_traceparent(traceparent)
     # An AMQP short string is limited in bytes; what came off the wire has kept to that.
     if len(message_id.encode()) > MAX_ID_CHARACTERS:
         raise _bad_message_id(message_id)
     if correlation_id is not None and len(correlation_id.encode()) > MAX_ID_CHARACTERS:
         raise _violation("The property correlation_id", _ID_WORDS, correlation_id)
+
+
+def _checked_message_id(value: object) -> str:
+    if isinstance(value, str) and _is_id(value):
+        return value
+    raise _bad_message_id(value)
+
+
+def _checked_correlation_id(value: object) -> str | None:
+    if value is None or (isinstance(value, str) and _is_id(value)):
+        return value
+    raise _violation("The property correlation_id", _ID_WORDS, value)
 
 
 def _is_id(value: str) -> bool:
@@ -205,19 +215,11 @@ def _check_content_type(value: object) -> None:
         )
 
 
-def _traceparent(headers: Mapping[str, Any]) -> str | None:
-    value = headers.get(TRACEPARENT_HEADER)
+def _checked_traceparent(value: object) -> str | None:
     if value is None or (isinstance(value, str) and len(value) <= MAX_ID_CHARACTERS and value.isprintable()):
         return value
     words = f"text of at most {MAX_ID_CHARACTERS} printable characters"
     raise _violation(f"The header {TRACEPARENT_HEADER}", words, value)
-
-
-def _attempts(headers: Mapping[str, Any]) -> int:
-    value = headers.get(ATTEMPTS_HEADER, 0)
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_ATTEMPTS:
-        return value
-    raise _violation(f"The header {ATTEMPTS_HEADER}", f"an integer from 0 to {MAX_ATTEMPTS}", value)
 
 
 def _violation(name: str, words: str, value: object, *, reason: str = "invalid-header") -> ContractViolation:

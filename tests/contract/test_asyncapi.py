@@ -17,13 +17,14 @@ from allocation_contracts import (
     CommandProperties,
     Event,
     EventProperties,
+    read_command_properties,
     read_event_properties,
-    read_properties,
 )
 from allocation_contracts.asyncapi import document, main, text
 from allocation_contracts.examples import EXAMPLES
 from allocation_contracts.schemas import schema_of
 from allocation_worker.testing.checker import OUTCOMES
+from tests.fakes.messages import FakeProperties
 
 FILE = Path(__file__).parents[2] / "contracts" / "asyncapi.yaml"
 DOCUMENT: dict[str, Any] = yaml.safe_load(FILE.read_text("utf-8"))
@@ -88,12 +89,16 @@ def test_each_example_is_valid_by_its_schemas(model: type[Command | Event]) -> N
 @pytest.mark.parametrize("model", MODELS)
 def test_each_example_has_the_properties_that_the_reader_takes(model: type[Command | Event]) -> None:
     properties = DOCUMENT["components"]["messages"][model.TYPE]["examples"][0]["headers"]
-    read: CommandProperties | EventProperties = (read_properties if model.TYPE in COMMANDS else read_event_properties)(
-        message_id=properties["message_id"],
-        type=properties["type"],
-        content_type=properties["content_type"],
-        correlation_id=properties["correlation_id"],
-        headers=properties,
+    read: CommandProperties | EventProperties = (
+        read_command_properties if model.TYPE in COMMANDS else read_event_properties
+    )(
+        FakeProperties(
+            message_id=properties["message_id"],
+            type=properties["type"],
+            content_type=properties["content_type"],
+            correlation_id=properties["correlation_id"],
+            headers=properties,
+        )
     )
     assert read.type == model.TYPE
 

@@ -77,7 +77,7 @@ def dead(poisoned: RunningService, neighbours: Outside, channel: BlockingChannel
     wait_dead(poisoned, len(ALL), within=30)
     found: dict[str, list[DeadLetter]] = {}
     for letter in read_dead(poisoned):
-        found.setdefault(str(letter.headers.get("poison")), []).append(letter)
+        found.setdefault(str((letter.properties.headers or {}).get("poison")), []).append(letter)
     return found
 
 
@@ -161,7 +161,7 @@ def test_what_kills_whatever_takes_it_ends_alone_in_the_dead_letters(
         outside.wait_answered(within=60)
         report = fresh_service.judge(outside)
         assert report.faults == []
-        letters = {str(letter.message_id): letter for letter in read_dead(fresh_service)}
+        letters = {str(letter.properties.message_id): letter for letter in read_dead(fresh_service)}
     assert letters.keys() == {f"poison-{name}" for name in names}
     assert {letter.body for letter in letters.values()} == {GOOD}
     reasons = {letter.reason for id_, letter in letters.items() if id_ != "poison-killer"}

@@ -24,10 +24,7 @@ log = structlog.get_logger()
 MB = 1024
 LARGEST = 20_000
 """Bytes; the two kinds of 200 KB would make the flood one of bytes."""
-KINDS = [
-    poison for poison in ALL if len(poison.body) < LARGEST and "x-attempts" not in (poison.properties.headers or {})
-]
-"""A copy of what has a bad x-attempts goes without it, and is as good as any; the others would come straight back."""
+KINDS = [poison for poison in ALL if len(poison.body) < LARGEST]
 
 
 def memory(process: WorkerProcess, field: str) -> int:

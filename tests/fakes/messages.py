@@ -21,15 +21,24 @@ _MODELS: Mapping[type[Command], type[contracts.Command]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
+class FakeProperties:
+    """AMQP properties, without pika: those of a valid command, unless said otherwise."""
+
+    message_id: object = "m-1"
+    type: object = "allocate.v1"
+    content_type: object = "application/json"
+    correlation_id: object = None
+    headers: Mapping[str, Any] | None = None
+    timestamp: object = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class FakeDelivery:
     """What the wire reads."""
 
     body: bytes
-    message_id: str | None = "m-1"
-    type: str | None = "allocate.v1"
-    content_type: str | None = "application/json"
-    correlation_id: str | None = None
-    headers: Mapping[str, Any] | None = None
+    properties: FakeProperties = FakeProperties()
+    attempts: int = 0
 
 
 def delivery(
@@ -42,15 +51,15 @@ def delivery(
 ) -> FakeDelivery:
     """The command as another program would send it, under an id of its own if none is given."""
     model = _MODELS[type(command)](**asdict(command))
-    headers: dict[str, Any] = {contracts.ATTEMPTS_HEADER: attempts}
-    if traceparent is not None:
-        headers[contracts.TRACEPARENT_HEADER] = traceparent
     return FakeDelivery(
         body=contracts.encode(model),
-        message_id=message_id or f"message-{next(_numbers)}",
-        type=model.TYPE,
-        correlation_id=correlation_id,
-        headers=headers,
+        properties=FakeProperties(
+            message_id=message_id or f"message-{next(_numbers)}",
+            type=model.TYPE,
+            correlation_id=correlation_id,
+            headers=None if traceparent is None else {contracts.TRACEPARENT_HEADER: traceparent},
+        ),
+        attempts=attempts,
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from pika.spec import BasicProperties
 
 from allocation_contracts.commands import COMMANDS
-from allocation_contracts.properties import (
+from allocation_contracts.names import (
     COMMANDS_EXCHANGE,
     DEAD_LETTERS,
     EVENTS_EXCHANGE,

@@ -52,8 +52,7 @@ class Sent:
 def send(command: Command, message_id: str, *, after: float = 0.0) -> Sent:
     """A command as it is to be sent."""
     made = delivery(command, message_id)
-    assert made.type is not None
-    return Sent(message_id=message_id, type=made.type, body=made.body, command=command, after=after)
+    return Sent(message_id=message_id, type=str(made.properties.type), body=made.body, command=command, after=after)
 
 
 def _batch(batchref: str, qty: int, sku: str = "LAMP") -> CreateBatch:

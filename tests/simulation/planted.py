@@ -123,14 +123,14 @@ def copies_carry_their_death() -> AbstractContextManager[Any]:
 
 
 def counter_lost_on_a_shrink() -> AbstractContextManager[Any]:
-    take_off = Product.take_off
+    take_off = Product._take_off
 
     def careless(self: Product, line: Any) -> None:
         batch = self.batches[line.batchref]
         take_off(self, line)
         batch.allocated_quantity += batch.available_quantity > 0
 
-    return patch.object(Product, "take_off", careless)
+    return patch.object(Product, "_take_off", careless)
 
 
 def failures_taken_for_success() -> AbstractContextManager[Any]:

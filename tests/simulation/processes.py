@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from allocation_contracts.properties import ORDERS_QUEUE, STOCK_QUEUE
+from allocation_contracts.names import ORDERS_QUEUE, STOCK_QUEUE
 from allocation_worker.adapters import wire
 from allocation_worker.adapters.rabbitmq.consumer import Consumer
 from allocation_worker.adapters.rabbitmq.delivery import Delivery
@@ -169,7 +169,7 @@ def consume(process: Process) -> None:
     world = process.world
 
     def read(delivery: Delivery) -> Message:
-        if world.kills(delivery.message_id):
+        if world.kills(delivery.properties.message_id):
             process.kill()
             raise Killed
         message = wire.read(delivery)

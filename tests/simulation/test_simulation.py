@@ -8,7 +8,7 @@ from itertools import chain
 
 import pytest
 
-from allocation_contracts.properties import ORDERS_QUEUE, STOCK_QUEUE
+from allocation_contracts.names import ORDERS_QUEUE, STOCK_QUEUE
 from tests.simulation.broker import DELIVERY_LIMIT
 from tests.simulation.faults import OK, Outcome
 from tests.simulation.histories import deadly

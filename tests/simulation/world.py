@@ -8,7 +8,7 @@ from random import Random
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from allocation_contracts.properties import COMMANDS_EXCHANGE
+from allocation_contracts.names import COMMANDS_EXCHANGE
 from allocation_worker.service_layer.retries import RetryPolicy
 from tests.fakes.unit_of_work import FakeDatabase
 from tests.simulation import current, processes

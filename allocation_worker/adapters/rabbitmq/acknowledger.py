@@ -10,7 +10,7 @@ from pika.spec import BasicProperties
 
 from allocation_contracts.amqp.acks import CumulativeAcks
 from allocation_contracts.amqp.confirms import OnResult
-from allocation_contracts.properties import DEAD_LETTERS
+from allocation_contracts.names import DEAD_LETTERS
 from allocation_contracts.results import PublishResult
 from allocation_worker.adapters.rabbitmq.copies import dead_letter_copy, retry_copy
 from allocation_worker.adapters.rabbitmq.delivery import Delivery
@@ -85,7 +85,7 @@ class Acknowledger:
             log.error(
                 "copy_not_taken",
                 queue=copy.delivery.queue,
-                message_id=copy.delivery.message_id,
+                message_id=copy.delivery.properties.message_id,
                 exchange=copy.exchange,
                 routing_key=copy.routing_key,
                 answer=result.name,

@@ -12,8 +12,8 @@ from typing import Any
 
 from pika.spec import BasicProperties
 
-from allocation_contracts.properties import ATTEMPTS_HEADER, TRACEPARENT_HEADER
-from allocation_worker.adapters.rabbitmq.delivery import Delivery
+from allocation_contracts.names import TRACEPARENT_HEADER
+from allocation_worker.adapters.rabbitmq.delivery import ATTEMPTS_HEADER, Delivery
 from allocation_worker.service_layer.outcomes import DeadLetter, Retry
 
 _BROKERS_OWN = ("x-death", "x-delivery-count", "x-acquired-count")

@@ -3,13 +3,12 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from hashlib import sha256
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from pika.spec import BasicProperties
 
 from allocation_contracts import COMMANDS, COMMANDS_EXCHANGE
-from allocation_contracts.properties import ATTEMPTS_HEADER
-from allocation_worker.adapters.rabbitmq.copies import without_our_headers
+from allocation_worker.adapters.rabbitmq.delivery import ATTEMPTS_HEADER
 from allocation_worker.adapters.rabbitmq.tolerant import UndecodableProperties
 from allocation_worker.adapters.rabbitmq.topology import READ_MODEL_QUEUE, command_queue
 
@@ -17,6 +16,10 @@ UNROUTABLE = "unroutable"
 UNDECODABLE = "undecodable-headers"
 
 _ID_DIGITS = 12
+_SHOWN_PROPERTIES = (
+    "message_id", "type", "content_type", "content_encoding", "correlation_id", "reply_to", "app_id", "user_id",
+    "timestamp", "expiration", "delivery_mode", "priority",
+)  # fmt: skip
 _DEFAULT_EXCHANGE = ""
 _ROUTING_KEYS = frozenset(command.ROUTING_KEY for command in COMMANDS.values())
 
@@ -40,7 +43,8 @@ class DeadLetter:
         reason: A slug: `x-reason`, or what follows from the broker's headers.
         detail: One sentence.
         exception: What the handler raised, if that is why.
-        attempts: How many times it has failed; None if nobody counted.
+        failed_attempts: How many times it has failed; None if nobody counted.
+        attempts: 0, since a copy of it that becomes a command again begins anew.
         queue: The command queue that it died in; None if it never was in one.
         failed_at: When it died, if that is known.
         known_since: Seconds since the epoch; the earliest moment at which it is known to have been there, or None.
@@ -49,6 +53,8 @@ class DeadLetter:
         body: As it was sent.
         routing_key: As it was published with, or the name of its queue if it had gone through a retry queue.
     """
+
+    attempts: Final = 0
 
     def __init__(self, *, tag: int, routing_key: str, properties: BasicProperties, body: bytes) -> None:
         self.tag = tag
@@ -61,45 +67,26 @@ class DeadLetter:
         self.failed_at = _moment(headers.get("x-failed-at")) or _moment(death.get("time"))
         self.reason, self.detail = _words(properties, death, routing_key)
         self.exception = _text(headers.get("x-exception"))
-        attempts = headers.get(ATTEMPTS_HEADER)
-        self.attempts = attempts if isinstance(attempts, int) else None
+        failed_attempts = headers.get(ATTEMPTS_HEADER)
+        self.failed_attempts = failed_attempts if isinstance(failed_attempts, int) else None
         self.known_since = _known_since(self.failed_at, properties.timestamp)
         self.id = self._digest()
         self.destination = self._destination()
-
-    @property
-    def message_id(self) -> object:
-        """Text; bytes if they are no UTF-8; None if absent."""
-        return self.properties.message_id
-
-    @property
-    def type(self) -> object:
-        """As `message_id`."""
-        return self.properties.type
-
-    @property
-    def content_type(self) -> object:
-        """As `message_id`."""
-        return self.properties.content_type
-
-    @property
-    def correlation_id(self) -> object:
-        """As `message_id`."""
-        return self.properties.correlation_id
-
-    @property
-    def headers(self) -> Mapping[str, Any]:
-        """Those that a copy of it would carry."""
-        return without_our_headers(self.properties.headers or {})
 
     @property
     def undecodable(self) -> UndecodableProperties | None:
         """The properties, if pika cannot decode their headers."""
         return self.properties if isinstance(self.properties, UndecodableProperties) else None
 
+    def properties_by_name(self) -> dict[str, object]:
+        """Return the properties that are set, without the headers, by their names in AMQP."""
+        named = {name: getattr(self.properties, name) for name in _SHOWN_PROPERTIES}
+        return {name: value for name, value in named.items() if value is not None}
+
     def _digest(self) -> str:
         # Neither the tag nor the other headers: the broker counts every look at a message in one of those.
-        parts = (self.message_id, self.type, self.routing_key, self.body, self.failed_at)
+        properties = self.properties
+        parts = (properties.message_id, properties.type, self.routing_key, self.body, self.failed_at)
         return sha256(repr(parts).encode(errors="backslashreplace")).hexdigest()[:_ID_DIGITS]
 
     def _destination(self) -> Destination | None:
@@ -107,7 +94,7 @@ class DeadLetter:
             return Destination(_DEFAULT_EXCHANGE, self.queue)
         if self.routing_key in _ROUTING_KEYS:
             return Destination(COMMANDS_EXCHANGE, self.routing_key)
-        command = COMMANDS.get(self.type) if isinstance(self.type, str) else None
+        command = COMMANDS.get(self.properties.type or "")
         return None if command is None else Destination(COMMANDS_EXCHANGE, command.ROUTING_KEY)
 
 

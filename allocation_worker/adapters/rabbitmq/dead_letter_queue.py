@@ -10,7 +10,7 @@ from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import AMQPError, ChannelClosedByBroker
 from pika.spec import Basic, BasicProperties
 
-from allocation_contracts.properties import DEAD_LETTERS
+from allocation_contracts.names import DEAD_LETTERS
 from allocation_worker.adapters.rabbitmq.dead_letter import DeadLetter
 from allocation_worker.adapters.rabbitmq.errors import NOT_FOUND, RUN_TOPOLOGY, BrokerError, TopologyMissing
 from allocation_worker.adapters.rabbitmq.tolerant import TolerantConnection

@@ -1,9 +1,11 @@
 """One message, as the broker delivered it."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from pika.spec import BasicProperties
+
+ATTEMPTS_HEADER = "x-attempts"
+"""Our retry copies and dead letters say in it how many attempts have failed."""
+
+_MAX_ATTEMPTS = 1_000
 
 
 class Delivery:
@@ -17,10 +19,13 @@ class Delivery:
         redelivered: It was in someone's hands before: it may be what brought them down.
         routing_key: As it was published with.
         exchange: As it was published to.
-        properties: pika's, for the copies that may be made of it.
+        properties: As they came; the copies that may be made of it need all of them.
+        attempts: How many times processing has failed before.
     """
 
-    __slots__ = ("body", "exchange", "generation", "properties", "queue", "redelivered", "routing_key", "tag")
+    __slots__ = (
+        "attempts", "body", "exchange", "generation", "properties", "queue", "redelivered", "routing_key", "tag",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -42,37 +47,22 @@ class Delivery:
         self.routing_key = routing_key
         self.exchange = exchange
         self.properties = properties
+        self.attempts = failed_attempts(properties)
 
     def __repr__(self) -> str:
-        return f"<Delivery {self.generation}/{self.tag} of {self.queue}: {self.message_id!r}>"
-
-    @property
-    def message_id(self) -> object:
-        """Text; bytes if they are no UTF-8; None if absent."""
-        return self.properties.message_id
-
-    @property
-    def type(self) -> object:
-        """As `message_id`."""
-        return self.properties.type
-
-    @property
-    def content_type(self) -> object:
-        """As `message_id`."""
-        return self.properties.content_type
-
-    @property
-    def correlation_id(self) -> object:
-        """As `message_id`."""
-        return self.properties.correlation_id
-
-    @property
-    def headers(self) -> Mapping[str, Any] | None:
-        """The header table, or None."""
-        return self.properties.headers
+        return f"<Delivery {self.generation}/{self.tag} of {self.queue}: {self.properties.message_id!r}>"
 
 
 def delivery_failures(properties: BasicProperties) -> int:
     """How many deliveries of this message the broker counts as failed; 0 where it does not say."""
     count = (properties.headers or {}).get("x-delivery-count", 0)
     return count if isinstance(count, int) else 0
+
+
+def failed_attempts(properties: BasicProperties) -> int:
+    """Return how many attempts have failed, as our own retry copy says; 0 for any other message."""
+    headers = properties.headers
+    count = headers.get(ATTEMPTS_HEADER, 0) if headers else 0
+    if isinstance(count, int) and not isinstance(count, bool) and 0 <= count <= _MAX_ATTEMPTS:
+        return count
+    return 0

@@ -7,10 +7,10 @@ from typing import NamedTuple
 import pika
 from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import AMQPError, ChannelClosedByBroker
-from pika.spec import BasicProperties
 from tenacity import Retrying, retry_if_exception_type, wait_exponential_jitter
 
-from allocation_contracts.properties import CAUSATION_ID_HEADER, EVENTS_EXCHANGE
+from allocation_contracts.names import EVENTS_EXCHANGE
+from allocation_contracts.properties import AmqpProperties
 from allocation_worker.adapters.rabbitmq.errors import NOT_FOUND, RUN_TOPOLOGY, BrokerError, TopologyMissing
 from allocation_worker.adapters.rabbitmq.urls import connect_any
 
@@ -20,14 +20,10 @@ _PREFETCH = 500
 
 
 class SeenEvent(NamedTuple):
-    """An event as it came; what was not there is empty, or None."""
+    """An event as it came off the wire, unchecked."""
 
-    type: str
+    properties: AmqpProperties
     body: bytes
-    message_id: str
-    correlation_id: str
-    causation_id: str
-    timestamp: int | None
 
 
 def tail_events(
@@ -81,16 +77,5 @@ def _listen(
         if method is None or properties is None or body is None:
             yield None
         else:
-            yield _seen(properties, body)
+            yield SeenEvent(properties, body)
             channel.basic_ack(method.delivery_tag or 0)
-
-
-def _seen(properties: BasicProperties, body: bytes) -> SeenEvent:
-    return SeenEvent(
-        type=properties.type or "",
-        body=body,
-        message_id=properties.message_id or "",
-        correlation_id=properties.correlation_id or "",
-        causation_id=str((properties.headers or {}).get(CAUSATION_ID_HEADER, "")),
-        timestamp=properties.timestamp,
-    )

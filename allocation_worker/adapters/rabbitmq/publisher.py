@@ -13,7 +13,7 @@ from pika.spec import BasicProperties
 
 from allocation_contracts.amqp.confirms import ConfirmedChannel
 from allocation_contracts.amqp.link import LinkFactory
-from allocation_contracts.properties import (
+from allocation_contracts.names import (
     APP_ID,
     CAUSATION_ID_HEADER,
     CONTENT_TYPE,

@@ -14,7 +14,7 @@ from pika.exceptions import AMQPError, ChannelClosedByBroker
 
 from allocation_contracts.commands import COMMANDS
 from allocation_contracts.events import EVENTS, CommandRejected
-from allocation_contracts.properties import (
+from allocation_contracts.names import (
     COMMANDS_EXCHANGE,
     DEAD_LETTERS,
     EVENTS_EXCHANGE,

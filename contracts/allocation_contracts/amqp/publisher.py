@@ -24,7 +24,7 @@ from allocation_contracts.amqp.outgoing import Outgoing, Waiting, prepared
 from allocation_contracts.amqp.refusals import NACKED, PUBLISH_AGAIN, RUN_TOPOLOGY, channel_closed
 from allocation_contracts.amqp.urls import parameters, split
 from allocation_contracts.commands import Command
-from allocation_contracts.properties import COMMANDS_EXCHANGE
+from allocation_contracts.names import COMMANDS_EXCHANGE
 from allocation_contracts.results import PublishResult
 
 log = logging.getLogger(__name__)

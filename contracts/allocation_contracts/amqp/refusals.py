@@ -3,7 +3,7 @@
 from pika.exceptions import ChannelClosedByBroker
 
 from allocation_contracts.amqp.errors import PublishError, Refused, Unconfirmed, Unroutable
-from allocation_contracts.properties import COMMANDS_EXCHANGE
+from allocation_contracts.names import COMMANDS_EXCHANGE
 
 NACKED = "The broker did not take the command: its queue is full, or on its way down. Try again later."
 RUN_TOPOLOGY = "have the worker's operator run `allocation-worker topology`."

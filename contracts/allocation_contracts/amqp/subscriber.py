@@ -17,8 +17,9 @@ from allocation_contracts.amqp.link import Link, LinkFactory
 from allocation_contracts.amqp.urls import parameters, split
 from allocation_contracts.errors import ContractViolation
 from allocation_contracts.events import EVENTS, CommandRejected, Event, SkuEvent, read_event
+from allocation_contracts.names import EVENTS_EXCHANGE
 from allocation_contracts.positions import Gap, Position, Positions
-from allocation_contracts.properties import EVENTS_EXCHANGE, EventProperties, read_event_properties
+from allocation_contracts.properties import EventProperties, read_event_properties
 
 log = logging.getLogger(__name__)
 
@@ -156,16 +157,8 @@ class Subscriber:
             return None
 
     def _read(self, delivery: _Delivery, handle: Handler) -> None:
-        raw = delivery.properties
         try:
-            properties = read_event_properties(
-                message_id=raw.message_id,
-                type=raw.type,
-                content_type=raw.content_type,
-                correlation_id=raw.correlation_id,
-                headers=raw.headers,
-                timestamp=raw.timestamp,
-            )
+            properties = read_event_properties(delivery.properties)
             event = read_event(properties.type, delivery.body)
         except ContractViolation as violation:
             self._set_aside(delivery, violation)

@@ -10,7 +10,7 @@ from typing import Any
 import pika
 from pika.adapters.blocking_connection import BlockingChannel
 
-from allocation_contracts.properties import COMMANDS_EXCHANGE, DEAD_LETTERS, ORDERS_QUEUE
+from allocation_contracts.names import COMMANDS_EXCHANGE, DEAD_LETTERS, ORDERS_QUEUE
 from allocation_worker.adapters.rabbitmq.consumer import Consumer
 from allocation_worker.adapters.rabbitmq.delivery import Delivery
 from allocation_worker.adapters.rabbitmq.feed import QueueFeed
@@ -130,7 +130,7 @@ class Workers:
     @property
     def ids(self) -> list[object]:
         """The ids of what was taken, in the order of taking."""
-        return [delivery.message_id for delivery in self.deliveries]
+        return [delivery.properties.message_id for delivery in self.deliveries]
 
     def _run(self) -> None:
         try:

@@ -16,7 +16,7 @@ from allocation_contracts import (
     ContractViolation,
     CreateBatch,
     read_command,
-    read_properties,
+    read_command_properties,
 )
 from allocation_contracts.amqp import (
     Outgoing,
@@ -77,13 +77,7 @@ def test_a_command_is_in_its_queue_when_publish_returns(place: Place, publisher:
     assert publisher.publish(line(), message_id="m-1", correlation_id="c-1", traceparent="00-trace") == "m-1"
     ((properties, body),) = place.take_all(ORDERS_QUEUE)
     assert read_command(properties.type, body) == line()
-    read = read_properties(
-        message_id=properties.message_id,
-        type=properties.type,
-        content_type=properties.content_type,
-        correlation_id=properties.correlation_id,
-        headers=properties.headers,
-    )
+    read = read_command_properties(properties)
     assert (read.message_id, read.correlation_id, read.traceparent) == ("m-1", "c-1", "00-trace")
     assert (properties.app_id, properties.delivery_mode) == ("shop", 2)
     assert properties.timestamp

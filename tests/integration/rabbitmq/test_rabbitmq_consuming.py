@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 from structlog.testing import capture_logs
 
-from allocation_contracts.properties import ORDERS_QUEUE, STOCK_QUEUE
+from allocation_contracts.names import ORDERS_QUEUE, STOCK_QUEUE
 from allocation_worker.adapters.rabbitmq import topology
 from allocation_worker.adapters.rabbitmq.consumer import Consumer
 from allocation_worker.adapters.rabbitmq.delivery import Delivery
@@ -245,7 +245,7 @@ def test_an_alarm_however_long_spends_no_delivery_of_what_is_in_hand(
 
     def refuse(delivery: Delivery) -> Outcome:
         gate(delivery)
-        return Retry(after=1, attempts=1) if delivery.message_id == "refused" else Done()
+        return Retry(after=1, attempts=1) if delivery.properties.message_id == "refused" else Done()
 
     place.send("refused", *(ids := unique(20)))
     with working(place, refuse) as workers, capture_logs() as logs:

@@ -7,7 +7,7 @@ from typing import Any
 import pika
 import pytest
 
-from allocation_contracts.properties import COMMANDS_EXCHANGE, DEAD_LETTERS, ORDERS_QUEUE
+from allocation_contracts.names import COMMANDS_EXCHANGE, DEAD_LETTERS, ORDERS_QUEUE
 from allocation_worker.adapters.rabbitmq import dead_letter_queue
 from allocation_worker.adapters.rabbitmq.dead_letter import DeadLetter
 from allocation_worker.adapters.rabbitmq.dead_letter_publisher import DeadLetterPublisher
@@ -29,7 +29,7 @@ def looking(place: Place) -> Iterator[DeadLetterQueue]:
 
 def ids_of(place: Place) -> list[object]:
     with looking(place) as letters:
-        return [letter.message_id for letter in letters]
+        return [letter.properties.message_id for letter in letters]
 
 
 def only(place: Place) -> DeadLetter:
@@ -154,7 +154,7 @@ def test_a_redriven_copy_is_the_command_that_it_was(place: Place) -> None:
     publisher = DeadLetterPublisher([place.url])
     with looking(place) as letters:
         [letter] = list(letters)
-        assert (letter.reason, letter.detail, letter.attempts) == ("handler-failed", "It failed.", 4)
+        assert (letter.reason, letter.detail, letter.failed_attempts) == ("handler-failed", "It failed.", 4)
         publisher.publish(letter)
         assert publisher.take_settled() == [(letter, True)]
         letters.remove(letter)
@@ -178,8 +178,9 @@ def test_headers_that_kill_a_connection_do_not_hide_the_others(
     assert ids_of(place) == [*before, "culprit", *after]
     publisher = DeadLetterPublisher([place.url])
     with looking(place) as letters:
-        [letter] = [letter for letter in letters if letter.message_id == "culprit"]
-        assert (letter.reason, letter.type, letter.body) == ("undecodable-headers", "allocate.v1", b"body of culprit")
+        [letter] = [letter for letter in letters if letter.properties.message_id == "culprit"]
+        assert letter.reason == "undecodable-headers"
+        assert (letter.properties.type, letter.body) == ("allocate.v1", b"body of culprit")
         assert letter.undecodable is not None
         assert poison.value in letter.undecodable.raw
         publisher.publish(letter)
@@ -196,7 +197,7 @@ def test_many_are_redriven_in_their_order_and_none_stays(place: Place) -> None:
     bury(place, *ids, type="allocate.v1")
     with looking(place) as letters, closing(DeadLetterPublisher([place.url])) as copies:
         redriven = [
-            letter.message_id
+            letter.properties.message_id
             for letter, objection in Redrive(letters, copies, lambda _letter: None).run(Selection(everything=True))
             if objection is None
         ]

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 from structlog.testing import capture_logs
 
-from allocation_contracts.properties import COMMANDS_EXCHANGE, DEAD_LETTERS, ORDERS_QUEUE
+from allocation_contracts.names import COMMANDS_EXCHANGE, DEAD_LETTERS, ORDERS_QUEUE
 from allocation_worker.adapters.rabbitmq import topology
 from allocation_worker.adapters.rabbitmq.delivery import Delivery
 from allocation_worker.service_layer.outcomes import DeadLetter, Done, Outcome, Retry
@@ -52,7 +52,7 @@ def test_a_retried_message_comes_back_after_its_delay_as_it_was(place: Place) ->
     first, second = workers.deliveries
     assert second.body == first.body
     assert {name: getattr(second.properties, name) for name in _PROPERTIES} == _PROPERTIES
-    assert (second.message_id, second.properties.delivery_mode) == ("again", 2)
+    assert (second.properties.message_id, second.properties.delivery_mode) == ("again", 2)
     headers = headers_of(second.properties)
     assert [headers[name] for name in ("traceparent", "n", "x-attempts")] == ["t", 1, 1]
     assert place.depth(ORDERS_QUEUE) == 0
@@ -112,7 +112,7 @@ def test_messages_behind_one_whose_copy_waits_are_acked_when_it_is_settled(place
     place.send(*ids)
 
     def decide(delivery: Delivery) -> Outcome:
-        return bury(delivery) if delivery.message_id in ids[::10] else Done()
+        return bury(delivery) if delivery.properties.message_id in ids[::10] else Done()
 
     with working(place, decide) as workers:
         assert len(place.dead_letters(count=3)) == 3

@@ -1,6 +1,6 @@
 import pytest
 
-from allocation_contracts.properties import ORDERS_QUEUE, STOCK_QUEUE
+from allocation_contracts.names import ORDERS_QUEUE, STOCK_QUEUE
 from allocation_worker.adapters.rabbitmq.delivery import Delivery
 from allocation_worker.adapters.rabbitmq.probation import FAILURES_BEFORE
 from allocation_worker.service_layer.outcomes import Outcome
@@ -26,7 +26,9 @@ def test_headers_that_kill_the_connection_end_alone_in_the_dead_letters(place: P
         eventually(lambda: place.depth(ORDERS_QUEUE) == 0)
     assert "culprit" not in workers.ids
     assert not [
-        delivery for delivery in workers.deliveries if delivery.redelivered and delivery.message_id in stock[1:]
+        delivery
+        for delivery in workers.deliveries
+        if delivery.redelivered and delivery.properties.message_id in stock[1:]
     ]
 
 

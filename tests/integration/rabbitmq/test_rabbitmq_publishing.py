@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from structlog.testing import capture_logs
 
-from allocation_contracts.properties import EVENTS_EXCHANGE
+from allocation_contracts.names import EVENTS_EXCHANGE
 from allocation_contracts.results import PublishResult
 from allocation_worker.adapters.rabbitmq import topology
 from allocation_worker.adapters.rabbitmq.publisher import BLOCKED_TIMEOUT, EventPublisher

@@ -6,7 +6,7 @@ import pika
 import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 
-from allocation_contracts.properties import (
+from allocation_contracts.names import (
     COMMANDS_EXCHANGE,
     DEAD_LETTERS,
     EVENTS_EXCHANGE,

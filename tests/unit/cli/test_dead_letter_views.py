@@ -48,7 +48,7 @@ def test_whatever_stands_in_it_fits_into_json() -> None:
 def test_headers_that_cannot_be_decoded_are_shown_as_bytes() -> None:
     raw = b"\x20\x80" + (6).to_bytes(4, "big") + b"\x01hT\xff\xff\xff" + b"\x03m-1"
     found = letter(b"{}", UndecodableProperties(raw, OverflowError("too late")))
-    assert found.message_id == "m-1"
+    assert found.properties.message_id == "m-1"
     assert found.reason == "undecodable-headers"
     assert "OverflowError: too late" in shown(found)
     assert raw.hex(" ") in shown(found)

@@ -10,6 +10,7 @@ import pytest
 import allocation_contracts as contracts
 from allocation_worker.bootstrap import SeenEvent
 from allocation_worker.cli.event_lines import as_json, as_text, concerns
+from tests.fakes.messages import FakeProperties
 
 ALLOCATED = contracts.Allocated(
     orderid="order-17", sku="RED-CHAIR", lineid="2", qty=3, batchref="b1", eta=date(2030, 1, 31), sequence=12
@@ -32,7 +33,10 @@ def utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def seen(event: contracts.Event) -> SeenEvent:
-    return SeenEvent(event.TYPE, contracts.encode(event), "m1", "c1", "a1", 1_700_000_000)
+    properties = FakeProperties(
+        type=event.TYPE, message_id="m1", correlation_id="c1", headers={"causation_id": "a1"}, timestamp=1_700_000_000
+    )
+    return SeenEvent(properties, contracts.encode(event))
 
 
 @pytest.mark.parametrize(
@@ -73,7 +77,7 @@ def test_each_event_is_an_aligned_line(event: contracts.Event, line: str) -> Non
 
 
 def test_an_event_of_a_newer_worker_is_shown_as_it_is() -> None:
-    event = SeenEvent("allocated.v2", b'{"order": "o1"}', "m1", "", "", 1_700_000_000)
+    event = SeenEvent(FakeProperties(type="allocated.v2", timestamp=1_700_000_000), b'{"order": "o1"}')
     assert as_text(event) == f"22:13:20  {'allocated.v2':<25}  {'':6}  {'':16}  {'':16}  " + '{"order": "o1"}'
     assert '"unreadable": "{"' in as_text(event._replace(body=b"{"))
 

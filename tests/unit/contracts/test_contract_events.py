@@ -20,8 +20,9 @@ from allocation_contracts import (
     Event,
     OutOfStock,
     encode,
-    read_command_with_data,
+    read_command,
     read_event,
+    strict_json,
 )
 from allocation_contracts.events import MAX_EVENT_BYTES
 from allocation_contracts.strict_json import MAX_BODY_BYTES, MAX_DEPTH
@@ -103,8 +104,8 @@ def test_any_bytes_are_an_event_or_a_contract_violation(type_: str, body: bytes)
 
 
 def rejected(body: bytes) -> CommandRejected:
-    _, data = read_command_with_data("allocate.v1", body)
-    return CommandRejected(command="allocate.v1", reason="unknown-sku", detail="d" * 2_000, data=data)
+    read_command("allocate.v1", body)
+    return CommandRejected(command="allocate.v1", reason="unknown-sku", detail="d" * 2_000, data=strict_json.read(body))
 
 
 @pytest.mark.parametrize("filling", [b"1e15,", b"-9e15,", b'"",', b"0.1,", b"1e-5,", b'"\\u0001",', b'"\x7f",'])

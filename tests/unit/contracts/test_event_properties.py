@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from allocation_contracts import ContractViolation, EventProperties, read_event_properties
+from tests.fakes.messages import FakeProperties
 
 VALID: dict[str, Any] = {
     "message_id": "event-1",
@@ -17,7 +18,7 @@ VALID: dict[str, Any] = {
 
 
 def test_reads_what_the_worker_sends() -> None:
-    assert read_event_properties(**VALID) == EventProperties(
+    assert read_event_properties(FakeProperties(**VALID)) == EventProperties(
         message_id="event-1",
         type="allocated.v1",
         correlation_id="conversation",
@@ -30,11 +31,11 @@ def test_reads_what_the_worker_sends() -> None:
 @pytest.mark.parametrize("headers", [None, {}, {"causation_id": ""}, {"causation_id": 5}], ids=str)
 def test_refuses_an_event_that_does_not_say_what_caused_it(headers: dict[str, Any] | None) -> None:
     with pytest.raises(ContractViolation, match="causation_id must be") as caught:
-        read_event_properties(**{**VALID, "headers": headers})
+        read_event_properties(FakeProperties(**{**VALID, "headers": headers}))
     assert caught.value.reason == "invalid-header"
 
 
 def test_refuses_an_event_without_an_id() -> None:
     with pytest.raises(ContractViolation) as caught:
-        read_event_properties(**{**VALID, "message_id": None})
+        read_event_properties(FakeProperties(**{**VALID, "message_id": None}))
     assert caught.value.reason == "missing-message-id"

@@ -16,7 +16,7 @@ from allocation_worker.service_layer.outcomes import DeadLetter, Done, Retry
 from allocation_worker.service_layer.ports import StoreContention, StoreUnavailable
 from allocation_worker.service_layer.retries import RetryPolicy
 from tests.fakes.feed import FakeFeed
-from tests.fakes.messages import FakeDelivery, delivery
+from tests.fakes.messages import FakeDelivery, FakeProperties, delivery
 from tests.fakes.unit_of_work import CommitFailure, FakeDatabase, FakeUnitOfWork
 
 CREATE = delivery(CreateBatch(batchref="b", sku="LAMP", qty=10))
@@ -56,8 +56,8 @@ def test_takes_answers_and_settles_until_the_feed_ends() -> None:
 
 
 def test_a_broken_contract_is_a_dead_letter_and_needs_no_database() -> None:
-    broken = FakeDelivery(body=b"{", message_id="m")
-    nameless = FakeDelivery(body=b"{}", message_id=None)
+    broken = FakeDelivery(body=b"{")
+    nameless = FakeDelivery(body=b"{}", properties=FakeProperties(message_id=None))
     feed = FakeFeed([broken, nameless])
     work(feed, ClosedDatabase())
     assert [delivery for delivery, _ in feed.settled] == [broken, nameless]
@@ -66,7 +66,7 @@ def test_a_broken_contract_is_a_dead_letter_and_needs_no_database() -> None:
 
 
 def test_a_broken_contract_harms_no_neighbour() -> None:
-    broken, good, early = FakeDelivery(body=b"[]", message_id="m"), order("1"), order("1", sku="?")
+    broken, good, early = FakeDelivery(body=b"[]"), order("1"), order("1", sku="?")
     feed = FakeFeed([CREATE], [broken, good, early])
     work(feed, FakeDatabase())
     outcomes = {id(delivery): outcome for delivery, outcome in feed.settled}

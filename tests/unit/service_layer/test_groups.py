@@ -2,6 +2,7 @@
 
 import pytest
 
+from allocation_worker.adapters import wire
 from allocation_worker.domain.commands import Allocate, ChangeBatchQuantity, Command, CreateBatch
 from allocation_worker.service_layer.groups import CONTENTION_ATTEMPTS, GroupProcessor
 from allocation_worker.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS, allocate
@@ -10,7 +11,7 @@ from allocation_worker.service_layer.messages import Message
 from allocation_worker.service_layer.outcomes import DeadLetter, Done, Outcome, Retry
 from allocation_worker.service_layer.ports import StoreContention, StoreUnavailable, UnitOfWork
 from allocation_worker.service_layer.retries import RetryPolicy
-from tests.fakes.messages import message
+from tests.fakes.messages import FakeDelivery, message
 from tests.fakes.unit_of_work import CommitFailure, FakeDatabase, FakeUnitOfWork
 
 POLICY = RetryPolicy(grace_attempts=2, grace_delay=1, delays=(1, 5))
@@ -85,18 +86,8 @@ def test_a_refusal_is_answered_with_the_commands_own_body(
 
 
 def test_a_rejection_gives_back_fields_that_are_none_of_our_business(database: CountingDatabase) -> None:
-    command = order("o", 1, sku="?")
     body = b'{"orderid": "o", "sku": "?", "qty": 1, "note": {"for": ["us", 1.5, null]}}'
-    refused = Message(
-        command=command,
-        type="allocate.v1",
-        message_id="m",
-        correlation_id="m",
-        traceparent=None,
-        fingerprint=b"f" * 32,
-        body=body,
-        attempts=2,
-    )
+    refused = wire.read(FakeDelivery(body=body, attempts=2))
     process(database, refused)
     assert database.published()[-1].body["data"] == {
         "orderid": "o",

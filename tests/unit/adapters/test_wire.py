@@ -1,0 +1,60 @@
+"""What is said on the wire is what the domain says, field by field."""
+
+import json
+from dataclasses import fields
+from datetime import date
+from typing import get_args
+
+import pytest
+
+import allocation_contracts as contracts
+from allocation_contracts.examples import EXAMPLES
+from allocation_worker.adapters import wire
+from allocation_worker.domain import commands, events
+from allocation_worker.domain.events import ProductEvent
+from tests.fakes.messages import FakeDelivery, FakeProperties, message
+
+CAUSE = message(commands.Allocate(orderid="o", sku="s", qty=1))
+
+EVENTS: list[ProductEvent] = [
+    events.Allocated(orderid="o", sku="s", lineid="", qty=1, batchref="b", eta=date(2030, 1, 31), sequence=1),
+    events.OutOfStock(orderid="o", sku="s", lineid="1", qty=1, largest_available=0, next_eta=None, sequence=2),
+    events.Deallocated(orderid="o", sku="s", lineid="", qty=0, batchref=None, reason="cancelled", sequence=3),
+    events.BatchCreated(batchref="b", sku="s", qty=1, eta=None, sequence=4),
+    events.BatchQuantityChanged(batchref="b", sku="s", qty=0, previous_qty=1, sequence=5),
+]
+
+
+@pytest.mark.parametrize("type_", contracts.COMMANDS)
+def test_each_command_has_the_fields_that_were_sent(type_: str) -> None:
+    sent = EXAMPLES[type_]
+    read = wire.read(FakeDelivery(body=contracts.encode(sent), properties=FakeProperties(type=type_))).command
+    assert type(read).__name__ == type(sent).__name__
+    assert {field.name: getattr(read, field.name) for field in fields(read)} == dict(sent)
+
+
+def test_there_is_an_example_of_each_event() -> None:
+    assert {type(event) for event in EVENTS} == set(get_args(ProductEvent))
+
+
+@pytest.mark.parametrize("event", EVENTS, ids=lambda event: type(event).__name__)
+def test_each_event_is_read_as_it_was_written(event: ProductEvent) -> None:
+    type_, body = wire.write(event, CAUSE)
+    assert type(event).__name__ == contracts.EVENTS[type_].__name__
+    assert wire.product_event(type_, body.encode()) == event
+
+
+def test_a_rejection_gives_back_the_body_of_its_command_with_what_nobody_knows_here() -> None:
+    body = b'{"orderid":"o","sku":"s","qty":1,"note":{"for":["us",1.5,null]}}'
+    cause = wire.read(FakeDelivery(body=body))
+    type_, text = wire.write(events.CommandRejected(reason="unknown-sku", detail="No."), cause)
+    assert (type_, json.loads(text)) == (
+        "command-rejected.v1",
+        {"command": "allocate.v1", "reason": "unknown-sku", "detail": "No.", "data": json.loads(body)},
+    )
+
+
+def test_a_message_is_told_from_another_under_its_id_by_type_and_body() -> None:
+    first = wire.read(FakeDelivery(body=b'{"orderid":"o","sku":"s","qty":1}')).fingerprint
+    assert wire.read(FakeDelivery(body=b'{"orderid":"o","sku":"s","qty":1} ')).fingerprint != first
+    assert wire.read(FakeDelivery(body=b'{"orderid":"o","sku":"s","qty":1}')).fingerprint == first
