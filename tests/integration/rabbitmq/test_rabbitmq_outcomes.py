@@ -38,7 +38,7 @@ def retry_until(attempts: int) -> Decide:
     return decide
 
 
-def bury(_delivery: Delivery) -> Outcome:
+def clean_up(_delivery: Delivery) -> Outcome:
     return DeadLetter(reason="bad-json", detail="It is no JSON.", attempts=4, exception="ValueError: no")
 
 
@@ -112,7 +112,7 @@ def test_messages_behind_one_whose_copy_waits_are_acked_when_it_is_settled(place
     place.send(*ids)
 
     def decide(delivery: Delivery) -> Outcome:
-        return bury(delivery) if delivery.properties.message_id in ids[::10] else Done()
+        return clean_up(delivery) if delivery.properties.message_id in ids[::10] else Done()
 
     with working(place, decide) as workers:
         assert len(place.dead_letters(count=3)) == 3
