@@ -7,12 +7,12 @@ from typing import Generic, Protocol, TypeVar
 
 import structlog
 
-from allocation_contracts import ContractViolation
+from allocation_contracts import ContractError
 from allocation_worker.entrypoints.backoff import Backoff
 from allocation_worker.entrypoints.progress import Progress
 from allocation_worker.service_layer.messages import Message
 from allocation_worker.service_layer.outcomes import DeadLetter, Done, Outcome
-from allocation_worker.service_layer.ports import StoreContention, StoreUnavailable
+from allocation_worker.service_layer.ports import StoreContentionError, StoreUnavailableError
 from allocation_worker.service_layer.projection import EventMessage
 
 log = structlog.get_logger()
@@ -29,7 +29,7 @@ class Processor(Protocol[M_contra]):
         """The outcome of each, in their order; asking again is harmless.
 
         Raises:
-            StoreUnavailable, StoreContention: ask again later.
+            StoreUnavailableError, StoreContentionError: ask again later.
         """
 
 
@@ -65,7 +65,7 @@ class QueueWorker(Generic[D, M]):
 
     Args:
         feed: the queue.
-        read: understands a delivery, or raises ContractViolation.
+        read: understands a delivery, or raises ContractError.
         processor: answers what was understood.
         group_limit: the most messages of a group.
         stopping: set when waiting for a store is to end.
@@ -112,7 +112,7 @@ class QueueWorker(Generic[D, M]):
         while True:
             try:
                 results = self._answer(group)
-            except (StoreUnavailable, StoreContention) as error:
+            except (StoreUnavailableError, StoreContentionError) as error:
                 self._feed.hold()
                 pause = backoff.next()
                 log.warning(self._waiting, queue=self._feed.queue, seconds=round(pause, 1), error=str(error))
@@ -130,7 +130,7 @@ class QueueWorker(Generic[D, M]):
         for delivery in group:
             try:
                 understood.append((delivery, self._read(delivery)))
-            except ContractViolation as violation:
+            except ContractError as violation:
                 log.warning("contract broken", queue=self._feed.queue, reason=violation.reason, detail=str(violation))
                 results.append((delivery, DeadLetter(reason=violation.reason, detail=violation.detail)))
         outcomes = self._processor.process([message for _, message in understood])

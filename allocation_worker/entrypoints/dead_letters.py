@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, Protocol, TypeVar
 
-from allocation_contracts import ContractViolation
+from allocation_contracts import ContractError
 from allocation_worker.service_layer.messages import Message
 
 _SECONDS_A_DAY = 86_400
@@ -96,7 +96,7 @@ class Gatekeeper:
             return "neither its routing key nor its type says which queue it is for; it would come straight back."
         try:
             self.read(letter)
-        except ContractViolation as violation:
+        except ContractError as violation:
             return f"it would come straight back: {violation}"
         if self.even_if_forgotten:
             return None

@@ -6,7 +6,7 @@ from typing import Protocol
 import structlog
 
 from allocation_worker.entrypoints.backoff import Backoff
-from allocation_worker.service_layer.ports import StoreContention, StoreUnavailable
+from allocation_worker.service_layer.ports import StoreContentionError, StoreUnavailableError
 
 TEND_EVERY = 10.0
 
@@ -17,7 +17,7 @@ class Tended(Protocol):
     """What can be looked after."""
 
     def tend(self) -> None:
-        """Heal it where it needs that; raises StoreUnavailable where that cannot be now."""
+        """Heal it where it needs that; raises StoreUnavailableError where that cannot be now."""
 
 
 def tend_until(stopping: Event, tended: Tended) -> None:
@@ -32,7 +32,7 @@ def tend_patiently(stopping: Event, tended: Tended) -> bool:
     while not stopping.is_set():
         try:
             tended.tend()
-        except (StoreUnavailable, StoreContention) as error:
+        except (StoreUnavailableError, StoreContentionError) as error:
             pause = backoff.next()
             log.warning("waiting for Redis and the database", seconds=round(pause, 1), error=str(error))
             stopping.wait(pause)

@@ -14,7 +14,7 @@ from allocation_contracts.results import PublishResult
 from allocation_worker.entrypoints.backoff import Backoff
 from allocation_worker.entrypoints.progress import Progress
 from allocation_worker.service_layer.outgoing import MessageResult, OutgoingEvent
-from allocation_worker.service_layer.ports import StoreContention, StoreUnavailable
+from allocation_worker.service_layer.ports import StoreContentionError, StoreUnavailableError
 
 OFFER_AGAIN_EVERY = 5.0
 PRUNE_EVERY = 60.0
@@ -47,7 +47,7 @@ class Waker:
 
 
 class Pending(Protocol):
-    """A session with the outbox. Any method may raise StoreUnavailable."""
+    """A session with the outbox. Any method may raise StoreUnavailableError."""
 
     def acquire(self) -> bool: ...
     def fetch(self, limit: int, in_flight: Collection[int]) -> list[OutgoingEvent]: ...
@@ -116,7 +116,7 @@ class Relay:
                     if self._become_active(pending):
                         backoff = Backoff()
                         self._publish_all(pending)
-            except (StoreUnavailable, StoreContention) as error:
+            except (StoreUnavailableError, StoreContentionError) as error:
                 pause = backoff.next()
                 log.warning("waiting for the database", seconds=round(pause, 1), error=str(error))
                 self._waker.wait(pause)
@@ -227,7 +227,7 @@ class Relay:
             return
         try:
             more = self._prune_some()
-        except (StoreUnavailable, StoreContention) as error:
+        except (StoreUnavailableError, StoreContentionError) as error:
             # It has a connection of its own; if the relay's is gone, too, that will show.
             log.warning("history cannot be pruned now", error=str(error))
             more = False

@@ -5,21 +5,22 @@ from enum import Enum
 from types import TracebackType
 from typing import Protocol, Self
 
+from allocation_contracts import AllocationError
 from allocation_worker.domain.commands import Command
 from allocation_worker.domain.events import Event, ProductEvent
 from allocation_worker.domain.model import LineId, OrderLine, Product
 from allocation_worker.service_layer.messages import Message
 
 
-class StoreError(Exception):
+class StoreError(AllocationError):
     """The store refused a statement; the transaction is lost."""
 
 
-class StoreContention(StoreError):  # noqa: N818 - reads as what it is
+class StoreContentionError(StoreError):
     """Another transaction was in the way (deadlock, lock timeout, a key just taken): run this one again."""
 
 
-class StoreUnavailable(StoreError):  # noqa: N818 - reads as what it is
+class StoreUnavailableError(StoreError):
     """The store cannot be reached, or went away; whether a commit under way took place is not known."""
 
 

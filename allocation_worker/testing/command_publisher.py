@@ -35,7 +35,7 @@ class CommandPublisher:
         """Publish a command; `wait_confirmed` says when it is safe.
 
         Raises:
-            ContractViolation: The worker would refuse these properties.
+            ContractError: The worker would refuse these properties.
         """
         outgoing = Outgoing(command=command, message_id=message_id, **properties)
         self._publish(outgoing)

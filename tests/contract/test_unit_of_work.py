@@ -6,7 +6,7 @@ from datetime import date
 import pytest
 
 from allocation_worker.domain.commands import Allocate, ChangeBatchQuantity, Command, CreateBatch, Deallocate
-from allocation_worker.domain.errors import Refusal
+from allocation_worker.domain.errors import RefusalError
 from allocation_worker.domain.events import Deallocated
 from allocation_worker.domain.model import OrderLine, Product
 from allocation_worker.service_layer.groups import GroupProcessor
@@ -15,8 +15,8 @@ from allocation_worker.service_layer.messagebus import MessageBus
 from allocation_worker.service_layer.messages import Message
 from allocation_worker.service_layer.outcomes import DeadLetter, Done, Outcome, Retry
 from allocation_worker.service_layer.ports import Receipt, StoreError, UnitOfWork
-from allocation_worker.service_layer.retries import RetryPolicy
 from tests.contract.conftest import MemoryStore, Store
+from tests.fakes import policies
 from tests.fakes.messages import message
 from tests.fakes.unit_of_work import Published
 
@@ -63,7 +63,7 @@ def cancel(orderid: str, *, sku: str = "LAMP", lineid: str = "") -> Deallocate:
 def process(store: Store, *messages: Message | Command, grace: int = 0) -> list[Outcome]:
     """One group."""
     group = [each if isinstance(each, Message) else message(each) for each in messages]
-    return GroupProcessor(BUS, store.unit_of_work, RetryPolicy(grace_attempts=grace)).process(group)
+    return GroupProcessor(BUS, store.unit_of_work, policies.with_grace(grace)).process(group)
 
 
 def given(store: Store, *commands: Command) -> None:
@@ -554,7 +554,7 @@ class TestGroups:
         given(store, create("b", 10), order("o", 3))
         with store.unit_of_work() as uow:
             for command in (order("o", 4), create("b", 11), change("?", 1), order("x", sku="?")):
-                with pytest.raises(Refusal):
+                with pytest.raises(RefusalError):
                     BUS.handle(message(command), uow)
             assert uow.collect_new_events() == []
             uow.commit()

@@ -12,6 +12,7 @@ import structlog
 from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import AMQPError, ChannelClosedByBroker
 
+from allocation_contracts.amqp.queues import NO_DELIVERY_LIMIT
 from allocation_contracts.commands import COMMANDS
 from allocation_contracts.events import EVENTS, CommandRejected
 from allocation_contracts.names import (
@@ -25,15 +26,13 @@ from allocation_worker.adapters.rabbitmq.errors import (
     NOT_FOUND,
     RUN_TOPOLOGY,
     BrokerError,
-    NotASubscribersQueue,
-    TopologyMismatch,
-    TopologyMissing,
+    NotASubscribersQueueError,
+    TopologyMismatchError,
+    TopologyMissingError,
 )
 from allocation_worker.adapters.rabbitmq.urls import connect_any
 
 log = structlog.get_logger()
-
-DEFAULT_RETRY_DELAYS = (1, 5, 30)
 
 _PRECONDITION_FAILED = 406
 
@@ -49,10 +48,8 @@ _COMMAND_QUEUES: dict[str, dict[str, Any]] = {
 
 READ_MODEL_QUEUE = "allocation.read-model"
 
-# A dead letter has nowhere else to go, so it must never reach a delivery limit. 4.x sets one of 20 unless told
-# otherwise, and the -1 that lifts it there makes 3.10 drop a message the first time it is put back. This number is out
-# of reach on both.
-_DEAD_LETTERS_QUEUE = {"x-queue-type": "quorum", "x-overflow": "reject-publish", "x-delivery-limit": 2**31 - 1}
+# A dead letter has nowhere else to go.
+_DEAD_LETTERS_QUEUE = {"x-queue-type": "quorum", "x-overflow": "reject-publish", "x-delivery-limit": NO_DELIVERY_LIMIT}
 
 
 def retry_queue(queue: str, delay: int) -> str:
@@ -65,7 +62,7 @@ def command_queue(name: str) -> str | None:
     return next((own for own in _COMMAND_QUEUES if name == own or name.startswith(_retry_prefix(own))), None)
 
 
-def declare(urls: Sequence[str], retry_delays: Sequence[int] = DEFAULT_RETRY_DELAYS) -> None:
+def declare(urls: Sequence[str], retry_delays: Sequence[int]) -> None:
     """Declare everything; what stands already is left as it is, so that it can be run before every release.
 
     Args:
@@ -73,7 +70,7 @@ def declare(urls: Sequence[str], retry_delays: Sequence[int] = DEFAULT_RETRY_DEL
         retry_delays: In seconds; a retry queue for each.
 
     Raises:
-        TopologyMismatch: Something of that name stands with other arguments.
+        TopologyMismatchError: Something of that name stands with other arguments.
         BrokerError: No broker answers, or it refuses for another reason.
     """
     with _channel(urls) as channel:
@@ -97,8 +94,8 @@ def declare_read_model(urls: Sequence[str]) -> None:
     It is not among those of `declare`: where nobody keeps a read model, it would fill up.
 
     Raises:
-        TopologyMissing: The events exchange does not stand.
-        TopologyMismatch: The queue stands with other arguments.
+        TopologyMissingError: The events exchange does not stand.
+        TopologyMismatchError: The queue stands with other arguments.
         BrokerError: No broker answers, or it refuses for another reason.
     """
     with _channel(urls) as channel:
@@ -115,12 +112,12 @@ def check_queue(urls: Sequence[str], queue: str) -> None:
     """See that a subscriber's queue stands.
 
     Raises:
-        NotASubscribersQueue: It is one of commands or dead letters.
-        TopologyMissing: It does not.
+        NotASubscribersQueueError: It is one of commands or dead letters.
+        TopologyMissingError: It does not.
         BrokerError: No broker answers, or it refuses for another reason.
     """
     if queue == DEAD_LETTERS or command_queue(queue):
-        raise NotASubscribersQueue(
+        raise NotASubscribersQueueError(
             f"The queue {queue} is the worker's own; name the queue of the one who missed events."
         )
     with _channel(urls) as channel:
@@ -129,16 +126,18 @@ def check_queue(urls: Sequence[str], queue: str) -> None:
         except ChannelClosedByBroker as error:
             if error.reply_code != NOT_FOUND:
                 raise
-            raise TopologyMissing(f"There is no queue {queue} on the broker; declare it, then try again.") from error
+            raise TopologyMissingError(
+                f"There is no queue {queue} on the broker; declare it, then try again."
+            ) from error
 
 
-def message_counts(urls: Sequence[str], retry_delays: Sequence[int] = DEFAULT_RETRY_DELAYS) -> dict[str, int]:
+def message_counts(urls: Sequence[str], retry_delays: Sequence[int]) -> dict[str, int]:
     """How many messages wait in each queue of commands, in their retry queues and in the dead letters.
 
     Those that a consumer has in hand are not counted.
 
     Raises:
-        TopologyMissing: A queue does not stand.
+        TopologyMissingError: A queue does not stand.
         BrokerError: No broker answers, or it refuses for another reason.
     """
     counts = {}
@@ -149,11 +148,11 @@ def message_counts(urls: Sequence[str], retry_delays: Sequence[int] = DEFAULT_RE
     return counts
 
 
-def check(urls: Sequence[str], retry_delays: Sequence[int] = DEFAULT_RETRY_DELAYS) -> None:
+def check(urls: Sequence[str], retry_delays: Sequence[int]) -> None:
     """Look whether everything stands, whatever its arguments. It changes nothing and needs no permission to configure.
 
     Raises:
-        TopologyMissing: Something does not.
+        TopologyMissingError: Something does not.
         BrokerError: No broker answers, or it refuses for another reason.
     """
     with _channel(urls) as channel:
@@ -204,14 +203,14 @@ def _explained(kind: str, name: str) -> Iterator[None]:
         raise explain(kind, name, error.reply_text) from error
 
 
-def _missing(kind: str, name: str, _text: str) -> TopologyMissing:
-    return TopologyMissing(f"The {kind} {name} does not stand on the broker; {RUN_TOPOLOGY}")
+def _missing(kind: str, name: str, _text: str) -> TopologyMissingError:
+    return TopologyMissingError(f"The {kind} {name} does not stand on the broker; {RUN_TOPOLOGY}")
 
 
-def _mismatch(kind: str, name: str, text: str) -> TopologyMismatch:
+def _mismatch(kind: str, name: str, text: str) -> TopologyMismatchError:
     delete = f"rabbitmqctl delete_queue {name}" if kind == "queue" else f"rabbitmqadmin delete exchange name={name}"
     drain = "let it run empty" if kind == "queue" else "stop what publishes to it"
-    return TopologyMismatch(
+    return TopologyMismatchError(
         f"The {kind} {name} stands on the broker with other arguments ({text}): {drain}, delete it (`{delete}`, with "
         "the virtual host's --vhost), and run `allocation-worker topology` again."
     )

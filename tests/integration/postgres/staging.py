@@ -14,8 +14,8 @@ from allocation_worker.service_layer.handlers import COMMAND_HANDLERS, EVENT_HAN
 from allocation_worker.service_layer.messagebus import MessageBus
 from allocation_worker.service_layer.messages import Message
 from allocation_worker.service_layer.outcomes import Outcome
-from allocation_worker.service_layer.ports import StoreUnavailable, UnitOfWorkFactory
-from allocation_worker.service_layer.retries import RetryPolicy
+from allocation_worker.service_layer.ports import StoreUnavailableError, UnitOfWorkFactory
+from tests.fakes import policies
 
 DEADLINE = 20.0
 BUS = MessageBus(COMMAND_HANDLERS, EVENT_HANDLERS)
@@ -23,7 +23,7 @@ BUS = MessageBus(COMMAND_HANDLERS, EVENT_HANDLERS)
 
 def process(new_unit_of_work: UnitOfWorkFactory, *messages: Message, grace: int = 0) -> list[Outcome]:
     """One group."""
-    return GroupProcessor(BUS, new_unit_of_work, RetryPolicy(grace_attempts=grace)).process(messages)
+    return GroupProcessor(BUS, new_unit_of_work, policies.with_grace(grace)).process(messages)
 
 
 def create(batchref: str, qty: int, sku: str = "LAMP") -> CreateBatch:
@@ -84,5 +84,5 @@ def terminate(engine: Engine, pid: int) -> None:
                 sa.text("SELECT count(*) FROM pg_stat_activity WHERE pid = :pid"), {"pid": pid}
             )
 
-    with suppress(StoreUnavailable):
+    with suppress(StoreUnavailableError):
         until(gone)

@@ -13,8 +13,8 @@ from allocation_worker.service_layer.groups import CONTENTION_ATTEMPTS, GroupPro
 from allocation_worker.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
 from allocation_worker.service_layer.messagebus import MessageBus
 from allocation_worker.service_layer.outcomes import DeadLetter, Done, Retry
-from allocation_worker.service_layer.ports import StoreContention, StoreUnavailable
-from allocation_worker.service_layer.retries import RetryPolicy
+from allocation_worker.service_layer.ports import StoreContentionError, StoreUnavailableError
+from tests.fakes import policies
 from tests.fakes.feed import FakeFeed
 from tests.fakes.messages import FakeDelivery, FakeProperties, delivery
 from tests.fakes.unit_of_work import CommitFailure, FakeDatabase, FakeUnitOfWork
@@ -43,7 +43,7 @@ class ClosedDatabase(FakeDatabase):
 
 
 def work(feed: FakeFeed, database: FakeDatabase, *, stopping: Event | None = None) -> None:
-    processor = GroupProcessor(MessageBus(COMMAND_HANDLERS, EVENT_HANDLERS), database.unit_of_work, RetryPolicy())
+    processor = GroupProcessor(MessageBus(COMMAND_HANDLERS, EVENT_HANDLERS), database.unit_of_work, policies.USUAL)
     QueueWorker(feed, wire.read, processor, group_limit=7, stopping=stopping or Event()).run()
 
 
@@ -78,7 +78,7 @@ def test_a_broken_contract_harms_no_neighbour() -> None:
 @pytest.mark.parametrize("durable", [False, True])
 def test_holds_the_feed_while_the_database_is_away_and_goes_on_when_it_is_back(durable: bool) -> None:  # noqa: FBT001
     database = FakeDatabase()
-    database.failures.extend([CommitFailure(StoreUnavailable("gone"), durable=durable)] * 3)
+    database.failures.extend([CommitFailure(StoreUnavailableError("gone"), durable=durable)] * 3)
     feed = FakeFeed([CREATE], [order("1")])
     work(feed, database)
     assert feed.story == [
@@ -97,7 +97,7 @@ def test_holds_the_feed_while_the_database_is_away_and_goes_on_when_it_is_back(d
 
 def test_contention_without_end_holds_the_feed_too() -> None:
     database = FakeDatabase()
-    database.failures.extend([CommitFailure(StoreContention("lock timeout"))] * CONTENTION_ATTEMPTS)
+    database.failures.extend([CommitFailure(StoreContentionError("lock timeout"))] * CONTENTION_ATTEMPTS)
     feed = FakeFeed([CREATE])
     work(feed, database)
     assert feed.story == ["take 7", "hold", "release", "settle 1", "take 7", "finished"]
@@ -106,7 +106,7 @@ def test_contention_without_end_holds_the_feed_too() -> None:
 def test_told_to_stop_while_the_database_is_away_it_settles_nothing() -> None:
     database, stopping = FakeDatabase(), Event()
     stopping.set()
-    database.failures.append(CommitFailure(StoreUnavailable("gone")))
+    database.failures.append(CommitFailure(StoreUnavailableError("gone")))
     feed = FakeFeed([CREATE], [order("1")])
     work(feed, database, stopping=stopping)
     assert feed.story == ["take 7", "hold", "finished"]
