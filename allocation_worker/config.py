@@ -6,12 +6,13 @@ from urllib.parse import urlsplit
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from allocation_contracts import AllocationError
 from allocation_worker.service_layer.retries import RetryPolicy
 
 PREFIX = "ALLOCATION_"
 
 
-class SettingsError(Exception):
+class SettingsError(AllocationError):
     """A setting is missing or wrong. Its text is one sentence that says which, why and what to do."""
 
 

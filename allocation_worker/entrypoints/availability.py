@@ -15,7 +15,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from allocation_worker.service_layer.ports import StoreContention, StoreUnavailable
+from allocation_worker.service_layer.ports import StoreContentionError, StoreUnavailableError
 
 LONGEST_PAUSE = 5.0
 """Seconds."""
@@ -30,8 +30,8 @@ def until_available(
     *,
     stopping: Event,
     waiting_for: str,
-    unavailable: tuple[type[Exception], ...] = (StoreUnavailable, StoreContention),
-    sleep: Callable[[float], object] | None = None,
+    unavailable: tuple[type[Exception], ...] = (StoreUnavailableError, StoreContentionError),
+    sleep: Callable[[float], None] | None = None,
     clock: Callable[[], float] = monotonic,
     on_failure: Callable[[], None] | None = None,
     **context: object,

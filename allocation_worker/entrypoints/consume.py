@@ -9,7 +9,7 @@ from typing import Generic, Protocol, TypeVar
 
 import structlog
 
-from allocation_contracts import ContractViolation
+from allocation_contracts import ContractError
 from allocation_worker.entrypoints.availability import until_available
 from allocation_worker.entrypoints.progress import Progress
 from allocation_worker.service_layer.messages import Message
@@ -30,7 +30,7 @@ class Processor(Protocol[M_contra]):
         """The outcome of each, in their order; asking again is harmless.
 
         Raises:
-            StoreUnavailable, StoreContention: ask again later.
+            StoreUnavailableError, StoreContentionError: ask again later.
         """
 
 
@@ -66,7 +66,7 @@ class QueueWorker(Generic[D, M]):
 
     Args:
         feed: the queue.
-        read: understands a delivery, or raises ContractViolation.
+        read: understands a delivery, or raises ContractError.
         processor: answers what was understood.
         group_limit: the most messages of a group.
         stopping: set when waiting for a store is to end.
@@ -138,7 +138,7 @@ class QueueWorker(Generic[D, M]):
         for delivery in group:
             try:
                 understood.append((delivery, self._read(delivery)))
-            except ContractViolation as violation:
+            except ContractError as violation:
                 log.warning("contract broken", queue=self._feed.queue, reason=violation.reason, detail=str(violation))
                 results.append((delivery, DeadLetter(reason=violation.reason, detail=violation.detail)))
         outcomes = self._processor.process([message for _, message in understood])

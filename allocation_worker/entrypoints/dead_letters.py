@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, Protocol, TypeVar
 
-from allocation_contracts import ContractViolation
+from allocation_contracts import ContractError
 from allocation_worker.service_layer.messages import Message
 
 MOST_UNDER_WAY = 500
@@ -109,7 +109,7 @@ class Gatekeeper:
             return "neither its routing key nor its type says which queue it is for; it would come straight back."
         try:
             self.read(letter)
-        except ContractViolation as violation:
+        except ContractError as violation:
             return f"it would come straight back: {violation}"
         if self.even_if_forgotten:
             return None

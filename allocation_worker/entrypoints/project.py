@@ -12,7 +12,7 @@ class Tended(Protocol):
     """What can be looked after."""
 
     def tend(self) -> None:
-        """Heal it where it needs that; raises StoreUnavailable where that cannot be now."""
+        """Heal it where it needs that; raises StoreUnavailableError where that cannot be now."""
 
 
 def tend_until(stopping: Event, tended: Tended) -> None:

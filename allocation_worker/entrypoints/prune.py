@@ -5,7 +5,7 @@ from time import monotonic
 
 import structlog
 
-from allocation_worker.service_layer.ports import StoreContention, StoreUnavailable
+from allocation_worker.service_layer.ports import StoreContentionError, StoreUnavailableError
 
 PRUNE_EVERY = 60.0
 """Seconds."""
@@ -32,7 +32,7 @@ class Pruner:
             return
         try:
             more = self._prune_some()
-        except (StoreUnavailable, StoreContention) as error:
+        except (StoreUnavailableError, StoreContentionError) as error:
             # It has a connection of its own; if the relay's is gone, too, that will show.
             log.warning("history cannot be pruned now", error=str(error))
             more = False

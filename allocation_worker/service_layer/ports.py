@@ -5,6 +5,7 @@ from enum import Enum
 from types import TracebackType
 from typing import Protocol, Self
 
+from allocation_contracts import AllocationError
 from allocation_worker.domain.commands import Command
 from allocation_worker.domain.events import Event, ProductEvent
 from allocation_worker.domain.model import LineId, OrderLine, Product
@@ -12,15 +13,15 @@ from allocation_worker.service_layer.messages import Message
 from allocation_worker.service_layer.outgoing import MessageResult, OutgoingEvent
 
 
-class StoreError(Exception):
+class StoreError(AllocationError):
     """The store refused a statement; the transaction is lost."""
 
 
-class StoreContention(StoreError):  # noqa: N818 - reads as what it is
+class StoreContentionError(StoreError):
     """Another transaction was in the way (deadlock, lock timeout, a key just taken): run this one again."""
 
 
-class StoreUnavailable(StoreError):  # noqa: N818 - reads as what it is
+class StoreUnavailableError(StoreError):
     """The store cannot be reached, or went away; whether a commit under way took place is not known."""
 
 
@@ -107,7 +108,7 @@ UnitOfWorkFactory = Callable[[], UnitOfWork]
 
 
 class Pending(Protocol):
-    """A session with the outbox, for the relay. Any method may raise StoreUnavailable or StoreContention."""
+    """A session with the outbox, for the relay. Any method may raise StoreUnavailableError or StoreContentionError."""
 
     def acquire(self) -> bool:
         """Become the one reader of the outbox, until the session ends. Return False while another session is."""

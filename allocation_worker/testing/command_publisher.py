@@ -51,7 +51,7 @@ class CommandPublisher:
         """Publish a command; `wait_confirmed` says when it is safe.
 
         Raises:
-            ContractViolation: the worker would refuse these properties.
+            ContractError: the worker would refuse these properties.
         """
         fields = contracts.command_properties(command, message_id=message_id, **properties)
         outgoing_id = next(self._ids)

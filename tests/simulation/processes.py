@@ -17,7 +17,7 @@ from allocation_worker.service_layer.handlers import COMMAND_HANDLERS, EVENT_HAN
 from allocation_worker.service_layer.messagebus import MessageBus
 from allocation_worker.service_layer.messages import Message
 from allocation_worker.service_layer.outgoing import MessageResult, OutgoingEvent
-from allocation_worker.service_layer.ports import StoreContention, StoreError, StoreUnavailable, UnitOfWork
+from allocation_worker.service_layer.ports import StoreContentionError, StoreError, StoreUnavailableError, UnitOfWork
 from tests.simulation import current, faults
 from tests.simulation.database import SimulatedUnitOfWork, open_pending
 from tests.simulation.faults import Options, Outcome
@@ -87,15 +87,15 @@ class Process:
             self._die()
         if outcome is Outcome.ERROR_BEFORE:
             broken()
-            raise StoreUnavailable("server closed the connection unexpectedly")
+            raise StoreUnavailableError("server closed the connection unexpectedly")
         if outcome is Outcome.CONTENTION:
-            raise StoreContention("deadlock detected")
+            raise StoreContentionError("deadlock detected")
         result = execute()
         if outcome is Outcome.CRASH_AFTER:
             self._die()
         if outcome is Outcome.ERROR_AFTER:
             broken()
-            raise StoreUnavailable("server closed the connection unexpectedly")
+            raise StoreUnavailableError("server closed the connection unexpectedly")
         return result
 
     def _die(self) -> None:

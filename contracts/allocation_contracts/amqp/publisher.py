@@ -17,7 +17,13 @@ from pika.channel import Channel
 from pika.exceptions import ChannelClosedByBroker
 
 from allocation_contracts.amqp.confirms import ConfirmedChannel
-from allocation_contracts.amqp.errors import PublishError, Refused, Unconfirmed, Unreachable, Unroutable
+from allocation_contracts.amqp.errors import (
+    PublishError,
+    RefusedError,
+    UnconfirmedError,
+    UnreachableError,
+    UnroutableError,
+)
 from allocation_contracts.amqp.link import Link, LinkFactory
 from allocation_contracts.amqp.logs import log_to
 from allocation_contracts.amqp.outgoing import Outgoing, Waiting, prepared
@@ -104,11 +110,11 @@ class Publisher:
         """Publish a command and wait until it is safe; give its message_id. Arguments are those of `Outgoing`.
 
         Raises:
-            Unroutable: No queue takes it.
-            Refused: The broker did not take it.
-            Unreachable: No broker could be reached in time.
-            Unconfirmed: No confirm came in time.
-            ContractViolation: The worker would refuse these properties.
+            UnroutableError: No queue takes it.
+            RefusedError: The broker did not take it.
+            UnreachableError: No broker could be reached in time.
+            UnconfirmedError: No confirm came in time.
+            ContractError: The worker would refuse these properties.
         """
         outgoing = Outgoing(
             command=command, message_id=message_id, correlation_id=correlation_id, traceparent=traceparent
@@ -119,7 +125,7 @@ class Publisher:
         """Hand a command over; the future gives its message_id when it is safe, or raises what `publish` raises.
 
         Raises:
-            ContractViolation: The worker would refuse these properties.
+            ContractError: The worker would refuse these properties.
             RuntimeError: The publisher is closed.
         """
         waiting = prepared(outgoing if isinstance(outgoing, Outgoing) else Outgoing(command=outgoing), self._app_id)
@@ -178,7 +184,7 @@ class Publisher:
     def close(self, *, wait: bool = True) -> None:
         """Close the connection, once all that was handed over has its answer; or at once, unless told to `wait`.
 
-        What has no answer then raises `Unconfirmed`.
+        What has no answer then raises `UnconfirmedError`.
         """
         with self._lock:
             if self._ended:
@@ -238,9 +244,9 @@ class Publisher:
                 self._finish(waiting, None)
             case PublishResult.RETURNED:
                 text = f"No queue takes the routing key {waiting.routing_key!r}; {RUN_TOPOLOGY}"
-                self._finish(waiting, Unroutable(waiting.message_id, text))
+                self._finish(waiting, UnroutableError(waiting.message_id, text))
             case PublishResult.NACKED:
-                self._finish(waiting, Refused(waiting.message_id, NACKED))
+                self._finish(waiting, RefusedError(waiting.message_id, NACKED))
             case PublishResult.LOST:
                 self._lost.append(waiting)
 
@@ -259,12 +265,16 @@ class Publisher:
     def _late(self, waiting: Waiting) -> PublishError:
         trouble = f"within {self._timeout:g} s ({self._link.trouble})"
         if waiting.was_sent:
-            return Unconfirmed(waiting.message_id, f"No confirm came {trouble}; {PUBLISH_AGAIN}")
-        return Unreachable(waiting.message_id, f"No broker could be reached {trouble}; the command was not published.")
+            return UnconfirmedError(waiting.message_id, f"No confirm came {trouble}; {PUBLISH_AGAIN}")
+        return UnreachableError(
+            waiting.message_id, f"No broker could be reached {trouble}; the command was not published."
+        )
 
     def _abandon(self) -> None:
         for waiting in (*self._lost, *self._unanswered, *self._unsent, *self._handed_over):
-            self._finish(waiting, Unconfirmed(waiting.message_id, f"The publisher was closed first; {PUBLISH_AGAIN}"))
+            self._finish(
+                waiting, UnconfirmedError(waiting.message_id, f"The publisher was closed first; {PUBLISH_AGAIN}")
+            )
 
     def _finish(self, waiting: Waiting, error: PublishError | None) -> None:
         if error is None:

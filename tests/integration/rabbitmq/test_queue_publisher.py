@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from allocation_worker.adapters.rabbitmq import queue_publisher
-from allocation_worker.adapters.rabbitmq.errors import BrokerError, TopologyMissing
+from allocation_worker.adapters.rabbitmq.errors import BrokerError, TopologyMissingError
 from allocation_worker.adapters.rabbitmq.queue_publisher import publish_to_queue
 from allocation_worker.adapters.rabbitmq.topology import check_queue, message_counts
 from allocation_worker.service_layer.outgoing import OutgoingEvent
@@ -74,7 +74,7 @@ def test_a_queue_that_takes_nothing_is_told(place: Place, monkeypatch: pytest.Mo
 
 def test_whether_a_queue_stands(place: Place, queue: str) -> None:
     check_queue([place.url], queue)
-    with pytest.raises(TopologyMissing, match="There is no queue nowhere on the broker"):
+    with pytest.raises(TopologyMissingError, match="There is no queue nowhere on the broker"):
         check_queue([place.url], "nowhere")
 
 

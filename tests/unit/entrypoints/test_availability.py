@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from allocation_worker.entrypoints.availability import LONGEST_PAUSE, until_available
-from allocation_worker.service_layer.ports import StoreContention, StoreError, StoreUnavailable
+from allocation_worker.service_layer.ports import StoreContentionError, StoreError, StoreUnavailableError
 from tests.fakes.relay import Clock
 
 
@@ -22,7 +22,7 @@ class Server:
 
     def __init__(self, failures: int, error: Exception | None = None) -> None:
         self.failures = failures
-        self.error = error or StoreUnavailable("gone")
+        self.error = error or StoreUnavailableError("gone")
         self.lasts = 0.0
         self.stop_at = -1
         self.calls = 0
@@ -62,7 +62,7 @@ def test_what_answers_at_once_is_called_once(logs: list[MutableMapping[str, Any]
     assert logs == []
 
 
-@pytest.mark.parametrize("error", [StoreUnavailable("gone"), StoreContention("deadlock")])
+@pytest.mark.parametrize("error", [StoreUnavailableError("gone"), StoreContentionError("deadlock")])
 def test_it_is_called_until_it_answers_with_ever_longer_pauses(error: Exception) -> None:
     server = Server(failures=200, error=error)
     assert server.wait() == "answer"

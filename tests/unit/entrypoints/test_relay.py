@@ -14,7 +14,7 @@ from allocation_worker.entrypoints.refusals import FIRST_PAUSE, LONGEST_PAUSE
 from allocation_worker.entrypoints.relay import Relay, Waker
 from allocation_worker.entrypoints.unrouted import OFFER_AGAIN_EVERY
 from allocation_worker.service_layer.outgoing import OutgoingEvent
-from allocation_worker.service_layer.ports import StoreContention, StoreUnavailable
+from allocation_worker.service_layer.ports import StoreContentionError, StoreUnavailableError
 from tests.fakes.relay import Clock, FakeOutbox, FakePublisher, FakeWaker, Step, outgoing
 
 CONFIRMED, RETURNED, NACKED, LOST = (
@@ -316,7 +316,7 @@ def test_a_refusal_survives_a_failure_to_mark(stage: Stage) -> None:
         stage.broker.settle(CONFIRMED, 1)
         stage.broker.settle(NACKED, 2)
         stage.broker.settle(CONFIRMED, 3)
-        stage.outbox.failures["mark_published"] = StoreUnavailable("gone")
+        stage.outbox.failures["mark_published"] = StoreUnavailableError("gone")
 
     stage.run(refuse_and_fail, nothing)
     assert stage.broker.sent == [1, 2, 3, 1, 2, 3]
@@ -451,7 +451,7 @@ def test_a_refused_event_that_another_relay_has_published_ends_the_episode(
 
 
 @pytest.mark.parametrize("method", ["open", "acquire", "fetch", "mark_published", "wait"])
-@pytest.mark.parametrize("failure", [StoreUnavailable("gone"), StoreContention("deadlock")])
+@pytest.mark.parametrize("failure", [StoreUnavailableError("gone"), StoreContentionError("deadlock")])
 def test_goes_on_once_the_database_is_back(stage: Stage, method: str, failure: Exception) -> None:
     stage.write(1, 2, 3)
     stage.outbox.failures[method] = failure
@@ -462,7 +462,7 @@ def test_goes_on_once_the_database_is_back(stage: Stage, method: str, failure: E
 
 def test_what_could_not_be_marked_is_published_again(stage: Stage) -> None:
     stage.write(1, 2, 3)
-    stage.outbox.failures["mark_published"] = StoreUnavailable("gone")
+    stage.outbox.failures["mark_published"] = StoreUnavailableError("gone")
     stage.run()
     assert stage.broker.sent == [1, 2, 3, 1, 2, 3]
 
@@ -472,7 +472,7 @@ def test_what_is_in_flight_while_the_database_is_away_is_not_published_twice(sta
     stage.write(1, 2)
 
     def confirm_one_and_fail() -> None:
-        stage.outbox.failures["mark_published"] = StoreUnavailable("gone")
+        stage.outbox.failures["mark_published"] = StoreUnavailableError("gone")
         stage.broker.settle(CONFIRMED, 1)
 
     def confirm_the_rest() -> None:
@@ -562,7 +562,7 @@ def test_after_a_restart_it_knows_what_is_unwanted(stage: Stage) -> None:
 def test_a_failure_to_set_aside_makes_the_event_come_again(stage: Stage) -> None:
     stage.return_types("out-of-stock.v1")
     stage.write(1, type_="out-of-stock.v1")
-    stage.outbox.failures["set_aside"] = StoreUnavailable("gone")
+    stage.outbox.failures["set_aside"] = StoreUnavailableError("gone")
     stage.run()
     assert stage.outbox.set_aside == {1}
     assert stage.broker.sent[:2] == [1, 1]
@@ -575,7 +575,7 @@ def test_a_failure_to_take_up_is_made_good_later(stage: Stage) -> None:
 
     def bind() -> None:
         stage.answer_with(CONFIRMED)
-        stage.outbox.failures["take_up"] = StoreUnavailable("gone")
+        stage.outbox.failures["take_up"] = StoreUnavailableError("gone")
 
     stage.run(bind, *idle)
     assert stage.outbox.published == [1, 2, 3]
@@ -646,7 +646,7 @@ def test_history_that_cannot_be_pruned_now_does_not_end_the_session(
 
     def prune_some() -> bool:
         times.append(stage.clock.now)
-        raise StoreUnavailable("canceling statement due to statement timeout")
+        raise StoreUnavailableError("canceling statement due to statement timeout")
 
     stage.prune_some = prune_some
     idle: list[Step] = [lambda: None] * int(2.5 * PRUNE_EVERY / POLL)
@@ -660,7 +660,7 @@ def test_words_for_the_operator(stage: Stage, logs: list[MutableMapping[str, Any
     stage.return_types("out-of-stock.v1")
     stage.outbox.active_elsewhere = 2
     stage.write(1, type_="out-of-stock.v1")
-    stage.outbox.failures["fetch"] = StoreUnavailable("gone")
+    stage.outbox.failures["fetch"] = StoreUnavailableError("gone")
     stage.run(*[lambda: stage.answer_with(CONFIRMED)] * 7)
     told = [line["event"] for line in logs if line["event"] != "events published"]
     assert told == [
