@@ -1,6 +1,7 @@
 """One transaction for many messages, and each alone where the group fails."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 
 import structlog
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
@@ -24,12 +25,27 @@ log = structlog.get_logger()
 
 
 class GroupProcessor:
-    """Turns messages into outcomes. A message that fails harms no other."""
+    """Turns messages into outcomes. A message that fails harms no other.
 
-    def __init__(self, bus: MessageBus, new_unit_of_work: UnitOfWorkFactory, policy: RetryPolicy) -> None:
+    Args:
+        bus: handles each command.
+        new_unit_of_work: opens a transaction.
+        policy: says what becomes of a message that fails.
+        sleep: waits so many seconds, after contention.
+    """
+
+    def __init__(
+        self,
+        bus: MessageBus,
+        new_unit_of_work: UnitOfWorkFactory,
+        policy: RetryPolicy,
+        *,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
         self._bus = bus
         self._new_unit_of_work = new_unit_of_work
         self._policy = policy
+        self._sleep = sleep
 
     def process(self, messages: Sequence[Message]) -> list[Outcome]:
         """The outcome of each message, in their order; what is Done is durable.
@@ -57,6 +73,7 @@ class GroupProcessor:
             retry=retry_if_exception_type(StoreContentionError),
             wait=wait_random_exponential(multiplier=0.02, max=0.5),
             stop=stop_after_attempt(CONTENTION_ATTEMPTS),
+            sleep=self._sleep,
             reraise=True,
         )
         return patience(self._transact, messages)
