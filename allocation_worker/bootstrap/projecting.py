@@ -16,7 +16,7 @@ from allocation_worker.adapters.rabbitmq.errors import BrokerError, TopologyMiss
 from allocation_worker.bootstrap.places import closing_connections, engine
 from allocation_worker.bootstrap.running import log_start, stopped_by_signals, wait_for_database
 from allocation_worker.config import Settings
-from allocation_worker.entrypoints.backoff import Backoff
+from allocation_worker.entrypoints.availability import until_available
 from allocation_worker.entrypoints.consume import QueueWorker
 from allocation_worker.entrypoints.project import tend_patiently, tend_until
 from allocation_worker.service_layer.projection import Projector
@@ -106,14 +106,10 @@ def _projector(settings: Settings, database: Engine) -> Projector:
 
 
 def _declare_patiently(settings: Settings, stopping: threading.Event) -> bool:
-    backoff = Backoff()
-    while not stopping.is_set():
-        try:
-            topology.declare_read_model(settings.amqp_url)
-        except (BrokerError, TopologyMissingError) as error:
-            pause = backoff.next()
-            log.warning("waiting for the broker", seconds=round(pause, 1), error=str(error))
-            stopping.wait(pause)
-        else:
-            return True
-    return False
+    until_available(
+        partial(topology.declare_read_model, settings.amqp_url),
+        stopping=stopping,
+        waiting_for="the broker",
+        unavailable=(BrokerError, TopologyMissingError),
+    )
+    return not stopping.is_set()

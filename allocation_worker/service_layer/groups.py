@@ -1,6 +1,7 @@
 """Process a group of messages in one transaction, or one at a time if the group fails."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 
 import structlog
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
@@ -24,12 +25,27 @@ log = structlog.get_logger()
 
 
 class GroupProcessor:
-    """Turns messages into outcomes. A message that fails does not affect the others."""
+    """Turns messages into outcomes. A message that fails does not affect the others.
 
-    def __init__(self, bus: MessageBus, new_unit_of_work: UnitOfWorkFactory, policy: RetryPolicy) -> None:
+    Args:
+        bus: Handles each command.
+        new_unit_of_work: Opens a transaction.
+        policy: Decides about messages that fail.
+        sleep: Waits this many seconds after contention.
+    """
+
+    def __init__(
+        self,
+        bus: MessageBus,
+        new_unit_of_work: UnitOfWorkFactory,
+        policy: RetryPolicy,
+        *,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
         self._bus = bus
         self._new_unit_of_work = new_unit_of_work
         self._policy = policy
+        self._sleep = sleep
 
     def process(self, messages: Sequence[Message]) -> list[Outcome]:
         """Return the outcome of each message, in their order. What is `Done` is durable.
@@ -57,6 +73,7 @@ class GroupProcessor:
             retry=retry_if_exception_type(StoreContentionError),
             wait=wait_random_exponential(multiplier=0.02, max=0.5),
             stop=stop_after_attempt(CONTENTION_ATTEMPTS),
+            sleep=self._sleep,
             reraise=True,
         )
         return patience(self._transact, messages)
