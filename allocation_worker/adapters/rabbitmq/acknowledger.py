@@ -1,5 +1,6 @@
 """Outcomes turned into acks, retries and dead letters, for the deliveries of one channel."""
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -24,6 +25,9 @@ Publish = Callable[[str, str, bytes, BasicProperties, OnSettled], None]
 CallLater = Callable[[float, Callable[[], None]], None]
 
 _TRY_AGAIN_AFTER = 1.0
+# Few enough for the broker to take them before the next ones are sent.
+_ALONE_AT_ONCE = 16
+_ALONE_AGAIN_AFTER = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +42,20 @@ class Acknowledger:
     """Acks each delivery of a channel once what is to become of it is durable, and not before.
 
     The broker numbers the deliveries of a channel 1, 2, 3; those settled without a gap from the first are acked
-    together, by one `multiple` ack. A copy that is returned, refused or lost is sent again, for as long as the channel
-    lives; when the channel goes, so does this, and the broker delivers again what was not acked. Network thread only.
+    together, by one `multiple` ack. A message whose copy is confirmed is acked at once, even behind a gap: if the
+    connection is lost before that, there will be a second copy. A copy that is returned, refused or lost is sent again,
+    for as long as the channel lives; when the channel goes, so does this, and the broker delivers again what was not
+    acked. Network thread only.
     """
 
-    def __init__(self, channel: Channel, *, publish: Publish, call_later: CallLater) -> None:
+    def __init__(self, channel: Channel, *, frame_max: int, publish: Publish, call_later: CallLater) -> None:
         self._channel = channel
+        self._frame_max = frame_max
         self._publish = publish
         self._call_later = call_later
         self._settled: set[int] = set()
+        self._copied: deque[int] = deque()
+        self._acked_alone: set[int] = set()
         self._acked = 0
         self._copies = 0
         self._ack_is_due = False
@@ -60,9 +69,9 @@ class Acknowledger:
                     self._settled.add(delivery.tag)
                 case Retry():
                     name = retry_queue(delivery.queue, outcome.after)
-                    self._begin(_Copy(delivery, "", name, retry_copy(delivery, outcome)))
+                    self._begin(_Copy(delivery, "", name, retry_copy(delivery, outcome, self._frame_max)))
                 case DeadLetter():
-                    properties = dead_letter_copy(delivery, outcome)
+                    properties = dead_letter_copy(delivery, outcome, self._frame_max)
                     self._begin(_Copy(delivery, DEAD_LETTERS, delivery.routing_key, properties))
         self._ack_soon()
 
@@ -96,25 +105,52 @@ class Acknowledger:
             return
         self._copies -= 1
         self._settled.add(copy.delivery.tag)
+        self._copied.append(copy.delivery.tag)
         self._ack_soon()
 
-    def _ack_soon(self) -> None:
+    def _ack_soon(self, delay: float = 0) -> None:
         # Confirms, and small groups, come in swarms. More than 32 acks at a time are kept back inside the broker, and
         # forgotten if the channel is closed then (rabbitmq-server issue 10327): the messages would come again.
         if not self._ack_is_due:
             self._ack_is_due = True
-            self._call_later(0, self._ack)
+            self._call_later(delay, self._ack)
 
     def _ack(self) -> None:
         self._ack_is_due = False
-        last = self._acked
-        while last + 1 in self._settled:
-            last += 1
-            self._settled.remove(last)
-        if last > self._acked and self._channel.is_open:
-            self._channel.basic_ack(last, multiple=True)
-            self._acked = last
+        if self._channel.is_open:
+            self._ack_together()
+            self._ack_alone()
         self._call_if_idle()
+
+    def _ack_together(self) -> None:
+        """Ack what is settled up to the first gap."""
+        last = 0
+        while True:
+            following = self._acked + 1
+            if following in self._settled:
+                self._settled.remove(following)
+                last = following
+            elif following in self._acked_alone:
+                # A multiple ack must name a delivery that is not acked yet.
+                self._acked_alone.remove(following)
+            else:
+                break
+            self._acked = following
+        if last:
+            self._channel.basic_ack(last, multiple=True)
+
+    def _ack_alone(self) -> None:
+        """Ack some of the messages behind the gap whose copies are confirmed, and the others a moment later."""
+        sent = 0
+        while self._copied and sent < _ALONE_AT_ONCE:
+            tag = self._copied.popleft()
+            if tag in self._settled:
+                self._settled.remove(tag)
+                self._acked_alone.add(tag)
+                self._channel.basic_ack(tag, multiple=False)
+                sent += 1
+        if self._copied:
+            self._ack_soon(_ALONE_AGAIN_AFTER)
 
     def _call_if_idle(self) -> None:
         if self._on_idle is not None and not self._copies and not self._ack_is_due:

@@ -13,13 +13,16 @@ from pika.exceptions import ChannelClosedByBroker, ChannelClosedByClient
 from pika.frame import Method
 from pika.spec import Basic, BasicProperties
 
+from allocation_contracts.amqp.lenient import UNDECODABLE, UndecodableProperties
 from allocation_worker.adapters.rabbitmq.acknowledger import Acknowledger
 from allocation_worker.adapters.rabbitmq.confirms import ConfirmedPublisher, OnSettled
 from allocation_worker.adapters.rabbitmq.connection import ConnectionLoop
+from allocation_worker.adapters.rabbitmq.copies import DEFAULT_FRAME_MAX
 from allocation_worker.adapters.rabbitmq.delivery import Delivery, delivery_failures
 from allocation_worker.adapters.rabbitmq.errors import NOT_FOUND, RUN_TOPOLOGY
 from allocation_worker.adapters.rabbitmq.feed import QueueFeed, Results
 from allocation_worker.adapters.rabbitmq.probation import Pace, Probation
+from allocation_worker.service_layer.outcomes import DeadLetter
 from allocation_worker.service_layer.outgoing import SettlementKind
 
 log = structlog.get_logger()
@@ -137,7 +140,10 @@ class QueueConsumer:
             self._channel.add_on_cancel_callback(self._cancelled_by_broker)
 
     def _channel_opened(self, channel: Channel) -> None:
-        self._acknowledger = Acknowledger(channel, publish=self._publish, call_later=self._loop.call_later)
+        frame_max = DEFAULT_FRAME_MAX if self._connection is None else self._connection.params.frame_max
+        self._acknowledger = Acknowledger(
+            channel, frame_max=frame_max, publish=self._publish, call_later=self._loop.call_later
+        )
         self._consume_on(channel)
 
     def _consume_on(self, channel: Channel) -> None:
@@ -161,18 +167,24 @@ class QueueConsumer:
                 _give_back_and_close(channel)
                 return
             self._speed_up(channel)
-        self.feed.put(
-            Delivery(
-                tag=method.delivery_tag or 0,
-                queue=self._queue,
-                generation=self._generation,
-                body=body,
-                redelivered=redelivered,
-                routing_key=method.routing_key or "",
-                exchange=method.exchange or "",
-                properties=properties,
-            )
+        delivery = Delivery(
+            tag=method.delivery_tag or 0,
+            queue=self._queue,
+            generation=self._generation,
+            body=body,
+            redelivered=redelivered,
+            routing_key=method.routing_key or "",
+            exchange=method.exchange or "",
+            properties=properties,
         )
+        if isinstance(properties, UndecodableProperties):
+            self._refuse(delivery, properties)
+        else:
+            self.feed.put(delivery)
+
+    def _refuse(self, delivery: Delivery, properties: UndecodableProperties) -> None:
+        self._log.warning("contract broken", reason=UNDECODABLE, detail=properties.detail)
+        self._settle([(delivery, DeadLetter(reason=UNDECODABLE, detail=properties.detail))])
 
     def _speed_up(self, channel: Channel) -> None:
         def again(_frame: Method[Basic.CancelOk]) -> None:
