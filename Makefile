@@ -78,13 +78,16 @@ lock: $(READY)
 	echo hatchling | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 	    --no-annotate --constraint requirements-dev.lock - -o docker/requirements-build.lock
 
+# All that is generated from the code: JSON Schemas, the AsyncAPI document, and the reference pages of the site.
 schemas: $(READY)
 	$(BIN)/python -m allocation_contracts.schemas contracts/schemas
 	$(BIN)/python -m allocation_contracts.asyncapi contracts/asyncapi.yaml
+	$(BIN)/python -m docs.generate
 
-# A page of contracts/asyncapi.yaml: contracts/docs/build/index.html
-docs: contracts/docs/node_modules
-	node contracts/docs/build.mjs contracts/asyncapi.yaml contracts/docs/build/index.html
+# The site: docs/build/html/index.html, and in it asyncapi.html, a page of contracts/asyncapi.yaml.
+docs: $(READY) contracts/docs/node_modules
+	node contracts/docs/build.mjs contracts/asyncapi.yaml docs/build/extra/asyncapi.html
+	$(BIN)/sphinx-build -q -W --keep-going docs docs/build/html
 
 %/node_modules: %/package-lock.json
 	@docker/install-missing.sh docs

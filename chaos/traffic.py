@@ -16,6 +16,7 @@ from pika.exceptions import AMQPError
 from pika.spec import BasicProperties
 
 import allocation_contracts as contracts
+from allocation_contracts.amqp.queues import NO_DELIVERY_LIMIT
 from allocation_worker.adapters.rabbitmq.errors import BrokerError
 from allocation_worker.adapters.rabbitmq.urls import connect_any
 from allocation_worker.testing.checker import OUTCOMES, ReceivedEvent, SentCommand
@@ -27,7 +28,7 @@ RECORD = "chaos.record"
 WATCHED = "chaos.watched"
 MOST_UNCONFIRMED = 2000
 _PATIENCE = 60.0
-_QUORUM = {"x-queue-type": "quorum", "x-delivery-limit": 2**31 - 1}
+_QUORUM = {"x-queue-type": "quorum", "x-delivery-limit": NO_DELIVERY_LIMIT}
 
 log = structlog.get_logger()
 

@@ -1,6 +1,7 @@
 """The aggregate: a product, its batches of stock, and the order lines that hold some of it."""
 
 from bisect import insort
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 
@@ -46,10 +47,6 @@ class Batch:
     @property
     def available_quantity(self) -> int:
         return self.purchased_quantity - self.allocated_quantity
-
-    @property
-    def overdrawn(self) -> bool:
-        return self.allocated_quantity > self.purchased_quantity
 
     def preference(self) -> tuple[bool, date, int]:
         """The warehouse first, then the earliest ETA, then the order of arrival."""
@@ -110,25 +107,44 @@ class Product:
         line.cancelled = True
         self._free(line, "cancelled")
 
-    def create_batch(self, reference: str, sku: str, qty: int, eta: date | None) -> None:
-        """Add a batch; one that exists with the same content is announced again, as it was.
+    def create_batch(self, reference: str, qty: int, eta: date | None) -> None:
+        """Add a batch whose reference no other batch has."""
+        self.batches_arrived += 1
+        batch = Batch(
+            reference=reference,
+            sku=self.sku,
+            purchased_quantity=qty,
+            eta=eta,
+            arrival=self.batches_arrived,
+            created_qty=qty,
+            sequence=self._count(),
+        )
+        self.bring_in(batch)
+        self._announce_batch(batch)
+
+    def announce_batch_again(self, reference: str, sku: str, qty: int, eta: date | None) -> None:
+        """Announce a batch that exists as it was created, if it was created with this content.
 
         Raises:
-            BatchExists: the reference is taken by a batch of another SKU, quantity or ETA.
+            BatchExists: It was created with another SKU, quantity or ETA.
         """
-        known = self.batches.get(reference)
-        if known is None:
-            self._add(reference, qty, eta)
-        elif (known.sku, known.created_qty, known.eta) == (sku, qty, eta):
-            self._announce_batch(known)
-        else:
+        batch = self.batches[reference]
+        if (batch.sku, batch.created_qty, batch.eta) != (sku, qty, eta):
             raise BatchExists(
-                f"Batch {quoted(reference)} was created with {known.created_qty} of SKU {quoted(known.sku)}, "
-                f"ETA {known.eta or 'none'}; use another reference, or change-batch-quantity."
+                f"Batch {quoted(reference)} was created with {batch.created_qty} of SKU {quoted(batch.sku)}, "
+                f"ETA {batch.eta or 'none'}; use another reference, or change-batch-quantity."
             )
+        self._announce_batch(batch)
 
-    def change_batch_quantity(self, reference: str, qty: int) -> Batch:
-        """Set the purchased quantity. The batch that comes back may be overdrawn: then take lines off it."""
+    def change_batch_quantity(self, reference: str, qty: int, latest_lines: Iterator[OrderLine]) -> None:
+        """Set the purchased quantity, and take lines off the batch until the others fit.
+
+        Args:
+            reference: The batch.
+            qty: The purchased quantity from now on.
+            latest_lines: The lines that hold stock of the batch, the most recently allocated first. Each line that is
+                read loses its stock, and no more are read than needed.
+        """
         batch = self.batches[reference]
         previous, batch.purchased_quantity = batch.purchased_quantity, qty
         self.events.append(
@@ -136,16 +152,18 @@ class Product:
                 batchref=reference, sku=self.sku, qty=qty, previous_qty=previous, sequence=self._count()
             )
         )
-        return batch
+        while batch.available_quantity < 0:
+            self._take_off(next(latest_lines))
 
-    def take_off(self, line: OrderLine) -> None:
-        """Take a line off its batch, which has become too small for it."""
+    def _take_off(self, line: OrderLine) -> None:
+        self.lines[line.orderid, line.lineid] = line
         self._free(line, "batch-quantity-changed")
 
     def _place(self, line: OrderLine) -> None:
         qty = line.qty
         line.sequence = self._count()
         for batch in self._by_preference:
+            # Not `available_quantity`: a property costs a call, and this is the innermost loop.
             if batch.purchased_quantity - batch.allocated_quantity >= qty:
                 batch.allocated_quantity += qty
                 line.batchref = batch.reference
@@ -169,20 +187,6 @@ class Product:
                 sequence=line.sequence,
             )
         )
-
-    def _add(self, reference: str, qty: int, eta: date | None) -> None:
-        self.batches_arrived += 1
-        batch = Batch(
-            reference=reference,
-            sku=self.sku,
-            purchased_quantity=qty,
-            eta=eta,
-            arrival=self.batches_arrived,
-            created_qty=qty,
-            sequence=self._count(),
-        )
-        self.bring_in(batch)
-        self._announce_batch(batch)
 
     def _announce(self, line: OrderLine, batchref: str) -> None:
         self.events.append(

@@ -65,7 +65,7 @@ class GroupProcessor:
         with self._new_unit_of_work() as uow:
             receipts = uow.inbox.receive(messages)
             taken = list(zip(messages, receipts, strict=True))
-            uow.products.expect(message.command for message, receipt in taken if receipt is Receipt.FRESH)
+            uow.products.lock_for(message.command for message, receipt in taken if receipt is Receipt.FRESH)
             outcomes = [self._answer(message, receipt, uow) for message, receipt in taken]
             uow.commit()
         return outcomes

@@ -26,24 +26,21 @@ def deallocate(command: commands.Deallocate, uow: UnitOfWork) -> None:
 
 
 def create_batch(command: commands.CreateBatch, uow: UnitOfWork) -> None:
-    """Add a batch of stock."""
-    product = (
-        uow.products.get_by_batchref(command.batchref)
-        or uow.products.get(command.sku)
-        or uow.products.add(Product(command.sku))
-    )
-    product.create_batch(command.batchref, command.sku, command.qty, command.eta)
+    """Add a batch of stock, or announce it again if it exists with the same content."""
+    if owner := uow.products.get_by_batchref(command.batchref):
+        owner.announce_batch_again(command.batchref, command.sku, command.qty, command.eta)
+        return
+    product = uow.products.get(command.sku) or uow.products.add(Product(command.sku))
+    product.create_batch(command.batchref, command.qty, command.eta)
 
 
 def change_batch_quantity(command: commands.ChangeBatchQuantity, uow: UnitOfWork) -> None:
-    """Correct a batch, and take lines off it, the latest first, until the rest fits."""
+    """Correct the quantity of a batch; lines that no longer fit lose their stock."""
     product = uow.products.get_by_batchref(command.batchref)
     if product is None:
         raise UnknownBatch(f"No batch has the reference {quoted(command.batchref)}; create it first.")
-    batch = product.change_batch_quantity(command.batchref, command.qty)
-    lines = uow.products.lines_latest_first(product, command.batchref)
-    while batch.overdrawn:
-        product.take_off(next(lines))
+    latest_lines = uow.products.lines_latest_first(product, command.batchref)
+    product.change_batch_quantity(command.batchref, command.qty, latest_lines)
 
 
 def allocate_again(event: events.Deallocated, uow: UnitOfWork) -> None:

@@ -34,20 +34,24 @@ class Receipt(Enum):
 class Products(Protocol):
     """The repository of the aggregate. Whatever it hands out is locked until the transaction ends."""
 
-    def expect(self, commands: Iterable[Command]) -> None:
-        """Lock and load, at one go, all that these commands name."""
+    def lock_for(self, commands: Iterable[Command]) -> None:
+        """Lock and load the products, lines and batches that these commands name, all at once."""
 
     def get(self, sku: str, line: LineId | None = None) -> Product | None:
-        """The product, `line` among its lines; None if the SKU was never heard of."""
+        """Return the product, with `line` among its lines; None if the SKU is unknown."""
 
     def get_by_batchref(self, reference: str) -> Product | None:
-        """The product with this batch, the batch among its batches; None if there is no such batch."""
+        """Return the product that has this batch, with the batch among its batches; None if there is no such batch."""
 
     def add(self, product: Product, line: LineId | None = None) -> Product:
-        """Take in a SKU never heard of, with a blank `line` if one is named; it is `product` that comes back."""
+        """Add a new product, with a blank entry for `line` if one is given. Returns `product`."""
 
     def lines_latest_first(self, product: Product, batchref: str) -> Iterator[OrderLine]:
-        """The lines that hold stock of the batch, the most recently allocated first, read as they are asked for."""
+        """Return the lines that hold stock of the batch, the most recently allocated first.
+
+        They are read as they are asked for. A line that `product` holds already is that same object; any other is for
+        `product` to take up, or changes to it are lost.
+        """
 
 
 class Inbox(Protocol):

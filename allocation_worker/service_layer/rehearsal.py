@@ -87,7 +87,7 @@ class Rehearsal:
         return Rehearsed(prospect=Prospect.ANSWERED, events=tuple(self._events))
 
     def _handle(self, message: Message, uow: UnitOfWork) -> None:
-        uow.products.expect([message.command])
+        uow.products.lock_for([message.command])
         try:
             self._bus.handle(message, uow)
         except Refusal as refusal:

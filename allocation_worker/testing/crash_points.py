@@ -37,7 +37,7 @@ CONSUME_POINTS: Mapping[str, tuple[Any, str]] = {
     "received": (QueueFeed, "take"),
     "parsed": (wire, "read"),
     "inbox-written": (PostgresInbox, "receive"),
-    "loaded": (PostgresProducts, "expect"),
+    "loaded": (PostgresProducts, "lock_for"),
     "handled": (MessageBus, "handle"),
     "flushed": (PostgresOutbox, "flush"),
     "committed": (PostgresUnitOfWork, "commit"),
@@ -47,7 +47,7 @@ CONSUME_POINTS: Mapping[str, tuple[Any, str]] = {
 RELAY_POINTS: Mapping[str, tuple[Any, str]] = {
     "claimed": (PendingEvents, "fetch"),
     "published": (EventPublisher, "publish"),
-    "confirmed": (EventPublisher, "take_settlements"),
+    "confirmed": (EventPublisher, "take_results"),
     "marked": (PendingEvents, "mark_published"),
 }
 

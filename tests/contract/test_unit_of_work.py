@@ -7,6 +7,7 @@ import pytest
 
 from allocation_worker.domain.commands import Allocate, ChangeBatchQuantity, Command, CreateBatch, Deallocate
 from allocation_worker.domain.errors import Refusal
+from allocation_worker.domain.events import Deallocated
 from allocation_worker.domain.model import OrderLine, Product
 from allocation_worker.service_layer.groups import GroupProcessor
 from allocation_worker.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
@@ -14,8 +15,8 @@ from allocation_worker.service_layer.messagebus import MessageBus
 from allocation_worker.service_layer.messages import Message
 from allocation_worker.service_layer.outcomes import DeadLetter, Done, Outcome, Retry
 from allocation_worker.service_layer.ports import Receipt, StoreError, UnitOfWork
-from allocation_worker.service_layer.retries import RetryPolicy
 from tests.contract.conftest import MemoryStore, Store
+from tests.fakes import policies
 from tests.fakes.messages import message
 from tests.fakes.unit_of_work import Published
 
@@ -62,7 +63,7 @@ def cancel(orderid: str, *, sku: str = "LAMP", lineid: str = "") -> Deallocate:
 def process(store: Store, *messages: Message | Command, grace: int = 0) -> list[Outcome]:
     """One group."""
     group = [each if isinstance(each, Message) else message(each) for each in messages]
-    return GroupProcessor(BUS, store.unit_of_work, RetryPolicy(grace_attempts=grace)).process(group)
+    return GroupProcessor(BUS, store.unit_of_work, policies.with_grace(grace)).process(group)
 
 
 def given(store: Store, *commands: Command) -> None:
@@ -154,7 +155,7 @@ class TestInbox:
     def test_no_message_is_no_trouble(self, store: Store) -> None:
         with store.unit_of_work() as uow:
             assert uow.inbox.receive([]) == []
-            uow.products.expect([])
+            uow.products.lock_for([])
             uow.commit()
 
 
@@ -250,7 +251,7 @@ class TestProducts:
     def test_a_line_never_seen_is_blank_and_leaves_no_trace(self, store: Store) -> None:
         given(store, create("b", 10))
         with store.unit_of_work() as uow:
-            uow.products.expect([order("expected")])
+            uow.products.lock_for([order("expected")])
             product = uow.products.get("LAMP", ("o", "1"))
             assert product
             assert product.lines["o", "1"] == OrderLine("o", "1")
@@ -277,7 +278,7 @@ class TestProducts:
     def test_a_batch_never_heard_of_is_none(self, store: Store) -> None:
         given(store, create("b", 10))
         with store.unit_of_work() as uow:
-            uow.products.expect([change("expected", 1), create("also-expected", 1)])
+            uow.products.lock_for([change("expected", 1), create("also-expected", 1)])
             assert uow.products.get_by_batchref("nothing") is None
             assert uow.products.get_by_batchref("expected") is None
             assert uow.products.get_by_batchref("also-expected") is None
@@ -361,27 +362,29 @@ class TestLinesLatestFirst:
             assert self.lines(uow, "a") == ["one"]
             assert self.lines(uow, "b") == ["two"]
 
-    def test_lines_are_those_of_the_product(self, store: Store) -> None:
+    def test_a_line_that_the_product_holds_is_that_line(self, store: Store) -> None:
         given(store, create("b", 10), order("one"), order("two"))
         with store.unit_of_work() as uow:
-            uow.products.expect([order("one")])
+            uow.products.lock_for([order("one")])
             product = uow.products.get("LAMP")
             assert product
+            held = product.lines["one", ""]
+            assert held in list(uow.products.lines_latest_first(product, "b"))
             for line in uow.products.lines_latest_first(product, "b"):
-                assert product.lines[line.orderid, line.lineid] is line
+                assert product.lines.get((line.orderid, line.lineid), line) is line
 
-    def test_they_may_be_changed_as_they_come(self, store: Store) -> None:
-        given(store, create("b", 10), order("one"), order("two"), order("three"))
+    def test_the_product_may_take_them_off_as_they_come(self, store: Store) -> None:
+        given(store, create("b", 3), order("one"), order("two"), order("three"))
         with store.unit_of_work() as uow:
             product = uow.products.get_by_batchref("b")
             assert product
-            taken = []
-            for line in uow.products.lines_latest_first(product, "b"):
-                taken.append(line.orderid)
-                product.take_off(line)
-            assert taken == ["three", "two", "one"]
+            product.change_batch_quantity("b", 1, uow.products.lines_latest_first(product, "b"))
+            taken = [event.orderid for event in uow.collect_new_events() if isinstance(event, Deallocated)]
+            assert taken == ["three", "two"]
             uow.commit()
-        assert store.stock() == {"b": (10, 0)}
+        assert store.stock() == {"b": (1, 1)}
+        with store.unit_of_work() as uow:
+            assert self.lines(uow, "b") == ["one"]
 
     def test_there_may_be_thousands(self, store: Store) -> None:
         count = 2500

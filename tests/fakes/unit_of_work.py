@@ -212,7 +212,7 @@ class FakeProducts:
         self._transaction = transaction
         self._touched: list[Product] = []
 
-    def expect(self, commands: Iterable[Command]) -> None:
+    def lock_for(self, commands: Iterable[Command]) -> None:
         skus: set[str | None] = set()
         for command in commands:
             if isinstance(command, CreateBatch | ChangeBatchQuantity):

@@ -82,9 +82,9 @@ class SimulatedProducts(FakeProducts):
         super().__init__(transaction)
         self._session = session
 
-    def expect(self, commands: Iterable[Command]) -> None:
+    def lock_for(self, commands: Iterable[Command]) -> None:
         expected = list(commands)
-        self._session.statement("loaded", faults.LOCKING, lambda: super(SimulatedProducts, self).expect(expected))
+        self._session.statement("loaded", faults.LOCKING, lambda: super(SimulatedProducts, self).lock_for(expected))
 
 
 class SimulatedUnitOfWork(FakeUnitOfWork):

@@ -32,7 +32,7 @@ class PostgresProducts:
         self._touched: list[Product] = []
         self._rows = Rows(writer)
 
-    def expect(self, commands: Iterable[Command]) -> None:
+    def lock_for(self, commands: Iterable[Command]) -> None:
         skus: set[str] = set()
         lines: set[LineKey] = set()
         batches: dict[str, str] = {}
@@ -137,11 +137,12 @@ class PostgresProducts:
         held: set[str] = set()
         ids = array([self._rows.line_uuid(key) for key in lines])
         for row in self._connection.execute(statements.LINES, {"ids": ids}):
-            self._rows.line(self._locked(row.sku), row)
+            product = self._locked(row.sku)
+            product.lines[row.orderid, row.lineid] = self._rows.line(product, row)
             held.add(row.batchref)
         for sku, line_id in lines:
-            if product := self._products.get(sku):
-                product.lines.setdefault(line_id, OrderLine(*line_id))
+            if known := self._products.get(sku):
+                known.lines.setdefault(line_id, OrderLine(*line_id))
         return held - {None}
 
     def _load_batches(self, skus: set[str], references: set[str]) -> None:

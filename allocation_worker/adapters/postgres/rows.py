@@ -44,13 +44,13 @@ class Rows:
         return Batch(reference, sku, purchased, eta, arrival, created_qty, sequence, allocated)
 
     def line(self, product: Product, row: Row[Any]) -> OrderLine:
-        """The line of this row; the one that the product holds already, where it does."""
+        """Return the line of this row: the one that the product holds, or a new one that it does not hold yet."""
         line_id = (row.orderid, row.lineid)
-        if line_id not in product.lines:
+        line = product.lines.get(line_id)
+        if line is None:
             line = OrderLine(row.orderid, row.lineid, row.qty, row.batchref, row.cancelled, row.sequence)
-            product.lines[line_id] = line
             self._lines[product.sku, line_id] = _line_values(line)
-        return product.lines[line_id]
+        return line
 
     def line_uuid(self, key: LineKey) -> str:
         """As the function; worked out once for a line that is read and written."""

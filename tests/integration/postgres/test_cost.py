@@ -133,7 +133,7 @@ class TestPlans:
 
     def test_a_command_takes_up_only_what_is_in_stock_or_named(self, crowded: PostgresStore) -> None:
         with crowded.unit_of_work() as uow:
-            uow.products.expect([order("old-7", 7), order("new"), ChangeBatchQuantity(batchref="used-9", qty=1)])
+            uow.products.lock_for([order("old-7", 7), order("new"), ChangeBatchQuantity(batchref="used-9", qty=1)])
             product = uow.products.get("LAMP", ("old-7", ""))
             assert product
             assert product.batches.keys() <= {"fresh", "used-7", "used-9"}

@@ -28,7 +28,7 @@ def do(store: PostgresStore, *messages: Message) -> None:
     for each in messages:
         with PostgresUnitOfWork(store.engine) as uow:
             uow.inbox.receive([each])
-            uow.products.expect([each.command])
+            uow.products.lock_for([each.command])
             bus.handle(each, uow)
             uow.commit()
 

@@ -16,7 +16,7 @@ IN_STOCK = None
 def a_product(*batches: tuple[str, int, date | None]) -> Product:
     product = Product("RETRO-CLOCK")
     for reference, qty, eta in batches:
-        product.create_batch(reference, product.sku, qty, eta)
+        product.create_batch(reference, qty, eta)
     product.events.clear()
     return product
 
@@ -106,7 +106,7 @@ def test_out_of_stock_tells_nothing_of_batches_that_are_used_up() -> None:
 def test_a_line_that_was_out_of_stock_tries_again() -> None:
     product = a_product(("one", 5, IN_STOCK))
     allocate(product, "order", 10)
-    product.create_batch("two", product.sku, 10, TOMORROW)
+    product.create_batch("two", 10, TOMORROW)
     assert batch_of(allocate(product, "order", 10)) == "two"
 
 
@@ -144,7 +144,7 @@ def test_allocating_the_same_line_again_takes_no_stock_and_counts_nothing() -> N
 def test_allocating_the_same_line_again_stays_although_a_better_batch_has_come() -> None:
     product = a_product(("shipment", 20, TODAY))
     first = allocate(product, "order", 2)
-    product.create_batch("warehouse", product.sku, 20, IN_STOCK)
+    product.create_batch("warehouse", 20, IN_STOCK)
     assert allocate(product, "order", 2) == first
 
 

@@ -8,7 +8,7 @@ from allocation_worker.domain.model import OrderLine, Product
 
 def a_product_with_a_line(qty: int, *, stock: int) -> Product:
     product = Product("RETRO-CLOCK")
-    product.create_batch("batch", product.sku, stock, date(2026, 1, 1))
+    product.create_batch("batch", stock, date(2026, 1, 1))
     product.lines["order", ""] = OrderLine("order", "")
     product.allocate(("order", ""), qty)
     product.events.clear()

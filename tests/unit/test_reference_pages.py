@@ -1,0 +1,10 @@
+"""The generated pages of the site say what the code says."""
+
+import pytest
+
+from docs.generate import PAGES, REFERENCE
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_generated_page_is_what_the_code_says(name: str) -> None:
+    assert (REFERENCE / name).read_text("utf-8") == PAGES[name](), "run `make schemas`"
