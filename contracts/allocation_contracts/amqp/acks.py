@@ -19,8 +19,9 @@ class CumulativeAcks:
         self._next = 1
 
     def done(self, tag: int) -> None:
-        """Record that a delivery is finished; `send` acks it."""
-        self._done.add(tag)
+        """Record that a delivery is finished; `send` acks it, once."""
+        if tag >= self._next and tag not in self._answered:
+            self._done.add(tag)
 
     def reject(self, tag: int) -> None:
         """Hand a delivery over to the queue's dead-letter exchange now."""
