@@ -5,13 +5,14 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from allocation_contracts import AllocationError
 from allocation_contracts.amqp.urls import split
 from allocation_worker.service_layer.retries import RetryPolicy
 
 PREFIX = "ALLOCATION_"
 
 
-class SettingsError(Exception):
+class SettingsError(AllocationError):
     """A setting is missing or wrong. Its text is one sentence that says which, why and what to do."""
 
 

@@ -1,6 +1,5 @@
 """The programs around the service: one publishes commands, one watches events, one reads them all at the end."""
 
-import json
 import random
 import threading
 import time
@@ -224,7 +223,7 @@ def read_record(urls: Sequence[str]) -> list[ReceivedEvent]:
         for method, properties, body in channel.consume(RECORD, inactivity_timeout=_PATIENCE):
             if method is None or properties is None or body is None:
                 raise BrokerError(f"{RECORD} holds {waiting} events, and gave {len(events)}.")
-            events.append(_event(properties, body, method.routing_key or ""))
+            events.append(ReceivedEvent.of(properties, body, routing_key=method.routing_key or ""))
             if len(events) == waiting:
                 break
             if len(events) % 1000 == 0:
@@ -249,17 +248,3 @@ def read_dead_letters(urls: Sequence[str]) -> list[tuple[str, bytes]]:
 
 def _count(channel: BlockingChannel, queue: str) -> int:
     return int(channel.queue_declare(queue, passive=True).method.message_count)
-
-
-def _event(properties: BasicProperties, body: bytes, routing_key: str) -> ReceivedEvent:
-    headers = properties.headers or {}
-    return ReceivedEvent(
-        type=properties.type or "",
-        message_id=properties.message_id or "",
-        correlation_id=properties.correlation_id or "",
-        causation_id=str(headers.get(contracts.CAUSATION_ID_HEADER, "")),
-        routing_key=routing_key,
-        body=body,
-        data=json.loads(body),
-        properties=properties,
-    )

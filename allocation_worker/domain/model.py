@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from allocation_worker.domain import events
-from allocation_worker.domain.errors import BatchExists, LineCancelled, LineQuantityConflict, quoted
+from allocation_worker.domain.errors import BatchExistsError, LineCancelledError, LineQuantityConflictError, quoted
 
 LineId = tuple[str, str]
 """(orderid, lineid): what tells the lines of one SKU apart."""
@@ -81,19 +81,19 @@ class Product:
         A line that holds `qty` already is announced again, as it was.
 
         Raises:
-            LineCancelled: the line was cancelled before.
-            LineQuantityConflict: the line holds another quantity.
+            LineCancelledError: the line was cancelled before.
+            LineQuantityConflictError: the line holds another quantity.
         """
         line = self.lines[line_id]
         if line.cancelled:
-            raise LineCancelled(f"{self._name(line)} was cancelled; use another lineid to order again.")
+            raise LineCancelledError(f"{self._name(line)} was cancelled; use another lineid to order again.")
         if line.batchref is None:
             line.qty = qty
             self._place(line)
         elif line.qty == qty:
             self._announce(line, line.batchref)
         else:
-            raise LineQuantityConflict(
+            raise LineQuantityConflictError(
                 f"{self._name(line)} holds {line.qty} already, not {qty}; deallocate it and use another lineid."
             )
 
@@ -126,11 +126,11 @@ class Product:
         """Announce a batch that exists as it was created, if it was created with this content.
 
         Raises:
-            BatchExists: It was created with another SKU, quantity or ETA.
+            BatchExistsError: It was created with another SKU, quantity or ETA.
         """
         batch = self.batches[reference]
         if (batch.sku, batch.created_qty, batch.eta) != (sku, qty, eta):
-            raise BatchExists(
+            raise BatchExistsError(
                 f"Batch {quoted(reference)} was created with {batch.created_qty} of SKU {quoted(batch.sku)}, "
                 f"ETA {batch.eta or 'none'}; use another reference, or change-batch-quantity."
             )

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from allocation_worker.domain import commands, events
-from allocation_worker.domain.errors import UnknownBatch, UnknownSku, quoted
+from allocation_worker.domain.errors import UnknownBatchError, UnknownSkuError, quoted
 from allocation_worker.domain.model import Product
 from allocation_worker.service_layer.ports import UnitOfWork
 
@@ -14,7 +14,9 @@ def allocate(command: commands.Allocate, uow: UnitOfWork) -> None:
     line = (command.orderid, command.lineid)
     product = uow.products.get(command.sku, line)
     if product is None or not (product.batches_arrived or product.lines[line].cancelled):
-        raise UnknownSku(f"No batch of SKU {quoted(command.sku)} has been created; create one, then allocate again.")
+        raise UnknownSkuError(
+            f"No batch of SKU {quoted(command.sku)} has been created; create one, then allocate again."
+        )
     product.allocate(line, command.qty)
 
 
@@ -38,7 +40,7 @@ def change_batch_quantity(command: commands.ChangeBatchQuantity, uow: UnitOfWork
     """Correct the quantity of a batch; lines that no longer fit lose their stock."""
     product = uow.products.get_by_batchref(command.batchref)
     if product is None:
-        raise UnknownBatch(f"No batch has the reference {quoted(command.batchref)}; create it first.")
+        raise UnknownBatchError(f"No batch has the reference {quoted(command.batchref)}; create it first.")
     latest_lines = uow.products.lines_latest_first(product, command.batchref)
     product.change_batch_quantity(command.batchref, command.qty, latest_lines)
 

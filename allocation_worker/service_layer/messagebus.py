@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import get_args
 
 from allocation_worker.domain.commands import Command
-from allocation_worker.domain.errors import Refusal
+from allocation_worker.domain.errors import RefusalError
 from allocation_worker.domain.events import CommandRejected, Event
 from allocation_worker.service_layer.handlers import CommandHandler, EventHandler
 from allocation_worker.service_layer.messages import Message
@@ -33,7 +33,7 @@ class MessageBus:
         """Run the command, then the reactions to its events in the order in which they happened; publish them all.
 
         Raises:
-            Refusal: a rule of the shop forbids it; nothing has changed.
+            RefusalError: a rule of the shop forbids it; nothing has changed.
         """
         self._command_handlers[type(message.command)](message.command, uow)
         unfollowed = deque(uow.collect_new_events())
@@ -44,7 +44,7 @@ class MessageBus:
                 handler(event, uow)
                 unfollowed.extend(uow.collect_new_events())
 
-    def reject(self, message: Message, refusal: Refusal, uow: UnitOfWork) -> None:
+    def reject(self, message: Message, refusal: RefusalError, uow: UnitOfWork) -> None:
         """Answer a command that was refused."""
         uow.outbox.add(CommandRejected(reason=refusal.reason, detail=str(refusal)), message)
 

@@ -1,6 +1,5 @@
 """A program of another team: it publishes commands, and listens to every event. It knows the wire contract only."""
 
-import json
 import threading
 import time
 from collections import Counter
@@ -48,10 +47,6 @@ class Outside:
         self._listener.start()
         if not self._listening.wait(30):
             raise TimeoutError("The event queue could not be declared within 30 s.")
-        # What is sent before there is a connection, and all after it, goes out with the next wait only.
-        wait_until(
-            lambda: self._publisher.connected, within=30, otherwise=lambda: "No connection to publish on within 30 s."
-        )
         return self
 
     def __exit__(
@@ -135,17 +130,7 @@ class Outside:
         channel.queue_delete(self.queue)
 
     def _take(self, channel: BlockingChannel, method: Basic.Deliver, properties: BasicProperties, body: bytes) -> None:
-        headers = properties.headers or {}
-        event = ReceivedEvent(
-            type=properties.type or "",
-            message_id=properties.message_id or "",
-            correlation_id=properties.correlation_id or "",
-            causation_id=str(headers.get(contracts.CAUSATION_ID_HEADER, "")),
-            routing_key=method.routing_key or "",
-            body=body,
-            data=json.loads(body),
-            properties=properties,
-        )
+        event = ReceivedEvent.of(properties, body, routing_key=method.routing_key or "")
         self.received.append(event)
         command = self._sent.get(event.causation_id)
         key = (event.message_id, event.causation_id)

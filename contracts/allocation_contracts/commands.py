@@ -74,7 +74,7 @@ def read_command(type_: str | None, body: bytes) -> Command:
         body: A JSON object in UTF-8, 65,536 bytes at most.
 
     Raises:
-        ContractViolation: `missing-type`, `unknown-type`, `body-too-large`, `invalid-json` or `invalid-body`.
+        ContractError: `missing-type`, `unknown-type`, `body-too-large`, `invalid-json` or `invalid-body`.
     """
     model: type[Command] = model_of(type_, COMMANDS)
     return validate(model, strict_json.read(body))

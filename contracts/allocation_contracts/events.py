@@ -148,7 +148,7 @@ def read_event(type_: str | None, body: bytes) -> Event:
         body: A JSON object in UTF-8, 262,144 bytes at most.
 
     Raises:
-        ContractViolation: `missing-type`, `unknown-type`, `body-too-large`, `invalid-json` or `invalid-body`.
+        ContractError: `missing-type`, `unknown-type`, `body-too-large`, `invalid-json` or `invalid-body`.
     """
     model: type[Event] = model_of(type_, EVENTS)
     return validate(model, strict_json.read(body, max_bytes=MAX_EVENT_BYTES, max_depth=_MAX_EVENT_DEPTH))

@@ -5,7 +5,7 @@ from typing import Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from allocation_contracts.errors import ContractViolation, show
+from allocation_contracts.errors import ContractError, show
 from allocation_contracts.fields import Rule
 
 
@@ -46,13 +46,13 @@ def model_of(type_: str | None, models: Mapping[str, type[M]]) -> type[M]:
     """Find the model that the property `type` names.
 
     Raises:
-        ContractViolation: `missing-type` for None or "", `unknown-type` for a type that is not in `models`.
+        ContractError: `missing-type` for None or "", `unknown-type` for a type that is not in `models`.
     """
     if not type_:
-        raise ContractViolation("missing-type", f"The property type is missing; send one of {', '.join(models)}.")
+        raise ContractError("missing-type", f"The property type is missing; send one of {', '.join(models)}.")
     model = models.get(type_)
     if model is None:
-        raise ContractViolation("unknown-type", f"The type {show(type_)} is unknown; send one of {', '.join(models)}.")
+        raise ContractError("unknown-type", f"The type {show(type_)} is unknown; send one of {', '.join(models)}.")
     return model
 
 
@@ -60,12 +60,12 @@ def validate(model: type[M], data: dict[str, Any]) -> M:
     """Turn a JSON object into its message.
 
     Raises:
-        ContractViolation: `invalid-body`, naming the first field that is wrong.
+        ContractError: `invalid-body`, naming the first field that is wrong.
     """
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        raise ContractViolation("invalid-body", _sentence(model, error)) from error
+        raise ContractError("invalid-body", _sentence(model, error)) from error
 
 
 def _sentence(model: type[Message], error: ValidationError) -> str:

@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 from typing import Protocol
 
+from allocation_contracts.errors import AllocationError
 
-class Gap(Exception):  # noqa: N818 - named for what it is, in the contract's words
+
+class GapError(AllocationError):
     """Events of a SKU are missing, or late.
 
     Attributes:

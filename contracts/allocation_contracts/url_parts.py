@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
+from allocation_contracts.errors import AllocationError
+
 _HIGHEST_PORT = 65535
 _WRITE_ENCODED = "write '/' as %2F, '?' as %3F, '#' as %23, '@' as %40 and '%' as %25"
 _OPTION_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,40}")
@@ -17,7 +19,7 @@ _BAD_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _UNPRINTABLE = re.compile(r"[\s\x00-\x1f\x7f]")
 
 
-class AddressError(ValueError):
+class AddressError(AllocationError, ValueError):
     """An address cannot be used. The text continues "the address is wrong: ", says why, and holds no password."""
 
 

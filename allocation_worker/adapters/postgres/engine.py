@@ -15,7 +15,7 @@ from sqlalchemy.pool import PoolProxiedConnection, QueuePool
 
 from allocation_worker.adapters.postgres.address import parse
 from allocation_worker.adapters.postgres.watchdog import Watchdog, WatchedConnection
-from allocation_worker.service_layer.ports import StoreContention, StoreError, StoreUnavailable
+from allocation_worker.service_layer.ports import StoreContentionError, StoreError, StoreUnavailableError
 
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 _CONTENTION = {
@@ -150,7 +150,7 @@ class _Pool(QueuePool):
         try:
             return super().connect()
         except PoolTimeoutError as error:
-            raise StoreUnavailable(str(error)) from error
+            raise StoreUnavailableError(str(error)) from error
 
 
 def _translate(context: ExceptionContext) -> None:
@@ -166,12 +166,12 @@ def translated(error: BaseException, *, disconnected: bool = False) -> StoreErro
     code: str = getattr(cause, "pgcode", None) or ""
     sentence = " ".join(str(cause).split())
     if code in _CONTENTION:
-        return StoreContention(sentence)
+        return StoreContentionError(sentence)
     connecting = not code and type(cause).__name__ in {"OperationalError", "InterfaceError"}
     if connecting and sentence.startswith(_NO_CONNECTION):
-        return StoreUnavailable(_unreachable(str(cause)))
+        return StoreUnavailableError(_unreachable(str(cause)))
     if disconnected or connecting or code in _UNAVAILABLE or code[:2] in _UNAVAILABLE_CLASSES:
-        return StoreUnavailable(sentence)
+        return StoreUnavailableError(sentence)
     return StoreError(f"{' '.join(filter(None, (type(cause).__name__, code)))}: {sentence}")
 
 

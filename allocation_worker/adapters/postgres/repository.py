@@ -13,7 +13,7 @@ from allocation_worker.adapters.postgres.writer import Writer
 from allocation_worker.domain.commands import Allocate, ChangeBatchQuantity, Command, CreateBatch, Deallocate
 from allocation_worker.domain.events import ProductEvent
 from allocation_worker.domain.model import LineId, OrderLine, Product
-from allocation_worker.service_layer.ports import StoreContention
+from allocation_worker.service_layer.ports import StoreContentionError
 
 LINES_AT_A_TIME = 1000
 MAX_SEQUENCE = 2**63 - 1
@@ -158,5 +158,5 @@ class PostgresProducts:
     def _locked(self, sku: str) -> Product:
         product = self._products.get(sku)
         if product is None:
-            raise StoreContention(f"SKU {sku!r} was created by another transaction while this one was looking.")
+            raise StoreContentionError(f"SKU {sku!r} was created by another transaction while this one was looking.")
         return product

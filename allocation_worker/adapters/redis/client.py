@@ -11,8 +11,8 @@ from redis.retry import Retry
 
 from allocation_worker.adapters.redis.address import RedisAddress
 from allocation_worker.adapters.redis.scripts import BUSY, CLOSED, MISSING
-from allocation_worker.service_layer.ports import StoreUnavailable
-from allocation_worker.service_layer.read_model import GenerationClosed, GenerationMissing
+from allocation_worker.service_layer.ports import StoreUnavailableError
+from allocation_worker.service_layer.read_model import GenerationClosedError, GenerationMissingError
 
 _CONNECT_TIMEOUT = 5.0
 
@@ -41,7 +41,7 @@ def connect(address: RedisAddress, *, name: str, timeout: float) -> Redis:
 
 @contextmanager
 def translated(place: str) -> Iterator[None]:
-    """Turn whatever Redis says no with into StoreUnavailable: nothing is lost by asking again."""
+    """Turn whatever Redis says no with into StoreUnavailableError: nothing is lost by asking again."""
     try:
         yield
     except RedisError as error:
@@ -51,11 +51,13 @@ def translated(place: str) -> Iterator[None]:
 def _raise(error: RedisError, place: str) -> NoReturn:
     text = str(error)
     if MISSING in text:
-        raise GenerationMissing(
+        raise GenerationMissingError(
             f"There is no read model in Redis at {place} yet, or it was lost; `allocation-worker project` builds it."
         ) from error
     if CLOSED in text:
-        raise GenerationClosed("Another rebuild of the read model has begun since, or this one stood still.") from error
+        raise GenerationClosedError(
+            "Another rebuild of the read model has begun since, or this one stood still."
+        ) from error
     if BUSY in text:
-        raise StoreUnavailable("Another process builds the read model now; it is waited for.") from error
-    raise StoreUnavailable(f"Redis at {place}: {text or type(error).__name__}") from error
+        raise StoreUnavailableError("Another process builds the read model now; it is waited for.") from error
+    raise StoreUnavailableError(f"Redis at {place}: {text or type(error).__name__}") from error
