@@ -16,7 +16,7 @@ from allocation_contracts.examples import EXAMPLES
 from allocation_contracts.fields import Rule
 from allocation_worker.cli import app
 from allocation_worker.config import PREFIX, Settings
-from allocation_worker.domain.errors import Refusal
+from allocation_worker.domain.errors import RefusalError
 
 REFERENCE = Path(__file__).parent / "reference"
 
@@ -84,7 +84,7 @@ def messages() -> str:
 
 def rejection_reasons() -> str:
     """Return the page of the reasons in `command-rejected.v1`."""
-    retried = {refusal.reason for refusal in Refusal.__subclasses__() if refusal.may_pass}
+    retried = {refusal.reason for refusal in RefusalError.__subclasses__() if refusal.may_pass}
     rows = [
         (f"`{reason}`", reason.meaning, "yes" if reason in retried else "no") for reason in contracts.RejectionReason
     ]

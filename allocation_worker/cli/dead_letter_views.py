@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
-from allocation_contracts import ContractViolation, strict_json
+from allocation_contracts import ContractError, strict_json
 from allocation_contracts.amqp.lenient import UNDECODABLE
 from allocation_worker.adapters.rabbitmq.dead_letter import UNROUTABLE, DeadLetter
 from allocation_worker.entrypoints.dead_letters import Group
@@ -141,7 +141,7 @@ def _shown_header(value: object) -> str:
 def _body(body: bytes) -> Iterator[str]:
     try:
         text = json.dumps(strict_json.read(body), indent=2, ensure_ascii=False)
-    except ContractViolation:
+    except ContractError:
         yield from _raw_body(body)
     else:
         yield from map(plain, text.splitlines())

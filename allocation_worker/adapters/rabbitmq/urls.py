@@ -12,22 +12,6 @@ from allocation_contracts.amqp.urls import masked, parameters
 from allocation_worker.adapters.rabbitmq.errors import CONNECTION_ERRORS, BrokerError
 
 
-def check(url: str) -> None:
-    """See that `parameters` can read an address.
-
-    Raises:
-        ValueError: it cannot; the text is a sentence without the password.
-    """
-    try:
-        pika.URLParameters(url)
-    except (ValueError, TypeError, SyntaxError, OSError):  # the last: a file of certificates is not there
-        # pika's own words may hold a piece of a password that is not percent-encoded.
-        raise ValueError(
-            "its port or one of its options cannot be read; it must be like "
-            "amqp://user:password@host:5672/vhost?heartbeat=30, with what is unusual in the password percent-encoded"
-        ) from None
-
-
 @contextmanager
 def connect_any(
     urls: Sequence[str],
