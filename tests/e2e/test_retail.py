@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from allocation_contracts import Allocate, ChangeBatchQuantity, CreateBatch, Deallocate
-from allocation_worker.testing import comparing
+from harness.checker import read_model as comparing
 from allocation_worker.testing.servers.redis_server import RedisServer
 from allocation_worker.testing.waiting import wait_until
 from harness.service import RunningService

@@ -6,8 +6,6 @@ import pytest
 
 from allocation_worker.adapters import wire
 from allocation_worker.domain.commands import Allocate, CreateBatch
-from allocation_worker.entrypoints import consume
-from allocation_worker.entrypoints.backoff import Backoff
 from allocation_worker.entrypoints.consume import QueueWorker
 from allocation_worker.service_layer.groups import CONTENTION_ATTEMPTS, GroupProcessor
 from allocation_worker.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
@@ -22,15 +20,12 @@ from tests.fakes.unit_of_work import CommitFailure, FakeDatabase, FakeUnitOfWork
 CREATE = delivery(CreateBatch(batchref="b", sku="LAMP", qty=10))
 
 
-@pytest.fixture(autouse=True)
-def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(consume, "Backoff", ShortBackoff)
+class QuickEvent(Event):
+    """Time passes at once."""
 
-
-class ShortBackoff(Backoff):
-    def next(self) -> float:
-        super().next()
-        return 0.001
+    def wait(self, timeout: float | None = None) -> bool:
+        assert timeout is not None
+        return self.is_set()
 
 
 def order(orderid: str, sku: str = "LAMP") -> FakeDelivery:
@@ -44,7 +39,7 @@ class ClosedDatabase(FakeDatabase):
 
 def work(feed: FakeFeed, database: FakeDatabase, *, stopping: Event | None = None) -> None:
     processor = GroupProcessor(MessageBus(COMMAND_HANDLERS, EVENT_HANDLERS), database.unit_of_work, policies.USUAL)
-    QueueWorker(feed, wire.read, processor, group_limit=7, stopping=stopping or Event()).run()
+    QueueWorker(feed, wire.read, processor, group_limit=7, stopping=stopping or QuickEvent()).run()
 
 
 def test_takes_answers_and_settles_until_the_feed_ends() -> None:
