@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from allocation_contracts import Allocate, ChangeBatchQuantity, CreateBatch, Deallocate
-from harness.checker import read_model as comparing
 from allocation_worker.testing.servers.redis_server import RedisServer
 from allocation_worker.testing.waiting import wait_until
+from harness.checker import read_model as comparing
 from harness.service import RunningService
 
 OrderLine = Allocate | Deallocate
