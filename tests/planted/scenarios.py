@@ -105,7 +105,7 @@ def late_subscriber(service: RunningService) -> Sequence[str]:
 
 
 def full_queue(service: RunningService) -> Sequence[str]:
-    """The subscriber's queue takes five events, and refuses more until somebody reads them."""
+    """The subscriber's queue takes five events, and refuses more until somebody reads them; another takes all."""
     outside = service.outside()
     vhost = service.amqp_url.rpartition("/")[2]
     service.servers.broker.ctl(
@@ -116,13 +116,16 @@ def full_queue(service: RunningService) -> Sequence[str]:
         channel = connection.channel()
         channel.queue_declare(outside.queue, durable=True)
         channel.queue_bind(outside.queue, EVENTS_EXCHANGE, "#")
+        channel.queue_declare("healthy", durable=True)
+        channel.queue_bind("healthy", EVENTS_EXCHANGE, "#")
     service.start("consume")
     relay = service.start("relay")
     _a_little_of_everything(outside)
     missed = _rows(service, "SELECT count(*) FROM outbox", 20)
     missed += _missed(lambda: "events_refused" in relay.log, "No event was refused.")
+    flood = _flood(service, "healthy", most=200, within=4.0)
     with outside:
-        return [*missed, *_faults(service, outside)]
+        return [*missed, *flood, *_faults(service, outside)]
 
 
 def dead_letters_away(service: RunningService) -> Sequence[str]:
@@ -230,6 +233,21 @@ def _locked(service: RunningService, sku: str) -> Iterator[None]:
     with _database(service) as cursor:
         cursor.execute("SELECT 1 FROM products WHERE sku = %s FOR UPDATE", [sku])
         yield
+
+
+def _flood(service: RunningService, queue: str, *, most: int, within: float) -> list[str]:
+    """Look for so many seconds whether the queue gets more copies of the events than it should."""
+    with _channel(service) as channel:
+
+        def depth() -> int:
+            count: int = channel.queue_declare(queue, passive=True).method.message_count
+            return count
+
+        try:
+            wait_until(lambda: depth() > most, within=within, every=0.1)
+        except TimeoutError:
+            return []
+        return [f"The queue {queue} got {depth()} copies of some 20 events while another queue was full."]
 
 
 def _one(service: RunningService, query: str) -> int:
