@@ -13,6 +13,7 @@ from allocation_worker.adapters.postgres.past import open_write_model
 from allocation_worker.adapters.rabbitmq import topology
 from allocation_worker.adapters.rabbitmq.consumer import Consumer
 from allocation_worker.adapters.rabbitmq.errors import BrokerError, TopologyMissingError
+from allocation_worker.bootstrap.addresses import redis_address
 from allocation_worker.bootstrap.places import closing_connections, engine
 from allocation_worker.bootstrap.running import log_start, stopped_by_signals, wait_for_database
 from allocation_worker.config import Settings
@@ -88,8 +89,9 @@ def views(settings: Settings) -> "RedisViews":
         from allocation_worker.adapters.redis.views import RedisViews  # noqa: PLC0415 - as above
     except ImportError as error:
         raise RedisNotInstalledError from error
-    connection = client.connect(settings.redis_url, name="allocation-worker show", timeout=settings.statement_timeout)
-    return RedisViews(connection, client.masked(settings.redis_url))
+    address = redis_address(settings)
+    connection = client.connect(address, name="allocation-worker show", timeout=settings.statement_timeout)
+    return RedisViews(connection, address.masked)
 
 
 def _projector(settings: Settings, database: Engine) -> Projector:
@@ -98,10 +100,9 @@ def _projector(settings: Settings, database: Engine) -> Projector:
         from allocation_worker.adapters.redis.read_model import RedisReadModel  # noqa: PLC0415 - as above
     except ImportError as error:
         raise RedisNotInstalledError from error
-    connection = client.connect(
-        settings.redis_url, name="allocation-worker project", timeout=settings.statement_timeout
-    )
-    read_model = RedisReadModel(connection, client.masked(settings.redis_url))
+    address = redis_address(settings)
+    connection = client.connect(address, name="allocation-worker project", timeout=settings.statement_timeout)
+    read_model = RedisReadModel(connection, address.masked)
     return Projector(read_model, partial(open_write_model, database))
 
 

@@ -16,8 +16,7 @@ from allocation_contracts import ORDERS_QUEUE
 from allocation_contracts.amqp.urls import masked
 from allocation_worker import __version__
 from allocation_worker.adapters import wire
-from allocation_worker.adapters.postgres import schema
-from allocation_worker.adapters.postgres.engine import parse_url
+from allocation_worker.adapters.postgres import address, schema
 from allocation_worker.adapters.postgres.history import History
 from allocation_worker.adapters.postgres.pending import open_pending
 from allocation_worker.adapters.postgres.unit_of_work import PostgresUnitOfWork
@@ -156,7 +155,7 @@ def log_start(settings: Settings, verb: str, **what: object) -> None:
         verb=verb,
         version=__version__,
         broker=[masked(url) for url in settings.amqp_url],
-        database=parse_url(settings.database_url).render_as_string(hide_password=True),
+        database=address.parse(settings.database_url).masked,
         group_limit=settings.group_limit,
         prefetch=settings.prefetch,
         **what,

@@ -6,9 +6,9 @@ MAX_QUOTED = 300
 
 
 def quoted(text: str) -> str:
-    """An identifier as it stands in a refusal's sentence, which must stay short.
+    """Return an identifier in quotes, shortened to 300 characters, for the sentence of a refusal.
 
-    One of 255 printable characters is shown whole; others take up to ten characters each.
+    An identifier of 255 printable characters is shown in full. A character that is not printable takes up to ten.
     """
     whole = repr(text)
     return whole if len(whole) <= MAX_QUOTED else f"{whole[: MAX_QUOTED - 2]}…{whole[0]}"
@@ -29,26 +29,26 @@ class RefusalError(Exception):
 
 
 class UnknownSkuError(RefusalError):
-    """No batch of this SKU has been created yet; it may be on its way in the other queue."""
+    """No batch of this SKU has been created. Its command may still be in the other queue."""
 
     reason = "unknown-sku"
     may_pass = True
 
 
 class LineQuantityConflictError(RefusalError):
-    """The line holds stock already, in another quantity."""
+    """The line holds stock in another quantity."""
 
     reason = "line-quantity-conflict"
 
 
 class LineCancelledError(RefusalError):
-    """The line was cancelled, and stays so."""
+    """The line was cancelled and stays so."""
 
     reason = "line-cancelled"
 
 
 class BatchExistsError(RefusalError):
-    """The batch was created before, with other content."""
+    """The batch was created with other content."""
 
     reason = "batch-exists"
 

@@ -1,4 +1,4 @@
-"""One transaction for many messages, and each alone where the group fails."""
+"""Process a group of messages in one transaction, or one at a time if the group fails."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -25,13 +25,13 @@ log = structlog.get_logger()
 
 
 class GroupProcessor:
-    """Turns messages into outcomes. A message that fails harms no other.
+    """Turns messages into outcomes. A message that fails does not affect the others.
 
     Args:
-        bus: handles each command.
-        new_unit_of_work: opens a transaction.
-        policy: says what becomes of a message that fails.
-        sleep: waits so many seconds, after contention.
+        bus: Handles each command.
+        new_unit_of_work: Opens a transaction.
+        policy: Decides about messages that fail.
+        sleep: Waits this many seconds after contention.
     """
 
     def __init__(
@@ -48,13 +48,13 @@ class GroupProcessor:
         self._sleep = sleep
 
     def process(self, messages: Sequence[Message]) -> list[Outcome]:
-        """The outcome of each message, in their order; what is Done is durable.
+        """Return the outcome of each message, in their order. What is `Done` is durable.
 
-        Asking again about the same messages is harmless, however far an earlier call came.
+        It is safe to process the same messages again after any error.
 
         Raises:
-            StoreUnavailableError: what has been committed is not known; ask again once the store is back.
-            StoreContentionError: other transactions were in the way several times running; ask again later.
+            StoreUnavailableError: The store is away, and what was committed is unknown. Call again when it is back.
+            StoreContentionError: Other transactions interfered several times. Call again later.
         """
         if not messages:
             return []
@@ -62,7 +62,7 @@ class GroupProcessor:
             return self._transact_patiently(messages)
         except (StoreUnavailableError, StoreContentionError):
             raise
-        except Exception as error:  # noqa: BLE001 - whatever it is, it becomes a retry or a dead letter
+        except Exception as error:  # noqa: BLE001 - any error becomes a retry or a dead letter
             if len(messages) > 1:
                 log.warning("group failed, its messages run one at a time", messages=len(messages), error=repr(error))
                 return [outcome for message in messages for outcome in self.process([message])]

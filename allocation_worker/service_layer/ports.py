@@ -1,4 +1,4 @@
-"""What the handlers and the bus need of the world outside."""
+"""The ports of the message bus and the handlers."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from enum import Enum
@@ -14,19 +14,19 @@ from allocation_worker.service_layer.outgoing import MessageResult, OutgoingEven
 
 
 class StoreError(AllocationError):
-    """The store refused a statement; the transaction is lost."""
+    """The store refused a statement, and the transaction is lost."""
 
 
 class StoreContentionError(StoreError):
-    """Another transaction was in the way (deadlock, lock timeout, a key just taken): run this one again."""
+    """Another transaction interfered (deadlock, lock timeout, duplicate key): run this transaction again."""
 
 
 class StoreUnavailableError(StoreError):
-    """The store cannot be reached, or went away; whether a commit under way took place is not known."""
+    """The store cannot be reached. Whether a pending commit took place is unknown."""
 
 
 class Receipt(Enum):
-    """What the inbox says of a message."""
+    """The inbox's verdict on a message."""
 
     FRESH = "not seen before"
     REPEAT = "the same message was taken before"
@@ -34,7 +34,7 @@ class Receipt(Enum):
 
 
 class Products(Protocol):
-    """The repository of the aggregate. Whatever it hands out is locked until the transaction ends."""
+    """The repository of the aggregate. Every product that it returns is locked until the transaction ends."""
 
     def lock_for(self, commands: Iterable[Command]) -> None:
         """Lock and load the products, lines and batches that these commands name, all at once."""
@@ -57,29 +57,29 @@ class Products(Protocol):
 
 
 class Inbox(Protocol):
-    """Which messages have been taken."""
+    """The messages that have been received."""
 
     def receive(self, messages: Sequence[Message]) -> list[Receipt]:
-        """Write down that these were taken, and say which of them are new, in their order.
+        """Record these messages as received, and return a receipt for each, in their order.
 
-        It is a write for each of them, so that it waits for another transaction that is taking the same message.
+        Each message is written, not only looked up, so this waits for a transaction that is receiving the same message.
         """
 
     def forget(self, message: Message) -> None:
-        """Undo the receipt of a message that is to come again."""
+        """Remove the record of a message that will be retried."""
 
 
 class Outbox(Protocol):
-    """The events that will be published once the transaction is committed, each product's in order."""
+    """The events that are published after the commit, in order for each product."""
 
     def add(self, event: Event, cause: Message) -> None:
-        """Publish this event, in answer to that message."""
+        """Add an event that `cause` led to."""
 
 
 class UnitOfWork(Protocol):
-    """One transaction. Leaving it without `commit` rolls back.
+    """One transaction. It is rolled back if it ends without `commit`.
 
-    Any of its methods, and those of its parts, may raise StoreError.
+    All methods, and those of `products`, `inbox` and `outbox`, may raise StoreError.
     """
 
     @property
@@ -98,10 +98,10 @@ class UnitOfWork(Protocol):
     ) -> None: ...
 
     def collect_new_events(self) -> list[ProductEvent]:
-        """The events recorded by the products handed out, since this was last asked."""
+        """Return the events that the returned products have recorded since the last call."""
 
     def commit(self) -> None:
-        """Make all of it durable, together. When it returns, it is."""
+        """Commit everything together. It is durable when this returns."""
 
 
 UnitOfWorkFactory = Callable[[], UnitOfWork]

@@ -1,4 +1,4 @@
-"""What would become of a message if it came now: the real handlers, in a transaction that is taken back."""
+"""Predict the outcome of a message: run the real handlers in a transaction that is rolled back."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from allocation_worker.service_layer.ports import (
 
 
 class Prospect(Enum):
-    """How a message would end."""
+    """The outcome that a message would have."""
 
     ANSWERED = "answered"
     ALREADY_DONE = "already done"

@@ -1,4 +1,4 @@
-"""What commands and events share: a frozen, strict model with a type and a routing key."""
+"""The base of commands and events: a frozen, strict model with a type and a routing key."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, TypeVar
@@ -34,7 +34,7 @@ M = TypeVar("M", bound=Message)
 
 
 def encode(message: Message) -> bytes:
-    """Write a command or an event as it goes over the wire.
+    """Return a message as it is sent.
 
     Returns:
         Compact UTF-8 JSON, its fields in the order declared: the same message gives the same bytes.
@@ -43,7 +43,7 @@ def encode(message: Message) -> bytes:
 
 
 def model_of(type_: str | None, models: Mapping[str, type[M]]) -> type[M]:
-    """Find the model that the property `type` names.
+    """Return the model for the property `type`.
 
     Raises:
         ContractError: `missing-type` for None or "", `unknown-type` for a type that is not in `models`.
@@ -57,7 +57,7 @@ def model_of(type_: str | None, models: Mapping[str, type[M]]) -> type[M]:
 
 
 def validate(model: type[M], data: dict[str, Any]) -> M:
-    """Turn a JSON object into its message.
+    """Return the message in a JSON object.
 
     Raises:
         ContractError: `invalid-body`, naming the first field that is wrong.

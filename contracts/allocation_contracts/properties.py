@@ -1,4 +1,4 @@
-"""The AMQP properties that commands and events carry: read and build them."""
+"""Read and build the AMQP properties of commands and events."""
 
 import re
 from collections.abc import Mapping

@@ -1,16 +1,20 @@
 """Publishing commands: confirmed, many at a time, and again after a lost connection."""
 
+import atexit
 import logging
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent import futures
 from concurrent.futures import Future
 from functools import partial
 from itertools import takewhile
-from threading import BoundedSemaphore, Lock
+from math import inf
+from threading import TIMEOUT_MAX, BoundedSemaphore, Lock
 from time import monotonic
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
+from weakref import WeakSet
 
 import pika
 from pika.channel import Channel
@@ -38,6 +42,12 @@ log = logging.getLogger(__name__)
 _MAX_APP_ID_BYTES = 255
 _LOOK_FOR_EXPIRED = 0.2
 _JOIN_TIME = 10.0
+# How long the end of a program waits for confirms that may take for ever.
+_LONGEST_EXIT = 30.0
+_IDS_TO_NAME = 20
+
+
+_open_publishers: "WeakSet[Publisher]" = WeakSet()
 
 
 class Publisher:
@@ -45,6 +55,9 @@ class Publisher:
 
     What a lost connection leaves open is published again, in its order and under the same message_id, which the worker
     knows again. It has a network thread of its own, from its making until `close`; every method is thread-safe.
+
+    Close it, or use `with`. A program that ends without waits for the confirms all the same, at most for `timeout`, and
+    logs what was not confirmed. A forked child must make a publisher of its own: `publish` and the like raise there.
 
     Args:
         url: `amqp://` or `amqps://`; several, as a list or separated by commas, for the nodes of a cluster.
@@ -77,6 +90,8 @@ class Publisher:
         self._lock = Lock()
         self._handed_over: deque[Waiting] = deque()
         self._ended = False
+        self._process: Final = os.getpid()
+        self._failed_at_exit: list[str] | None = None
         self._clock = clock
         # From here on: used by the network thread only.
         self._unsent: deque[Waiting] = deque()
@@ -90,6 +105,7 @@ class Publisher:
         self._link = link(urls, name=name, on_connected=self._connected, on_lost=self._disconnected)
         self._link.call_later(_LOOK_FOR_EXPIRED, self._expire)
         self._link.start()
+        _open_publishers.add(self)
 
     def __enter__(self) -> Self:
         return self
@@ -126,8 +142,13 @@ class Publisher:
 
         Raises:
             ContractError: The worker would refuse these properties.
-            RuntimeError: The publisher is closed.
+            RuntimeError: The publisher is closed, or was made before a fork.
         """
+        if os.getpid() != self._process:
+            raise RuntimeError(
+                "This publisher was made in another process, before a fork, and its connection is not shared: make a "
+                "Publisher in each process, after the fork."
+            )
         waiting = prepared(outgoing if isinstance(outgoing, Outgoing) else Outgoing(command=outgoing), self._app_id)
         self._free.acquire()
         with self._lock:
@@ -184,19 +205,41 @@ class Publisher:
     def close(self, *, wait: bool = True) -> None:
         """Close the connection, once all that was handed over has its answer; or at once, unless told to `wait`.
 
-        What has no answer then raises `UnconfirmedError`.
+        What has no answer then raises `UnconfirmedError`. It does nothing in a forked child.
         """
+        self._close(inf if wait else 0)
+
+    def _close_at_exit(self) -> None:
+        """Close, and log what was not confirmed. Called when the program ends without `close`."""
+        self._failed_at_exit = []
+        self._close(self._timeout if self._timeout < inf else _LONGEST_EXIT)
+        if failed := self._failed_at_exit:
+            log.error(
+                "%d commands were not confirmed when the program ended: close the publisher before, and publish them "
+                "again with the same message_id: %s",
+                len(failed),
+                ", ".join(failed[:_IDS_TO_NAME]) + (", ..." if len(failed) > _IDS_TO_NAME else ""),
+            )
+
+    def _close(self, patience: float) -> None:
+        if os.getpid() != self._process:
+            return
         with self._lock:
             if self._ended:
                 return
             self._ended = True
-        if wait:
-            for _ in range(self._window):
-                self._free.acquire()
-            self._free.release(self._window)
+        self._wait_for_answers(patience)
         self._link.stop()
         self._link.join(_JOIN_TIME)
         self._abandon()
+
+    def _wait_for_answers(self, patience: float) -> None:
+        deadline = self._clock() + patience
+        free = 0
+        while free < self._window and (left := deadline - self._clock()) > 0:
+            free += self._free.acquire(timeout=min(left, TIMEOUT_MAX))
+        if free:
+            self._free.release(free)
 
     def _connected(self, connection: pika.SelectConnection) -> None:
         connection.channel(on_open_callback=self._opened)
@@ -281,4 +324,12 @@ class Publisher:
             waiting.future.set_result(waiting.message_id)
         else:
             waiting.future.set_exception(error)
+            if self._failed_at_exit is not None:
+                self._failed_at_exit.append(waiting.message_id)
         self._free.release()
+
+
+@atexit.register
+def _close_publishers() -> None:
+    for publisher in list(_open_publishers):
+        publisher._close_at_exit()  # noqa: SLF001 - it is the same module

@@ -13,6 +13,7 @@ from pika.spec import Basic, BasicProperties
 from allocation_contracts.amqp.acks import ThreadsafeAcks
 from allocation_contracts.amqp.early import Early
 from allocation_contracts.amqp.errors import SubscriptionError
+from allocation_contracts.amqp.lenient import UNDECODABLE, UndecodableProperties
 from allocation_contracts.amqp.link import Link, LinkFactory
 from allocation_contracts.amqp.queues import NO_DELIVERY_LIMIT
 from allocation_contracts.amqp.urls import parameters, split
@@ -157,8 +158,7 @@ class Subscriber:
 
     def _read(self, delivery: _Delivery, handle: Handler) -> None:
         try:
-            properties = read_event_properties(delivery.properties)
-            event = read_event(properties.type, delivery.body)
+            properties, event = _understand(delivery)
         except ContractError as violation:
             self._set_aside(delivery, violation)
             return
@@ -250,6 +250,13 @@ class Subscriber:
 
     def _lost(self) -> None:
         self._channel = None
+
+
+def _understand(delivery: _Delivery) -> tuple[EventProperties, Event]:
+    if isinstance(delivery.properties, UndecodableProperties):
+        raise ContractError(UNDECODABLE, delivery.properties.detail)
+    properties = read_event_properties(delivery.properties)
+    return properties, read_event(properties.type, delivery.body)
 
 
 def _arguments(parked: str) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """Addresses of databases, and the database's errors in our words."""
 
-import re
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
@@ -9,61 +8,11 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-from allocation_worker.adapters.postgres.engine import create_engine, parse_url
+from allocation_worker.adapters.postgres.engine import create_engine
 from allocation_worker.service_layer.ports import StoreContentionError, StoreError, StoreUnavailableError
 from tests.fakes.messages import message
 from tests.integration.postgres.staging import DEADLINE, backend_of, create, order, process, terminate
 from tests.integration.postgres.store import PostgresStore
-
-
-@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg2", "postgresql+psycopg"])
-def test_every_flavour_of_the_scheme_becomes_the_one_that_is_installed(scheme: str) -> None:
-    url = parse_url(f"{scheme}://worker:p%40ss@db.example:5433/allocation?sslmode=require")
-    assert url.drivername == "postgresql+psycopg2"
-    assert (url.username, url.password, url.host, url.port, url.database) == (
-        "worker",
-        "p@ss",
-        "db.example",
-        5433,
-        "allocation",
-    )
-    assert url.query == {"sslmode": "require"}
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "",
-        "secret",
-        "worker:secret@db.example/allocation",
-        "mysql://worker:secret@db.example/allocation",
-        "postgresql:/worker:secret@db.example/allocation",
-        "postgresql://worker:secret@db.example:port/allocation",
-        "postgresql://worker:secret@db.example:54325432x/allocation",
-        "postgresql://worker:secret@[::1/allocation",
-        "://worker:secret@db.example/allocation",
-        "amqp://worker:secret@db.example/",
-    ],
-)
-def test_what_is_no_address_of_a_postgresql_database_is_told_without_the_password(url: str) -> None:
-    with pytest.raises(ValueError, match=r"^it is not a URL such as|^its scheme is") as error:
-        parse_url(url)
-    assert "secret" not in str(error.value)
-    assert error.value.__cause__ is None
-    assert error.value.__suppress_context__ or error.value.__context__ is None
-
-
-@pytest.mark.parametrize(
-    ("wrong", "sentence"),
-    [
-        ("db.example:99999/allocation", "its port is 99999, where 1 to 65535 are possible"),
-        ("db.example:0/allocation", "its port is 0, where 1 to 65535 are possible"),
-        ("db.example/allocation?sslmod=require", "libpq knows no option 'sslmod'"),
-    ],
-)
-def test_what_would_never_connect_is_told_at_once(wrong: str, sentence: str) -> None:
-    with pytest.raises(ValueError, match=f"^{re.escape(sentence)}$"):
-        parse_url(f"postgresql://worker:secret@{wrong}")
 
 
 def test_a_server_that_is_not_there_is_unavailable() -> None:

@@ -6,23 +6,7 @@ import pytest
 
 from allocation_contracts import AllocationError
 from allocation_worker import bootstrap
-from allocation_worker.config import SettingsError, load
-
-
-@pytest.mark.parametrize(
-    "url",
-    ["localhost:6379", "http://x", "redis://x/shop", "memcached://x/0", "redis://x:y/0", "redis://x:99999/0"],
-)
-def test_a_wrong_address_is_refused_in_one_sentence(url: str) -> None:
-    with pytest.raises(SettingsError, match=r"ALLOCATION_REDIS_URL is wrong: it must be a URL such as redis://.*\.$"):
-        load(redis_url=url)
-
-
-@pytest.mark.parametrize(
-    "url", ["redis://localhost", "redis://:secret@cache:6379/3", "rediss://cache:6380/0?ssl_cert_reqs=none"]
-)
-def test_addresses_of_redis_are_taken(url: str) -> None:
-    assert load(redis_url=url).redis_url == url
+from allocation_worker.config import load
 
 
 def test_without_the_extra_one_sentence_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
