@@ -1,6 +1,5 @@
 """The programs around the service: one publishes commands, one watches events, one reads them all at the end."""
 
-import json
 import random
 import threading
 import time
@@ -16,6 +15,7 @@ from pika.exceptions import AMQPError
 from pika.spec import BasicProperties
 
 import allocation_contracts as contracts
+from allocation_contracts.amqp.queues import NO_DELIVERY_LIMIT
 from allocation_worker.adapters.rabbitmq.errors import BrokerError
 from allocation_worker.adapters.rabbitmq.urls import connect_any
 from allocation_worker.testing.checker import OUTCOMES, ReceivedEvent, SentCommand
@@ -27,7 +27,7 @@ RECORD = "chaos.record"
 WATCHED = "chaos.watched"
 MOST_UNCONFIRMED = 2000
 _PATIENCE = 60.0
-_QUORUM = {"x-queue-type": "quorum", "x-delivery-limit": 2**31 - 1}
+_QUORUM = {"x-queue-type": "quorum", "x-delivery-limit": NO_DELIVERY_LIMIT}
 
 log = structlog.get_logger()
 
@@ -223,7 +223,7 @@ def read_record(urls: Sequence[str]) -> list[ReceivedEvent]:
         for method, properties, body in channel.consume(RECORD, inactivity_timeout=_PATIENCE):
             if method is None or properties is None or body is None:
                 raise BrokerError(f"{RECORD} holds {waiting} events, and gave {len(events)}.")
-            events.append(_event(properties, body, method.routing_key or ""))
+            events.append(ReceivedEvent.of(properties, body, routing_key=method.routing_key or ""))
             if len(events) == waiting:
                 break
             if len(events) % 1000 == 0:
@@ -248,17 +248,3 @@ def read_dead_letters(urls: Sequence[str]) -> list[tuple[str, bytes]]:
 
 def _count(channel: BlockingChannel, queue: str) -> int:
     return int(channel.queue_declare(queue, passive=True).method.message_count)
-
-
-def _event(properties: BasicProperties, body: bytes, routing_key: str) -> ReceivedEvent:
-    headers = properties.headers or {}
-    return ReceivedEvent(
-        type=properties.type or "",
-        message_id=properties.message_id or "",
-        correlation_id=properties.correlation_id or "",
-        causation_id=str(headers.get(contracts.CAUSATION_ID_HEADER, "")),
-        routing_key=routing_key,
-        body=body,
-        data=json.loads(body),
-        properties=properties,
-    )

@@ -90,9 +90,9 @@ def messages() -> str:
 
 def rejection_reasons() -> str:
     """Return the page of the reasons in `command-rejected.v1`."""
+    retried = {refusal.reason for refusal in Refusal.__subclasses__() if refusal.may_pass}
     rows = [
-        (f"`{refusal.reason}`", _one_line(refusal.__doc__), "yes" if refusal.may_pass else "no")
-        for refusal in Refusal.__subclasses__()
+        (f"`{reason}`", reason.meaning, "yes" if reason in retried else "no") for reason in contracts.RejectionReason
     ]
     return _page(
         "Rejection reasons",

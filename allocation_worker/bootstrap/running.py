@@ -13,6 +13,7 @@ import structlog
 from sqlalchemy.engine import Engine
 
 from allocation_contracts import ORDERS_QUEUE
+from allocation_contracts.amqp.urls import masked
 from allocation_worker import __version__
 from allocation_worker.adapters import wire
 from allocation_worker.adapters.postgres import schema
@@ -22,7 +23,6 @@ from allocation_worker.adapters.postgres.pending import open_pending
 from allocation_worker.adapters.postgres.unit_of_work import PostgresUnitOfWork
 from allocation_worker.adapters.rabbitmq.consumer import Consumer
 from allocation_worker.adapters.rabbitmq.publisher import EventPublisher
-from allocation_worker.adapters.rabbitmq.urls import masked
 from allocation_worker.bootstrap.places import engine
 from allocation_worker.config import Settings
 from allocation_worker.entrypoints.backoff import Backoff

@@ -10,9 +10,10 @@ from typing import Protocol
 
 import structlog
 
+from allocation_contracts.results import PublishResult
 from allocation_worker.entrypoints.backoff import Backoff
 from allocation_worker.entrypoints.progress import Progress
-from allocation_worker.service_layer.outgoing import OutgoingEvent, Settlement, SettlementKind
+from allocation_worker.service_layer.outgoing import MessageResult, OutgoingEvent
 from allocation_worker.service_layer.ports import StoreContention, StoreUnavailable
 
 OFFER_AGAIN_EVERY = 5.0
@@ -59,12 +60,12 @@ class Pending(Protocol):
 
 
 class Publisher(Protocol):
-    """Publishes in the order given; answers each event with one settlement."""
+    """Publishes in the order given; answers each event with one result."""
 
     @property
     def connected(self) -> bool: ...
     def publish(self, batch: Sequence[OutgoingEvent]) -> None: ...
-    def take_settlements(self) -> list[Settlement]: ...
+    def take_results(self) -> list[MessageResult]: ...
 
 
 class Relay:
@@ -72,7 +73,7 @@ class Relay:
 
     Args:
         open_pending: opens a session with the outbox.
-        publisher: wakes `waker` when it has settlements, or its connection comes or goes.
+        publisher: wakes `waker` when it has results, or its connection comes or goes.
         prune_some: deletes a little history; True if there may be more.
         waker: wakes the loop.
         stopping: set it, then wake the loop, to stop.
@@ -176,22 +177,22 @@ class Relay:
             self._publisher.publish(list(events.values()))
 
     def _settle(self, pending: Pending) -> int:
-        settlements = self._publisher.take_settlements()
-        ended: dict[SettlementKind, list[OutgoingEvent]] = {kind: [] for kind in SettlementKind}
-        for settlement in settlements:
+        results = self._publisher.take_results()
+        ended: dict[PublishResult, list[OutgoingEvent]] = {kind: [] for kind in PublishResult}
+        for each in results:
             # Gone from here before it is marked: if marking fails, the event is pending, and is published again.
-            ended[settlement.kind].append(self._in_flight.pop(settlement.id))
-        if refused := ended[SettlementKind.NACKED]:
+            ended[each.result].append(self._in_flight.pop(each.id))
+        if refused := ended[PublishResult.NACKED]:
             log.error("a queue refused events; they will be published again", events=len(refused))
             self._refused_from = min(self._refused_from or refused[0].id, *(event.id for event in refused))
-        if refused or ended[SettlementKind.LOST]:
+        if refused or ended[PublishResult.LOST]:
             pending.start_over()
             self._more = True
-        self._mark(pending, ended[SettlementKind.CONFIRMED])
-        self._set_aside(pending, ended[SettlementKind.RETURNED])
+        self._mark(pending, ended[PublishResult.CONFIRMED])
+        self._set_aside(pending, ended[PublishResult.RETURNED])
         if not self._in_flight:
             self._refused_from = None
-        return len(settlements)
+        return len(results)
 
     def _mark(self, pending: Pending, confirmed: list[OutgoingEvent]) -> None:
         if self._refused_from is not None:

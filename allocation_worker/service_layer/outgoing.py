@@ -1,14 +1,15 @@
 """An event on its way out, and what became of it."""
 
-from enum import Enum
 from typing import NamedTuple
+
+from allocation_contracts.results import PublishResult
 
 
 class OutgoingEvent(NamedTuple):
     """An event as it will stand on the wire. A tuple, since it is made, and read, for every event.
 
     Attributes:
-        id: its row in the outbox; comes back in its `Settlement`.
+        id: its row in the outbox; comes back in its `MessageResult`.
         routing_key: on the exchange `allocation.events`.
         body: JSON.
         message_id: the same on every publication.
@@ -30,17 +31,8 @@ class OutgoingEvent(NamedTuple):
     timestamp: int
 
 
-class SettlementKind(Enum):
-    """What became of a published message."""
-
-    CONFIRMED = "every queue that it goes to has it"
-    RETURNED = "it goes to no queue"
-    NACKED = "the broker refused it, or it cannot be put into AMQP"
-    LOST = "the channel went away before the answer: it may have arrived"
-
-
-class Settlement(NamedTuple):
-    """What became of the message with this id."""
+class MessageResult(NamedTuple):
+    """The result of publishing the message with this id."""
 
     id: int
-    kind: SettlementKind
+    result: PublishResult

@@ -1,4 +1,4 @@
-"""Whether, and when, a message that failed is to come again: pure decisions."""
+"""Decide whether, and when, a message that failed is tried again."""
 
 from dataclasses import dataclass
 
@@ -9,27 +9,31 @@ from allocation_worker.service_layer.outcomes import DeadLetter, Retry
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
-    """Delays are in whole seconds; each needs its retry queue, see `all_delays`.
+    """How often, and after which delays, messages are tried again. Delays are in whole seconds.
 
-    A refusal that may pass is tried `grace_attempts` more times, `grace_delay` apart, before it is an answer. An
-    unexpected failure is tried again after each of `delays`, then it is a dead letter.
+    Attributes:
+        grace_attempts: How many more times a refusal that may pass is tried before it is final.
+        grace_delay: The delay before each of those.
+        delays: The delay before each further attempt of a message that failed unexpectedly; then it is dead-lettered.
     """
 
-    grace_attempts: int = 3
-    grace_delay: int = 1
-    delays: tuple[int, ...] = (1, 5, 30)
+    grace_attempts: int
+    grace_delay: int
+    delays: tuple[int, ...]
 
     @property
     def all_delays(self) -> tuple[int, ...]:
+        """Return each delay once, in ascending order. Each needs its own retry queue."""
         return tuple(sorted({self.grace_delay, *self.delays}))
 
     def after_refusal(self, refusal: Refusal, message: Message) -> Retry | None:
-        """None: the refusal stands."""
+        """Return how to try again, or None if the refusal is final."""
         if refusal.may_pass and message.attempts < self.grace_attempts:
             return Retry(after=self.grace_delay, attempts=message.attempts + 1)
         return None
 
     def after_failure(self, error: Exception, message: Message) -> Retry | DeadLetter:
+        """Return what becomes of a message whose handler raised an unexpected error."""
         attempts = message.attempts + 1
         if message.attempts < len(self.delays):
             return Retry(after=self.delays[message.attempts], attempts=attempts)

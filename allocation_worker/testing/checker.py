@@ -3,10 +3,11 @@
 Whatever it cannot explain is a fault.
 """
 
+import json
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 from pika.spec import BasicProperties
 
@@ -47,6 +48,20 @@ class ReceivedEvent:
     body: bytes
     data: Mapping[str, Any] = field(compare=False)
     properties: BasicProperties = field(compare=False)
+
+    @classmethod
+    def of(cls, properties: BasicProperties, body: bytes, *, routing_key: str) -> Self:
+        """Return the event that was delivered with these properties; a property that is absent is empty."""
+        return cls(
+            type=properties.type or "",
+            message_id=properties.message_id or "",
+            correlation_id=properties.correlation_id or "",
+            causation_id=str((properties.headers or {}).get(contracts.CAUSATION_ID_HEADER, "")),
+            routing_key=routing_key,
+            body=body,
+            data=json.loads(body),
+            properties=properties,
+        )
 
 
 @dataclass(slots=True)

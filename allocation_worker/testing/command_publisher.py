@@ -10,9 +10,9 @@ from typing import Any
 from pika.spec import BasicProperties
 
 import allocation_contracts as contracts
+from allocation_contracts.results import PublishResult
 from allocation_worker.adapters.rabbitmq.errors import BrokerError
-from allocation_worker.adapters.rabbitmq.publisher import Publication, Publisher
-from allocation_worker.service_layer.outgoing import SettlementKind
+from allocation_worker.adapters.rabbitmq.publisher import ConfirmedPublisher, Publication
 
 _AGAIN_AFTER = 0.2
 
@@ -38,7 +38,7 @@ class CommandPublisher:
         self._changed = Condition()
         self.confirmed: set[str] = set()
         """The message_ids that the broker keeps safe."""
-        self._publisher = Publisher[_Outgoing](
+        self._publisher = ConfirmedPublisher[_Outgoing](
             urls, lambda outgoing: outgoing.publication, self._wake, name="allocation-worker send"
         )
 
@@ -91,12 +91,12 @@ class CommandPublisher:
 
     def _settle(self) -> None:
         with self._changed:
-            for settlement in self._publisher.take_settlements():
-                outgoing = self._waiting[settlement.id]
-                if settlement.kind is SettlementKind.CONFIRMED:
-                    del self._waiting[settlement.id]
+            for each in self._publisher.take_results():
+                outgoing = self._waiting[each.id]
+                if each.result is PublishResult.CONFIRMED:
+                    del self._waiting[each.id]
                     self.confirmed.add(outgoing.message_id)
-                elif settlement.kind is SettlementKind.RETURNED:
+                elif each.result is PublishResult.RETURNED:
                     key = outgoing.publication.routing_key
                     raise BrokerError(f"No queue takes the routing key {key!r}; run `allocation-worker topology`.")
                 else:

@@ -47,7 +47,7 @@ CONSUME_POINTS: Mapping[str, tuple[Any, str]] = {
 RELAY_POINTS: Mapping[str, tuple[Any, str]] = {
     "claimed": (PendingEvents, "fetch"),
     "published": (EventPublisher, "publish"),
-    "confirmed": (EventPublisher, "take_settlements"),
+    "confirmed": (EventPublisher, "take_results"),
     "marked": (PendingEvents, "mark_published"),
 }
 

@@ -1,6 +1,5 @@
 """A program of another team: it publishes commands, and listens to every event. It knows the wire contract only."""
 
-import json
 import threading
 import time
 from collections import Counter
@@ -135,17 +134,7 @@ class Outside:
         channel.queue_delete(self.queue)
 
     def _take(self, channel: BlockingChannel, method: Basic.Deliver, properties: BasicProperties, body: bytes) -> None:
-        headers = properties.headers or {}
-        event = ReceivedEvent(
-            type=properties.type or "",
-            message_id=properties.message_id or "",
-            correlation_id=properties.correlation_id or "",
-            causation_id=str(headers.get(contracts.CAUSATION_ID_HEADER, "")),
-            routing_key=method.routing_key or "",
-            body=body,
-            data=json.loads(body),
-            properties=properties,
-        )
+        event = ReceivedEvent.of(properties, body, routing_key=method.routing_key or "")
         self.received.append(event)
         command = self._sent.get(event.causation_id)
         key = (event.message_id, event.causation_id)

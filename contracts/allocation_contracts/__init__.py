@@ -43,6 +43,7 @@ from allocation_contracts.properties import (
     read_command_properties,
     read_event_properties,
 )
+from allocation_contracts.reasons import DeallocationReason, RejectionReason
 
 __all__ = [
     "APP_ID",
@@ -69,12 +70,14 @@ __all__ = [
     "CreateBatch",
     "Deallocate",
     "Deallocated",
+    "DeallocationReason",
     "Event",
     "EventProperties",
     "Gap",
     "OutOfStock",
     "Position",
     "Positions",
+    "RejectionReason",
     "SkuEvent",
     "command_properties",
     "encode",

@@ -22,6 +22,8 @@ Contract: TypeAlias = Mapping[str, Any]
 
 _FAILURE = 1
 _USAGE_ERROR = 2
+_OPENED = frozenset({("deallocated.v1", "reason")})
+"""Fields of events whose list of values was closed once, and is open by a decision that readers were told of."""
 _NAMES = ("COMMANDS_EXCHANGE", "EVENTS_EXCHANGE", "DEAD_LETTERS", "ORDERS_QUEUE", "STOCK_QUEUE")
 
 
@@ -103,9 +105,20 @@ def _broken_messages(kind: str, released: Contract, now: Contract) -> Iterator[s
         if new is None:
             yield f"{type_} is gone: keep it for those who use it, and put what replaces it beside it."
             continue
-        broken = [*_broken_place(old, new), *_broken_body(kind, old["body"], new["body"])]
+        broken = [*_broken_place(old, new), *_broken_body(kind, _opened(type_, old["body"]), new["body"])]
         for what in broken:
             yield f"{type_}: {what} {_advice(type_)}"
+
+
+def _opened(type_: str, body: Contract) -> Contract:
+    """Return the schema of a body without the lists of values that are open by now."""
+    fields = body.get("properties", {})
+    opened = {
+        name: {keyword: value for keyword, value in field.items() if keyword != "enum"}
+        for name, field in fields.items()
+        if (type_, name) in _OPENED
+    }
+    return {**body, "properties": {**fields, **opened}}
 
 
 def _broken_place(old: Contract, new: Contract) -> Iterator[str]:

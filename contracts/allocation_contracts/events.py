@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Annotated, ClassVar, Literal, TypeAlias
+from typing import ClassVar, TypeAlias
 
 from pydantic import Field
 
@@ -13,7 +13,6 @@ from allocation_contracts.fields import (
     OptionalText,
     PositiveQuantity,
     Quantity,
-    Rule,
     Sentence,
     Sequence,
     Slug,
@@ -21,6 +20,7 @@ from allocation_contracts.fields import (
     TextOrNull,
 )
 from allocation_contracts.message import Message, encode, model_of, validate
+from allocation_contracts.reasons import DeallocationReason, RejectionReason
 
 __all__ = [
     "EVENTS",
@@ -42,9 +42,7 @@ MAX_EVENT_BYTES = 262_144
 # It also stands one level deeper than it was sent.
 _MAX_EVENT_DEPTH = strict_json.MAX_DEPTH + 1
 
-DeallocationReason: TypeAlias = Annotated[
-    Literal["cancelled", "batch-quantity-changed"], Rule(words='"cancelled" or "batch-quantity-changed"')
-]
+_OPEN_LIST = "Known reasons, to which later versions may add:"
 
 
 class Allocated(Message):
@@ -85,7 +83,10 @@ class Deallocated(Message):
     lineid: OptionalText = Field(description="The line's id; empty when the command had none.")
     qty: Quantity = Field(description="The line's quantity; 0 for a line that was never seen.")
     batchref: TextOrNull = Field(description="The batch that held the line; null: it held no stock.")
-    reason: DeallocationReason = Field(description="Whether the line was cancelled, or its batch shrank.")
+    reason: Slug = Field(
+        description=f"Why the line holds no stock any more. {_OPEN_LIST} {DeallocationReason.described()}",
+        examples=list(DeallocationReason),
+    )
     sequence: Sequence
 
 
@@ -119,7 +120,9 @@ class CommandRejected(Message):
     TYPE: ClassVar[str] = "command-rejected.v1"
 
     command: Text = Field(description="The command's type, such as allocate.v1.")
-    reason: Slug = Field(description="Why, for programs: unknown-sku, line-cancelled and so on.")
+    reason: Slug = Field(
+        description=f"Why, for programs. {_OPEN_LIST} {RejectionReason.described()}", examples=list(RejectionReason)
+    )
     detail: Sentence = Field(description="Why, for people: one English sentence.")
     data: Data = Field(description="The command's body, as it was sent.")
 

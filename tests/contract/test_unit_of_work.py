@@ -15,8 +15,8 @@ from allocation_worker.service_layer.messagebus import MessageBus
 from allocation_worker.service_layer.messages import Message
 from allocation_worker.service_layer.outcomes import DeadLetter, Done, Outcome, Retry
 from allocation_worker.service_layer.ports import Receipt, StoreError, UnitOfWork
-from allocation_worker.service_layer.retries import RetryPolicy
 from tests.contract.conftest import MemoryStore, Store
+from tests.fakes import policies
 from tests.fakes.messages import message
 from tests.fakes.unit_of_work import Published
 
@@ -63,7 +63,7 @@ def cancel(orderid: str, *, sku: str = "LAMP", lineid: str = "") -> Deallocate:
 def process(store: Store, *messages: Message | Command, grace: int = 0) -> list[Outcome]:
     """One group."""
     group = [each if isinstance(each, Message) else message(each) for each in messages]
-    return GroupProcessor(BUS, store.unit_of_work, RetryPolicy(grace_attempts=grace)).process(group)
+    return GroupProcessor(BUS, store.unit_of_work, policies.with_grace(grace)).process(group)
 
 
 def given(store: Store, *commands: Command) -> None:

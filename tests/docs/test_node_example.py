@@ -60,7 +60,7 @@ def test_it_prints_why_a_line_was_rejected(service: RunningService) -> None:
 
 def test_it_says_so_where_no_queue_takes_the_command(servers: Servers) -> None:
     url = servers.broker.new_vhost()
-    topology.declare([url])
+    topology.declare([url], retry_delays=[1])
 
     with pika.BlockingConnection(pika.URLParameters(url)) as connection:
         channel = connection.channel()

@@ -10,8 +10,8 @@ import pytest
 import structlog
 
 from allocation_contracts import COMMANDS_EXCHANGE, Allocate, CreateBatch
-from allocation_worker.adapters.rabbitmq.publisher import Publication, Publisher
-from allocation_worker.service_layer.outgoing import SettlementKind
+from allocation_contracts.results import PublishResult
+from allocation_worker.adapters.rabbitmq.publisher import ConfirmedPublisher, Publication
 from allocation_worker.testing.outside import Outside
 from allocation_worker.testing.processes import WorkerProcess, run_verb
 from allocation_worker.testing.running import RunningService
@@ -39,7 +39,9 @@ class Flood:
     def __init__(self, amqp_url: str) -> None:
         self._numbers = count(1)
         self._answered = threading.Event()
-        self._publisher = Publisher[Publication]([amqp_url], lambda ready: ready, self._answered.set, name="flood")
+        self._publisher = ConfirmedPublisher[Publication](
+            [amqp_url], lambda ready: ready, self._answered.set, name="flood"
+        )
 
         wait_until(lambda: self._publisher.connected, within=30, otherwise=lambda: "There is no connection.")
 
@@ -50,8 +52,8 @@ class Flood:
         while confirmed < amount:
             assert self._answered.wait(30)
             self._answered.clear()
-            for settlement in self._publisher.take_settlements():
-                assert settlement.kind is SettlementKind.CONFIRMED
+            for each in self._publisher.take_results():
+                assert each.result is PublishResult.CONFIRMED
                 confirmed += 1
 
     def close(self) -> None:

@@ -33,7 +33,7 @@ def wait_for(outside: Outside, events: int) -> None:
 def nobody_listens(servers: Servers) -> str:
     """A virtual host where the queues stand, and what is sent stays; its address."""
     amqp_url = servers.broker.new_vhost()
-    topology.declare([amqp_url])
+    topology.declare([amqp_url], retry_delays=[1])
     return amqp_url
 
 

@@ -10,8 +10,9 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from threading import Event
 
+from allocation_contracts.results import PublishResult
 from allocation_worker.entrypoints.relay import Waker
-from allocation_worker.service_layer.outgoing import OutgoingEvent, Settlement, SettlementKind
+from allocation_worker.service_layer.outgoing import MessageResult, OutgoingEvent
 
 Step = Callable[[], None]
 
@@ -177,11 +178,11 @@ class FakePublisher:
     def __init__(self, wake: Callable[[], None]) -> None:
         self._wake = wake
         self._connected = True
-        self.answer: Callable[[OutgoingEvent], SettlementKind | None] = lambda _event: SettlementKind.CONFIRMED
+        self.answer: Callable[[OutgoingEvent], PublishResult | None] = lambda _event: PublishResult.CONFIRMED
         self.sent: list[int] = []
         self.unanswered: list[int] = []
         self.most_unanswered = 0
-        self._settlements: list[Settlement] = []
+        self._results: list[MessageResult] = []
 
     @property
     def connected(self) -> bool:
@@ -202,12 +203,12 @@ class FakePublisher:
             if kind := self.answer(event):
                 self.settle(kind, event.id)
 
-    def settle(self, kind: SettlementKind, *ids: int) -> None:
+    def settle(self, kind: PublishResult, *ids: int) -> None:
         for id_ in ids:
             self.unanswered.remove(id_)
-            self._settlements.append(Settlement(id_, kind))
+            self._results.append(MessageResult(id_, kind))
         self._wake()
 
-    def take_settlements(self) -> list[Settlement]:
-        taken, self._settlements = self._settlements, []
+    def take_results(self) -> list[MessageResult]:
+        taken, self._results = self._results, []
         return taken

@@ -21,6 +21,8 @@ def _name(bug: Bug) -> str:
 
 def _copy_of_the_program(folder: Path) -> Path:
     shutil.copytree(ROOT / "allocation_worker", folder / "allocation_worker", ignore=shutil.ignore_patterns("*.pyc"))
+    packages = "contracts/allocation_contracts"
+    shutil.copytree(ROOT / packages, folder / packages, ignore=shutil.ignore_patterns("*.pyc"))
     return folder
 
 
@@ -31,7 +33,7 @@ def _plant(bug: Bug, folder: Path) -> None:
 
 def _run(scenario: str, servers: Servers, folder: Path, program: Path | None = None) -> list[str]:
     # The folder that a program is started in would come first, and that is where the tests are.
-    settings = {"PYTHONPATH": str(program), "PYTHONSAFEPATH": "1"} if program else {}
+    settings = {"PYTHONPATH": f"{program}:{program / 'contracts'}", "PYTHONSAFEPATH": "1"} if program else {}
     with RunningService(servers, folder, settings) as service:
         return list(SCENARIOS[scenario](service))
 

@@ -19,7 +19,7 @@ from tests.simulation.broker import Letter, Queue, Subscription
 from tests.simulation.faults import Outcome
 
 if TYPE_CHECKING:
-    from tests.simulation.loop import SimulatedLoop
+    from tests.simulation.link import SimulatedLink
 
 Callback = Callable[..., Any]
 
@@ -175,18 +175,18 @@ class SimulatedChannel:
 class SimulatedConnection:
     """A connection, and an actor: its turn takes one frame to the broker."""
 
-    def __init__(self, loop: "SimulatedLoop") -> None:
-        self._loop = loop
-        self._process = loop.process
-        self.broker = loop.process.world.broker
-        self.name = f"{loop.process.name}: {loop.name}"
+    def __init__(self, link: "SimulatedLink") -> None:
+        self._link = link
+        self._process = link.process
+        self.broker = link.process.world.broker
+        self.name = f"{link.process.name}: {link.name}"
         self.channels: list[SimulatedChannel] = []
         self.is_open = True
         self._known_to_broker = True
         self._stalled = False
         self._frames: deque[Frame] = deque()
-        loop.process.world.scheduler.actors.append(self)
-        loop.process.world.connections.append(self)
+        link.process.world.scheduler.actors.append(self)
+        link.process.world.connections.append(self)
 
     def channel(self, *, on_open_callback: Callback) -> SimulatedChannel:
         channel = SimulatedChannel(self, on_open_callback)
@@ -201,14 +201,14 @@ class SimulatedConnection:
             self._frames.append(frame)
 
     def answer(self, callback: Callable[[], None]) -> None:
-        """From the broker: run it in the client's loop, if the connection lives to see it."""
+        """From the broker: run it in the network thread, if the connection lives to see it."""
 
         def arrive() -> None:
             if self.is_open:
                 callback()
 
         if self._known_to_broker:
-            self._loop.call_soon(arrive)
+            self._link.call_soon(arrive)
 
     def ready(self) -> bool:
         return bool(self._frames) and not self._stalled
@@ -272,7 +272,7 @@ class SimulatedConnection:
         self._stalled = False
 
     def _tell_client(self) -> None:
-        self._loop.call_soon(self._lost)
+        self._link.call_soon(self._lost)
 
     def _lost(self) -> None:
         if self.is_open:
@@ -281,4 +281,4 @@ class SimulatedConnection:
             self._process.world.scheduler.remove(self)
             for channel in self.channels:
                 channel.lost(StreamLostError("Stream connection lost"))
-            self._loop.lost()
+            self._link.lost()

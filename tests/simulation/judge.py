@@ -1,6 +1,5 @@
 """Whether a run kept its promises: what was sent, what came out and what is stored, held against each other."""
 
-import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
@@ -36,17 +35,7 @@ def judge(world: World) -> list[str]:
 
 
 def _received(letter: Letter) -> ReceivedEvent:
-    properties = letter.properties
-    return ReceivedEvent(
-        type=str(properties.type),
-        message_id=str(properties.message_id),
-        correlation_id=str(properties.correlation_id),
-        causation_id=str((properties.headers or {})[contracts.CAUSATION_ID_HEADER]),
-        routing_key=letter.routing_key,
-        body=letter.body,
-        data=json.loads(letter.body),
-        properties=properties,
-    )
+    return ReceivedEvent.of(letter.properties, letter.body, routing_key=letter.routing_key)
 
 
 def _greedy_gaps(received: Sequence[ReceivedEvent]) -> list[str]:

@@ -9,15 +9,15 @@ from uuid import UUID
 
 from pika.spec import BasicProperties
 
+from allocation_contracts.amqp.confirms import ConfirmedChannel
+from allocation_contracts.results import PublishResult
 from allocation_worker.adapters.rabbitmq import copies, publisher
 from allocation_worker.adapters.rabbitmq.acknowledger import Acknowledger
-from allocation_worker.adapters.rabbitmq.confirms import ConfirmedPublisher
 from allocation_worker.adapters.rabbitmq.queue_consumer import QueueConsumer
 from allocation_worker.domain.model import Product
 from allocation_worker.entrypoints.consume import QueueWorker
 from allocation_worker.service_layer.groups import GroupProcessor
 from allocation_worker.service_layer.outcomes import Done
-from allocation_worker.service_layer.outgoing import SettlementKind
 from allocation_worker.service_layer.ports import Receipt
 from tests.simulation.amqp import SimulatedChannel
 from tests.simulation.database import SimulatedInbox, SimulatedPending
@@ -56,13 +56,13 @@ def inbox_row_kept_for_a_retry() -> AbstractContextManager[Any]:
 
 
 def mark_before_confirm() -> AbstractContextManager[Any]:
-    publish = ConfirmedPublisher.publish
+    publish = ConfirmedChannel.publish
 
-    def hasty(self: ConfirmedPublisher, exchange: str, key: str, body: bytes, properties: Any, settled: Any) -> None:
-        publish(self, exchange, key, body, properties, lambda _kind: None)
-        settled(SettlementKind.CONFIRMED)
+    def hasty(self: ConfirmedChannel, exchange: str, key: str, body: bytes, properties: Any, settled: Any) -> None:
+        publish(self, exchange, key, body, properties, lambda _result: None)
+        settled(PublishResult.CONFIRMED)
 
-    return patch.object(ConfirmedPublisher, "publish", hasty)
+    return patch.object(ConfirmedChannel, "publish", hasty)
 
 
 def a_new_id_each_time() -> AbstractContextManager[Any]:
@@ -84,18 +84,18 @@ def copy_not_waited_for() -> AbstractContextManager[Any]:
 
     def hasty(self: Acknowledger, copy: Any) -> None:
         begin(self, copy)
-        self._settled.add(copy.delivery.tag)
+        self._acks.done(copy.delivery.tag)
 
     return patch.object(Acknowledger, "_begin", hasty)
 
 
 def nack_taken_for_ack() -> AbstractContextManager[Any]:
-    settle = ConfirmedPublisher._settle
+    answer = ConfirmedChannel._answer
 
-    def deaf(self: ConfirmedPublisher, tag: int, kind: SettlementKind) -> None:
-        settle(self, tag, SettlementKind.CONFIRMED if kind is SettlementKind.NACKED else kind)
+    def deaf(self: ConfirmedChannel, tag: int, result: PublishResult) -> None:
+        answer(self, tag, PublishResult.CONFIRMED if result is PublishResult.NACKED else result)
 
-    return patch.object(ConfirmedPublisher, "_settle", deaf)
+    return patch.object(ConfirmedChannel, "_answer", deaf)
 
 
 def not_mandatory() -> AbstractContextManager[Any]:

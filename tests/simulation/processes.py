@@ -16,16 +16,16 @@ from allocation_worker.service_layer.groups import GroupProcessor
 from allocation_worker.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
 from allocation_worker.service_layer.messagebus import MessageBus
 from allocation_worker.service_layer.messages import Message
-from allocation_worker.service_layer.outgoing import OutgoingEvent, Settlement
+from allocation_worker.service_layer.outgoing import MessageResult, OutgoingEvent
 from allocation_worker.service_layer.ports import StoreContention, StoreError, StoreUnavailable, UnitOfWork
 from tests.simulation import current, faults
 from tests.simulation.database import SimulatedUnitOfWork, open_pending
 from tests.simulation.faults import Options, Outcome
+from tests.simulation.link import SimulatedLink
 from tests.simulation.scheduler import Killed, Task
 from tests.simulation.seams import SimulatedEvent, SimulatedWaker
 
 if TYPE_CHECKING:
-    from tests.simulation.loop import SimulatedLoop
     from tests.simulation.world import World
 
 T = TypeVar("T")
@@ -48,7 +48,7 @@ class Process:
         self.start = start
         self.waker = SimulatedWaker()
         self.stopping = SimulatedEvent()
-        self.loops: list[SimulatedLoop] = []
+        self.links: list[SimulatedLink] = []
         self.last = Outcome.OK
         self.dead = False
         self._tasks: list[Task] = []
@@ -68,8 +68,8 @@ class Process:
         for task in self._tasks:
             task.kill()
         self.world.scheduler.remove(*self._tasks)
-        for loop in self.loops:
-            loop.end()
+        for link in self.links:
+            link.end()
 
     def point(self, name: str) -> None:
         """Between two steps: it may die here."""
@@ -157,8 +157,8 @@ class WatchedPublisher:
         self._publisher.publish(batch)
         self._process.point("published")
 
-    def take_settlements(self) -> list[Settlement]:
-        taken = self._publisher.take_settlements()
+    def take_results(self) -> list[MessageResult]:
+        taken = self._publisher.take_results()
         if taken:
             self._process.point("confirmed")
         return taken
@@ -181,7 +181,12 @@ def consume(process: Process) -> None:
     )
     queues = [ORDERS_QUEUE, STOCK_QUEUE]
     consumer = Consumer(
-        ["amqp://simulated"], queues, prefetch=world.setting.prefetch, unordered=[ORDERS_QUEUE], name="queue"
+        ["amqp://simulated"],
+        queues,
+        prefetch=world.setting.prefetch,
+        unordered=[ORDERS_QUEUE],
+        name="queue",
+        link=partial(SimulatedLink, process),
     )
     for queue, feed in consumer.feeds.items():
         worker = QueueWorker(
@@ -198,7 +203,9 @@ def consume(process: Process) -> None:
 def relay(process: Process) -> None:
     """As `bootstrap.relay`."""
     world = process.world
-    publisher = EventPublisher(["amqp://simulated"], wake=process.waker.wake, name="publisher")
+    publisher = EventPublisher(
+        ["amqp://simulated"], wake=process.waker.wake, name="publisher", link=partial(SimulatedLink, process)
+    )
     loop = Relay(
         partial(open_pending, world.database, process),
         WatchedPublisher(publisher, process),

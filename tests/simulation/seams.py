@@ -18,11 +18,10 @@ from unittest.mock import patch
 import structlog
 import tenacity.nap
 
-from allocation_worker.adapters.rabbitmq import consumer, feed, publisher, queue_consumer
+from allocation_worker.adapters.rabbitmq import consumer, feed, queue_consumer
 from allocation_worker.entrypoints import progress, relay
 from allocation_worker.entrypoints.relay import Waker
 from tests.simulation import current
-from tests.simulation.loop import SimulatedLoop
 
 _QUIET = structlog.make_filtering_bound_logger(logging.CRITICAL)
 
@@ -137,10 +136,7 @@ def simulated(*, with_logs: bool = False) -> Iterator[None]:
             patch.object(feed, "Condition", SimulatedCondition),
             patch.object(consumer, "SimpleQueue", SimulatedQueue),
             patch.object(consumer, "time", SimpleNamespace(monotonic=_now)),
-            patch.object(queue_consumer, "ConnectionLoop", SimulatedLoop),
             patch.object(queue_consumer, "Thread", SimulatedThread),
-            patch.object(publisher, "ConnectionLoop", SimulatedLoop),
-            patch.object(publisher, "Thread", SimulatedThread),
             patch.object(relay, "monotonic", _now),
             patch.object(progress, "monotonic", _now),
             patch.object(tenacity.nap, "time", SimpleNamespace(sleep=_sleep)),

@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from random import Random
 from typing import TYPE_CHECKING
@@ -10,6 +10,7 @@ from uuid import UUID
 
 from allocation_contracts.names import COMMANDS_EXCHANGE
 from allocation_worker.service_layer.retries import RetryPolicy
+from tests.fakes import policies
 from tests.fakes.unit_of_work import FakeDatabase
 from tests.simulation import current, processes
 from tests.simulation.broker import Broker, Letter
@@ -47,7 +48,7 @@ class Setting:
     group_limit: int = 500
     prefetch: int = 1000
     window: int = 1000
-    policy: RetryPolicy = field(default_factory=RetryPolicy)
+    policy: RetryPolicy = policies.USUAL
     interleave: bool = False
     slow_start: float = 0.0
     unbound: Collection[str] = ()

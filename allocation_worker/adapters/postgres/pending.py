@@ -227,7 +227,7 @@ def outgoing_event(
 
 
 @contextmanager
-def open_pending(engine: Engine, *, lease: float = 30.0) -> Iterator[PendingEvents]:
+def open_pending(engine: Engine, *, lease: float) -> Iterator[PendingEvents]:
     """A session with the outbox; leaving it gives up the lock, and so does saying nothing for `lease` seconds."""
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         try:

@@ -8,19 +8,20 @@ import structlog
 from pika.channel import Channel
 from pika.spec import BasicProperties
 
+from allocation_contracts.amqp.acks import CumulativeAcks
+from allocation_contracts.amqp.confirms import OnResult
 from allocation_contracts.names import DEAD_LETTERS
-from allocation_worker.adapters.rabbitmq.confirms import OnSettled
+from allocation_contracts.results import PublishResult
 from allocation_worker.adapters.rabbitmq.copies import dead_letter_copy, retry_copy
 from allocation_worker.adapters.rabbitmq.delivery import Delivery
 from allocation_worker.adapters.rabbitmq.errors import RUN_TOPOLOGY
 from allocation_worker.adapters.rabbitmq.feed import Results
 from allocation_worker.adapters.rabbitmq.topology import retry_queue
 from allocation_worker.service_layer.outcomes import DeadLetter, Done, Retry
-from allocation_worker.service_layer.outgoing import SettlementKind
 
 log = structlog.get_logger()
 
-Publish = Callable[[str, str, bytes, BasicProperties, OnSettled], None]
+Publish = Callable[[str, str, bytes, BasicProperties, OnResult], None]
 CallLater = Callable[[float, Callable[[], None]], None]
 
 _TRY_AGAIN_AFTER = 1.0
@@ -46,8 +47,7 @@ class Acknowledger:
         self._channel = channel
         self._publish = publish
         self._call_later = call_later
-        self._settled: set[int] = set()
-        self._acked = 0
+        self._acks = CumulativeAcks(channel)
         self._copies = 0
         self._ack_is_due = False
         self._on_idle: Callable[[], None] | None = None
@@ -57,7 +57,7 @@ class Acknowledger:
         for delivery, outcome in results:
             match outcome:
                 case Done():
-                    self._settled.add(delivery.tag)
+                    self._acks.done(delivery.tag)
                 case Retry():
                     name = retry_queue(delivery.queue, outcome.after)
                     self._begin(_Copy(delivery, "", name, retry_copy(delivery, outcome)))
@@ -77,25 +77,25 @@ class Acknowledger:
 
     def _send(self, copy: _Copy) -> None:
         if self._channel.is_open:
-            settled = partial(self._copy_settled, copy)
-            self._publish(copy.exchange, copy.routing_key, copy.delivery.body, copy.properties, settled)
+            answered = partial(self._copy_answered, copy)
+            self._publish(copy.exchange, copy.routing_key, copy.delivery.body, copy.properties, answered)
 
-    def _copy_settled(self, copy: _Copy, kind: SettlementKind) -> None:
-        if kind is not SettlementKind.CONFIRMED:
+    def _copy_answered(self, copy: _Copy, result: PublishResult) -> None:
+        if result is not PublishResult.CONFIRMED:
             log.error(
                 "copy_not_taken",
                 queue=copy.delivery.queue,
                 message_id=copy.delivery.properties.message_id,
                 exchange=copy.exchange,
                 routing_key=copy.routing_key,
-                answer=kind.name,
-                mend=RUN_TOPOLOGY if kind is SettlementKind.RETURNED else None,
+                answer=result.name,
+                mend=RUN_TOPOLOGY if result is PublishResult.RETURNED else None,
                 again_after=_TRY_AGAIN_AFTER,
             )
             self._call_later(_TRY_AGAIN_AFTER, partial(self._send, copy))
             return
         self._copies -= 1
-        self._settled.add(copy.delivery.tag)
+        self._acks.done(copy.delivery.tag)
         self._ack_soon()
 
     def _ack_soon(self) -> None:
@@ -107,13 +107,7 @@ class Acknowledger:
 
     def _ack(self) -> None:
         self._ack_is_due = False
-        last = self._acked
-        while last + 1 in self._settled:
-            last += 1
-            self._settled.remove(last)
-        if last > self._acked and self._channel.is_open:
-            self._channel.basic_ack(last, multiple=True)
-            self._acked = last
+        self._acks.send()
         self._call_if_idle()
 
     def _call_if_idle(self) -> None:

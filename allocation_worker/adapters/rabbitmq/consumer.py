@@ -10,7 +10,9 @@ from types import MappingProxyType
 
 import structlog
 
+from allocation_contracts.amqp.link import LinkFactory
 from allocation_worker.adapters.rabbitmq.feed import QueueFeed
+from allocation_worker.adapters.rabbitmq.link import worker_link
 from allocation_worker.adapters.rabbitmq.queue_consumer import QueueConsumer
 
 log = structlog.get_logger()
@@ -52,6 +54,7 @@ class Consumer:
         unordered: Those of them whose messages may overtake each other.
         grace: How many seconds the workers have to finish once `stop` was called.
         name: What the broker shows the connections as.
+        link: Makes each queue's connection.
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class Consumer:
         unordered: Collection[str] = (),
         grace: float = 30.0,
         name: str = "allocation-worker consume",
+        link: LinkFactory = worker_link,
     ) -> None:
         self._grace = grace
         # Unlike an Event's lock, that of a SimpleQueue may be taken twice: by `run`, and by a signal handler inside it.
@@ -77,6 +81,7 @@ class Consumer:
                 probation_pause=position * _PROBATION_APART,
                 on_worker_end=partial(self._worker_ended, queue),
                 on_end=partial(self._network_ended, queue),
+                link=link,
             )
             for position, queue in enumerate(queues)
         }

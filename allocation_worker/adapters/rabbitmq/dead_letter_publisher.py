@@ -4,11 +4,13 @@ from collections.abc import Sequence
 from threading import Condition
 from time import monotonic
 
+from allocation_contracts.amqp.link import LinkFactory
+from allocation_contracts.results import PublishResult
 from allocation_worker.adapters.rabbitmq.copies import redriven_copy
 from allocation_worker.adapters.rabbitmq.dead_letter import DeadLetter
 from allocation_worker.adapters.rabbitmq.errors import BrokerError
-from allocation_worker.adapters.rabbitmq.publisher import Publication, Publisher
-from allocation_worker.service_layer.outgoing import SettlementKind
+from allocation_worker.adapters.rabbitmq.link import worker_link
+from allocation_worker.adapters.rabbitmq.publisher import ConfirmedPublisher, Publication
 
 _LOOK_EVERY = 0.2
 _PATIENCE = 30.0
@@ -22,13 +24,16 @@ class DeadLetterPublisher:
 
     Args:
         urls: AMQP addresses, tried in turn.
+        link: Makes the connection.
     """
 
-    def __init__(self, urls: Sequence[str]) -> None:
+    def __init__(self, urls: Sequence[str], *, link: LinkFactory = worker_link) -> None:
         self._waiting: dict[int, DeadLetter] = {}
         self._again: list[DeadLetter] = []
         self._changed = Condition()
-        self._publisher = Publisher[DeadLetter](urls, _publication, self._wake, name="allocation-worker redrive")
+        self._publisher = ConfirmedPublisher[DeadLetter](
+            urls, _publication, self._wake, name="allocation-worker redrive", link=link
+        )
 
     @property
     def under_way(self) -> int:
@@ -72,12 +77,12 @@ class DeadLetterPublisher:
 
     def _sort(self) -> list[tuple[DeadLetter, bool]]:
         settled = []
-        for settlement in self._publisher.take_settlements():
-            if settlement.kind in {SettlementKind.CONFIRMED, SettlementKind.RETURNED}:
-                letter = self._waiting.pop(settlement.id)
-                settled.append((letter, settlement.kind is SettlementKind.CONFIRMED))
+        for each in self._publisher.take_results():
+            if each.result in {PublishResult.CONFIRMED, PublishResult.RETURNED}:
+                letter = self._waiting.pop(each.id)
+                settled.append((letter, each.result is PublishResult.CONFIRMED))
             else:
-                self._again.append(self._waiting[settlement.id])
+                self._again.append(self._waiting[each.id])
         return settled
 
     def _wake(self) -> None:

@@ -1,8 +1,8 @@
-"""Publishing the events, from any thread, with an answer for every one."""
+"""Publishing events, from any thread, with a result for each."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from threading import Lock, Thread
+from threading import Lock
 from typing import Final, Generic, NamedTuple, Self, TypeVar
 
 import pika
@@ -11,6 +11,8 @@ from pika.channel import Channel
 from pika.exceptions import ChannelClosedByBroker
 from pika.spec import BasicProperties
 
+from allocation_contracts.amqp.confirms import ConfirmedChannel
+from allocation_contracts.amqp.link import LinkFactory
 from allocation_contracts.names import (
     APP_ID,
     CAUSATION_ID_HEADER,
@@ -18,22 +20,22 @@ from allocation_contracts.names import (
     EVENTS_EXCHANGE,
     TRACEPARENT_HEADER,
 )
-from allocation_worker.adapters.rabbitmq.confirms import ConfirmedPublisher
-from allocation_worker.adapters.rabbitmq.connection import ConnectionLoop
-from allocation_worker.service_layer.outgoing import OutgoingEvent, Settlement, SettlementKind
-
-__all__ = ["EventPublisher", "OutgoingEvent", "Publication", "Publisher", "Settlement", "SettlementKind"]
+from allocation_contracts.results import PublishResult
+from allocation_worker.adapters.rabbitmq.link import log_event, worker_link
+from allocation_worker.service_layer.outgoing import MessageResult, OutgoingEvent
 
 log = structlog.get_logger()
 
+BLOCKED_TIMEOUT = 300.0
+
 _PERSISTENT: Final = 2
 _JOIN_TIME = 6.0
-# Confirms come in dribs and drabs; waking for each of them cost more than what was then done.
+# Confirms come a few at a time. Waking the relay for each cost more than what it then did.
 _WORTH_WAKING_FOR = 64
 
 
 class Publication(NamedTuple):
-    """A message ready for AMQP; `id` comes back in its `Settlement`."""
+    """A message ready for AMQP; `id` comes back in its `MessageResult`."""
 
     id: int
     exchange: str
@@ -42,26 +44,24 @@ class Publication(NamedTuple):
     properties: BasicProperties
 
 
-BLOCKED_TIMEOUT = 300.0
-
 T = TypeVar("T")
 
 
-class Publisher(Generic[T]):
+class ConfirmedPublisher(Generic[T]):
     """Publishes over a connection of its own, in a thread of its own, from its construction to `close`.
 
-    Each message handed to `publish` is settled exactly once, as LOST where the connection was away or went away. After
-    a loss, all is LOST until `take_settlements` has told of it: whoever does not know yet that something was lost would
-    publish what comes after it. All of it is thread-safe, but for that: publish and take settlements in one thread.
+    Each message handed to `publish` gets exactly one result: LOST, if there is no connection or it is lost. After a
+    loss, every message is LOST until `take_results` has reported the loss. Otherwise a caller that does not know of it
+    yet would publish later messages before the lost ones. Call `publish` and `take_results` in one thread.
 
     Args:
         urls: AMQP addresses, tried in turn.
         convert: Makes a message ready; called in the network thread.
-        wake: Called, in the network thread, when a good number of settlements wait to be taken, when nothing is under
-            way any more, and when `connected` has changed.
-        name: What the broker shows the connection as.
-        blocked_timeout: How many seconds an alarm of the broker may block the connection before it is given up and
-            another is opened.
+        wake: Called in the network thread when many results wait to be taken, when nothing is in flight any more, and
+            when `connected` has changed.
+        name: How the broker shows the connection.
+        blocked_timeout: For how many seconds an alarm of the broker may block the connection before it is replaced.
+        link: Makes the connection.
     """
 
     def __init__(
@@ -72,20 +72,20 @@ class Publisher(Generic[T]):
         *,
         name: str,
         blocked_timeout: float = BLOCKED_TIMEOUT,
+        link: LinkFactory = worker_link,
     ) -> None:
         self._convert = convert
         self._wake = wake
-        self._loop = ConnectionLoop(
-            urls, name=name, on_connected=self._open, on_lost=self._lost, blocked_timeout=blocked_timeout
-        )
-        self._confirms: ConfirmedPublisher | None = None
-        self._settlements: list[Settlement] = []
-        self._under_way = 0
+        self._confirms: ConfirmedChannel | None = None
+        self._results: list[MessageResult] = []
+        self._in_flight = 0
         self._losses = 0
-        self._losses_told = 0
+        self._losses_reported = 0
         self._lock = Lock()
-        self._thread = Thread(target=self._loop.run, name=name, daemon=True)
-        self._thread.start()
+        self._link = link(
+            urls, name=name, on_connected=self._connected, on_lost=self._lost, blocked_timeout=blocked_timeout
+        )
+        self._link.start()
 
     def __enter__(self) -> Self:
         return self
@@ -95,73 +95,72 @@ class Publisher(Generic[T]):
 
     @property
     def connected(self) -> bool:
-        """What is published now has a chance."""
+        """Whether what is published now goes out."""
         return self._confirms is not None
 
     def publish(self, batch: Sequence[T]) -> None:
-        """Publish these, in this order; how many are under way at a time is for the caller to limit."""
-        self._loop.call_soon(partial(self._publish, batch, self._losses_told))
+        """Publish these, in this order. The caller limits how many are in flight."""
+        self._link.call_soon(partial(self._publish, batch, self._losses_reported))
 
-    def take_settlements(self) -> list[Settlement]:
-        """Those since this was last called."""
+    def take_results(self) -> list[MessageResult]:
+        """Return the results since the last call."""
         with self._lock:
-            taken, self._settlements = self._settlements, []
-            self._losses_told = self._losses
+            taken, self._results = self._results, []
+            self._losses_reported = self._losses
         return taken
 
     def close(self) -> None:
-        """Close the connection and end the thread. What was not settled stays so."""
-        self._loop.stop()
-        self._thread.join(_JOIN_TIME)
+        """Close the connection and end the thread. What has no result gets none."""
+        self._link.stop()
+        self._link.join(_JOIN_TIME)
 
-    def _open(self, connection: pika.SelectConnection) -> None:
+    def _connected(self, connection: pika.SelectConnection) -> None:
         connection.channel(on_open_callback=self._opened)
 
     def _opened(self, channel: Channel) -> None:
-        self._confirms = ConfirmedPublisher(channel)
-        channel.add_on_close_callback(self._closed)
-        self._loop.lives()
+        self._confirms = ConfirmedChannel(channel, log=log_event, on_closed=self._closed)
+        self._link.mark_healthy()
         self._wake()
 
-    def _closed(self, _channel: Channel, reason: Exception) -> None:
+    def _closed(self, reason: Exception) -> None:
         if isinstance(reason, ChannelClosedByBroker):
             log.error("publishing_refused", reason=str(reason))
         self._lost()
-        self._loop.reconnect()
+        self._link.reconnect()
 
     def _lost(self) -> None:
         if self._confirms is not None:
-            # What was under way has been settled by now: the channel ends before its connection.
+            # What was in flight has its result by now: a channel ends before its connection.
             with self._lock:
                 self._losses += 1
             self._confirms = None
             self._wake()
 
-    def _publish(self, batch: Sequence[T], losses_told: int) -> None:
-        self._under_way += len(batch)
-        confirms = self._confirms if losses_told == self._losses else None
+    def _publish(self, batch: Sequence[T], losses_reported: int) -> None:
+        self._in_flight += len(batch)
+        confirms = self._confirms if losses_reported == self._losses else None
         for message in batch:
             ready = self._convert(message)
-            settled = partial(self._settle, ready.id)
+            answered = partial(self._answered, ready.id)
             if confirms is None:
-                settled(SettlementKind.LOST)
+                answered(PublishResult.LOST)
             else:
-                confirms.publish(ready.exchange, ready.routing_key, ready.body, ready.properties, settled)
+                confirms.publish(ready.exchange, ready.routing_key, ready.body, ready.properties, answered)
         if confirms is None:
-            # A loss as any other: the one before may have been told of by now, and this one not.
+            # It is a loss of its own: the one before may be reported by now, and this one is not.
             with self._lock:
                 self._losses += 1
 
-    def _settle(self, message_id: int, kind: SettlementKind) -> None:
-        self._under_way -= 1
+    def _answered(self, message_id: int, result: PublishResult) -> None:
+        self._in_flight -= 1
         with self._lock:
-            self._settlements.append(Settlement(message_id, kind))
-            waiting = len(self._settlements)
-        if waiting == _WORTH_WAKING_FOR or not self._under_way:
+            self._results.append(MessageResult(message_id, result))
+            waiting = len(self._results)
+        if waiting == _WORTH_WAKING_FOR or not self._in_flight:
             self._wake()
 
 
-class EventPublisher(Publisher[OutgoingEvent]):
+class EventPublisher(ConfirmedPublisher[OutgoingEvent]):
     """Publishes events to their exchange."""
 
     def __init__(
@@ -171,8 +170,9 @@ class EventPublisher(Publisher[OutgoingEvent]):
         *,
         name: str = "allocation-worker relay",
         blocked_timeout: float = BLOCKED_TIMEOUT,
+        link: LinkFactory = worker_link,
     ) -> None:
-        super().__init__(urls, _event, wake, name=name, blocked_timeout=blocked_timeout)
+        super().__init__(urls, _event, wake, name=name, blocked_timeout=blocked_timeout, link=link)
 
 
 def _event(event: OutgoingEvent) -> Publication:
@@ -186,7 +186,7 @@ def _event(event: OutgoingEvent) -> Publication:
 
 
 def event_properties(event: OutgoingEvent) -> BasicProperties:
-    """The same for every publication of an event."""
+    """Return the AMQP properties of an event; they are the same at every publication."""
     headers = {CAUSATION_ID_HEADER: event.causation_id}
     if event.traceparent is not None:
         headers[TRACEPARENT_HEADER] = event.traceparent

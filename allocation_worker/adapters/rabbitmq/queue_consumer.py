@@ -13,14 +13,15 @@ from pika.exceptions import ChannelClosedByBroker, ChannelClosedByClient
 from pika.frame import Method
 from pika.spec import Basic, BasicProperties
 
+from allocation_contracts.amqp.confirms import ConfirmedChannel, OnResult
+from allocation_contracts.amqp.link import LinkFactory
+from allocation_contracts.results import PublishResult
 from allocation_worker.adapters.rabbitmq.acknowledger import Acknowledger
-from allocation_worker.adapters.rabbitmq.confirms import ConfirmedPublisher, OnSettled
-from allocation_worker.adapters.rabbitmq.connection import ConnectionLoop
 from allocation_worker.adapters.rabbitmq.delivery import Delivery, delivery_failures
 from allocation_worker.adapters.rabbitmq.errors import NOT_FOUND, RUN_TOPOLOGY
 from allocation_worker.adapters.rabbitmq.feed import QueueFeed, Results
+from allocation_worker.adapters.rabbitmq.link import log_event, worker_link
 from allocation_worker.adapters.rabbitmq.probation import Pace, Probation
-from allocation_worker.service_layer.outgoing import SettlementKind
 
 log = structlog.get_logger()
 
@@ -52,6 +53,7 @@ class QueueConsumer:
         probation_pause: How many seconds to wait before going on one at a time.
         on_worker_end: Told that the worker thread has ended, and of what it died, if it did.
         on_end: As `on_worker_end`, of the network thread.
+        link: Makes the connection.
     """
 
     def __init__(
@@ -65,17 +67,18 @@ class QueueConsumer:
         probation_pause: float,
         on_worker_end: Callable[[BaseException | None], None],
         on_end: Callable[[BaseException | None], None],
+        link: LinkFactory = worker_link,
     ) -> None:
         self._queue = queue
         self._prefetch = prefetch
         self._probation_pause = probation_pause
         self._on_end = on_end
-        self._loop = ConnectionLoop(urls, name=name, on_connected=self._connected, on_lost=self._lost)
+        self._link = link(urls, name=name, on_connected=self._connected, on_lost=self._lost)
         self._thread = Thread(target=self._run, name=name, daemon=True)
         self._connection: pika.SelectConnection | None = None
         self._channel: Channel | None = None
         self._acknowledger: Acknowledger | None = None
-        self._confirms: ConfirmedPublisher | None = None
+        self._confirms: ConfirmedChannel | None = None
         self._consumer_tag = ""
         self._generation = 0
         self._probation = Probation(ordered=ordered)
@@ -83,8 +86,8 @@ class QueueConsumer:
         self._log = log.bind(queue=queue)
         self.feed = QueueFeed(
             queue,
-            on_results=lambda results: self._loop.call_soon(partial(self._settle, results)),
-            on_release=lambda: self._loop.call_soon(self._consume),
+            on_results=lambda results: self._link.call_soon(partial(self._settle, results)),
+            on_release=lambda: self._link.call_soon(self._consume),
             on_end=on_worker_end,
         )
 
@@ -94,11 +97,11 @@ class QueueConsumer:
 
     def finish(self) -> None:
         """Wait for the copies under way, ack what is settled, give back the rest and end. Thread-safe."""
-        self._loop.call_soon(self._finish)
+        self._link.call_soon(self._finish)
 
     def abandon(self) -> None:
         """End now; what is not acked goes back to the queue. Thread-safe."""
-        self._loop.call_soon(self._abandon)
+        self._link.call_soon(self._abandon)
 
     def join(self, timeout: float) -> None:
         """Wait for the network thread."""
@@ -106,7 +109,7 @@ class QueueConsumer:
 
     def _run(self) -> None:
         try:
-            self._loop.run()
+            self._link.run()
         except BaseException as error:  # noqa: BLE001 - it is raised again, in the main thread
             self._on_end(error)
         else:
@@ -122,7 +125,7 @@ class QueueConsumer:
         self._forget_channel()
         self._probation.connection_lost()
         if self._finishing:
-            self._loop.stop()
+            self._link.stop()
 
     def _consume(self) -> None:
         connection = self._connection
@@ -137,7 +140,7 @@ class QueueConsumer:
             self._channel.add_on_cancel_callback(self._cancelled_by_broker)
 
     def _channel_opened(self, channel: Channel) -> None:
-        self._acknowledger = Acknowledger(channel, publish=self._publish, call_later=self._loop.call_later)
+        self._acknowledger = Acknowledger(channel, publish=self._publish, call_later=self._link.call_later)
         self._consume_on(channel)
 
     def _consume_on(self, channel: Channel) -> None:
@@ -149,7 +152,7 @@ class QueueConsumer:
 
     def _consuming(self, prefetch: int, _frame: Method[Basic.ConsumeOk]) -> None:
         self._log.info("consuming", prefetch=prefetch)
-        self._loop.lives()
+        self._link.mark_healthy()
 
     def _delivered(self, channel: Channel, method: Basic.Deliver, properties: BasicProperties, body: bytes) -> None:
         redelivered = bool(method.redelivered)
@@ -193,21 +196,21 @@ class QueueConsumer:
 
     def _cancelled_by_broker(self, _frame: Method[Basic.Cancel]) -> None:
         self._log.error("consumer_cancelled", detail="The broker cancelled the consumer; the queue may be deleted.")
-        self._loop.reconnect()
+        self._link.reconnect()
 
     def _channel_closed(self, channel: Channel, reason: Exception) -> None:
         if channel is not self._channel:
             return
         self._forget_channel()
         if self._finishing:
-            self._loop.stop()
+            self._link.stop()
         elif isinstance(reason, ChannelClosedByClient):
             pause = self._probation_pause if self._probation.pace is Pace.PROBATION else 0
-            self._loop.call_later(pause, self._consume)
+            self._link.call_later(pause, self._consume)
         elif isinstance(reason, ChannelClosedByBroker):
             mend = RUN_TOPOLOGY if reason.reply_code == NOT_FOUND else None
             self._log.error("consuming_refused", reason=reason.reply_text, mend=mend)
-            self._loop.reconnect()
+            self._link.reconnect()
 
     def _forget_channel(self) -> None:
         self._channel = self._acknowledger = None
@@ -218,27 +221,26 @@ class QueueConsumer:
             self._connection.channel(on_open_callback=self._confirms_opened)
 
     def _confirms_opened(self, channel: Channel) -> None:
-        self._confirms = ConfirmedPublisher(channel)
-        channel.add_on_close_callback(self._confirms_closed)
+        self._confirms = ConfirmedChannel(channel, log=log_event, on_closed=self._confirms_closed)
 
-    def _confirms_closed(self, _channel: Channel, reason: Exception) -> None:
+    def _confirms_closed(self, reason: Exception) -> None:
         self._confirms = None
         if self._connection is not None and self._connection.is_open and not self._finishing:
             self._log.error("confirm_channel_closed", reason=str(reason))
-            self._loop.call_later(_CONFIRMS_AGAIN_AFTER, self._open_confirms)
+            self._link.call_later(_CONFIRMS_AGAIN_AFTER, self._open_confirms)
 
     def _publish(
-        self, exchange: str, routing_key: str, body: bytes, properties: BasicProperties, on_settled: OnSettled
+        self, exchange: str, routing_key: str, body: bytes, properties: BasicProperties, on_result: OnResult
     ) -> None:
         if self._confirms is None:
-            on_settled(SettlementKind.LOST)
+            on_result(PublishResult.LOST)
         else:
-            self._confirms.publish(exchange, routing_key, body, properties, on_settled)
+            self._confirms.publish(exchange, routing_key, body, properties, on_result)
 
     def _finish(self) -> None:
         self._finishing = True
         if self._channel is None or self._acknowledger is None:
-            self._loop.stop()
+            self._link.stop()
         else:
             # The broker answers the close after it has taken the acks that were sent before.
             self._acknowledger.when_idle(partial(_give_back_and_close, self._channel))
@@ -246,7 +248,7 @@ class QueueConsumer:
     def _abandon(self) -> None:
         if self._channel is not None:
             _do_not_cancel(self._channel)
-        self._loop.stop()
+        self._link.stop()
 
 
 def _give_back_and_close(channel: Channel) -> None:

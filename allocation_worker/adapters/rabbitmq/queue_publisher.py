@@ -6,9 +6,10 @@ from threading import Event
 from time import monotonic
 from typing import NoReturn
 
+from allocation_contracts.results import PublishResult
 from allocation_worker.adapters.rabbitmq.errors import BrokerError
-from allocation_worker.adapters.rabbitmq.publisher import Publication, Publisher, event_properties
-from allocation_worker.service_layer.outgoing import OutgoingEvent, SettlementKind
+from allocation_worker.adapters.rabbitmq.publisher import ConfirmedPublisher, Publication, event_properties
+from allocation_worker.service_layer.outgoing import OutgoingEvent
 
 AT_A_TIME = 500
 PATIENCE = 60.0
@@ -32,14 +33,14 @@ def publish_to_queue(urls: Sequence[str], queue: str, events: Iterable[OutgoingE
         )
 
     count = 0
-    with Publisher[OutgoingEvent](urls, convert, news.set, name="allocation-worker replay") as publisher:
+    with ConfirmedPublisher[OutgoingEvent](urls, convert, news.set, name="allocation-worker replay") as publisher:
         for chunk in _chunks(events):
             _publish(publisher, news, chunk, queue)
             count += len(chunk)
     return count
 
 
-def _publish(publisher: Publisher[OutgoingEvent], news: Event, chunk: list[OutgoingEvent], queue: str) -> None:
+def _publish(publisher: ConfirmedPublisher[OutgoingEvent], news: Event, chunk: list[OutgoingEvent], queue: str) -> None:
     waiting = chunk
     deadline = monotonic() + PATIENCE
     while waiting:
@@ -56,7 +57,7 @@ def _publish(publisher: Publisher[OutgoingEvent], news: Event, chunk: list[Outgo
 
 
 def _settled(
-    publisher: Publisher[OutgoingEvent], news: Event, waiting: Sequence[OutgoingEvent], queue: str
+    publisher: ConfirmedPublisher[OutgoingEvent], news: Event, waiting: Sequence[OutgoingEvent], queue: str
 ) -> set[int]:
     """Publish these once; the ids of those that were confirmed."""
     publisher.publish(waiting)
@@ -64,12 +65,12 @@ def _settled(
     left = len(waiting)
     deadline = monotonic() + PATIENCE
     while left:
-        for settlement in publisher.take_settlements():
+        for each in publisher.take_results():
             left -= 1
-            if settlement.kind is SettlementKind.RETURNED:
+            if each.result is PublishResult.RETURNED:
                 raise BrokerError(f"There is no queue {queue} on the broker; declare it, then replay again.")
-            if settlement.kind is SettlementKind.CONFIRMED:
-                confirmed.add(settlement.id)
+            if each.result is PublishResult.CONFIRMED:
+                confirmed.add(each.id)
         if left:
             if monotonic() > deadline:
                 _give_up(queue, left)

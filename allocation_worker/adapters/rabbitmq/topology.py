@@ -12,6 +12,7 @@ import structlog
 from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import AMQPError, ChannelClosedByBroker
 
+from allocation_contracts.amqp.queues import NO_DELIVERY_LIMIT
 from allocation_contracts.commands import COMMANDS
 from allocation_contracts.events import EVENTS, CommandRejected
 from allocation_contracts.names import (
@@ -33,8 +34,6 @@ from allocation_worker.adapters.rabbitmq.urls import connect_any
 
 log = structlog.get_logger()
 
-DEFAULT_RETRY_DELAYS = (1, 5, 30)
-
 _PRECONDITION_FAILED = 406
 
 _QUORUM = {"x-queue-type": "quorum", "x-overflow": "reject-publish", "x-dead-letter-strategy": "at-least-once"}
@@ -49,10 +48,8 @@ _COMMAND_QUEUES: dict[str, dict[str, Any]] = {
 
 READ_MODEL_QUEUE = "allocation.read-model"
 
-# A dead letter has nowhere else to go, so it must never reach a delivery limit. 4.x sets one of 20 unless told
-# otherwise, and the -1 that lifts it there makes 3.10 drop a message the first time it is put back. This number is out
-# of reach on both.
-_DEAD_LETTERS_QUEUE = {"x-queue-type": "quorum", "x-overflow": "reject-publish", "x-delivery-limit": 2**31 - 1}
+# A dead letter has nowhere else to go.
+_DEAD_LETTERS_QUEUE = {"x-queue-type": "quorum", "x-overflow": "reject-publish", "x-delivery-limit": NO_DELIVERY_LIMIT}
 
 
 def retry_queue(queue: str, delay: int) -> str:
@@ -65,7 +62,7 @@ def command_queue(name: str) -> str | None:
     return next((own for own in _COMMAND_QUEUES if name == own or name.startswith(_retry_prefix(own))), None)
 
 
-def declare(urls: Sequence[str], retry_delays: Sequence[int] = DEFAULT_RETRY_DELAYS) -> None:
+def declare(urls: Sequence[str], retry_delays: Sequence[int]) -> None:
     """Declare everything; what stands already is left as it is, so that it can be run before every release.
 
     Args:
@@ -132,7 +129,7 @@ def check_queue(urls: Sequence[str], queue: str) -> None:
             raise TopologyMissing(f"There is no queue {queue} on the broker; declare it, then try again.") from error
 
 
-def message_counts(urls: Sequence[str], retry_delays: Sequence[int] = DEFAULT_RETRY_DELAYS) -> dict[str, int]:
+def message_counts(urls: Sequence[str], retry_delays: Sequence[int]) -> dict[str, int]:
     """How many messages wait in each queue of commands, in their retry queues and in the dead letters.
 
     Those that a consumer has in hand are not counted.
@@ -149,7 +146,7 @@ def message_counts(urls: Sequence[str], retry_delays: Sequence[int] = DEFAULT_RE
     return counts
 
 
-def check(urls: Sequence[str], retry_delays: Sequence[int] = DEFAULT_RETRY_DELAYS) -> None:
+def check(urls: Sequence[str], retry_delays: Sequence[int]) -> None:
     """Look whether everything stands, whatever its arguments. It changes nothing and needs no permission to configure.
 
     Raises:

@@ -2,41 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from urllib.parse import urlsplit
 
 import pika
 from pika.adapters.utils.connection_workflow import AMQPConnectorStackTimeout
 
 from allocation_contracts.amqp.errors import words
+from allocation_contracts.amqp.urls import masked, parameters
 from allocation_worker.adapters.rabbitmq.errors import CONNECTION_ERRORS, BrokerError
-
-_HEARTBEAT = 30
-_SOCKET_TIMEOUT = 5.0
-_STACK_TIMEOUT = 10.0
-
-
-def parameters(url: str, name: str, *, blocked_timeout: float | None = None) -> pika.URLParameters:
-    """What to connect to `url` with.
-
-    A heartbeat or a timeout in the address's query stands.
-
-    Args:
-        url: `amqp://` or `amqps://`.
-        name: What the broker shows the connection as.
-        blocked_timeout: How many seconds an alarm of the broker may block the connection; None: as long as it lasts.
-    """
-    settings = pika.URLParameters(url)
-    query = urlsplit(url).query
-    if "heartbeat=" not in query:
-        settings.heartbeat = _HEARTBEAT
-    if "socket_timeout=" not in query:
-        settings.socket_timeout = _SOCKET_TIMEOUT
-    if "stack_timeout=" not in query:
-        settings.stack_timeout = _STACK_TIMEOUT
-    if "blocked_connection_timeout=" not in query:
-        settings.blocked_connection_timeout = blocked_timeout
-    settings.client_properties = {"connection_name": name}
-    return settings
 
 
 def check(url: str) -> None:
@@ -53,14 +25,6 @@ def check(url: str) -> None:
             "its port or one of its options cannot be read; it must be like "
             "amqp://user:password@host:5672/vhost?heartbeat=30, with what is unusual in the password percent-encoded"
         ) from None
-
-
-def masked(url: str) -> str:
-    """The address as it may stand in a log: without the password, nor the query, where TLS options may hide one."""
-    parts = urlsplit(url)
-    place = parts.netloc.rpartition("@")[2]
-    user = f"{parts.username}:***@" if parts.username else ""
-    return f"{parts.scheme}://{user}{place}{parts.path}"
 
 
 @contextmanager

@@ -31,9 +31,9 @@ class Outgoing:
     traceparent: str | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Waiting:
-    """One that is ready to be published, and whoever waits for its answer.
+    """A message that is ready to be published, and the future that gets its result.
 
     Attributes:
         deadline: On the monotonic clock; when to give up.

@@ -1,29 +1,37 @@
 """Publishing commands: confirmed, many at a time, and again after a lost connection."""
 
+import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent import futures
 from concurrent.futures import Future
+from functools import partial
 from itertools import takewhile
 from threading import BoundedSemaphore, Lock
 from time import monotonic
 from types import TracebackType
 from typing import Self
 
+import pika
 from pika.channel import Channel
 from pika.exceptions import ChannelClosedByBroker
-from pika.frame import Method
-from pika.spec import Basic, BasicProperties
 
-from allocation_contracts.amqp.channels import ChannelLoop
+from allocation_contracts.amqp.confirms import ConfirmedChannel
 from allocation_contracts.amqp.errors import PublishError, Refused, Unconfirmed, Unreachable, Unroutable
+from allocation_contracts.amqp.link import Link, LinkFactory
+from allocation_contracts.amqp.logs import log_to
 from allocation_contracts.amqp.outgoing import Outgoing, Waiting, prepared
 from allocation_contracts.amqp.refusals import NACKED, PUBLISH_AGAIN, RUN_TOPOLOGY, channel_closed
+from allocation_contracts.amqp.urls import parameters, split
 from allocation_contracts.commands import Command
 from allocation_contracts.names import COMMANDS_EXCHANGE
+from allocation_contracts.results import PublishResult
+
+log = logging.getLogger(__name__)
 
 _MAX_APP_ID_BYTES = 255
 _LOOK_FOR_EXPIRED = 0.2
+_JOIN_TIME = 10.0
 
 
 class Publisher:
@@ -37,13 +45,22 @@ class Publisher:
         app_id: Your program's name, in each message and in the broker's list of connections.
         timeout: How many seconds a confirm may take, reconnecting included.
         window: How many commands may wait for their confirms; `publish_soon` waits while there are as many.
+        link: Makes the connection; for tests.
+        clock: Seconds that only ever grow; for tests.
 
     Raises:
-        ValueError: `app_id` has more than 255 bytes.
+        ValueError: `app_id` has more than 255 bytes, or an address cannot be read.
     """
 
     def __init__(
-        self, url: str | Sequence[str], *, app_id: str | None = None, timeout: float = 30.0, window: int = 1_000
+        self,
+        url: str | Sequence[str],
+        *,
+        app_id: str | None = None,
+        timeout: float = 30.0,
+        window: int = 1_000,
+        link: LinkFactory = Link,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
         if app_id is not None and len(app_id.encode()) > _MAX_APP_ID_BYTES:
             raise ValueError(f"app_id may have {_MAX_APP_ID_BYTES} bytes, got {len(app_id.encode())}.")
@@ -53,16 +70,20 @@ class Publisher:
         self._free = BoundedSemaphore(window)
         self._lock = Lock()
         self._handed_over: deque[Waiting] = deque()
-        self._closed = False
-        # From here on: the network thread's alone.
+        self._ended = False
+        self._clock = clock
+        # From here on: used by the network thread only.
         self._unsent: deque[Waiting] = deque()
-        self._unconfirmed: dict[int, Waiting] = {}
-        self._last_tag = 0
-        self._channel: Channel | None = None
+        self._unanswered: dict[Waiting, None] = {}
+        self._lost: list[Waiting] = []
+        self._confirms: ConfirmedChannel | None = None
         name = app_id or "allocation-contracts publisher"
-        self._loop = ChannelLoop(url, name=name, on_opened=self._opened, on_lost=self._lost)
-        self._loop.call_later(_LOOK_FOR_EXPIRED, self._expire)
-        self._loop.start()
+        urls = split(url)
+        for each in urls:
+            parameters(each, name)  # what cannot be read is told now
+        self._link = link(urls, name=name, on_connected=self._connected, on_lost=self._disconnected)
+        self._link.call_later(_LOOK_FOR_EXPIRED, self._expire)
+        self._link.start()
 
     def __enter__(self) -> Self:
         return self
@@ -104,15 +125,15 @@ class Publisher:
         waiting = prepared(outgoing if isinstance(outgoing, Outgoing) else Outgoing(command=outgoing), self._app_id)
         self._free.acquire()
         with self._lock:
-            if self._closed:
+            if self._ended:
                 self._free.release()
                 raise RuntimeError("This publisher is closed.")
             # Now, and under the lock: waiting for room took no time of the broker's, and deadlines are to be in order.
-            waiting.deadline = monotonic() + self._timeout
+            waiting.deadline = self._clock() + self._timeout
             self._handed_over.append(waiting)
             first = len(self._handed_over) == 1
         if first:
-            self._loop.call_soon(self._send)
+            self._link.call_soon(self._send)
         return waiting.future
 
     def publish_all(
@@ -134,7 +155,7 @@ class Publisher:
         under_way: deque[Future[str]] = deque()
         confirmed: list[str] = []
 
-        def settle(future: Future[str]) -> None:
+        def take(future: Future[str]) -> None:
             confirmed.append(future.result())
             if on_confirmed:
                 on_confirmed(confirmed[-1])
@@ -143,14 +164,14 @@ class Publisher:
             for outgoing in commands:
                 under_way.append(self.publish_soon(outgoing))
                 while under_way and under_way[0].done():
-                    settle(under_way.popleft())
+                    take(under_way.popleft())
             while under_way:
-                settle(under_way.popleft())
+                take(under_way.popleft())
         except PublishError:
             futures.wait(under_way)
             for future in under_way:
                 if future.exception() is None:
-                    settle(future)
+                    take(future)
             raise
         return confirmed
 
@@ -160,92 +181,92 @@ class Publisher:
         What has no answer then raises `Unconfirmed`.
         """
         with self._lock:
-            if self._closed:
+            if self._ended:
                 return
-            self._closed = True
+            self._ended = True
         if wait:
             for _ in range(self._window):
                 self._free.acquire()
             self._free.release(self._window)
-        self._loop.stop()
+        self._link.stop()
+        self._link.join(_JOIN_TIME)
         self._abandon()
 
+    def _connected(self, connection: pika.SelectConnection) -> None:
+        connection.channel(on_open_callback=self._opened)
+
     def _opened(self, channel: Channel) -> None:
-        self._channel = channel
-        self._last_tag = 0
-        channel.add_on_return_callback(self._returned)
-        channel.confirm_delivery(self._confirmed)
+        self._confirms = ConfirmedChannel(channel, log=log_to(log), on_closed=self._closed)
+        self._link.mark_healthy()
         self._send()
 
-    def _lost(self, reason: ChannelClosedByBroker | None) -> None:
-        self._channel = None
-        open_ones, self._unconfirmed = list(self._unconfirmed.values()), {}
-        if reason is None:
-            self._unsent.extendleft(reversed(open_ones))
-            return
-        for waiting in open_ones:
-            self._settle(waiting, channel_closed(waiting.message_id, reason, alone=len(open_ones) == 1))
+    def _closed(self, reason: Exception) -> None:
+        self._disconnected()
+        lost, self._lost = self._lost, []
+        if isinstance(reason, ChannelClosedByBroker):
+            for waiting in lost:
+                self._finish(waiting, channel_closed(waiting.message_id, reason, alone=len(lost) == 1))
+        else:
+            self._unsent.extendleft(reversed(lost))
+        self._link.reconnect()
+
+    def _disconnected(self) -> None:
+        self._confirms = None
 
     def _send(self) -> None:
         with self._lock:
             handed_over, self._handed_over = self._handed_over, deque()
         self._unsent.extend(handed_over)
-        while self._unsent and self._channel is not None and self._channel.is_open:
+        while self._unsent and self._confirms is not None and self._confirms.is_open:
             waiting = self._unsent.popleft()
-            self._last_tag += 1
-            self._unconfirmed[self._last_tag] = waiting
+            self._unanswered[waiting] = None
             waiting.was_sent = True
-            self._channel.basic_publish(
-                COMMANDS_EXCHANGE, waiting.routing_key, waiting.body, waiting.properties, mandatory=True
+            self._confirms.publish(
+                COMMANDS_EXCHANGE,
+                waiting.routing_key,
+                waiting.body,
+                waiting.properties,
+                partial(self._answered, waiting),
             )
 
-    def _confirmed(self, frame: Method[Basic.Ack | Basic.Nack]) -> None:
-        answer = frame.method
-        tags = [answer.delivery_tag]
-        if answer.multiple:  # they are in ascending order, and 0 means all so far
-            last = answer.delivery_tag or self._last_tag
-            tags = list(takewhile(lambda tag: tag <= last, self._unconfirmed))
-        for tag in tags:
-            waiting = self._unconfirmed.pop(tag, None)  # it may have been returned, or have expired
-            if waiting is not None:
-                nacked = isinstance(answer, Basic.Nack)
-                self._settle(waiting, Refused(waiting.message_id, NACKED) if nacked else None)
-
-    def _returned(self, _channel: Channel, method: Basic.Return, properties: BasicProperties, body: bytes) -> None:
-        # A return bears no number. It comes in the order of publishing and before its own confirm.
-        for tag, waiting in self._unconfirmed.items():
-            if (waiting.message_id, waiting.routing_key, waiting.body) == (
-                properties.message_id,
-                method.routing_key,
-                body,
-            ):
-                del self._unconfirmed[tag]
-                text = f"No queue takes the routing key {method.routing_key!r}; {RUN_TOPOLOGY}"
-                self._settle(waiting, Unroutable(waiting.message_id, text))
-                return
+    def _answered(self, waiting: Waiting, result: PublishResult) -> None:
+        if waiting not in self._unanswered:
+            return  # it has expired
+        del self._unanswered[waiting]
+        match result:
+            case PublishResult.CONFIRMED:
+                self._finish(waiting, None)
+            case PublishResult.RETURNED:
+                text = f"No queue takes the routing key {waiting.routing_key!r}; {RUN_TOPOLOGY}"
+                self._finish(waiting, Unroutable(waiting.message_id, text))
+            case PublishResult.NACKED:
+                self._finish(waiting, Refused(waiting.message_id, NACKED))
+            case PublishResult.LOST:
+                self._lost.append(waiting)
 
     def _expire(self) -> None:
-        self._loop.call_later(_LOOK_FOR_EXPIRED, self._expire)
-        now = monotonic()
+        self._link.call_later(_LOOK_FOR_EXPIRED, self._expire)
+        now = self._clock()
         # All wait equally long, so the oldest, which stand first, expire first.
-        late = list(takewhile(lambda tag: self._unconfirmed[tag].deadline < now, self._unconfirmed))
-        expired = [self._unconfirmed.pop(tag) for tag in late]
+        expired = list(takewhile(lambda waiting: waiting.deadline < now, self._unanswered))
+        for waiting in expired:
+            del self._unanswered[waiting]
         while self._unsent and self._unsent[0].deadline < now:
             expired.append(self._unsent.popleft())
         for waiting in expired:
-            self._settle(waiting, self._late(waiting))
+            self._finish(waiting, self._late(waiting))
 
     def _late(self, waiting: Waiting) -> PublishError:
-        trouble = f"within {self._timeout:g} s ({self._loop.trouble})"
+        trouble = f"within {self._timeout:g} s ({self._link.trouble})"
         if waiting.was_sent:
             return Unconfirmed(waiting.message_id, f"No confirm came {trouble}; {PUBLISH_AGAIN}")
         return Unreachable(waiting.message_id, f"No broker could be reached {trouble}; the command was not published.")
 
     def _abandon(self) -> None:
-        for waiting in (*self._unconfirmed.values(), *self._unsent, *self._handed_over):
-            self._settle(waiting, Unconfirmed(waiting.message_id, f"The publisher was closed first; {PUBLISH_AGAIN}"))
+        for waiting in (*self._lost, *self._unanswered, *self._unsent, *self._handed_over):
+            self._finish(waiting, Unconfirmed(waiting.message_id, f"The publisher was closed first; {PUBLISH_AGAIN}"))
 
-    def _settle(self, waiting: Waiting, error: PublishError | None) -> None:
+    def _finish(self, waiting: Waiting, error: PublishError | None) -> None:
         if error is None:
             waiting.future.set_result(waiting.message_id)
         else:

@@ -5,14 +5,17 @@ from collections.abc import Callable, Collection, Sequence
 from queue import Empty, SimpleQueue
 from typing import Any, Final, NamedTuple, TypeAlias
 
+import pika
 from pika.channel import Channel
 from pika.exceptions import ChannelClosedByBroker
 from pika.spec import Basic, BasicProperties
 
-from allocation_contracts.amqp.acknowledger import Acknowledger
-from allocation_contracts.amqp.channels import ChannelLoop
+from allocation_contracts.amqp.acks import ThreadsafeAcks
 from allocation_contracts.amqp.early import Early
 from allocation_contracts.amqp.errors import SubscriptionError
+from allocation_contracts.amqp.link import Link, LinkFactory
+from allocation_contracts.amqp.queues import NO_DELIVERY_LIMIT
+from allocation_contracts.amqp.urls import parameters, split
 from allocation_contracts.errors import ContractViolation
 from allocation_contracts.events import EVENTS, CommandRejected, Event, SkuEvent, read_event
 from allocation_contracts.names import EVENTS_EXCHANGE
@@ -23,14 +26,13 @@ log = logging.getLogger(__name__)
 
 Handler: TypeAlias = Callable[[Event, EventProperties], None]
 
+_JOIN_TIME = 10.0
 _ACCESS_REFUSED = 403
 _NOT_FOUND = 404
 _PRECONDITION_FAILED = 406
 
-# A queue that names no limit gets one of 20 on 4.x, and -1 makes 3.10 drop a message the first time it is put back. An
-# event must not be set aside because its subscriber was restarted twenty times: this is out of reach on both.
-_NO_DELIVERY_LIMIT = 2**31 - 1
-_PARKED_QUEUE = {"x-queue-type": "quorum", "x-delivery-limit": _NO_DELIVERY_LIMIT}
+# An event must not be set aside because its subscriber was restarted twenty times.
+_PARKED_QUEUE = {"x-queue-type": "quorum", "x-delivery-limit": NO_DELIVERY_LIMIT}
 
 
 def raise_gap(gap: Gap) -> None:
@@ -78,6 +80,7 @@ class Subscriber:
         on_repeat: Called with each event that is dropped, since it was seen before. An allocate of a line that holds
             stock is answered by such a repeat, under its own causation_id.
         prefetch: How many events to have in hand, those held back included.
+        link: Makes the connection; for tests.
     """
 
     def __init__(
@@ -91,6 +94,7 @@ class Subscriber:
         on_repeat: Handler | None = None,
         patience: float = 2.0,
         prefetch: int = 200,
+        link: LinkFactory = Link,
     ) -> None:
         self.parked: Final = f"{queue}.parked"
         self._queue = queue
@@ -104,8 +108,11 @@ class Subscriber:
         self._stopping = False
         self._channel: Channel | None = None
         self._reading: Channel | None = None
-        self._loop = ChannelLoop(url, name=queue, on_opened=self._opened, on_lost=self._lost)
-        self._acknowledger = Acknowledger(self._loop.call_soon)
+        urls = split(url)
+        for each in urls:
+            parameters(each, queue)  # what cannot be read is told now
+        self._link = link(urls, name=queue, on_connected=self._connected, on_lost=self._lost)
+        self._acks = ThreadsafeAcks(self._link.call_soon)
 
     def run(self, handle: Handler) -> None:
         """Hand over events, in this thread, until `stop`; connect again for as long as it takes. Once only.
@@ -119,7 +126,7 @@ class Subscriber:
             SubscriptionError: The broker will not have this subscription.
             Exception: Whatever `handle` raises. The event stays in the queue.
         """
-        self._loop.start()
+        self._link.start()
         try:
             while not self._stopping:
                 arrived = self._next_arrival()
@@ -134,7 +141,8 @@ class Subscriber:
                     self._on_gap(self._gap_before(read.event))
                     self._take(read, handle)
         finally:
-            self._loop.stop()
+            self._link.stop()
+            self._link.join(_JOIN_TIME)
 
     def stop(self) -> None:
         """Let `run` return after the event in hand. Thread-safe, and safe in a signal handler."""
@@ -156,7 +164,7 @@ class Subscriber:
             return
         if isinstance(event, CommandRejected):
             self._hand_over(event, properties, handle)
-            self._acknowledger.ack(delivery.channel, delivery.tag)
+            self._acks.ack(delivery.channel, delivery.tag)
         else:
             self._take_in_turn(_Read(event, properties, delivery), handle)
 
@@ -179,7 +187,7 @@ class Subscriber:
             position = self._position(event).after(event.sequence)
             self._hand_over(event, following.properties, handle)
             self._positions[event.sku] = position
-            self._acknowledger.ack(following.delivery.channel, following.delivery.tag)
+            self._acks.ack(following.delivery.channel, following.delivery.tag)
             following = self._early.release(event.sku, position.last + 1)
 
     def _position(self, event: SkuEvent) -> Position:
@@ -191,7 +199,7 @@ class Subscriber:
     def _drop(self, read: _Read) -> None:
         if self._on_repeat:
             self._on_repeat(read.event, read.properties)
-        self._acknowledger.ack(read.delivery.channel, read.delivery.tag)
+        self._acks.ack(read.delivery.channel, read.delivery.tag)
 
     def _hand_over(self, event: Event, properties: EventProperties, handle: Handler) -> None:
         if type(event) in self._events:
@@ -201,15 +209,20 @@ class Subscriber:
         message_id = delivery.properties.message_id
         if violation.reason == "unknown-type":
             log.warning("Event %s is left out: %s", message_id, violation)
-            self._acknowledger.ack(delivery.channel, delivery.tag)
+            self._acks.ack(delivery.channel, delivery.tag)
         else:
             log.error("Event %s is in %s now: %s", message_id, self.parked, violation)
-            self._acknowledger.reject(delivery.channel, delivery.tag)
+            self._acks.reject(delivery.channel, delivery.tag)
 
     # From here on: in the network thread.
 
+    def _connected(self, connection: pika.SelectConnection) -> None:
+        connection.channel(on_open_callback=self._opened)
+
     def _opened(self, channel: Channel) -> None:
         self._channel = channel
+        self._link.mark_healthy()
+        channel.add_on_close_callback(self._closed)
         channel.add_on_cancel_callback(self._cancelled)
         channel.basic_qos(prefetch_count=self._prefetch)
         channel.queue_declare(self.parked, durable=True, arguments=_PARKED_QUEUE)
@@ -227,19 +240,23 @@ class Subscriber:
 
     def _cancelled(self, _frame: object) -> None:
         log.warning("The broker ended the subscription of %s, perhaps since the queue was deleted.", self._queue)
-        self._loop.reconnect()
+        self._link.reconnect()
 
-    def _lost(self, reason: ChannelClosedByBroker | None) -> None:
-        self._channel = None
-        if reason is not None and (error := _final(self._queue, reason)):
+    def _closed(self, _channel: Channel, reason: Exception) -> None:
+        self._lost()
+        if isinstance(reason, ChannelClosedByBroker) and (error := _final(self._queue, reason)):
             self._arrived.put(error)
+        self._link.reconnect()
+
+    def _lost(self) -> None:
+        self._channel = None
 
 
 def _arguments(parked: str) -> dict[str, Any]:
     return {
         "x-queue-type": "quorum",
         "x-single-active-consumer": True,
-        "x-delivery-limit": _NO_DELIVERY_LIMIT,
+        "x-delivery-limit": NO_DELIVERY_LIMIT,
         "x-overflow": "reject-publish",
         "x-dead-letter-exchange": "",
         "x-dead-letter-routing-key": parked,

@@ -15,7 +15,7 @@ from allocation_worker.service_layer.messagebus import MessageBus
 from allocation_worker.service_layer.messages import Message
 from allocation_worker.service_layer.outcomes import Outcome
 from allocation_worker.service_layer.ports import StoreUnavailable, UnitOfWorkFactory
-from allocation_worker.service_layer.retries import RetryPolicy
+from tests.fakes import policies
 
 DEADLINE = 20.0
 BUS = MessageBus(COMMAND_HANDLERS, EVENT_HANDLERS)
@@ -23,7 +23,7 @@ BUS = MessageBus(COMMAND_HANDLERS, EVENT_HANDLERS)
 
 def process(new_unit_of_work: UnitOfWorkFactory, *messages: Message, grace: int = 0) -> list[Outcome]:
     """One group."""
-    return GroupProcessor(BUS, new_unit_of_work, RetryPolicy(grace_attempts=grace)).process(messages)
+    return GroupProcessor(BUS, new_unit_of_work, policies.with_grace(grace)).process(messages)
 
 
 def create(batchref: str, qty: int, sku: str = "LAMP") -> CreateBatch:

@@ -54,7 +54,7 @@ class PostgresStore:
         return PostgresUnitOfWork(self.engine)
 
     def open_pending(self) -> AbstractContextManager[PendingEvents]:
-        return open_pending(self.engine)
+        return open_pending(self.engine, lease=30.0)
 
     def write_events(self, *types: str) -> list[int]:
         """Rows of the outbox that nothing has caused; their ids."""

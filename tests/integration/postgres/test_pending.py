@@ -51,7 +51,7 @@ def ids(events: Iterable[OutgoingEvent]) -> list[int]:
 
 class TestTheOneReader:
     def test_the_next_becomes_active_when_the_first_dies(self, store: PostgresStore) -> None:
-        with open_pending(store.engine) as second, open_pending(store.engine) as first:
+        with store.open_pending() as second, store.open_pending() as first:
             assert first.acquire()
             terminate(store.engine, first._driver.info.backend_pid)
             until(second.acquire)
@@ -59,7 +59,7 @@ class TestTheOneReader:
                 first.fetch(10, [])
 
     def test_the_next_becomes_active_when_the_first_says_nothing_for_its_lease(self, store: PostgresStore) -> None:
-        with open_pending(store.engine) as second, open_pending(store.engine, lease=0.5) as first:
+        with store.open_pending() as second, open_pending(store.engine, lease=0.5) as first:
             assert first.acquire()
             assert not second.acquire()
             until(second.acquire)
@@ -67,7 +67,7 @@ class TestTheOneReader:
                 first.fetch(10, [])
 
     def test_one_that_waits_keeps_its_place(self, store: PostgresStore, waker: Waker) -> None:
-        with open_pending(store.engine) as second, open_pending(store.engine, lease=0.3) as first:
+        with store.open_pending() as second, open_pending(store.engine, lease=0.3) as first:
             assert first.acquire()
             began = monotonic()
             while monotonic() < began + 1:
@@ -76,7 +76,7 @@ class TestTheOneReader:
             assert first.fetch(10, []) == []
 
     def test_one_that_stands_by_has_no_lease(self, store: PostgresStore) -> None:
-        with open_pending(store.engine) as first, open_pending(store.engine, lease=0.2) as second:
+        with store.open_pending() as first, open_pending(store.engine, lease=0.2) as second:
             assert first.acquire()
             assert not second.acquire()
             first._connection.execute(sa.text("SELECT pg_sleep(0.5)"))
@@ -90,19 +90,19 @@ class TestTheOneReader:
             return session.acquire()
 
         with ExitStack() as stack, ThreadPoolExecutor(5) as pool:
-            sessions = [stack.enter_context(open_pending(store.engine)) for _ in range(5)]
+            sessions = [stack.enter_context(store.open_pending()) for _ in range(5)]
             assert sum(pool.map(acquire, sessions)) == 1
 
 
 class TestFetch:
     def test_what_was_fetched_and_not_marked_comes_again(self, store: PostgresStore) -> None:
         written = store.write_events(*["allocated.v1"] * 3)
-        with open_pending(store.engine) as session:
+        with store.open_pending() as session:
             assert ids(session.fetch(10, [])) == ids(session.fetch(10, [])) == written
 
     def test_a_transaction_that_commits_late_is_seen(self, store: PostgresStore) -> None:
         """Its rows were numbered before those that have been fetched."""
-        with open_pending(store.engine) as session:
+        with store.open_pending() as session:
             with store.engine.begin() as slow:
                 late = write_events(slow, "allocated.v1")
                 early = store.write_events("allocated.v1")
@@ -115,7 +115,7 @@ class TestFetch:
         with store.engine.connect() as connection:
             write_events(connection, "allocated.v1")
         written = store.write_events("allocated.v1")
-        with open_pending(store.engine) as session:
+        with store.open_pending() as session:
             assert ids(session.fetch(10, [])) == written
 
     def test_each_products_events_come_in_the_order_of_their_sequence(self, store: PostgresStore) -> None:
@@ -127,7 +127,7 @@ class TestFetch:
                 message(order(f"o{number}", 1, "A")),
                 message(Deallocate(orderid=f"o{number}", sku="B")),
             )
-        with open_pending(store.engine) as session:
+        with store.open_pending() as session:
             fetched = session.fetch(100, [])
         sequences = {row.message_id: (row.sku, row.sequence) for row in store.published()}
         for sku, total in (("A", 6), ("B", 11)):
@@ -145,7 +145,7 @@ class TestFloor:
 
     def test_it_rises_once_all_is_in_flight_and_old_rows_are_not_looked_at(self, store: PostgresStore) -> None:
         written = store.write_events(*["allocated.v1"] * 5)
-        with open_pending(store.engine) as session:
+        with store.open_pending() as session:
             assert ids(session.fetch(10, [])) == written
             until_floor_is(written[-1], session, written)
             assert session.fetch(10, []) == []
@@ -155,7 +155,7 @@ class TestFloor:
 
     def test_it_sinks_where_some_have_to_come_again_and_rises_again(self, store: PostgresStore) -> None:
         written = store.write_events(*["allocated.v1"] * 5)
-        with open_pending(store.engine) as session:
+        with store.open_pending() as session:
             for _ in range(2):
                 until_floor_is(written[-1], session, written)
                 session.start_over()
@@ -164,7 +164,7 @@ class TestFloor:
 
     def test_it_sinks_where_some_are_taken_up_and_rises_again(self, store: PostgresStore) -> None:
         written = store.write_events(*["allocated.v1"] * 5)
-        with open_pending(store.engine) as session:
+        with store.open_pending() as session:
             for _ in range(2):
                 session.set_aside(written)
                 until_floor_is(written[-1], session, [])
@@ -175,7 +175,7 @@ class TestFloor:
     def test_what_it_had_found_out_before_it_sank_is_forgotten(self, store: PostgresStore) -> None:
         """The look that would have raised it has to come again, too."""
         written = store.write_events(*["allocated.v1"] * 5)
-        with open_pending(store.engine) as session:
+        with store.open_pending() as session:
             session.fetch(10, [])
             session._floor.look()
             session.start_over()
@@ -185,7 +185,7 @@ class TestFloor:
 
     def test_it_does_not_rise_past_rows_that_a_look_had_no_room_for(self, store: PostgresStore) -> None:
         written = store.write_events(*["allocated.v1"] * 10)
-        with open_pending(store.engine) as session:
+        with store.open_pending() as session:
             for start in (0, 2, 4, 6):
                 for _ in range(self.LOOKS):
                     assert ids(session.fetch(2, written[:start])) == written[start : start + 2]
@@ -194,7 +194,7 @@ class TestFloor:
             until_floor_is(written[-1], session, written)
 
     def test_it_stays_below_a_transaction_that_has_not_ended(self, store: PostgresStore) -> None:
-        with open_pending(store.engine) as session:
+        with store.open_pending() as session:
             with store.engine.begin() as slow:
                 late = write_events(slow, "allocated.v1")
                 early = store.write_events(*["allocated.v1"] * 3)
@@ -213,7 +213,7 @@ class TestFloor:
         """A snapshot's xmax is that after the last one that has ended; those that run may be beyond it."""
         store.write_events("allocated.v1")
         store.execute("UPDATE outbox SET published_at = now()")
-        with open_pending(store.engine) as session, ExitStack() as stack:
+        with store.open_pending() as session, ExitStack() as stack:
             slow = [stack.enter_context(store.engine.connect()) for _ in range(2)]
             late = [write_events(connection, "allocated.v1") for connection in slow]
             for _ in range(self.LOOKS):
@@ -230,7 +230,7 @@ class TestFloor:
     def test_the_first_row_of_all_is_seen_by_a_relay_that_was_there_before(self, database_url: str) -> None:
         store = PostgresStore(migrated_engine(database_url))
         try:
-            with open_pending(store.engine) as session:
+            with store.open_pending() as session:
                 for _ in range(self.LOOKS):
                     assert session.fetch(10, []) == []
                 written = store.write_events("allocated.v1")
@@ -240,7 +240,7 @@ class TestFloor:
 
     def test_rows_of_a_large_transaction_come_in_order_after_later_ones(self, store: PostgresStore) -> None:
         """A window over the latest 10,000 would show the end of them first."""
-        with open_pending(store.engine) as session:
+        with store.open_pending() as session:
             with store.engine.begin() as slow:
                 slow.execute(
                     sa.text(
@@ -275,7 +275,7 @@ class TestFloor:
                         written += write_events(connection, "allocated.v1")
             return written
 
-        with open_pending(store.engine) as session, ThreadPoolExecutor(4) as pool:
+        with store.open_pending() as session, ThreadPoolExecutor(4) as pool:
             workers = [pool.submit(work, number) for number in range(4)]
             barrier.wait()
             fetched: list[int] = []
@@ -294,7 +294,7 @@ class TestSetAside:
     @pytest.mark.usefixtures("eager")
     def test_taken_up_they_are_fetched_at_once_however_old(self, store: PostgresStore) -> None:
         written = store.write_events("deallocated.v1", *["allocated.v1"] * 5)
-        with open_pending(store.engine) as session:
+        with store.open_pending() as session:
             session.set_aside(written[:1])
             until_floor_is(written[-1], session, written)
             session.take_up(["deallocated.v1"])
@@ -305,7 +305,7 @@ class TestSetAside:
     ) -> None:
         monkeypatch.setattr(pending_module, "_TAKEN_UP_AT_A_TIME", 2)
         written = store.write_events(*["allocated.v1", "deallocated.v1"] * 5)
-        with open_pending(store.engine) as session:
+        with store.open_pending() as session:
             session.set_aside(written)
             with counting(store.engine) as sent:
                 session.take_up(["allocated.v1", "deallocated.v1"])
@@ -320,7 +320,7 @@ class TestWait:
         return monotonic() - started
 
     def test_wakes_when_an_event_is_committed(self, store: PostgresStore, waker: Waker) -> None:
-        with open_pending(store.engine) as session, ThreadPoolExecutor(1) as pool:
+        with store.open_pending() as session, ThreadPoolExecutor(1) as pool:
             assert session.acquire()
             waiting = pool.submit(self.seconds_waited, session, waker, LONG)
             process(store.unit_of_work, message(create("b", 10)))
@@ -330,33 +330,33 @@ class TestWait:
     def test_does_not_sleep_through_what_was_committed_before_it_waited(
         self, store: PostgresStore, waker: Waker
     ) -> None:
-        with open_pending(store.engine) as session:
+        with store.open_pending() as session:
             assert session.acquire()
             assert session.fetch(10, []) == []
             process(store.unit_of_work, message(create("b", 10)))
             assert self.seconds_waited(session, waker, LONG) < LONG / 2
 
     def test_wakes_when_it_is_told_to(self, store: PostgresStore, waker: Waker) -> None:
-        with open_pending(store.engine) as session, ThreadPoolExecutor(1) as pool:
+        with store.open_pending() as session, ThreadPoolExecutor(1) as pool:
             assert session.acquire()
             waiting = pool.submit(self.seconds_waited, session, waker, LONG)
             waker.wake()
             assert waiting.result(timeout=DEADLINE) < LONG / 2
 
     def test_wakes_after_the_timeout_where_nothing_happens(self, store: PostgresStore, waker: Waker) -> None:
-        with open_pending(store.engine) as session:
+        with store.open_pending() as session:
             assert session.acquire()
             assert self.seconds_waited(session, waker, 0.02) >= 0.02
 
     def test_one_notice_wakes_once(self, store: PostgresStore, waker: Waker) -> None:
-        with open_pending(store.engine) as session:
+        with store.open_pending() as session:
             assert session.acquire()
             process(store.unit_of_work, message(create("b", 10)))
             assert self.seconds_waited(session, waker, LONG) < LONG / 2
             assert self.seconds_waited(session, waker, 0.02) >= 0.02
 
     def test_says_whether_there_may_be_something_new(self, store: PostgresStore, waker: Waker) -> None:
-        with open_pending(store.engine) as session:
+        with store.open_pending() as session:
             assert session.acquire()
             waker.wake()
             assert not session.wait(LONG, waker.fd)
@@ -372,7 +372,7 @@ class TestWait:
     def test_a_notice_is_not_lost_with_a_look_that_comes_before_the_wait(
         self, store: PostgresStore, waker: Waker
     ) -> None:
-        with open_pending(store.engine) as session:
+        with store.open_pending() as session:
             assert session.acquire()
             process(store.unit_of_work, message(create("b", 10)))
             # The notice comes when it comes, be it with the answer to a look.
@@ -385,7 +385,7 @@ class TestWait:
             session.wait(LONG, waker.fd)
             session.wait(LONG, waker.fd)
 
-        with open_pending(store.engine) as session, ThreadPoolExecutor(1) as pool:
+        with store.open_pending() as session, ThreadPoolExecutor(1) as pool:
             assert session.acquire()
             waiting = pool.submit(wait_twice, session)
             terminate(store.engine, session._driver.info.backend_pid)
@@ -393,7 +393,7 @@ class TestWait:
                 waiting.result(timeout=DEADLINE)
 
     def test_a_wake_fd_that_was_closed_is_a_mistake_that_shows(self, store: PostgresStore) -> None:
-        with open_pending(store.engine) as session:  # first, lest its socket gets the number of what is closed
+        with store.open_pending() as session:  # first, lest its socket gets the number of what is closed
             readable, writable = os.pipe()
             os.close(readable)
             os.close(writable)

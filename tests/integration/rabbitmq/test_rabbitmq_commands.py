@@ -23,7 +23,7 @@ def test_what_was_not_confirmed_in_time_is_still_published_later(servers: Server
         while monotonic() < until:
             with pytest.raises(BrokerError, match="1 commands were not confirmed within 0 s"):
                 publisher.wait_confirmed(within=0)
-        topology.declare([bare_url])
+        topology.declare([bare_url], retry_delays=[1])
         publisher.wait_confirmed(within=20)
     finally:
         publisher.close()

@@ -6,17 +6,13 @@ import pytest
 from structlog.testing import capture_logs
 
 from allocation_contracts.names import EVENTS_EXCHANGE
+from allocation_contracts.results import PublishResult
 from allocation_worker.adapters.rabbitmq import topology
-from allocation_worker.adapters.rabbitmq.publisher import (
-    BLOCKED_TIMEOUT,
-    EventPublisher,
-    OutgoingEvent,
-    Settlement,
-    SettlementKind,
-)
+from allocation_worker.adapters.rabbitmq.publisher import BLOCKED_TIMEOUT, EventPublisher
+from allocation_worker.service_layer.outgoing import MessageResult, OutgoingEvent
 from tests.integration.rabbitmq.rig import Place, eventually, headers_of
 
-CONFIRMED, RETURNED, NACKED, LOST = SettlementKind
+CONFIRMED, RETURNED, NACKED, LOST = PublishResult
 
 
 def event(
@@ -41,17 +37,17 @@ class Relay:
     def __init__(self, *urls: str, blocked_timeout: float = BLOCKED_TIMEOUT) -> None:
         self.woken = threading.Event()
         self.publisher = EventPublisher(urls, self.woken.set, blocked_timeout=blocked_timeout)
-        self._taken: list[Settlement] = []
+        self._taken: list[MessageResult] = []
 
     @property
-    def settled(self) -> list[Settlement]:
-        self._taken += self.publisher.take_settlements()
+    def settled(self) -> list[MessageResult]:
+        self._taken += self.publisher.take_results()
         return self._taken
 
-    def kinds(self) -> dict[int, SettlementKind]:
-        return {settlement.id: settlement.kind for settlement in self.settled}
+    def kinds(self) -> dict[int, PublishResult]:
+        return {each.id: each.result for each in self.settled}
 
-    def publish(self, *events: OutgoingEvent) -> dict[int, SettlementKind]:
+    def publish(self, *events: OutgoingEvent) -> dict[int, PublishResult]:
         """Publish, knowing of every loss so far, and wait for every answer, woken for each."""
         self.kinds()
         self.publisher.publish(events)
@@ -106,7 +102,7 @@ def test_without_a_trace_no_header_for_it_is_sent(place: Place, relay: Relay, su
 @pytest.mark.usefixtures("subscriber")
 def test_every_event_is_settled_exactly_once(relay: Relay) -> None:
     relay.publish(*map(event, range(3000)))
-    assert Counter(settlement.kind for settlement in relay.settled) == {CONFIRMED: 3000}
+    assert Counter(each.result for each in relay.settled) == {CONFIRMED: 3000}
     assert len(relay.settled) == 3000
 
 

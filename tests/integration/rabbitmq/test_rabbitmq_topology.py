@@ -51,7 +51,7 @@ def test_a_queue_with_other_arguments_is_named_with_the_way_to_mend_it(place: Pl
     with pytest.raises(
         TopologyMismatch, match=r"The queue allocation\.orders .*inequivalent arg.*delete_queue"
     ) as info:
-        topology.declare([place.url])
+        topology.declare([place.url], retry_delays=[1])
     assert "`allocation-worker topology` again." in str(info.value)
     assert isinstance(info.value, RabbitMQError)
 
@@ -60,7 +60,7 @@ def test_an_exchange_of_another_kind_is_named_with_the_way_to_mend_it(place: Pla
     place.channel.exchange_delete(EVENTS_EXCHANGE)
     place.channel.exchange_declare(EVENTS_EXCHANGE, "direct", durable=True)
     with pytest.raises(TopologyMismatch, match=r"The exchange allocation\.events .*type.*delete exchange"):
-        topology.declare([place.url])
+        topology.declare([place.url], retry_delays=[1])
 
 
 def test_others_may_declare_the_events_exchange_without_arguments(place: Place) -> None:
@@ -86,7 +86,7 @@ def test_the_next_broker_is_asked_when_one_does_not_answer(place: Place) -> None
 
 def test_no_broker_at_all_is_said_without_the_password() -> None:
     with pytest.raises(BrokerError, match=r"amqp://user:\*\*\*@127\.0\.0\.1:1/v") as info:
-        topology.check(["amqp://user:secret@127.0.0.1:1/v"])
+        topology.check(["amqp://user:secret@127.0.0.1:1/v"], retry_delays=[1])
     assert "secret" not in str(info.value)
 
 
@@ -94,7 +94,7 @@ def test_no_permission_is_a_broker_error(servers: Servers) -> None:
     url = urlsplit(servers.amqp_url)
     wrong = f"amqp://{url.username}:wrong@{url.hostname}:{url.port}/%2F"
     with pytest.raises(BrokerError, match="ACCESS_REFUSED") as info:
-        topology.declare([wrong])
+        topology.declare([wrong], retry_delays=[1])
     assert "wrong" not in str(info.value)
 
 
@@ -117,4 +117,4 @@ def test_a_broker_that_is_frozen_is_out_of_reach_in_a_sentence() -> None:
     with socket.create_server(("127.0.0.1", 0)) as frozen:
         url = f"amqp://guest:secret@127.0.0.1:{frozen.getsockname()[1]}/?stack_timeout=0.5"
         with pytest.raises(BrokerError, match=r"guest:\*\*\*@.*/: it took the connection, and did not answer"):
-            topology.check([url])
+            topology.check([url], retry_delays=[1])

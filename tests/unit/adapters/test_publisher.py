@@ -10,36 +10,43 @@ from pika.frame import Method
 from pika.spec import Basic, BasicProperties
 
 from allocation_contracts import ORDERS_QUEUE
-from allocation_worker.adapters.rabbitmq import publisher as publisher_module
+from allocation_contracts.results import PublishResult
 from allocation_worker.adapters.rabbitmq.dead_letter import DeadLetter
 from allocation_worker.adapters.rabbitmq.dead_letter_publisher import DeadLetterPublisher
-from allocation_worker.adapters.rabbitmq.publisher import EventPublisher
-from allocation_worker.service_layer.outgoing import Settlement, SettlementKind
+from allocation_worker.adapters.rabbitmq.publisher import ConfirmedPublisher, EventPublisher
+from allocation_worker.service_layer.outgoing import MessageResult
 from tests.fakes.relay import outgoing
 
 
-class StillThread:
-    """The test runs the network thread's part by hand."""
-
-    def __init__(self, **_: object) -> None: ...
-    def start(self) -> None: ...
-    def join(self, timeout: float) -> None: ...
-
-
 class Network:
-    """The loop, its connection and its channel in one: what is published on it is written down."""
+    """The link, its connection and its channel in one: what is published on it is written down.
+
+    The test runs the network thread's part by hand.
+    """
 
     is_open = True
 
+    trouble = ""
+
     def __init__(
-        self, _urls: object, *, on_connected: Callable[[Any], None], on_lost: Callable[[], None], **_settings: object
+        self,
+        urls: object,
+        *,
+        name: str,
+        on_connected: Callable[[Any], None],
+        on_lost: Callable[[], None],
+        blocked_timeout: float | None = None,
     ) -> None:
+        del urls, name, blocked_timeout
         self.published: list[str] = []
         self._on_connected = on_connected
         self._on_lost = on_lost
         self._calls: deque[Callable[[], None]] = deque()
         self._closed: list[Callable[[Any, Exception], None]] = []
         self._confirmed: Callable[[Any], None] | None = None
+
+    def start(self) -> None: ...
+    def join(self, timeout: float) -> None: ...
 
     def connect(self) -> None:
         self._on_connected(self)
@@ -76,19 +83,15 @@ class Network:
         assert mandatory
         self.published.append(properties.message_id)
 
-    def lives(self) -> None: ...
+    def mark_healthy(self) -> None: ...
     def reconnect(self) -> None: ...
-
-
-@pytest.fixture(autouse=True)
-def by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(publisher_module, "ConnectionLoop", Network)
-    monkeypatch.setattr(publisher_module, "Thread", StillThread)
+    def call_later(self, delay: float, function: Callable[[], None]) -> None: ...
+    def stop(self) -> None: ...
 
 
 @pytest.fixture
 def publisher() -> EventPublisher:
-    return EventPublisher([], wake=lambda: None)
+    return EventPublisher([], wake=lambda: None, link=Network)
 
 
 @pytest.fixture
@@ -96,15 +99,15 @@ def network(publisher: EventPublisher) -> Network:
     return connected(publisher)
 
 
-def connected(publisher: publisher_module.Publisher[Any]) -> Network:
-    network = publisher._loop
+def connected(publisher: ConfirmedPublisher[Any]) -> Network:
+    network = publisher._link
     assert isinstance(network, Network)
     network.connect()
     return network
 
 
-def lost(*ids: int) -> list[Settlement]:
-    return [Settlement(id_, SettlementKind.LOST) for id_ in ids]
+def lost(*ids: int) -> list[MessageResult]:
+    return [MessageResult(id_, PublishResult.LOST) for id_ in ids]
 
 
 def test_what_is_published_after_a_loss_was_told_of_goes_out(publisher: EventPublisher, network: Network) -> None:
@@ -112,7 +115,7 @@ def test_what_is_published_after_a_loss_was_told_of_goes_out(publisher: EventPub
     network.run()
     network.lose()
     network.connect()
-    assert publisher.take_settlements() == lost(1)
+    assert publisher.take_results() == lost(1)
     publisher.publish([outgoing(1), outgoing(2)])
     network.run()
     assert network.published == ["event-1", "event-1", "event-2"]
@@ -125,7 +128,7 @@ def test_what_is_published_before_a_loss_was_told_of_is_lost_too(publisher: Even
     network.connect()
     publisher.publish([outgoing(2)])
     network.run()
-    assert publisher.take_settlements() == lost(1, 2)
+    assert publisher.take_results() == lost(1, 2)
     assert network.published == ["event-1"]
 
 
@@ -138,12 +141,12 @@ def test_nothing_goes_before_what_was_refused_for_a_loss_that_has_been_told_of_m
     network.lose()
     network.connect()
     publisher.publish([outgoing(2)])
-    assert publisher.take_settlements() == lost(1)
+    assert publisher.take_results() == lost(1)
     network.run()
     publisher.publish([outgoing(3)])
     network.run()
     assert network.published == ["event-1"]
-    assert publisher.take_settlements() == lost(2, 3)
+    assert publisher.take_results() == lost(2, 3)
     publisher.publish([outgoing(1), outgoing(2), outgoing(3)])
     network.run()
     assert network.published == ["event-1", "event-1", "event-2", "event-3"]
@@ -172,7 +175,7 @@ def test_a_dead_letter_that_was_lost_is_published_again_though_others_were_confi
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     first, second, third = map(letter, (1, 2, 3))
-    copies = DeadLetterPublisher([])
+    copies = DeadLetterPublisher([], link=Network)
     network = connected(copies._publisher)
     copies.publish(first)
     copies.publish(second)
@@ -196,8 +199,8 @@ def test_dead_letters_that_came_before_the_connection_go_out_in_their_order_when
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Of 1 and 2 it is told before 3 and 4 are refused."""
-    copies = DeadLetterPublisher([])
-    network = copies._publisher._loop
+    copies = DeadLetterPublisher([], link=Network)
+    network = copies._publisher._link
     assert isinstance(network, Network)
 
     def confirm_the_first() -> None:

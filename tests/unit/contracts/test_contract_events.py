@@ -2,6 +2,7 @@
 
 import json
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,14 +18,17 @@ from allocation_contracts import (
     CommandRejected,
     ContractViolation,
     Deallocated,
+    DeallocationReason,
     Event,
     OutOfStock,
+    RejectionReason,
     encode,
     read_command,
     read_event,
     strict_json,
 )
 from allocation_contracts.events import MAX_EVENT_BYTES
+from allocation_contracts.schemas import schema_of
 from allocation_contracts.strict_json import MAX_BODY_BYTES, MAX_DEPTH
 
 # A busy machine is no bug of the contracts.
@@ -71,7 +75,7 @@ events = st.one_of(
         **lines,
         qty=quantities,
         batchref=st.none() | names,
-        reason=st.sampled_from(["cancelled", "batch-quantity-changed"]),
+        reason=st.sampled_from([*map(str, DeallocationReason), "stock-lost"]),
         sequence=sequences,
     ),
     st.builds(BatchCreated, batchref=names, sku=names, qty=positive, eta=etas, sequence=sequences),
@@ -81,7 +85,7 @@ events = st.one_of(
     st.builds(
         CommandRejected,
         command=names,
-        reason=st.sampled_from(["unknown-sku", "line-cancelled"]),
+        reason=st.sampled_from([*map(str, RejectionReason)]),
         detail=names,
         data=st.dictionaries(st.text(), json_values),
     ),
@@ -185,10 +189,40 @@ def test_refuses_a_wrong_rejection(wrong: dict[str, Any]) -> None:
         CommandRejected(**{"command": "allocate.v1", "reason": "unknown-sku", "detail": "d", "data": {}, **wrong})
 
 
-def test_refuses_a_reason_for_deallocation_that_is_not_listed() -> None:
-    body = b'{"orderid":"o","sku":"s","lineid":"","qty":1,"batchref":null,"reason":"lost","sequence":1}'
-    with pytest.raises(ContractViolation, match='must be "cancelled" or "batch-quantity-changed", got "lost"'):
-        read_event("deallocated.v1", body)
+def deallocated(reason: str) -> bytes:
+    return f'{{"orderid":"o","sku":"s","lineid":"","qty":1,"batchref":null,"reason":"{reason}","sequence":1}}'.encode()
+
+
+def test_accepts_a_reason_for_deallocation_that_a_later_version_may_give() -> None:
+    event = read_event("deallocated.v1", deallocated("stock-lost"))
+    assert isinstance(event, Deallocated)
+    assert event.reason == "stock-lost"
+
+
+def test_a_known_reason_equals_its_constant() -> None:
+    event = read_event("deallocated.v1", deallocated("cancelled"))
+    assert isinstance(event, Deallocated)
+    assert event.reason == DeallocationReason.CANCELLED
+    assert json.loads(encode(event.model_copy(update={"reason": DeallocationReason.CANCELLED}))) == json.loads(
+        deallocated("cancelled")
+    )
+
+
+def test_refuses_a_reason_that_is_no_slug() -> None:
+    with pytest.raises(ContractViolation, match='must be lower-case words joined by hyphens, got "Lost it"'):
+        read_event("deallocated.v1", deallocated("Lost it"))
+
+
+@pytest.mark.parametrize(
+    ("model", "reasons"), [(Deallocated, DeallocationReason), (CommandRejected, RejectionReason)], ids=str
+)
+def test_the_schema_lists_the_known_reasons(
+    model: type[Event], reasons: type[DeallocationReason | RejectionReason]
+) -> None:
+    field = schema_of(model)["properties"]["reason"]
+    assert field["examples"] == list(reasons)
+    assert all(f"`{reason}`: {reason.meaning}" in field["description"] for reason in reasons)
+    assert "enum" not in field
 
 
 def test_lists_every_event_by_its_type_with_its_routing_key() -> None:
@@ -200,3 +234,10 @@ def test_lists_every_event_by_its_type_with_its_routing_key() -> None:
         ("batch-quantity-changed.v1", "batch-quantity-changed"),
         ("command-rejected.v1", "command-rejected"),
     }
+
+
+@pytest.mark.parametrize("reason", [*RejectionReason, *DeallocationReason])
+def test_the_readme_tells_each_known_reason(reason: RejectionReason | DeallocationReason) -> None:
+    event = CommandRejected if isinstance(reason, RejectionReason) else Deallocated
+    readme = (Path(__file__).parents[3] / "contracts" / "README.md").read_text("utf-8")
+    assert f"| `{event.TYPE}` | `{reason}` | {reason.meaning} |" in readme

@@ -14,7 +14,7 @@ from allocation_worker.service_layer.handlers import COMMAND_HANDLERS, EVENT_HAN
 from allocation_worker.service_layer.messagebus import MessageBus
 from allocation_worker.service_layer.outcomes import DeadLetter, Done, Retry
 from allocation_worker.service_layer.ports import StoreContention, StoreUnavailable
-from allocation_worker.service_layer.retries import RetryPolicy
+from tests.fakes import policies
 from tests.fakes.feed import FakeFeed
 from tests.fakes.messages import FakeDelivery, FakeProperties, delivery
 from tests.fakes.unit_of_work import CommitFailure, FakeDatabase, FakeUnitOfWork
@@ -43,7 +43,7 @@ class ClosedDatabase(FakeDatabase):
 
 
 def work(feed: FakeFeed, database: FakeDatabase, *, stopping: Event | None = None) -> None:
-    processor = GroupProcessor(MessageBus(COMMAND_HANDLERS, EVENT_HANDLERS), database.unit_of_work, RetryPolicy())
+    processor = GroupProcessor(MessageBus(COMMAND_HANDLERS, EVENT_HANDLERS), database.unit_of_work, policies.USUAL)
     QueueWorker(feed, wire.read, processor, group_limit=7, stopping=stopping or Event()).run()
 
 

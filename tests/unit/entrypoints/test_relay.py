@@ -6,17 +6,18 @@ from typing import Any
 
 import pytest
 
+from allocation_contracts.results import PublishResult
 from allocation_worker.entrypoints import relay as relay_module
 from allocation_worker.entrypoints.relay import OFFER_AGAIN_EVERY, PRUNE_EVERY, Relay, Waker
-from allocation_worker.service_layer.outgoing import OutgoingEvent, SettlementKind
+from allocation_worker.service_layer.outgoing import OutgoingEvent
 from allocation_worker.service_layer.ports import StoreContention, StoreUnavailable
 from tests.fakes.relay import Clock, FakeOutbox, FakePublisher, FakeWaker, Step, outgoing
 
 CONFIRMED, RETURNED, NACKED, LOST = (
-    SettlementKind.CONFIRMED,
-    SettlementKind.RETURNED,
-    SettlementKind.NACKED,
-    SettlementKind.LOST,
+    PublishResult.CONFIRMED,
+    PublishResult.RETURNED,
+    PublishResult.NACKED,
+    PublishResult.LOST,
 )
 POLL = 1.0
 
@@ -54,7 +55,7 @@ class Stage:
     def write(self, *ids: int, type_: str = "allocated.v1") -> None:
         self.outbox.write(*(outgoing(id_, type_) for id_ in ids))
 
-    def answer_with(self, kind: SettlementKind | None) -> None:
+    def answer_with(self, kind: PublishResult | None) -> None:
         self.broker.answer = lambda _event: kind
 
     def return_types(self, *types: str) -> None:
@@ -142,7 +143,7 @@ def test_nothing_is_fetched_where_there_is_no_room(stage: Stage, window: int) ->
 
 
 def test_a_notification_while_busy_leads_to_a_fetch(stage: Stage) -> None:
-    def confirm_while_another_is_written(event: OutgoingEvent) -> SettlementKind:
+    def confirm_while_another_is_written(event: OutgoingEvent) -> PublishResult:
         if event.id == 1:
             stage.write(2)
         else:
@@ -191,7 +192,7 @@ def test_a_full_fetch_is_followed_by_another(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("kind", [LOST, NACKED])
-def test_a_loss_or_refusal_leads_to_a_fetch_of_what_was_fetched_before(stage: Stage, kind: SettlementKind) -> None:
+def test_a_loss_or_refusal_leads_to_a_fetch_of_what_was_fetched_before(stage: Stage, kind: PublishResult) -> None:
     stage.broker.answer = nothing_yet
     stage.write(1, 2, 3)
 
@@ -200,7 +201,7 @@ def test_a_loss_or_refusal_leads_to_a_fetch_of_what_was_fetched_before(stage: St
         fetched = len(stage.outbox.fetches)
         stage.broker.settle(kind, 3)
 
-        def confirm_without_idling(_event: OutgoingEvent) -> SettlementKind:
+        def confirm_without_idling(_event: OutgoingEvent) -> PublishResult:
             assert stage.outbox.waits[waited:] in ([], [0])
             assert len(stage.outbox.fetches) == fetched + 1
             return CONFIRMED
@@ -377,7 +378,7 @@ def test_what_is_taken_up_is_fetched_without_waiting_for_a_notice(stage: Stage) 
     stage.write(1, 2, type_="out-of-stock.v1")
     waits: list[int] = []
 
-    def confirm(_event: OutgoingEvent) -> SettlementKind:
+    def confirm(_event: OutgoingEvent) -> PublishResult:
         waits.append(stage.outbox.waits.count(POLL))
         return CONFIRMED
 

@@ -1,5 +1,7 @@
 """When a message that failed is to come again."""
 
+from dataclasses import replace
+
 import pytest
 
 from allocation_worker.domain.commands import Allocate
@@ -42,9 +44,9 @@ def test_then_it_is_a_dead_letter_with_the_exception() -> None:
 
 
 def test_without_delays_it_is_a_dead_letter_at_once() -> None:
-    outcome = RetryPolicy(delays=()).after_failure(ValueError("why"), message(COMMAND))
+    outcome = replace(POLICY, delays=()).after_failure(ValueError("why"), message(COMMAND))
     assert isinstance(outcome, DeadLetter)
 
 
 def test_each_delay_is_listed_once_for_the_queues_to_be_made() -> None:
-    assert RetryPolicy(grace_delay=5, delays=(30, 1, 5)).all_delays == (1, 5, 30)
+    assert replace(POLICY, grace_delay=5, delays=(30, 1, 5)).all_delays == (1, 5, 30)

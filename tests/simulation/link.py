@@ -1,21 +1,30 @@
-"""The network loop of a simulated process."""
+"""The link of a simulated process to its broker."""
 
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tests.simulation import current
 from tests.simulation.amqp import SimulatedConnection
+
+if TYPE_CHECKING:
+    from tests.simulation.processes import Process
 
 Callback = Callable[..., Any]
 
 
-class SimulatedLoop:
-    """Stands in for `ConnectionLoop`: one connection at a time, opened again for as long as it takes."""
+class SimulatedLink:
+    """Stands in for `Link`: one connection at a time to the broker in memory.
+
+    Args:
+        process: Its threads run the link.
+    """
+
+    trouble = ""
 
     def __init__(
         self,
+        process: "Process",
         urls: Sequence[str],
         *,
         name: str,
@@ -24,14 +33,20 @@ class SimulatedLoop:
         blocked_timeout: float | None = None,
     ) -> None:
         del urls, blocked_timeout  # no alarm is simulated
-        self.process = current.process()
-        self.process.loops.append(self)
+        self.process = process
+        self.process.links.append(self)
         self.name = name
         self._on_connected = on_connected
         self._on_lost = on_lost
         self._callbacks: deque[Callable[[], None]] = deque()
         self._connection: SimulatedConnection | None = None
         self._ended = False
+
+    def start(self) -> None:
+        self.process.spawn(self.name, self.run)
+
+    def join(self, timeout: float) -> None:
+        pass
 
     def run(self) -> None:
         self._connect()
@@ -45,7 +60,7 @@ class SimulatedLoop:
     def call_later(self, delay: float, function: Callable[[], None]) -> None:
         self.process.world.scheduler.later(delay, partial(self._callbacks.append, function))
 
-    def lives(self) -> None:
+    def mark_healthy(self) -> None:
         pass
 
     def reconnect(self) -> None:
