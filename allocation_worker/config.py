@@ -1,17 +1,18 @@
 """The settings: read here, from the environment, and nowhere else."""
 
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from allocation_contracts import AllocationError
+from allocation_contracts.amqp.urls import split
 from allocation_worker.service_layer.retries import RetryPolicy
 
 PREFIX = "ALLOCATION_"
 
 
-class SettingsError(Exception):
+class SettingsError(AllocationError):
     """A setting is missing or wrong. Its text is one sentence that says which, why and what to do."""
 
 
@@ -60,10 +61,7 @@ class Settings(BaseSettings):
     @field_validator("amqp_url", mode="before")
     @classmethod
     def _split_urls(cls, value: object) -> object:
-        urls = tuple(url.strip() for url in value.split(",") if url.strip()) if isinstance(value, str) else value
-        if isinstance(urls, tuple) and not (urls and all(url.startswith(("amqp://", "amqps://")) for url in urls)):
-            raise ValueError("it must be one or more URLs such as amqp://user:password@host:5672/vhost")
-        return urls
+        return tuple(split(value)) if isinstance(value, str) else value
 
     @field_validator("retry_delays", mode="before")
     @classmethod
@@ -75,33 +73,9 @@ class Settings(BaseSettings):
             raise ValueError("it must be whole seconds from 1 to 86400, separated by commas, such as 1,5,30")
         return tuple(map(int, parts))
 
-    @field_validator("database_url")
-    @classmethod
-    def _postgres_only(cls, value: str) -> str:
-        if not value.startswith(("postgresql://", "postgresql+psycopg2://", "postgres://")):
-            raise ValueError("it must be a URL such as postgresql://user:password@host:5432/database")
-        return value
-
-    @field_validator("redis_url")
-    @classmethod
-    def _redis_only(cls, value: str) -> str:
-        if not _is_redis(value):
-            raise ValueError("it must be a URL such as redis://user:password@host:6379/0")
-        return value
-
     @property
     def retry_policy(self) -> RetryPolicy:
         return RetryPolicy(grace_attempts=self.grace_attempts, grace_delay=self.grace_delay, delays=self.retry_delays)
-
-
-def _is_redis(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        _ = parts.port
-    except ValueError:
-        return False
-    number = parts.path.removeprefix("/")
-    return parts.scheme in {"redis", "rediss"} and (number == "" or (number.isascii() and number.isdigit()))
 
 
 def load(**overrides: Any) -> Settings:  # noqa: ANN401 - pydantic checks them

@@ -16,7 +16,7 @@ from allocation_contracts.examples import EXAMPLES
 from allocation_contracts.fields import Rule
 from allocation_worker.cli import app
 from allocation_worker.config import PREFIX, Settings
-from allocation_worker.domain.errors import Refusal
+from allocation_worker.domain.errors import RefusalError
 from tests.planted.bugs import BUGS
 
 HERE = Path(__file__).parent
@@ -90,7 +90,7 @@ def messages() -> str:
 
 def rejection_reasons() -> str:
     """Return the page of the open lists of reasons in events."""
-    retried = {refusal.reason for refusal in Refusal.__subclasses__() if refusal.may_pass}
+    retried = {refusal.reason for refusal in RefusalError.__subclasses__() if refusal.may_pass}
     return _page(
         "Rejection reasons",
         _REJECTION_REASONS,

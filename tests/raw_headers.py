@@ -23,8 +23,27 @@ def nested(depth: int) -> RawHeader:
     return RawHeader(value)
 
 
+def arrays(depth: int) -> RawHeader:
+    """Arrays, each within the other."""
+    value = b"V"
+    for _ in range(depth):
+        value = b"A" + struct.pack(">I", len(value)) + value
+    return RawHeader(value)
+
+
 TOO_LATE = RawHeader(b"T" + b"\xff" * 8)
 """A timestamp of 2^64-1."""
+
+MILLISECONDS = RawHeader(b"T" + struct.pack(">Q", 1_767_225_600_000))
+"""A timestamp in milliseconds, where AMQP has seconds."""
+
+UNDECODABLE = {
+    "nested": nested(600),
+    "timestamp": TOO_LATE,
+    "milliseconds": MILLISECONDS,
+    "arrays": arrays(1_500),
+}
+"""All kinds that a broker takes and pika cannot decode, by name."""
 
 
 def allow(monkeypatch: pytest.MonkeyPatch) -> None:

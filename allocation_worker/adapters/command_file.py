@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 from pydantic import ValidationError
 
 import allocation_contracts as contracts
-from allocation_contracts import ContractViolation, strict_json
+from allocation_contracts import ContractError, strict_json
 
 ROW_NUMBER: Final = "#row"
 """A column that every file has: the row's number."""
@@ -27,7 +27,7 @@ _TYPES: Mapping[str, str] = {
 }
 
 
-class CommandFileError(Exception):
+class CommandFileError(contracts.AllocationError):
     """A file cannot be sent as it is. Its text is a sentence, or one for each bad row, for whoever wrote the file."""
 
 
@@ -184,7 +184,7 @@ class CommandFile:
             if line.strip():
                 try:
                     yield number, strict_json.read(line.strip().encode())
-                except ContractViolation as violation:
+                except ContractError as violation:
                     yield number, f"{self.path}, row {number}: {violation.detail.replace('The body', 'The line')}"
 
     def _row(self, number: int, record: dict[str, Any]) -> GoodRow | BadRow:
@@ -203,10 +203,10 @@ class CommandFile:
                 values[name] = int(cell) if is_text else cell
         try:
             return GoodRow(number, contracts.read_command(type_, json.dumps(values).encode()))
-        except ContractViolation as violation:
+        except ContractError as violation:
             return BadRow(number, self._sentence(number, violation))
 
-    def _sentence(self, number: int, violation: ContractViolation) -> str:
+    def _sentence(self, number: int, violation: ContractError) -> str:
         cause = violation.__cause__
         place = f"{self.path}, row {number}"
         if isinstance(cause, ValidationError):

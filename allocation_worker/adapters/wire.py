@@ -39,7 +39,7 @@ def read(delivery: Delivery) -> Message:
     """Return the command of a delivery, with what travels beside it.
 
     Raises:
-        ContractViolation: The delivery breaks the contract.
+        ContractError: The delivery breaks the contract.
     """
     properties = contracts.read_command_properties(delivery.properties)
     model = model_of(properties.type, contracts.COMMANDS)
@@ -71,7 +71,7 @@ def read_event(delivery: Delivery) -> EventMessage:
     """Return the event of a delivery, as our own subscriber needs it.
 
     Raises:
-        ContractViolation: The delivery breaks the contract, or the event belongs to no SKU.
+        ContractError: The delivery breaks the contract, or the event belongs to no SKU.
     """
     properties = delivery.properties
     type_ = str(properties.type or "")
@@ -84,13 +84,11 @@ def product_event(type_: str, body: bytes) -> events.ProductEvent:
     """Return the event that `write` has turned into this body.
 
     Raises:
-        ContractViolation: The body is no event, or an event that belongs to no SKU.
+        ContractError: The body is no event, or an event that belongs to no SKU.
     """
     model = contracts.read_event(type_, body)
     if isinstance(model, contracts.CommandRejected):
-        raise contracts.ContractViolation(
-            "unexpected-type", f"The type {type_} belongs to no SKU; do not send it here."
-        )
+        raise contracts.ContractError("unexpected-type", f"The type {type_} belongs to no SKU; do not send it here.")
     return _EVENTS[type(model)](**model.__dict__)
 
 

@@ -1,22 +1,59 @@
-"""Whether the addresses among the settings can be read by what will connect to them."""
+"""Whether the addresses among the settings can be read, told by the parsers of what will connect to them."""
 
-from allocation_worker.adapters.postgres.engine import parse_url
-from allocation_worker.adapters.rabbitmq import urls
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from allocation_contracts.amqp import urls
+from allocation_contracts.amqp.urls import AddressError
+from allocation_worker.adapters.postgres import address as postgres
+from allocation_worker.adapters.redis import address as redis
 from allocation_worker.config import PREFIX, Settings, SettingsError
 
 
 def check_addresses(settings: Settings) -> None:
-    """See that broker and database can be connected to by these addresses, without connecting.
+    """See that broker, database and Redis can be connected to by these addresses, without connecting.
+
+    The files that the database's and Redis' addresses name are looked at by the verbs that connect to them.
 
     Raises:
-        SettingsError: one of them cannot be read.
+        SettingsError: One of them cannot be read.
     """
-    for url in settings.amqp_url:
-        try:
-            urls.check(url)
-        except ValueError as error:
-            raise SettingsError(f"{PREFIX}AMQP_URL is wrong: {error}.") from error
+    with _named("AMQP_URL"):
+        if not settings.amqp_url:
+            raise AddressError("it must be one or more URLs such as amqp://user:password@host:5672/vhost")
+        for url in settings.amqp_url:
+            urls.parameters(url, "allocation-worker")
+    with _named("DATABASE_URL"):
+        postgres.parse(settings.database_url)
+    with _named("REDIS_URL"):
+        redis.parse(settings.redis_url)
+
+
+def check_database_files(settings: Settings) -> None:
+    """See that the files that the database's address names, such as `sslrootcert`, can be read.
+
+    Raises:
+        SettingsError: One cannot.
+    """
+    with _named("DATABASE_URL"):
+        postgres.parse(settings.database_url).check_files()
+
+
+def redis_address(settings: Settings) -> redis.RedisAddress:
+    """Return the address of Redis, having seen that the files that it names can be read.
+
+    Raises:
+        SettingsError: One cannot.
+    """
+    with _named("REDIS_URL"):
+        address = redis.parse(settings.redis_url)
+        address.check_files()
+        return address
+
+
+@contextmanager
+def _named(name: str) -> Iterator[None]:
     try:
-        parse_url(settings.database_url)
-    except ValueError as error:
-        raise SettingsError(f"{PREFIX}DATABASE_URL is wrong: {error}.") from error
+        yield
+    except AddressError as error:
+        raise SettingsError(f"{PREFIX}{name} is wrong: {error}.") from error

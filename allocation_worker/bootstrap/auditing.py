@@ -3,6 +3,7 @@
 from allocation_worker.adapters.postgres import schema
 from allocation_worker.adapters.postgres.audit import audit
 from allocation_worker.adapters.postgres.engine import create_engine
+from allocation_worker.bootstrap.addresses import check_database_files
 from allocation_worker.bootstrap.places import closing_connections
 from allocation_worker.config import Settings
 from allocation_worker.service_layer.auditing import Audit
@@ -13,6 +14,7 @@ _STATEMENT_TIMEOUT = 3600
 
 def verify(settings: Settings, *, stuck_after: float) -> Audit:
     """Whether the tables agree with themselves, at one moment, read-only."""
+    check_database_files(settings)
     database = create_engine(
         settings.database_url, application_name="allocation-worker verify", statement_timeout=_STATEMENT_TIMEOUT
     )

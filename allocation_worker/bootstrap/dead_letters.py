@@ -2,14 +2,14 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import contextmanager
 from functools import partial
 
 from allocation_worker.adapters import wire
 from allocation_worker.adapters.postgres import schema
 from allocation_worker.adapters.postgres.unit_of_work import RehearsalUnitOfWork
 from allocation_worker.adapters.rabbitmq.dead_letter import DeadLetter
-from allocation_worker.adapters.rabbitmq.dead_letter_publisher import DeadLetterPublisher
+from allocation_worker.adapters.rabbitmq.dead_letter_publisher import publish_copies
 from allocation_worker.adapters.rabbitmq.dead_letter_queue import DeadLetterQueue, open_dead_letters
 from allocation_worker.bootstrap.places import closing_connections, engine
 from allocation_worker.config import Settings
@@ -33,10 +33,9 @@ def redrive_dead_letters(
     settings: Settings, on_progress: OnProgress, *, even_if_forgotten: bool
 ) -> Iterator[Redrive[DeadLetter]]:
     """What has dead letters taken as commands again."""
-    with ExitStack() as stack:
-        letters = stack.enter_context(open_dead_letters(settings.amqp_url, on_progress))
-        copies = stack.enter_context(closing(DeadLetterPublisher(settings.amqp_url)))
-        yield Redrive(letters, copies, _gatekeeper(settings, even_if_forgotten=even_if_forgotten).objection)
+    objection = _gatekeeper(settings, even_if_forgotten=even_if_forgotten).objection
+    with open_dead_letters(settings.amqp_url, on_progress) as letters:
+        yield Redrive(letters, partial(publish_copies, settings.amqp_url), objection)
 
 
 @contextmanager

@@ -8,11 +8,13 @@ from sqlalchemy.engine import Engine
 from allocation_worker.adapters.postgres import schema
 from allocation_worker.adapters.postgres.engine import create_engine
 from allocation_worker.adapters.rabbitmq import topology
+from allocation_worker.bootstrap.addresses import check_database_files
 from allocation_worker.config import Settings
 
 
 def engine(settings: Settings, name: str) -> Engine:
     """The database; it connects when it is first used."""
+    check_database_files(settings)
     return create_engine(
         settings.database_url,
         application_name=f"allocation-worker {name}",
@@ -33,6 +35,7 @@ def closing_connections(database: Engine) -> Iterator[Engine]:
 def migrate(settings: Settings) -> tuple[str | None, str]:
     """Bring the schema up to date; the revision found, and the one that stands now."""
     # It takes as long as it takes: on neither side a limit to a statement.
+    check_database_files(settings)
     unhurried = create_engine(
         settings.database_url, application_name="allocation-worker migrate", statement_timeout=None
     )

@@ -7,18 +7,19 @@ from typing import TYPE_CHECKING
 import structlog
 from sqlalchemy.engine import Engine
 
+from allocation_contracts import AllocationError
 from allocation_worker.adapters import wire
 from allocation_worker.adapters.postgres.past import open_write_model
 from allocation_worker.adapters.rabbitmq import topology
 from allocation_worker.adapters.rabbitmq.consumer import Consumer
-from allocation_worker.adapters.rabbitmq.errors import BrokerError, TopologyMissing
+from allocation_worker.adapters.rabbitmq.errors import BrokerError, TopologyMissingError
+from allocation_worker.bootstrap.addresses import redis_address
 from allocation_worker.bootstrap.places import closing_connections, engine
 from allocation_worker.bootstrap.running import log_start, stopped_by_signals, wait_for_database
 from allocation_worker.config import Settings
-from allocation_worker.entrypoints.backoff import Backoff
+from allocation_worker.entrypoints.availability import until_available
 from allocation_worker.entrypoints.consume import QueueWorker
 from allocation_worker.entrypoints.project import tend_patiently, tend_until
-from allocation_worker.service_layer.ports import StoreError
 from allocation_worker.service_layer.projection import Projector
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 
-class RedisNotInstalled(StoreError):  # noqa: N818 - reads as what it is
+class RedisNotInstalledError(AllocationError):
     """The optional extra is missing."""
 
     def __init__(self) -> None:
@@ -87,9 +88,10 @@ def views(settings: Settings) -> "RedisViews":
         from allocation_worker.adapters.redis import client  # noqa: PLC0415 - redis-py is an optional extra
         from allocation_worker.adapters.redis.views import RedisViews  # noqa: PLC0415 - as above
     except ImportError as error:
-        raise RedisNotInstalled from error
-    connection = client.connect(settings.redis_url, name="allocation-worker show", timeout=settings.statement_timeout)
-    return RedisViews(connection, client.masked(settings.redis_url))
+        raise RedisNotInstalledError from error
+    address = redis_address(settings)
+    connection = client.connect(address, name="allocation-worker show", timeout=settings.statement_timeout)
+    return RedisViews(connection, address.masked)
 
 
 def _projector(settings: Settings, database: Engine) -> Projector:
@@ -97,23 +99,18 @@ def _projector(settings: Settings, database: Engine) -> Projector:
         from allocation_worker.adapters.redis import client  # noqa: PLC0415 - redis-py is an optional extra
         from allocation_worker.adapters.redis.read_model import RedisReadModel  # noqa: PLC0415 - as above
     except ImportError as error:
-        raise RedisNotInstalled from error
-    connection = client.connect(
-        settings.redis_url, name="allocation-worker project", timeout=settings.statement_timeout
-    )
-    read_model = RedisReadModel(connection, client.masked(settings.redis_url))
+        raise RedisNotInstalledError from error
+    address = redis_address(settings)
+    connection = client.connect(address, name="allocation-worker project", timeout=settings.statement_timeout)
+    read_model = RedisReadModel(connection, address.masked)
     return Projector(read_model, partial(open_write_model, database))
 
 
 def _declare_patiently(settings: Settings, stopping: threading.Event) -> bool:
-    backoff = Backoff()
-    while not stopping.is_set():
-        try:
-            topology.declare_read_model(settings.amqp_url)
-        except (BrokerError, TopologyMissing) as error:
-            pause = backoff.next()
-            log.warning("waiting for the broker", seconds=round(pause, 1), error=str(error))
-            stopping.wait(pause)
-        else:
-            return True
-    return False
+    until_available(
+        partial(topology.declare_read_model, settings.amqp_url),
+        stopping=stopping,
+        waiting_for="the broker",
+        unavailable=(BrokerError, TopologyMissingError),
+    )
+    return not stopping.is_set()

@@ -16,8 +16,7 @@ from allocation_contracts import ORDERS_QUEUE
 from allocation_contracts.amqp.urls import masked
 from allocation_worker import __version__
 from allocation_worker.adapters import wire
-from allocation_worker.adapters.postgres import schema
-from allocation_worker.adapters.postgres.engine import parse_url
+from allocation_worker.adapters.postgres import address, schema
 from allocation_worker.adapters.postgres.history import History
 from allocation_worker.adapters.postgres.pending import open_pending
 from allocation_worker.adapters.postgres.unit_of_work import PostgresUnitOfWork
@@ -25,8 +24,9 @@ from allocation_worker.adapters.rabbitmq.consumer import Consumer
 from allocation_worker.adapters.rabbitmq.publisher import EventPublisher
 from allocation_worker.bootstrap.places import engine
 from allocation_worker.config import Settings
-from allocation_worker.entrypoints.backoff import Backoff
+from allocation_worker.entrypoints.availability import until_available
 from allocation_worker.entrypoints.consume import QueueWorker
+from allocation_worker.entrypoints.prune import Pruner
 from allocation_worker.entrypoints.relay import Relay, Waker
 from allocation_worker.service_layer.groups import GroupProcessor
 from allocation_worker.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
@@ -108,7 +108,7 @@ def relay(settings: Settings) -> None:
             Relay(
                 partial(open_pending, database, lease=settings.relay_lease),
                 publisher,
-                history.prune_some,
+                Pruner(history.prune_some).prune_if_due,
                 waker=waker,
                 stopping=stopping,
                 window=settings.relay_window,
@@ -121,17 +121,10 @@ def relay(settings: Settings) -> None:
 
 def wait_for_database(database: Engine, stopping: threading.Event) -> bool:
     """Wait until the database is there and its schema is ours; False if told to stop before."""
-    backoff = Backoff()
-    while not stopping.is_set():
-        try:
-            schema.check(database)
-        except StoreError as error:
-            pause = backoff.next()
-            log.warning("waiting for the database", seconds=round(pause, 1), error=str(error))
-            stopping.wait(pause)
-        else:
-            return True
-    return False
+    until_available(
+        partial(schema.check, database), stopping=stopping, waiting_for="the database", unavailable=(StoreError,)
+    )
+    return not stopping.is_set()
 
 
 @contextmanager
@@ -162,7 +155,7 @@ def log_start(settings: Settings, verb: str, **what: object) -> None:
         verb=verb,
         version=__version__,
         broker=[masked(url) for url in settings.amqp_url],
-        database=parse_url(settings.database_url).render_as_string(hide_password=True),
+        database=address.parse(settings.database_url).masked,
         group_limit=settings.group_limit,
         prefetch=settings.prefetch,
         **what,

@@ -20,7 +20,7 @@ def build_command(model: type[contracts.Command], **fields: str | int | None) ->
     """A command from options.
 
     Raises:
-        ContractViolation: it would be refused; the text says why, in the words that the worker itself would use.
+        ContractError: it would be refused; the text says why, in the words that the worker itself would use.
     """
     return contracts.read_command(model.TYPE, json.dumps(fields).encode())
 

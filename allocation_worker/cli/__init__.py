@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from allocation_worker import __version__, bootstrap
+from allocation_contracts import AllocationError
+from allocation_worker import __version__
 from allocation_worker.cli import auditing, dead_letters, looking_back, running, sending, showing, tailing
 from allocation_worker.config import SettingsError
 
@@ -58,7 +59,7 @@ def main() -> None:
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(EX_CONFIG)
-    except bootstrap.EXPECTED_ERRORS as error:
+    except AllocationError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(1)
 

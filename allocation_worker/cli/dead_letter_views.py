@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
-from allocation_contracts import ContractViolation, strict_json
-from allocation_worker.adapters.rabbitmq.dead_letter import UNDECODABLE, UNROUTABLE, DeadLetter
+from allocation_contracts import ContractError, strict_json
+from allocation_contracts.amqp.lenient import UNDECODABLE
+from allocation_worker.adapters.rabbitmq.dead_letter import UNROUTABLE, DeadLetter
 from allocation_worker.entrypoints.dead_letters import Group
 
 _SHOWN_DETAIL = 100
@@ -123,8 +124,8 @@ def _headers(letter: DeadLetter) -> Iterator[str]:
     yield ""
     yield "Headers"
     if letter.undecodable is not None:
-        yield f"  cannot be decoded ({letter.undecodable.error}); with the properties they are these bytes:"
-        yield from (f"  {line}" for line in _hex(letter.undecodable.raw))
+        yield "  The headers that it was sent with cannot be decoded. All its properties, as bytes:"
+        yield from (f"  {line}" for line in _hex(letter.undecodable))
     shown = {plain(name): _shown_header(value) for name, value in (letter.properties.headers or {}).items()}
     for name in sorted(shown):
         yield f"  {name}: {shown[name]}"
@@ -140,7 +141,7 @@ def _shown_header(value: object) -> str:
 def _body(body: bytes) -> Iterator[str]:
     try:
         text = json.dumps(strict_json.read(body), indent=2, ensure_ascii=False)
-    except ContractViolation:
+    except ContractError:
         yield from _raw_body(body)
     else:
         yield from map(plain, text.splitlines())

@@ -8,7 +8,7 @@ from typing import Any
 from rich.cells import cell_len
 
 import allocation_contracts as contracts
-from allocation_contracts import ContractViolation
+from allocation_contracts import ContractError
 from allocation_worker.bootstrap import SeenEvent
 
 _TYPE_WIDTH = max(map(len, contracts.EVENTS))
@@ -47,7 +47,7 @@ def as_text(event: SeenEvent) -> str:
     when = datetime.now() if timestamp is None else datetime.fromtimestamp(timestamp)  # noqa: DTZ005, DTZ006 - the operator's own clock
     try:
         sequence, sku, subject, words = _told(contracts.read_event(type_, event.body))
-    except ContractViolation:
+    except ContractError:
         # A newer worker's: what can be seen is shown.
         sequence, sku, subject, words = "", "", "", json.dumps(_data(event))
     columns = [

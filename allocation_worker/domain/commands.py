@@ -1,4 +1,4 @@
-"""What others may ask of the shop, in the imperative."""
+"""The commands of the domain, named in the imperative."""
 
 from dataclasses import dataclass
 from datetime import date
@@ -6,7 +6,7 @@ from datetime import date
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Allocate:
-    """Give this order line stock from one batch."""
+    """Allocate an order line to one batch."""
 
     orderid: str
     sku: str
@@ -16,7 +16,7 @@ class Allocate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deallocate:
-    """Cancel this order line, now and for good."""
+    """Cancel an order line. It cannot be allocated again."""
 
     orderid: str
     sku: str
@@ -25,7 +25,7 @@ class Deallocate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CreateBatch:
-    """Record a batch of stock: in the warehouse, or at sea with an ETA."""
+    """Add a batch of stock. It is in the warehouse if it has no ETA."""
 
     batchref: str
     sku: str
@@ -35,7 +35,7 @@ class CreateBatch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangeBatchQuantity:
-    """Correct how much of a batch was purchased; lines that no longer fit are moved."""
+    """Change the purchased quantity of a batch. Lines that no longer fit are allocated again."""
 
     batchref: str
     qty: int

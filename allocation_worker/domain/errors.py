@@ -1,4 +1,4 @@
-"""The ways in which the shop says no."""
+"""The refusals of business rules."""
 
 from typing import ClassVar
 
@@ -6,48 +6,54 @@ MAX_QUOTED = 300
 
 
 def quoted(text: str) -> str:
-    """An identifier as it stands in a refusal's sentence, which must stay short.
+    """Return an identifier in quotes, shortened to 300 characters, for the sentence of a refusal.
 
-    One of 255 printable characters is shown whole; others take up to ten characters each.
+    An identifier of 255 printable characters is shown in full. A character that is not printable takes up to ten.
     """
     whole = repr(text)
     return whole if len(whole) <= MAX_QUOTED else f"{whole[: MAX_QUOTED - 2]}…{whole[0]}"
 
 
-class Refusal(Exception):  # noqa: N818 - a refusal is an answer, not an error
-    """A rule of the shop forbids the command; nothing has changed. Its text is one sentence for people."""
+class RefusalError(Exception):
+    """A business rule forbids the command, and nothing has changed.
+
+    It is an answer to the sender, who gets it as `command-rejected`. Its text is one sentence for people.
+
+    Attributes:
+        reason: A slug, one of the contract's `RejectionReason`.
+        may_pass: Whether the same command may be accepted a little later.
+    """
 
     reason: ClassVar[str]
     may_pass: ClassVar[bool] = False
-    """Whether a little patience may help."""
 
 
-class UnknownSku(Refusal):
-    """No batch of this SKU has been created yet; it may be on its way in the other queue."""
+class UnknownSkuError(RefusalError):
+    """No batch of this SKU has been created. Its command may still be in the other queue."""
 
     reason = "unknown-sku"
     may_pass = True
 
 
-class LineQuantityConflict(Refusal):
-    """The line holds stock already, in another quantity."""
+class LineQuantityConflictError(RefusalError):
+    """The line holds stock in another quantity."""
 
     reason = "line-quantity-conflict"
 
 
-class LineCancelled(Refusal):
-    """The line was cancelled, and stays so."""
+class LineCancelledError(RefusalError):
+    """The line was cancelled and stays so."""
 
     reason = "line-cancelled"
 
 
-class BatchExists(Refusal):
-    """The batch was created before, with other content."""
+class BatchExistsError(RefusalError):
+    """The batch was created with other content."""
 
     reason = "batch-exists"
 
 
-class UnknownBatch(Refusal):
+class UnknownBatchError(RefusalError):
     """No batch has this reference."""
 
     reason = "unknown-batch"

@@ -1,4 +1,4 @@
-"""What the shop has decided, in the past tense.
+"""The events of the domain, named in the past tense.
 
 `sequence` counts the events of one SKU: 1, 2, 3, with no gap.
 """
@@ -12,7 +12,7 @@ DeallocationReason = Literal["cancelled", "batch-quantity-changed"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Allocated:
-    """The line holds `qty` of the batch."""
+    """The line was allocated to the batch."""
 
     orderid: str
     sku: str
@@ -25,10 +25,11 @@ class Allocated:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutOfStock:
-    """No one batch could take the line; a later allocate of it tries again.
+    """No single batch can take the line. A later allocate of the line tries again.
 
-    `largest_available` is the most that one batch could give; `next_eta` the earliest ETA among the shipments
-    that have some stock left.
+    Attributes:
+        largest_available: The largest quantity that one batch could give.
+        next_eta: The earliest ETA of a batch that has stock left and is not in the warehouse yet.
     """
 
     orderid: str
@@ -42,9 +43,11 @@ class OutOfStock:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deallocated:
-    """The line holds no stock any more; `batchref` is None where it held none.
+    """The line holds no stock any more.
 
-    `qty` is the line's quantity, 0 where the line was never seen.
+    Attributes:
+        qty: The line's quantity; 0 if the line was never seen.
+        batchref: The batch that held the line; None if the line held no stock.
     """
 
     orderid: str
@@ -58,7 +61,7 @@ class Deallocated:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchCreated:
-    """A batch of stock is known from now on."""
+    """A batch of stock was added."""
 
     batchref: str
     sku: str
@@ -69,7 +72,7 @@ class BatchCreated:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchQuantityChanged:
-    """The purchased quantity of a batch is `qty` now."""
+    """The purchased quantity of a batch was changed to `qty`."""
 
     batchref: str
     sku: str
@@ -80,9 +83,11 @@ class BatchQuantityChanged:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommandRejected:
-    """The shop said no to a command; nothing has changed.
+    """A business rule refused a command, and nothing has changed. The event belongs to no SKU, so it has no sequence.
 
-    `reason` is a slug for programs, `detail` one sentence for people. It belongs to no SKU, so it is not counted.
+    Attributes:
+        reason: A slug for programs.
+        detail: One sentence for people.
     """
 
     reason: str

@@ -1,4 +1,4 @@
-"""The aggregate: a product, its batches of stock, and the order lines that hold some of it."""
+"""The aggregate: a product with its batches of stock and the order lines that hold stock."""
 
 from bisect import insort
 from collections.abc import Iterator
@@ -6,17 +6,19 @@ from dataclasses import dataclass
 from datetime import date
 
 from allocation_worker.domain import events
-from allocation_worker.domain.errors import BatchExists, LineCancelled, LineQuantityConflict, quoted
+from allocation_worker.domain.errors import BatchExistsError, LineCancelledError, LineQuantityConflictError, quoted
 
 LineId = tuple[str, str]
-"""(orderid, lineid): what tells the lines of one SKU apart."""
+"""(orderid, lineid). It identifies a line of one SKU."""
 
 
 @dataclass(slots=True)
 class OrderLine:
-    """What the shop knows of one order line.
+    """An order line.
 
-    `batchref` names the batch that it holds `qty` of, if any. `sequence` is that of the event that answered it last.
+    Attributes:
+        batchref: The batch that `qty` was allocated from; None if the line holds no stock.
+        sequence: The `sequence` of the last event about the line's own stock.
     """
 
     orderid: str
@@ -29,10 +31,12 @@ class OrderLine:
 
 @dataclass(slots=True)
 class Batch:
-    """Stock bought at one time.
+    """Stock that was purchased at one time.
 
-    `arrival` counts the batches of the SKU as they were created. `created_qty` and `sequence` are kept from the
-    event that announced it, so that it can be announced again, word for word.
+    Attributes:
+        arrival: The batch's number among those of its SKU, in the order of creation.
+        created_qty: The quantity at creation. Together with `sequence` it allows to announce the batch again unchanged.
+        sequence: The `sequence` of the event that announced the batch.
     """
 
     reference: str
@@ -49,16 +53,16 @@ class Batch:
         return self.purchased_quantity - self.allocated_quantity
 
     def preference(self) -> tuple[bool, date, int]:
-        """The warehouse first, then the earliest ETA, then the order of arrival."""
+        """Return the sort key: batches in the warehouse first, then the earliest ETA, then the order of creation."""
         return (self.eta is not None, self.eta or date.min, self.arrival)
 
 
 class Product:
-    """A SKU: the consistency boundary, and the counter of its own events.
+    """A SKU: the consistency boundary, which also counts its own events.
 
-    It need not hold all that belongs to it. `batches` must hold every batch with stock left and each batch that a
-    command or one of `lines` names; `lines` must hold an entry for each line that a command names, a blank one if
-    the line was never seen. So a command costs the same however many lines a batch has taken.
+    A product need not be loaded in full, so the cost of a command does not grow with the lines of a batch. `batches`
+    must hold every batch with stock left, and every batch that a command or one of `lines` names. `lines` must hold an
+    entry for each line that a command names; the entry is blank if the line was never seen.
     """
 
     def __init__(self, sku: str, *, sequence: int = 0, batches_arrived: int = 0) -> None:
@@ -71,38 +75,38 @@ class Product:
         self._by_preference: list[Batch] = []
 
     def bring_in(self, batch: Batch) -> None:
-        """Take up a batch that exists already; nothing has happened."""
+        """Add a batch that exists already, without an event."""
         self.batches[batch.reference] = batch
         insort(self._by_preference, batch, key=Batch.preference)
 
     def allocate(self, line_id: LineId, qty: int) -> None:
-        """Give the line stock, or record that there is none.
+        """Allocate the line to a batch, or record that no batch can take it.
 
-        A line that holds `qty` already is announced again, as it was.
+        A line that holds `qty` already is announced again unchanged.
 
         Raises:
-            LineCancelled: the line was cancelled before.
-            LineQuantityConflict: the line holds another quantity.
+            LineCancelledError: The line was cancelled before.
+            LineQuantityConflictError: The line holds another quantity.
         """
         line = self.lines[line_id]
         if line.cancelled:
-            raise LineCancelled(f"{self._name(line)} was cancelled; use another lineid to order again.")
+            raise LineCancelledError(f"{self._name(line)} was cancelled; use another lineid to order again.")
         if line.batchref is None:
             line.qty = qty
             self._place(line)
         elif line.qty == qty:
             self._announce(line, line.batchref)
         else:
-            raise LineQuantityConflict(
+            raise LineQuantityConflictError(
                 f"{self._name(line)} holds {line.qty} already, not {qty}; deallocate it and use another lineid."
             )
 
     def allocate_again(self, line_id: LineId) -> None:
-        """Give a line that a shrunk batch has lost stock, as if it had just come."""
+        """Allocate a line that lost its stock, as if it were new."""
         self._place(self.lines[line_id])
 
     def deallocate(self, line_id: LineId) -> None:
-        """Cancel the line for good, and free what it holds."""
+        """Cancel the line and free its stock."""
         line = self.lines[line_id]
         line.cancelled = True
         self._free(line, "cancelled")
@@ -126,11 +130,11 @@ class Product:
         """Announce a batch that exists as it was created, if it was created with this content.
 
         Raises:
-            BatchExists: It was created with another SKU, quantity or ETA.
+            BatchExistsError: It was created with another SKU, quantity or ETA.
         """
         batch = self.batches[reference]
         if (batch.sku, batch.created_qty, batch.eta) != (sku, qty, eta):
-            raise BatchExists(
+            raise BatchExistsError(
                 f"Batch {quoted(reference)} was created with {batch.created_qty} of SKU {quoted(batch.sku)}, "
                 f"ETA {batch.eta or 'none'}; use another reference, or change-batch-quantity."
             )

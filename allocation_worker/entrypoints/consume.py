@@ -2,17 +2,18 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from threading import Event
+from time import monotonic
 from typing import Generic, Protocol, TypeVar
 
 import structlog
 
-from allocation_contracts import ContractViolation
-from allocation_worker.entrypoints.backoff import Backoff
+from allocation_contracts import ContractError
+from allocation_worker.entrypoints.availability import until_available
 from allocation_worker.entrypoints.progress import Progress
 from allocation_worker.service_layer.messages import Message
 from allocation_worker.service_layer.outcomes import DeadLetter, Done, Outcome
-from allocation_worker.service_layer.ports import StoreContention, StoreUnavailable
 from allocation_worker.service_layer.projection import EventMessage
 
 log = structlog.get_logger()
@@ -29,7 +30,7 @@ class Processor(Protocol[M_contra]):
         """The outcome of each, in their order; asking again is harmless.
 
         Raises:
-            StoreUnavailable, StoreContention: ask again later.
+            StoreUnavailableError, StoreContentionError: ask again later.
         """
 
 
@@ -65,12 +66,13 @@ class QueueWorker(Generic[D, M]):
 
     Args:
         feed: the queue.
-        read: understands a delivery, or raises ContractViolation.
+        read: understands a delivery, or raises ContractError.
         processor: answers what was understood.
         group_limit: the most messages of a group.
         stopping: set when waiting for a store is to end.
         done: what a message is when it is done, for the log.
         store: what is waited for when it is away, for the log.
+        clock: seconds that never go back.
     """
 
     def __init__(
@@ -83,14 +85,16 @@ class QueueWorker(Generic[D, M]):
         stopping: Event,
         done: str = "commands answered",
         store: str = "the database",
+        clock: Callable[[], float] = monotonic,
     ) -> None:
         self._feed = feed
         self._read = read
         self._processor = processor
         self._group_limit = group_limit
         self._stopping = stopping
-        self._waiting, self._back = f"waiting for {store}", f"{store} is back"
-        self._progress = Progress(done, queue=feed.queue)
+        self._store, self._back = store, f"{store} is back"
+        self._clock = clock
+        self._progress = Progress(done, clock=clock, queue=feed.queue)
 
     def run(self) -> None:
         """Take, answer, settle. What was taken and not settled when this ends comes again."""
@@ -108,21 +112,25 @@ class QueueWorker(Generic[D, M]):
 
     def _answer_patiently(self, group: Sequence[D]) -> list[tuple[D, Outcome]] | None:
         """Answer a group, however long the database is away; None if we are told to stop meanwhile."""
-        backoff = Backoff()
-        while True:
-            try:
-                results = self._answer(group)
-            except (StoreUnavailable, StoreContention) as error:
-                self._feed.hold()
-                pause = backoff.next()
-                log.warning(self._waiting, queue=self._feed.queue, seconds=round(pause, 1), error=str(error))
-                if self._stopping.wait(pause):
-                    return None
-            else:
-                if backoff.used:
-                    log.info(self._back, queue=self._feed.queue)
-                    self._feed.release()
-                return results
+        held = False
+
+        def hold() -> None:
+            nonlocal held
+            held = True
+            self._feed.hold()
+
+        results = until_available(
+            partial(self._answer, group),
+            stopping=self._stopping,
+            waiting_for=self._store,
+            clock=self._clock,
+            on_failure=hold,
+            queue=self._feed.queue,
+        )
+        if held and results is not None:
+            log.info(self._back, queue=self._feed.queue)
+            self._feed.release()
+        return results
 
     def _answer(self, group: Sequence[D]) -> list[tuple[D, Outcome]]:
         understood: list[tuple[D, M]] = []
@@ -130,7 +138,7 @@ class QueueWorker(Generic[D, M]):
         for delivery in group:
             try:
                 understood.append((delivery, self._read(delivery)))
-            except ContractViolation as violation:
+            except ContractError as violation:
                 log.warning("contract broken", queue=self._feed.queue, reason=violation.reason, detail=str(violation))
                 results.append((delivery, DeadLetter(reason=violation.reason, detail=violation.detail)))
         outcomes = self._processor.process([message for _, message in understood])

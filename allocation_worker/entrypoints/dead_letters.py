@@ -1,14 +1,13 @@
 """What a person may do with the dead letters: look, have them taken as commands again, throw them away."""
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, Protocol, TypeVar
 
-from allocation_contracts import ContractViolation
+from allocation_contracts import ContractError
 from allocation_worker.service_layer.messages import Message
-
-MOST_UNDER_WAY = 500
 
 _SECONDS_A_DAY = 86_400
 
@@ -36,18 +35,6 @@ class Letters(Protocol[L]):
 
     def remove(self, letter: L) -> None:
         """Take it away for good."""
-
-
-class Copies(Protocol[L]):
-    """Publishes copies of dead letters as commands."""
-
-    @property
-    def under_way(self) -> int: ...
-
-    def publish(self, letter: L) -> None: ...
-
-    def take_settled(self) -> list[tuple[L, bool]]:
-        """Wait for answers: whether the broker keeps the copy, or no queue is there for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +96,7 @@ class Gatekeeper:
             return "neither its routing key nor its type says which queue it is for; it would come straight back."
         try:
             self.read(letter)
-        except ContractViolation as violation:
+        except ContractError as violation:
             return f"it would come straight back: {violation}"
         if self.even_if_forgotten:
             return None
@@ -125,39 +112,53 @@ class Gatekeeper:
 
 
 class Redrive(Generic[L]):
-    """Has dead letters taken as commands again.
+    """Publishes dead letters as commands again.
 
-    A dead letter goes only after the broker has confirmed its copy. Whatever ends this between the two leaves both,
-    and the inbox makes the second harmless.
+    A dead letter is removed only after the broker has confirmed its copy. If this ends between the two, both stay, and
+    the inbox makes the second harmless.
+
+    Args:
+        letters: The dead letters.
+        publish: Publishes copies, in their order, and yields each letter with whether the broker keeps its copy safe;
+            if not, there is no queue for it.
+        objection: Says why a dead letter must stay, or returns None.
     """
 
-    def __init__(self, letters: Letters[L], copies: Copies[L], objection: Callable[[L], str | None]) -> None:
+    def __init__(
+        self,
+        letters: Letters[L],
+        publish: Callable[[Iterable[L]], Iterator[tuple[L, bool]]],
+        objection: Callable[[L], str | None],
+    ) -> None:
         self._letters = letters
-        self._copies = copies
+        self._publish = publish
         self._objection = objection
+        self._kept: deque[tuple[L, str]] = deque()
 
     def run(self, selection: Selection) -> Iterator[tuple[L, str | None]]:
-        """Each dead letter that is meant, as it is dealt with: why it stays, or None: it is a command again."""
-        for letter in self._letters:
-            if letter not in selection:
-                continue
-            objection = self._objection(letter)
-            if objection is not None:
-                yield letter, objection
-                continue
-            self._copies.publish(letter)
-            while self._copies.under_way >= MOST_UNDER_WAY:
-                yield from self._settle()
-        while self._copies.under_way:
-            yield from self._settle()
-
-    def _settle(self) -> Iterator[tuple[L, str | None]]:
-        for letter, safe in self._copies.take_settled():
+        """Yield each selected dead letter with why it stays, or with None: it is a command again."""
+        for letter, safe in self._publish(self._to_publish(selection)):
+            yield from self._take_kept()
             if safe:
                 self._letters.remove(letter)
                 yield letter, None
             else:
                 yield letter, "its queue is not there; run `allocation-worker topology`."
+        yield from self._take_kept()
+
+    def _to_publish(self, selection: Selection) -> Iterator[L]:
+        for letter in self._letters:
+            if letter not in selection:
+                continue
+            objection = self._objection(letter)
+            if objection is None:
+                yield letter
+            else:
+                self._kept.append((letter, objection))
+
+    def _take_kept(self) -> Iterator[tuple[L, str]]:
+        while self._kept:
+            yield self._kept.popleft()
 
 
 def discard(letters: Letters[L], selection: Selection) -> Iterator[L]:

@@ -1,5 +1,6 @@
 """A line now and then that says how much was done: a line a message would cost as much as the message."""
 
+from collections.abc import Callable
 from time import monotonic
 
 import structlog
@@ -10,20 +11,27 @@ log = structlog.get_logger()
 
 
 class Progress:
-    """Counts, and logs the count every ten seconds in which there was something to count."""
+    """Counts, and logs the count every ten seconds in which there was something to count.
 
-    def __init__(self, what: str, **context: str) -> None:
+    Args:
+        what: the log's event.
+        clock: seconds that never go back.
+        context: more fields for the log.
+    """
+
+    def __init__(self, what: str, *, clock: Callable[[], float] = monotonic, **context: str) -> None:
         self._what = what
+        self._clock = clock
         self._context = context
         self._count = 0
-        self._since = monotonic()
+        self._since = self._clock()
 
     def add(self, count: int) -> None:
         if not self._count:
-            self._since = max(self._since, monotonic() - INTERVAL)
+            self._since = max(self._since, self._clock() - INTERVAL)
         self._count += count
-        elapsed = monotonic() - self._since
+        elapsed = self._clock() - self._since
         if elapsed >= INTERVAL:
             log.info(self._what, count=self._count, per_second=round(self._count / elapsed, 1), **self._context)
             self._count = 0
-            self._since = monotonic()
+            self._since = self._clock()

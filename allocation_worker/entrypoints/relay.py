@@ -1,23 +1,26 @@
-"""The relay: row -> confirmed publish -> mark. One is active; the others stand by."""
+"""The relay: fetch events from the outbox, publish them, and mark those that the broker has confirmed.
+
+One relay is active; the others stand by. What becomes of events that a queue refuses is in `refusals`, of those that no
+queue is bound for in `unrouted`.
+"""
 
 import os
 import select
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
+from itertools import chain
 from threading import Event
 from time import monotonic
-from typing import Protocol
 
 import structlog
 
 from allocation_contracts.results import PublishResult
-from allocation_worker.entrypoints.backoff import Backoff
+from allocation_worker.entrypoints.availability import until_available
 from allocation_worker.entrypoints.progress import Progress
-from allocation_worker.service_layer.outgoing import MessageResult, OutgoingEvent
-from allocation_worker.service_layer.ports import StoreContention, StoreUnavailable
-
-OFFER_AGAIN_EVERY = 5.0
-PRUNE_EVERY = 60.0
+from allocation_worker.entrypoints.refusals import Refusals
+from allocation_worker.entrypoints.unrouted import Unrouted
+from allocation_worker.service_layer.outgoing import OutgoingEvent
+from allocation_worker.service_layer.ports import Pending, Publisher
 
 log = structlog.get_logger()
 
@@ -46,80 +49,61 @@ class Waker:
         self.clear()
 
 
-class Pending(Protocol):
-    """A session with the outbox. Any method may raise StoreUnavailable."""
-
-    def acquire(self) -> bool: ...
-    def fetch(self, limit: int, in_flight: Collection[int]) -> list[OutgoingEvent]: ...
-    def start_over(self) -> None: ...
-    def mark_published(self, ids: Collection[int]) -> None: ...
-    def set_aside(self, ids: Collection[int]) -> None: ...
-    def oldest_set_aside(self) -> list[OutgoingEvent]: ...
-    def take_up(self, types: Collection[str]) -> None: ...
-    def wait(self, timeout: float, wake_fd: int) -> bool: ...
-
-
-class Publisher(Protocol):
-    """Publishes in the order given; answers each event with one result."""
-
-    @property
-    def connected(self) -> bool: ...
-    def publish(self, batch: Sequence[OutgoingEvent]) -> None: ...
-    def take_results(self) -> list[MessageResult]: ...
-
-
 class Relay:
     """Publishes the outbox until told to stop.
 
     Args:
         open_pending: opens a session with the outbox.
         publisher: wakes `waker` when it has results, or its connection comes or goes.
-        prune_some: deletes a little history; True if there may be more.
+        when_idle: called when there is nothing to publish and no result to take.
         waker: wakes the loop.
         stopping: set it, then wake the loop, to stop.
         window: the most events in flight.
         poll: seconds between looks at the outbox where nothing wakes us.
+        clock: seconds that never go back.
     """
 
     def __init__(
         self,
         open_pending: Callable[[], AbstractContextManager[Pending]],
         publisher: Publisher,
-        prune_some: Callable[[], bool],
+        when_idle: Callable[[], None],
         *,
         waker: Waker,
         stopping: Event,
         window: int,
         poll: float,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
         self._open_pending = open_pending
         self._publisher = publisher
-        self._prune_some = prune_some
+        self._when_idle = when_idle
         self._waker = waker
         self._stopping = stopping
         self._window = window
         self._poll = poll
+        self._clock = clock
         self._in_flight: dict[int, OutgoingEvent] = {}
-        self._unwanted: set[str] = set()
-        self._refused_from: int | None = None
+        self._refusals = Refusals(window=window, clock=clock)
+        self._unrouted = Unrouted(clock=clock)
         self._more = True
-        self._prune_due = monotonic() + PRUNE_EVERY
-        self._offer_due = 0.0
-        self._progress = Progress("events published")
+        self._progress = Progress("events published", clock=clock)
 
     def run(self) -> None:
         """Work until told to stop, through any absence of either server."""
-        backoff = Backoff()
         while not self._stopping.is_set():
-            try:
-                with self._open_pending() as pending:
-                    if self._become_active(pending):
-                        backoff = Backoff()
-                        self._publish_all(pending)
-            except (StoreUnavailable, StoreContention) as error:
-                pause = backoff.next()
-                log.warning("waiting for the database", seconds=round(pause, 1), error=str(error))
-                self._waker.wait(pause)
+            until_available(
+                self._session,
+                stopping=self._stopping,
+                waiting_for="the database",
+                sleep=self._waker.wait,
+                clock=self._clock,
+            )
+
+    def _session(self) -> None:
+        with self._open_pending() as pending:
+            if self._become_active(pending):
+                self._publish_all(pending)
 
     def _become_active(self, pending: Pending) -> bool:
         told = False
@@ -134,102 +118,91 @@ class Relay:
         return False
 
     def _publish_all(self, pending: Pending) -> None:
-        self._unwanted = {event.type for event in pending.oldest_set_aside()}
+        self._unrouted.load(pending)
         self._more = True
         while not self._stopping.is_set():
-            settled = self._settle(pending)
+            answered = self._take_results(pending)
             published = self._publish_some(pending)
             self._offer_again(pending)
-            idle = not settled and not published
+            idle = not answered and not published
             if idle:
-                self._prune()
-            self._more |= pending.wait(self._poll if idle else 0, self._waker.fd)
+                self._when_idle()
+            self._more |= pending.wait(self._pause() if idle else 0, self._waker.fd)
             self._waker.clear()
         self._finish(pending)
 
+    def _pause(self) -> float:
+        """Return how long to wait for news, in seconds."""
+        return min(self._poll, self._refusals.pause_left() or self._poll)
+
     def _finish(self, pending: Pending) -> None:
         """Wait a little for the confirms of what is in flight; what stays unmarked is published again."""
-        deadline = monotonic() + 2 * self._poll
-        while self._in_flight and monotonic() < deadline:
-            self._settle(pending)
+        deadline = self._clock() + 2 * self._poll
+        while self._in_flight and self._clock() < deadline:
+            self._take_results(pending)
             if self._in_flight:
                 self._waker.wait(self._poll / 4)
 
     def _publish_some(self, pending: Pending) -> int:
-        room = self._window - len(self._in_flight)
-        # A refused event comes again with all that followed it, in order, once nothing is in flight.
-        blocked = not self._publisher.connected or room < max(1, self._window // 4) or self._refused_from is not None
-        if blocked or not self._more:
+        room = self._room()
+        if not room or not self._more:
             return 0
-        batch = pending.fetch(room, self._in_flight)
-        self._more = len(batch) == room
-        unwanted = [event.id for event in batch if event.type in self._unwanted]
-        if unwanted:
-            pending.set_aside(unwanted)
-            batch = [event for event in batch if event.type not in self._unwanted]
-        self._send(batch)
-        return len(batch) + len(unwanted)
+        fetched = pending.fetch(room, self._in_flight)
+        self._more = len(fetched) == room
+        self._publish(self._unrouted.divert(pending, fetched))
+        if not self._in_flight and not self._more:
+            self._refusals.caught_up()
+        return len(fetched)
 
-    def _send(self, batch: Iterable[OutgoingEvent]) -> None:
+    def _room(self) -> int:
+        """Return how many events to fetch and publish now."""
+        if not self._publisher.connected:
+            return 0
+        room = self._refusals.room(len(self._in_flight))
+        # The window is filled by the quarter: a fetch costs more than a publication.
+        worthwhile = self._refusals.active or room >= max(1, self._window // 4)
+        return room if worthwhile else 0
+
+    def _publish(self, batch: Iterable[OutgoingEvent]) -> None:
         events = {event.id: event for event in batch}
         if events:
             self._in_flight |= events
             self._publisher.publish(list(events.values()))
 
-    def _settle(self, pending: Pending) -> int:
+    def _take_results(self, pending: Pending) -> int:
         results = self._publisher.take_results()
-        ended: dict[PublishResult, list[OutgoingEvent]] = {kind: [] for kind in PublishResult}
+        answered: dict[PublishResult, list[OutgoingEvent]] = {kind: [] for kind in PublishResult}
         for each in results:
             # Gone from here before it is marked: if marking fails, the event is pending, and is published again.
-            ended[each.result].append(self._in_flight.pop(each.id))
-        if refused := ended[PublishResult.NACKED]:
-            log.error("a queue refused events; they will be published again", events=len(refused))
-            self._refused_from = min(self._refused_from or refused[0].id, *(event.id for event in refused))
-        if refused or ended[PublishResult.LOST]:
-            pending.start_over()
-            self._more = True
-        self._mark(pending, ended[PublishResult.CONFIRMED])
-        self._set_aside(pending, ended[PublishResult.RETURNED])
+            answered[each.result].append(self._in_flight.pop(each.id))
+        if results:
+            self._take_in(pending, answered)
         if not self._in_flight:
-            self._refused_from = None
+            self._refusals.all_answered()
         return len(results)
 
-    def _mark(self, pending: Pending, confirmed: list[OutgoingEvent]) -> None:
-        if self._refused_from is not None:
-            confirmed = [event for event in confirmed if event.id < self._refused_from]
-        if not confirmed:
-            return
-        pending.mark_published([event.id for event in confirmed])
-        self._progress.add(len(confirmed))
-        wanted = {event.type for event in confirmed} & self._unwanted
-        if wanted:
-            log.info("events are wanted again", types=sorted(wanted))
-            self._unwanted -= wanted
-            pending.take_up(wanted)
+    def _take_in(self, pending: Pending, answered: dict[PublishResult, list[OutgoingEvent]]) -> None:
+        confirmed, refused = answered[PublishResult.CONFIRMED], answered[PublishResult.NACKED]
+        if refused:
+            self._refusals.refused([event.id for event in refused])
+        if refused or answered[PublishResult.LOST]:
+            pending.start_over()
             self._more = True
+        self._mark(pending, confirmed)
+        self._unrouted.returned(pending, answered[PublishResult.RETURNED])
+        self._refusals.accepted(len(answered[PublishResult.RETURNED]))
+        # What is refused has a queue, too.
+        self._more |= self._unrouted.routed(pending, chain(confirmed, refused))
 
-    def _set_aside(self, pending: Pending, returned: list[OutgoingEvent]) -> None:
-        if not returned:
-            return
-        pending.set_aside([event.id for event in returned])
-        types = {event.type for event in returned} - self._unwanted
-        if types:
-            log.warning("no queue is bound for these events; they are kept and offered again", types=sorted(types))
-            self._unwanted |= types
+    def _mark(self, pending: Pending, confirmed: list[OutgoingEvent]) -> None:
+        if self._refusals.first is not None:
+            # Those after a refused event are published again, after it, for the sake of their order.
+            confirmed = [event for event in confirmed if event.id < self._refusals.first]
+        if confirmed:
+            pending.mark_published([event.id for event in confirmed])
+            self._refusals.accepted(len(confirmed))
+            self._progress.add(len(confirmed))
 
     def _offer_again(self, pending: Pending) -> None:
-        if self._unwanted and self._publisher.connected and monotonic() >= self._offer_due:
-            self._offer_due = monotonic() + OFFER_AGAIN_EVERY
-            self._send(event for event in pending.oldest_set_aside() if event.id not in self._in_flight)
-
-    def _prune(self) -> None:
-        if monotonic() < self._prune_due:
-            return
-        try:
-            more = self._prune_some()
-        except (StoreUnavailable, StoreContention) as error:
-            # It has a connection of its own; if the relay's is gone, too, that will show.
-            log.warning("history cannot be pruned now", error=str(error))
-            more = False
-        if not more:
-            self._prune_due = monotonic() + PRUNE_EVERY
+        if self._publisher.connected and not self._refusals.active:
+            self._publish(event for event in self._unrouted.due(pending) if event.id not in self._in_flight)

@@ -1,18 +1,19 @@
-"""One transaction for many messages, and each alone where the group fails."""
+"""Process a group of messages in one transaction, or one at a time if the group fails."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 
 import structlog
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
-from allocation_worker.domain.errors import Refusal
+from allocation_worker.domain.errors import RefusalError
 from allocation_worker.service_layer.messagebus import MessageBus
 from allocation_worker.service_layer.messages import Message
 from allocation_worker.service_layer.outcomes import DeadLetter, Done, Outcome
 from allocation_worker.service_layer.ports import (
     Receipt,
-    StoreContention,
-    StoreUnavailable,
+    StoreContentionError,
+    StoreUnavailableError,
     UnitOfWork,
     UnitOfWorkFactory,
 )
@@ -24,29 +25,44 @@ log = structlog.get_logger()
 
 
 class GroupProcessor:
-    """Turns messages into outcomes. A message that fails harms no other."""
+    """Turns messages into outcomes. A message that fails does not affect the others.
 
-    def __init__(self, bus: MessageBus, new_unit_of_work: UnitOfWorkFactory, policy: RetryPolicy) -> None:
+    Args:
+        bus: Handles each command.
+        new_unit_of_work: Opens a transaction.
+        policy: Decides about messages that fail.
+        sleep: Waits this many seconds after contention.
+    """
+
+    def __init__(
+        self,
+        bus: MessageBus,
+        new_unit_of_work: UnitOfWorkFactory,
+        policy: RetryPolicy,
+        *,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
         self._bus = bus
         self._new_unit_of_work = new_unit_of_work
         self._policy = policy
+        self._sleep = sleep
 
     def process(self, messages: Sequence[Message]) -> list[Outcome]:
-        """The outcome of each message, in their order; what is Done is durable.
+        """Return the outcome of each message, in their order. What is `Done` is durable.
 
-        Asking again about the same messages is harmless, however far an earlier call came.
+        It is safe to process the same messages again after any error.
 
         Raises:
-            StoreUnavailable: what has been committed is not known; ask again once the store is back.
-            StoreContention: other transactions were in the way several times running; ask again later.
+            StoreUnavailableError: The store is away, and what was committed is unknown. Call again when it is back.
+            StoreContentionError: Other transactions interfered several times. Call again later.
         """
         if not messages:
             return []
         try:
             return self._transact_patiently(messages)
-        except (StoreUnavailable, StoreContention):
+        except (StoreUnavailableError, StoreContentionError):
             raise
-        except Exception as error:  # noqa: BLE001 - whatever it is, it becomes a retry or a dead letter
+        except Exception as error:  # noqa: BLE001 - any error becomes a retry or a dead letter
             if len(messages) > 1:
                 log.warning("group failed, its messages run one at a time", messages=len(messages), error=repr(error))
                 return [outcome for message in messages for outcome in self.process([message])]
@@ -54,9 +70,10 @@ class GroupProcessor:
 
     def _transact_patiently(self, messages: Sequence[Message]) -> list[Outcome]:
         patience = Retrying(
-            retry=retry_if_exception_type(StoreContention),
+            retry=retry_if_exception_type(StoreContentionError),
             wait=wait_random_exponential(multiplier=0.02, max=0.5),
             stop=stop_after_attempt(CONTENTION_ATTEMPTS),
+            sleep=self._sleep,
             reraise=True,
         )
         return patience(self._transact, messages)
@@ -81,7 +98,7 @@ class GroupProcessor:
             )
         try:
             self._bus.handle(message, uow)
-        except Refusal as refusal:
+        except RefusalError as refusal:
             if retry := self._policy.after_refusal(refusal, message):
                 uow.inbox.forget(message)
                 return retry

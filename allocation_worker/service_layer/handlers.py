@@ -1,25 +1,27 @@
-"""One function a message. The tables at the end list all that this program does."""
+"""One handler for each message. The tables at the end list everything that the service does."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from allocation_worker.domain import commands, events
-from allocation_worker.domain.errors import UnknownBatch, UnknownSku, quoted
+from allocation_worker.domain.errors import UnknownBatchError, UnknownSkuError, quoted
 from allocation_worker.domain.model import Product
 from allocation_worker.service_layer.ports import UnitOfWork
 
 
 def allocate(command: commands.Allocate, uow: UnitOfWork) -> None:
-    """Give the line stock from the batch that suits best, or record that there is none."""
+    """Allocate the line to the preferred batch, or record that no batch can take it."""
     line = (command.orderid, command.lineid)
     product = uow.products.get(command.sku, line)
     if product is None or not (product.batches_arrived or product.lines[line].cancelled):
-        raise UnknownSku(f"No batch of SKU {quoted(command.sku)} has been created; create one, then allocate again.")
+        raise UnknownSkuError(
+            f"No batch of SKU {quoted(command.sku)} has been created; create one, then allocate again."
+        )
     product.allocate(line, command.qty)
 
 
 def deallocate(command: commands.Deallocate, uow: UnitOfWork) -> None:
-    """Cancel the line, even one that was never seen: it may be late."""
+    """Cancel the line, even one that was never seen: its allocate may arrive later."""
     line = (command.orderid, command.lineid)
     product = uow.products.get(command.sku, line) or uow.products.add(Product(command.sku), line)
     product.deallocate(line)
@@ -38,13 +40,13 @@ def change_batch_quantity(command: commands.ChangeBatchQuantity, uow: UnitOfWork
     """Correct the quantity of a batch; lines that no longer fit lose their stock."""
     product = uow.products.get_by_batchref(command.batchref)
     if product is None:
-        raise UnknownBatch(f"No batch has the reference {quoted(command.batchref)}; create it first.")
+        raise UnknownBatchError(f"No batch has the reference {quoted(command.batchref)}; create it first.")
     latest_lines = uow.products.lines_latest_first(product, command.batchref)
     product.change_batch_quantity(command.batchref, command.qty, latest_lines)
 
 
 def allocate_again(event: events.Deallocated, uow: UnitOfWork) -> None:
-    """Find other stock for a line that a shrunk batch has lost."""
+    """Allocate a line again that lost its stock because its batch became smaller."""
     if event.reason == "batch-quantity-changed" and (product := uow.products.get(event.sku)):
         product.allocate_again((event.orderid, event.lineid))
 
@@ -59,7 +61,7 @@ COMMAND_HANDLERS: Mapping[type[commands.Command], CommandHandler] = {
     commands.ChangeBatchQuantity: change_batch_quantity,
 }
 
-# Every event is published besides; these are the reactions in the same transaction.
+# Every event is also published. These handlers run in the same transaction.
 EVENT_HANDLERS: Mapping[type[events.Event], Sequence[EventHandler]] = {
     events.Allocated: [],
     events.OutOfStock: [],

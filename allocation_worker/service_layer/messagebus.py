@@ -1,11 +1,11 @@
-"""The message bus: finds the handlers of a message, and follows the events that they cause."""
+"""The message bus: runs the handler of a command, then the handlers of the events that follow."""
 
 from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import get_args
 
 from allocation_worker.domain.commands import Command
-from allocation_worker.domain.errors import Refusal
+from allocation_worker.domain.errors import RefusalError
 from allocation_worker.domain.events import CommandRejected, Event
 from allocation_worker.service_layer.handlers import CommandHandler, EventHandler
 from allocation_worker.service_layer.messages import Message
@@ -13,10 +13,10 @@ from allocation_worker.service_layer.ports import UnitOfWork
 
 
 class MessageBus:
-    """One handler a command, any number an event.
+    """Dispatches each command to its one handler, and each event to any number of handlers.
 
     Raises:
-        LookupError: a command or an event is missing from its table, so that this shows at start.
+        LookupError: A command or an event is missing from its table. This is checked at the start.
     """
 
     def __init__(
@@ -30,10 +30,10 @@ class MessageBus:
         self._event_handlers = event_handlers
 
     def handle(self, message: Message, uow: UnitOfWork) -> None:
-        """Run the command, then the reactions to its events in the order in which they happened; publish them all.
+        """Run the command, then the handlers of its events in their order. All events are added to the outbox.
 
         Raises:
-            Refusal: a rule of the shop forbids it; nothing has changed.
+            RefusalError: A business rule forbids the command; nothing has changed.
         """
         self._command_handlers[type(message.command)](message.command, uow)
         unfollowed = deque(uow.collect_new_events())
@@ -44,8 +44,8 @@ class MessageBus:
                 handler(event, uow)
                 unfollowed.extend(uow.collect_new_events())
 
-    def reject(self, message: Message, refusal: Refusal, uow: UnitOfWork) -> None:
-        """Answer a command that was refused."""
+    def reject(self, message: Message, refusal: RefusalError, uow: UnitOfWork) -> None:
+        """Add the answer to a refused command to the outbox."""
         uow.outbox.add(CommandRejected(reason=refusal.reason, detail=str(refusal)), message)
 
 

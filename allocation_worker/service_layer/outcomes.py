@@ -1,18 +1,20 @@
-"""What is to become of a delivery, decided here as a value and acted on by whoever holds the channel."""
+"""What happens to a delivery next, as a value. The consumer acts on it."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """Its effect and its events are committed, now or by an earlier delivery: ack."""
+    """Its effect and events are committed, now or by an earlier delivery: acknowledge it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retry:
-    """Nothing is committed: send a copy through the retry queue of `after` seconds, then ack.
+    """Nothing is committed: publish a copy to the retry queue, then acknowledge the original.
 
-    `attempts` is how many have failed, this one included; it travels with the copy.
+    Attributes:
+        after: The delay in seconds, which names the retry queue.
+        attempts: How many attempts have failed, including this one. The copy carries it.
     """
 
     after: int
@@ -21,7 +23,7 @@ class Retry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetter:
-    """Nothing is committed, nor will be: send it to the dead letters with these words, then ack."""
+    """Nothing is committed: publish a copy to the dead letters, then acknowledge the original."""
 
     reason: str
     detail: str

@@ -1,30 +1,32 @@
-"""What the handlers and the bus need of the world outside."""
+"""The ports of the message bus and the handlers."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from enum import Enum
 from types import TracebackType
 from typing import Protocol, Self
 
+from allocation_contracts import AllocationError
 from allocation_worker.domain.commands import Command
 from allocation_worker.domain.events import Event, ProductEvent
 from allocation_worker.domain.model import LineId, OrderLine, Product
 from allocation_worker.service_layer.messages import Message
+from allocation_worker.service_layer.outgoing import MessageResult, OutgoingEvent
 
 
-class StoreError(Exception):
-    """The store refused a statement; the transaction is lost."""
+class StoreError(AllocationError):
+    """The store refused a statement, and the transaction is lost."""
 
 
-class StoreContention(StoreError):  # noqa: N818 - reads as what it is
-    """Another transaction was in the way (deadlock, lock timeout, a key just taken): run this one again."""
+class StoreContentionError(StoreError):
+    """Another transaction interfered (deadlock, lock timeout, duplicate key): run this transaction again."""
 
 
-class StoreUnavailable(StoreError):  # noqa: N818 - reads as what it is
-    """The store cannot be reached, or went away; whether a commit under way took place is not known."""
+class StoreUnavailableError(StoreError):
+    """The store cannot be reached. Whether a pending commit took place is unknown."""
 
 
 class Receipt(Enum):
-    """What the inbox says of a message."""
+    """The inbox's verdict on a message."""
 
     FRESH = "not seen before"
     REPEAT = "the same message was taken before"
@@ -32,7 +34,7 @@ class Receipt(Enum):
 
 
 class Products(Protocol):
-    """The repository of the aggregate. Whatever it hands out is locked until the transaction ends."""
+    """The repository of the aggregate. Every product that it returns is locked until the transaction ends."""
 
     def lock_for(self, commands: Iterable[Command]) -> None:
         """Lock and load the products, lines and batches that these commands name, all at once."""
@@ -55,29 +57,29 @@ class Products(Protocol):
 
 
 class Inbox(Protocol):
-    """Which messages have been taken."""
+    """The messages that have been received."""
 
     def receive(self, messages: Sequence[Message]) -> list[Receipt]:
-        """Write down that these were taken, and say which of them are new, in their order.
+        """Record these messages as received, and return a receipt for each, in their order.
 
-        It is a write for each of them, so that it waits for another transaction that is taking the same message.
+        Each message is written, not only looked up, so this waits for a transaction that is receiving the same message.
         """
 
     def forget(self, message: Message) -> None:
-        """Undo the receipt of a message that is to come again."""
+        """Remove the record of a message that will be retried."""
 
 
 class Outbox(Protocol):
-    """The events that will be published once the transaction is committed, each product's in order."""
+    """The events that are published after the commit, in order for each product."""
 
     def add(self, event: Event, cause: Message) -> None:
-        """Publish this event, in answer to that message."""
+        """Add an event that `cause` led to."""
 
 
 class UnitOfWork(Protocol):
-    """One transaction. Leaving it without `commit` rolls back.
+    """One transaction. It is rolled back if it ends without `commit`.
 
-    Any of its methods, and those of its parts, may raise StoreError.
+    All methods, and those of `products`, `inbox` and `outbox`, may raise StoreError.
     """
 
     @property
@@ -96,10 +98,60 @@ class UnitOfWork(Protocol):
     ) -> None: ...
 
     def collect_new_events(self) -> list[ProductEvent]:
-        """The events recorded by the products handed out, since this was last asked."""
+        """Return the events that the returned products have recorded since the last call."""
 
     def commit(self) -> None:
-        """Make all of it durable, together. When it returns, it is."""
+        """Commit everything together. It is durable when this returns."""
 
 
 UnitOfWorkFactory = Callable[[], UnitOfWork]
+
+
+class Pending(Protocol):
+    """A session with the outbox, for the relay. Any method may raise StoreUnavailableError or StoreContentionError."""
+
+    def acquire(self) -> bool:
+        """Become the one reader of the outbox, until the session ends. Return False while another session is."""
+
+    def fetch(self, limit: int, in_flight: Collection[int]) -> list[OutgoingEvent]:
+        """Return the first events that wait to be published, `limit` at most, in the order of their ids.
+
+        Those whose ids are `in_flight`, those set aside and those marked are left out. The ids of a product's events
+        are in the order of their sequence.
+        """
+
+    def start_over(self) -> None:
+        """Let `fetch` bring again what it brought before and what was not marked."""
+
+    def mark_published(self, ids: Collection[int]) -> None:
+        """Mark these events as published. The mark may be lost in a crash of the database."""
+
+    def set_aside(self, ids: Collection[int]) -> None:
+        """Keep these events out of `fetch` until they are taken up: no queue is bound for them."""
+
+    def oldest_set_aside(self) -> list[OutgoingEvent]:
+        """Return the first event set aside of each type."""
+
+    def take_up(self, types: Collection[str]) -> None:
+        """Let `fetch` bring the events of these types that were set aside."""
+
+    def wait(self, timeout: float, wake_fd: int) -> bool:
+        """Wait until an event is committed, `wake_fd` can be read, or `timeout` seconds have passed; perhaps less.
+
+        Returns:
+            Whether there may be new events: one was committed, or the time passed in which a notice may have been lost.
+        """
+
+
+class Publisher(Protocol):
+    """Publishes events in the order given. Exactly one result comes for each."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether the broker can be reached; what is published while it cannot is lost."""
+
+    def publish(self, batch: Sequence[OutgoingEvent]) -> None:
+        """Publish these events, in their order, without waiting for their results."""
+
+    def take_results(self) -> list[MessageResult]:
+        """Return the results that have come since the last call, perhaps none."""

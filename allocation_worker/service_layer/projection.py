@@ -11,10 +11,10 @@ import structlog
 from allocation_worker.domain import events
 from allocation_worker.domain.events import ProductEvent
 from allocation_worker.service_layer.outcomes import Done, Outcome
-from allocation_worker.service_layer.ports import StoreUnavailable
+from allocation_worker.service_layer.ports import StoreUnavailableError
 from allocation_worker.service_layer.read_model import (
-    GenerationClosed,
-    GenerationMissing,
+    GenerationClosedError,
+    GenerationMissingError,
     LineStatus,
     LineView,
     OpenWriteModel,
@@ -106,13 +106,13 @@ class Projector:
         """Apply these; when it returns, the read model has them.
 
         Raises:
-            StoreUnavailable: one of the stores is away, or behind; ask again.
+            StoreUnavailableError: one of the stores is away, or behind; ask again.
         """
         with self._lock:
             try:
                 self._recover_if_doubtful()
                 self._apply([message.event for message in messages])
-            except StoreUnavailable:
+            except StoreUnavailableError:
                 # The store may come back without its last writes, or without any.
                 self._doubtful = True
                 raise
@@ -122,14 +122,14 @@ class Projector:
         """Find out whether the read model is still what it was, and heal it if not; to be called now and then.
 
         Raises:
-            StoreUnavailable: one of the stores is away.
+            StoreUnavailableError: one of the stores is away.
         """
         with self._lock:
             try:
                 self._doubtful |= self._read_model.current() is None
                 self._doubtful |= self._read_model.incarnation() != self._incarnation
                 self._recover_if_doubtful()
-            except StoreUnavailable:
+            except StoreUnavailableError:
                 self._doubtful = True
                 raise
 
@@ -140,9 +140,9 @@ class Projector:
             takeover: end a rebuild that is under way, where there is one, instead of giving way to it.
 
         Raises:
-            GenerationClosed: another rebuild has taken over.
-            StoreUnavailable: one of the stores is away, another rebuild is under way, or the database is behind what is
-                shown.
+            GenerationClosedError: another rebuild has taken over.
+            StoreUnavailableError: one of the stores is away, another rebuild is under way, or the database is behind
+                what is shown.
         """
         generation = self._read_model.begin(takeover=takeover)
         log.info("read model: building", generation=generation)
@@ -153,7 +153,7 @@ class Projector:
                 # Now and then whoever projects has caught up with them meanwhile.
                 in_vain = 0 if self._catch_up(generation, behind) else in_vain + 1
                 if in_vain == HEALING_ATTEMPTS:
-                    raise StoreUnavailable(_BEHIND)
+                    raise StoreUnavailableError(_BEHIND)
         self._read_model.forget_old()
         count = len(self._read_model.sequences(generation))
         log.info("read model: built", generation=generation, skus=count)
@@ -175,7 +175,7 @@ class Projector:
         for _ in range(HEALING_ATTEMPTS):
             try:
                 gaps = self._read_model.apply(batch)
-            except GenerationMissing:
+            except GenerationMissingError:
                 log.warning("read model: lost; it is built anew")
                 self.rebuild(takeover=False)
                 continue
@@ -183,9 +183,9 @@ class Projector:
                 return
             for generation, skus in gaps.items():
                 log.warning("read model: events are missing", generation=generation, skus=sorted(skus)[:10])
-                with suppress(GenerationClosed):
+                with suppress(GenerationClosedError):
                     self._catch_up(generation, skus)
-        raise StoreUnavailable(_BEHIND)
+        raise StoreUnavailableError(_BEHIND)
 
     def _catch_up(self, generation: int, skus: Collection[str] | None = None) -> bool:
         """Bring these SKUs, or all, to where they are in the write model; False if none of them was behind it."""

@@ -9,7 +9,7 @@ from datetime import date
 from typing import Literal, NamedTuple, Protocol
 
 from allocation_worker.domain.events import ProductEvent
-from allocation_worker.service_layer.ports import StoreUnavailable
+from allocation_worker.service_layer.ports import StoreUnavailableError
 
 LineStatus = Literal["allocated", "out-of-stock", "cancelled"]
 
@@ -54,11 +54,11 @@ class SkuView(NamedTuple):
     batches: tuple[BatchView, ...]
 
 
-class GenerationMissing(StoreUnavailable):
+class GenerationMissingError(StoreUnavailableError):
     """There is no read model: none was built yet, or its store has lost it."""
 
 
-class GenerationClosed(StoreUnavailable):
+class GenerationClosedError(StoreUnavailableError):
     """This generation is neither shown nor being built any more: another one took its place."""
 
 
@@ -66,7 +66,7 @@ class ReadModel(Protocol):
     """Keeps generations of the read model: one is shown, one more may be being built.
 
     Of each SKU it knows the sequence of the last event applied, and moves the two together. Any method may raise
-    StoreUnavailable; what it did not do can be done again, and what it did is harmless to repeat.
+    StoreUnavailableError; what it did not do can be done again, and what it did is harmless to repeat.
     """
 
     def current(self) -> int | None:
@@ -82,13 +82,13 @@ class ReadModel(Protocol):
         these.
 
         Raises:
-            GenerationMissing: none is shown.
+            GenerationMissingError: none is shown.
         """
 
     def begin(self, *, takeover: bool) -> int:
         """A fresh generation, being built from now on, for some seconds unless it is kept open.
 
-        One that someone else is building is closed; without `takeover` that is StoreUnavailable.
+        One that someone else is building is closed; without `takeover` that is StoreUnavailableError.
         """
 
     def kept_open(self, generation: int) -> AbstractContextManager[None]:
@@ -101,28 +101,28 @@ class ReadModel(Protocol):
         """Apply events of the past, each SKU's in order; as `apply` for one generation.
 
         Raises:
-            GenerationClosed: it is not this generation's time any more.
+            GenerationClosedError: it is not this generation's time any more.
         """
 
     def put_lines(self, generation: int, lines: Iterable[LineView]) -> None:
         """Write lines as they are after their own `sequence`, unless a later state of them is known.
 
         Raises:
-            GenerationClosed: as `write`.
+            GenerationClosedError: as `write`.
         """
 
     def put_stock(self, generation: int, sku: str, sequence: int, batches: Sequence[BatchView]) -> None:
         """Write the batches of a SKU as they are after `sequence`, which becomes its last, unless a later one is.
 
         Raises:
-            GenerationClosed: as `write`.
+            GenerationClosedError: as `write`.
         """
 
     def switch(self, generation: int) -> set[str]:
         """Show this generation, unless some SKUs are behind those shown now: these come back (or the first of them).
 
         Raises:
-            GenerationClosed: as `write`.
+            GenerationClosedError: as `write`.
         """
 
     def forget_old(self) -> None:
@@ -130,7 +130,7 @@ class ReadModel(Protocol):
 
 
 class WriteModel(Protocol):
-    """The write model and its history, as they stood at one moment. Any method may raise StoreUnavailable."""
+    """The write model and its history, as they stood at one moment. Any method may raise StoreUnavailableError."""
 
     def sequences(self, skus: Collection[str] | None = None) -> Mapping[str, int]:
         """How many events these SKUs have had, or all."""

@@ -1,26 +1,26 @@
-"""What would become of a message if it came now: the real handlers, in a transaction that is taken back."""
+"""Predict the outcome of a message: run the real handlers in a transaction that is rolled back."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
 from allocation_worker.domain.commands import Command
-from allocation_worker.domain.errors import Refusal
+from allocation_worker.domain.errors import RefusalError
 from allocation_worker.domain.events import CommandRejected, Event
 from allocation_worker.service_layer.handlers import CommandHandler, EventHandler
 from allocation_worker.service_layer.messagebus import MessageBus
 from allocation_worker.service_layer.messages import Message
 from allocation_worker.service_layer.ports import (
     Receipt,
-    StoreContention,
-    StoreUnavailable,
+    StoreContentionError,
+    StoreUnavailableError,
     UnitOfWork,
     UnitOfWorkFactory,
 )
 
 
 class Prospect(Enum):
-    """How a message would end."""
+    """The outcome that a message would have."""
 
     ANSWERED = "answered"
     ALREADY_DONE = "already done"
@@ -67,8 +67,8 @@ class Rehearsal:
         """Run one message.
 
         Raises:
-            StoreUnavailable: the store cannot be asked.
-            StoreContention: other transactions are in the way; ask again.
+            StoreUnavailableError: the store cannot be asked.
+            StoreContentionError: other transactions are in the way; ask again.
         """
         self._events = []
         try:
@@ -80,7 +80,7 @@ class Rehearsal:
                     return Rehearsed(prospect=Prospect.CONFLICT)
                 self._handle(message, uow)
                 uow.commit()
-        except (StoreUnavailable, StoreContention):
+        except (StoreUnavailableError, StoreContentionError):
             raise
         except Exception as error:  # noqa: BLE001 - it is what is asked for: what the handler would raise
             return Rehearsed(prospect=Prospect.FAILED, failure=error)
@@ -90,7 +90,7 @@ class Rehearsal:
         uow.products.lock_for([message.command])
         try:
             self._bus.handle(message, uow)
-        except Refusal as refusal:
+        except RefusalError as refusal:
             self._bus.reject(message, refusal, uow)
             self._events.append(CommandRejected(reason=refusal.reason, detail=str(refusal)))
 

@@ -3,11 +3,12 @@
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple, Protocol
 
+from allocation_contracts import AllocationError
 from allocation_worker.domain.errors import quoted
 from allocation_worker.service_layer.outgoing import OutgoingEvent
 
 
-class CannotReplay(Exception):  # noqa: N818 - reads as what it is
+class ReplayError(AllocationError):
     """What is asked for is not there. Its text is one sentence that says why, and what to do."""
 
 
@@ -54,30 +55,30 @@ def replay(
     """Announce the events `first` to `last` of a SKU again, or all from `first` on.
 
     Raises:
-        CannotReplay: some of them are not there; nothing was announced.
+        ReplayError: some of them are not there; nothing was announced.
     """
     if last is not None and first > last:
-        raise CannotReplay(f"The range from {first} to {last} is empty; --from must not be above --to.")
+        raise ReplayError(f"The range from {first} to {last} is empty; --from must not be above --to.")
     kept = history.kept(sku, first, last)
     if kept is None:
-        raise CannotReplay(f"SKU {quoted(sku)} was never heard of; look at its spelling.")
+        raise ReplayError(f"SKU {quoted(sku)} was never heard of; look at its spelling.")
     last = last or kept.counted
     if last > kept.counted or first > kept.counted:
-        raise CannotReplay(
+        raise ReplayError(
             f"SKU {quoted(sku)} has had {kept.counted} events so far; ask for some of 1 to {kept.counted}."
         )
     if kept.kept_from is None:
-        raise CannotReplay(
+        raise ReplayError(
             f"No event of SKU {quoted(sku)} is in the history any more, which is kept for ALLOCATION_HISTORY_DAYS."
         )
     if first < kept.kept_from:
-        raise CannotReplay(
+        raise ReplayError(
             f"The history of SKU {quoted(sku)} is kept from event {kept.kept_from} on, those before are too old "
             f"(ALLOCATION_HISTORY_DAYS); replay from there, and take what came before from the read model."
         )
     missing = last - first + 1 - kept.published
     if missing:
-        raise CannotReplay(
+        raise ReplayError(
             f"{missing} of the events {first} to {last} of SKU {quoted(sku)} are not published yet; "
             "see that `relay` runs, then replay again."
         )

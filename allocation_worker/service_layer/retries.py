@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from allocation_worker.domain.errors import Refusal
+from allocation_worker.domain.errors import RefusalError
 from allocation_worker.service_layer.messages import Message
 from allocation_worker.service_layer.outcomes import DeadLetter, Retry
 
@@ -26,7 +26,7 @@ class RetryPolicy:
         """Return each delay once, in ascending order. Each needs its own retry queue."""
         return tuple(sorted({self.grace_delay, *self.delays}))
 
-    def after_refusal(self, refusal: Refusal, message: Message) -> Retry | None:
+    def after_refusal(self, refusal: RefusalError, message: Message) -> Retry | None:
         """Return how to try again, or None if the refusal is final."""
         if refusal.may_pass and message.attempts < self.grace_attempts:
             return Retry(after=self.grace_delay, attempts=message.attempts + 1)

@@ -23,10 +23,10 @@ from allocation_worker.adapters.postgres.pending import PendingEvents
 from allocation_worker.adapters.postgres.repository import PostgresProducts
 from allocation_worker.adapters.postgres.unit_of_work import PostgresUnitOfWork
 from allocation_worker.adapters.rabbitmq.acknowledger import Acknowledger
-from allocation_worker.adapters.rabbitmq.dead_letter_publisher import DeadLetterPublisher
 from allocation_worker.adapters.rabbitmq.dead_letter_queue import DeadLetterQueue
 from allocation_worker.adapters.rabbitmq.feed import QueueFeed
 from allocation_worker.adapters.rabbitmq.publisher import EventPublisher
+from allocation_worker.adapters.rabbitmq.until_confirmed import BlockingPublisher
 from allocation_worker.adapters.redis.read_model import RedisReadModel
 from allocation_worker.cli import main
 from allocation_worker.service_layer.messagebus import MessageBus
@@ -69,8 +69,8 @@ REBUILD_POINTS: Mapping[str, tuple[Any, str]] = {
 
 DEAD_LETTER_POINTS: Mapping[str, tuple[Any, str]] = {
     "dead-letter-taken": (DeadLetterQueue, "take"),
-    "dead-letter-copied": (DeadLetterPublisher, "publish"),
-    "dead-letter-confirmed": (DeadLetterPublisher, "take_settled"),
+    "dead-letter-copied": (BlockingPublisher, "publish"),
+    "dead-letter-confirmed": (BlockingPublisher, "take_results"),
     "dead-letter-removed": (DeadLetterQueue, "remove"),
 }
 

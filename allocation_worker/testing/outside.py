@@ -47,10 +47,6 @@ class Outside:
         self._listener.start()
         if not self._listening.wait(30):
             raise TimeoutError("The event queue could not be declared within 30 s.")
-        # What is sent before there is a connection, and all after it, goes out with the next wait only.
-        wait_until(
-            lambda: self._publisher.connected, within=30, otherwise=lambda: "No connection to publish on within 30 s."
-        )
         return self
 
     def __exit__(

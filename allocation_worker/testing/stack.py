@@ -90,7 +90,7 @@ class AllocationStack:
         """Publish a command, as another program would; its message_id, once the broker has confirmed it.
 
         Raises:
-            ContractViolation: message_id or correlation_id is not what the contract takes.
+            ContractError: message_id or correlation_id is not what the contract takes.
             PublishError: the broker did not confirm it within 15 s, or refused it.
         """
         identity = self._publisher.publish(command, message_id=message_id, correlation_id=correlation_id)

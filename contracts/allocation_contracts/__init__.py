@@ -9,7 +9,7 @@ from allocation_contracts.commands import (
     Deallocate,
     read_command,
 )
-from allocation_contracts.errors import ContractViolation
+from allocation_contracts.errors import AllocationError, ContractError
 from allocation_contracts.events import (
     EVENTS,
     Allocated,
@@ -34,7 +34,7 @@ from allocation_contracts.names import (
     STOCK_QUEUE,
     TRACEPARENT_HEADER,
 )
-from allocation_contracts.positions import Gap, Position, Positions
+from allocation_contracts.positions import GapError, Position, Positions
 from allocation_contracts.properties import (
     AmqpProperties,
     CommandProperties,
@@ -44,6 +44,7 @@ from allocation_contracts.properties import (
     read_event_properties,
 )
 from allocation_contracts.reasons import DeallocationReason, RejectionReason
+from allocation_contracts.renamed import aliases
 
 __all__ = [
     "APP_ID",
@@ -59,6 +60,7 @@ __all__ = [
     "TRACEPARENT_HEADER",
     "Allocate",
     "Allocated",
+    "AllocationError",
     "AmqpProperties",
     "BatchCreated",
     "BatchQuantityChanged",
@@ -66,14 +68,14 @@ __all__ = [
     "Command",
     "CommandProperties",
     "CommandRejected",
-    "ContractViolation",
+    "ContractError",
     "CreateBatch",
     "Deallocate",
     "Deallocated",
     "DeallocationReason",
     "Event",
     "EventProperties",
-    "Gap",
+    "GapError",
     "OutOfStock",
     "Position",
     "Positions",
@@ -86,3 +88,5 @@ __all__ = [
     "read_event",
     "read_event_properties",
 ]
+
+__getattr__ = aliases(__name__, {"ContractViolation": "ContractError", "Gap": "GapError"})

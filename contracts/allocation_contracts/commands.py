@@ -1,4 +1,4 @@
-"""The commands: what other programs ask of the allocation worker."""
+"""The commands that other programs send to the allocation worker."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -13,40 +13,40 @@ from allocation_contracts.names import ORDERS_QUEUE, STOCK_QUEUE
 
 
 class Allocate(Message):
-    """Allocate an order line, whole, to one batch of its SKU."""
+    """Allocate a whole order line to one batch of its SKU."""
 
     TYPE: ClassVar[str] = "allocate.v1"
     QUEUE: ClassVar[str] = ORDERS_QUEUE
 
     orderid: Text = Field(description="The order that the line belongs to.")
-    sku: Text = Field(description="What is ordered.")
-    qty: PositiveQuantity = Field(description="How many are ordered.")
+    sku: Text = Field(description="The product that is ordered.")
+    qty: PositiveQuantity = Field(description="The ordered quantity.")
     lineid: OptionalText = Field(
-        default="", description="Tells apart the lines of one order that have the same SKU; empty when absent."
+        default="", description="Distinguishes lines of one order that have the same SKU; empty when absent."
     )
 
 
 class Deallocate(Message):
-    """Cancel an order line, for good: its stock is freed, and a later allocate of the line is rejected."""
+    """Cancel an order line: free its stock, and reject every later allocate of the line."""
 
     TYPE: ClassVar[str] = "deallocate.v1"
     QUEUE: ClassVar[str] = ORDERS_QUEUE
 
     orderid: Text = Field(description="The order that the line belongs to.")
-    sku: Text = Field(description="What was ordered.")
+    sku: Text = Field(description="The product that was ordered.")
     lineid: OptionalText = Field(default="", description="The line's id, as it was when it was allocated.")
 
 
 class CreateBatch(Message):
-    """Tell of a batch of stock that was purchased."""
+    """Add a batch of stock that was purchased."""
 
     TYPE: ClassVar[str] = "create-batch.v1"
     QUEUE: ClassVar[str] = STOCK_QUEUE
 
-    batchref: Text = Field(description="The batch's reference, which no other batch has.")
-    sku: Text = Field(description="What the batch holds.")
-    qty: PositiveQuantity = Field(description="How many were purchased.")
-    eta: Eta = Field(default=None, description="When the batch will arrive; null: it is in the warehouse.")
+    batchref: Text = Field(description="The batch's unique reference.")
+    sku: Text = Field(description="The product that the batch holds.")
+    qty: PositiveQuantity = Field(description="The purchased quantity.")
+    eta: Eta = Field(default=None, description="The day on which the batch arrives; null if it is in the warehouse.")
 
 
 class ChangeBatchQuantity(Message):
@@ -56,7 +56,7 @@ class ChangeBatchQuantity(Message):
     QUEUE: ClassVar[str] = STOCK_QUEUE
 
     batchref: Text = Field(description="The batch's reference.")
-    qty: Quantity = Field(description="The purchased quantity from now on.")
+    qty: Quantity = Field(description="The new purchased quantity.")
 
 
 Command: TypeAlias = Allocate | Deallocate | CreateBatch | ChangeBatchQuantity
@@ -67,14 +67,14 @@ COMMANDS: Mapping[str, type[Command]] = MappingProxyType(
 
 
 def read_command(type_: str | None, body: bytes) -> Command:
-    """Read the body of a command.
+    """Return the command in a body.
 
     Args:
         type_: The AMQP property `type`, such as `allocate.v1`.
         body: A JSON object in UTF-8, 65,536 bytes at most.
 
     Raises:
-        ContractViolation: `missing-type`, `unknown-type`, `body-too-large`, `invalid-json` or `invalid-body`.
+        ContractError: `missing-type`, `unknown-type`, `body-too-large`, `invalid-json` or `invalid-body`.
     """
     model: type[Command] = model_of(type_, COMMANDS)
     return validate(model, strict_json.read(body))

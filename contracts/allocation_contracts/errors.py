@@ -1,4 +1,4 @@
-"""The one error of this package, and how its sentences show a value."""
+"""The root of all errors, the error of a broken contract, and how sentences show a value."""
 
 import json
 from typing import Final
@@ -6,7 +6,14 @@ from typing import Final
 _SHOWN_CHARACTERS = 60
 
 
-class ContractViolation(ValueError):  # noqa: N818 - named for what happened to the contract, in the team's words
+class AllocationError(Exception):
+    """The root of every error that this package and the worker raise on purpose.
+
+    Its text is a sentence for the person who runs the program: what was wrong, where, and what to do.
+    """
+
+
+class ContractError(AllocationError, ValueError):
     """A message breaks the wire contract, so reading it again would fail again.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""The events: what the allocation worker decided, for whoever subscribes."""
+"""The events that the allocation worker publishes: what it decided."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -37,9 +37,9 @@ __all__ = [
     "read_event",
 ]
 
-# A rejected body of 64 KiB comes back in an event, and grows on the way: 1e15 is written 1000000000000000.0.
+# An event may contain a rejected body of 64 KiB, which grows when it is written again: 1e15 becomes 1000000000000000.0.
 MAX_EVENT_BYTES = 262_144
-# It also stands one level deeper than it was sent.
+# The rejected body is nested one level deeper than it was sent.
 _MAX_EVENT_DEPTH = strict_json.MAX_DEPTH + 1
 
 _OPEN_LIST = "Known reasons, to which later versions may add:"
@@ -51,11 +51,11 @@ class Allocated(Message):
     TYPE: ClassVar[str] = "allocated.v1"
 
     orderid: Text = Field(description="The order that the line belongs to.")
-    sku: Text = Field(description="What is ordered.")
+    sku: Text = Field(description="The product that is ordered.")
     lineid: OptionalText = Field(description="The line's id; empty when the command had none.")
-    qty: PositiveQuantity = Field(description="How many were allocated: the whole line.")
+    qty: PositiveQuantity = Field(description="The allocated quantity: the whole line.")
     batchref: Text = Field(description="The batch that the line was allocated to.")
-    eta: Eta = Field(description="When the batch will arrive; null: it is in the warehouse.")
+    eta: Eta = Field(description="The day on which the batch arrives; null if it is in the warehouse.")
     sequence: Sequence
 
 
@@ -65,24 +65,24 @@ class OutOfStock(Message):
     TYPE: ClassVar[str] = "out-of-stock.v1"
 
     orderid: Text = Field(description="The order that the line belongs to.")
-    sku: Text = Field(description="What is ordered.")
+    sku: Text = Field(description="The product that is ordered.")
     lineid: OptionalText = Field(description="The line's id; empty when the command had none.")
-    qty: PositiveQuantity = Field(description="How many are ordered.")
-    largest_available: Quantity = Field(description="The most that one batch could give.")
-    next_eta: Eta = Field(description="When the next batch will arrive, or null.")
+    qty: PositiveQuantity = Field(description="The ordered quantity.")
+    largest_available: Quantity = Field(description="The largest quantity that one batch could give.")
+    next_eta: Eta = Field(description="The day on which the next batch with stock arrives, or null.")
     sequence: Sequence
 
 
 class Deallocated(Message):
-    """An order line was cancelled, or taken off a batch that shrank."""
+    """An order line was cancelled, or lost its stock because its batch became smaller."""
 
     TYPE: ClassVar[str] = "deallocated.v1"
 
     orderid: Text = Field(description="The order that the line belongs to.")
-    sku: Text = Field(description="What was ordered.")
+    sku: Text = Field(description="The product that was ordered.")
     lineid: OptionalText = Field(description="The line's id; empty when the command had none.")
     qty: Quantity = Field(description="The line's quantity; 0 for a line that was never seen.")
-    batchref: TextOrNull = Field(description="The batch that held the line; null: it held no stock.")
+    batchref: TextOrNull = Field(description="The batch that held the line; null if the line held no stock.")
     reason: Slug = Field(
         description=f"Why the line holds no stock any more. {_OPEN_LIST} {DeallocationReason.described()}",
         examples=list(DeallocationReason),
@@ -91,44 +91,45 @@ class Deallocated(Message):
 
 
 class BatchCreated(Message):
-    """A batch of stock exists from now on."""
+    """A batch of stock was added."""
 
     TYPE: ClassVar[str] = "batch-created.v1"
 
     batchref: Text = Field(description="The batch's reference.")
-    sku: Text = Field(description="What the batch holds.")
-    qty: PositiveQuantity = Field(description="How many were purchased.")
-    eta: Eta = Field(description="When the batch will arrive; null: it is in the warehouse.")
+    sku: Text = Field(description="The product that the batch holds.")
+    qty: PositiveQuantity = Field(description="The purchased quantity.")
+    eta: Eta = Field(description="The day on which the batch arrives; null if it is in the warehouse.")
     sequence: Sequence
 
 
 class BatchQuantityChanged(Message):
-    """The purchased quantity of a batch is another from now on."""
+    """The purchased quantity of a batch was changed."""
 
     TYPE: ClassVar[str] = "batch-quantity-changed.v1"
 
     batchref: Text = Field(description="The batch's reference.")
-    sku: Text = Field(description="What the batch holds.")
-    qty: Quantity = Field(description="The purchased quantity from now on.")
-    previous_qty: Quantity = Field(description="The purchased quantity before.")
+    sku: Text = Field(description="The product that the batch holds.")
+    qty: Quantity = Field(description="The new purchased quantity.")
+    previous_qty: Quantity = Field(description="The previous purchased quantity.")
     sequence: Sequence
 
 
 class CommandRejected(Message):
-    """A command was well formed, and refused for a business reason."""
+    """A well-formed command was refused by a business rule."""
 
     TYPE: ClassVar[str] = "command-rejected.v1"
 
     command: Text = Field(description="The command's type, such as allocate.v1.")
     reason: Slug = Field(
-        description=f"Why, for programs. {_OPEN_LIST} {RejectionReason.described()}", examples=list(RejectionReason)
+        description=f"The reason for programs. {_OPEN_LIST} {RejectionReason.described()}",
+        examples=list(RejectionReason),
     )
-    detail: Sentence = Field(description="Why, for people: one English sentence.")
+    detail: Sentence = Field(description="The reason for people, in one English sentence.")
     data: Data = Field(description="The command's body, as it was sent.")
 
 
 SkuEvent: TypeAlias = Allocated | OutOfStock | Deallocated | BatchCreated | BatchQuantityChanged
-"""An event of one SKU, counted by its `sequence`."""
+"""An event that belongs to one SKU and is counted by its `sequence`."""
 
 Event: TypeAlias = SkuEvent | CommandRejected
 
@@ -141,14 +142,14 @@ EVENTS: Mapping[str, type[Event]] = MappingProxyType(
 
 
 def read_event(type_: str | None, body: bytes) -> Event:
-    """Read the body of an event, ignoring fields that this version doesn't know.
+    """Return the event in a body; fields that this version does not know are ignored.
 
     Args:
         type_: The AMQP property `type`, such as `allocated.v1`.
         body: A JSON object in UTF-8, 262,144 bytes at most.
 
     Raises:
-        ContractViolation: `missing-type`, `unknown-type`, `body-too-large`, `invalid-json` or `invalid-body`.
+        ContractError: `missing-type`, `unknown-type`, `body-too-large`, `invalid-json` or `invalid-body`.
     """
     model: type[Event] = model_of(type_, EVENTS)
     return validate(model, strict_json.read(body, max_bytes=MAX_EVENT_BYTES, max_depth=_MAX_EVENT_DEPTH))

@@ -1,4 +1,4 @@
-"""The kinds of field that messages are made of: what is valid, and the words that say so."""
+"""The types of the fields of messages, with the words that describe valid values."""
 
 import re
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ _is_date = re.compile(_DATE_PATTERN).fullmatch
 
 @dataclass(frozen=True, kw_only=True, eq=False)  # by identity: a type's metadata must be hashable
 class Rule:
-    """What a field must be, in words that follow "must be", and what its JSON Schema says besides."""
+    """Describes valid values: in words that follow "must be", and in JSON Schema where pydantic does not."""
 
     words: str
     json_schema: Mapping[str, Any] = field(default_factory=dict)

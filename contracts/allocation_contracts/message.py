@@ -1,11 +1,11 @@
-"""What commands and events share: a frozen, strict model with a type and a routing key."""
+"""The base of commands and events: a frozen, strict model with a type and a routing key."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from allocation_contracts.errors import ContractViolation, show
+from allocation_contracts.errors import ContractError, show
 from allocation_contracts.fields import Rule
 
 
@@ -34,7 +34,7 @@ M = TypeVar("M", bound=Message)
 
 
 def encode(message: Message) -> bytes:
-    """Write a command or an event as it goes over the wire.
+    """Return a message as it is sent.
 
     Returns:
         Compact UTF-8 JSON, its fields in the order declared: the same message gives the same bytes.
@@ -43,29 +43,29 @@ def encode(message: Message) -> bytes:
 
 
 def model_of(type_: str | None, models: Mapping[str, type[M]]) -> type[M]:
-    """Find the model that the property `type` names.
+    """Return the model for the property `type`.
 
     Raises:
-        ContractViolation: `missing-type` for None or "", `unknown-type` for a type that is not in `models`.
+        ContractError: `missing-type` for None or "", `unknown-type` for a type that is not in `models`.
     """
     if not type_:
-        raise ContractViolation("missing-type", f"The property type is missing; send one of {', '.join(models)}.")
+        raise ContractError("missing-type", f"The property type is missing; send one of {', '.join(models)}.")
     model = models.get(type_)
     if model is None:
-        raise ContractViolation("unknown-type", f"The type {show(type_)} is unknown; send one of {', '.join(models)}.")
+        raise ContractError("unknown-type", f"The type {show(type_)} is unknown; send one of {', '.join(models)}.")
     return model
 
 
 def validate(model: type[M], data: dict[str, Any]) -> M:
-    """Turn a JSON object into its message.
+    """Return the message in a JSON object.
 
     Raises:
-        ContractViolation: `invalid-body`, naming the first field that is wrong.
+        ContractError: `invalid-body`, naming the first field that is wrong.
     """
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        raise ContractViolation("invalid-body", _sentence(model, error)) from error
+        raise ContractError("invalid-body", _sentence(model, error)) from error
 
 
 def _sentence(model: type[Message], error: ValidationError) -> str:

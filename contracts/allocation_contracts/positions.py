@@ -1,16 +1,18 @@
-"""How far a subscriber has come with the events of each SKU, so that it knows a repeat and a loss when it sees one."""
+"""Track which events of each SKU a subscriber has seen, to detect repeats and losses."""
 
 from dataclasses import dataclass
 from typing import Protocol
 
+from allocation_contracts.errors import AllocationError
 
-class Gap(Exception):  # noqa: N818 - named for what it is, in the contract's words
-    """Events of a SKU are missing, or late.
+
+class GapError(AllocationError):
+    """Events of a SKU are missing or late.
 
     Attributes:
-        sku: Whose they are.
+        sku: The SKU.
         expected: The first `sequence` that is missing.
-        got: The one that came instead.
+        got: The `sequence` that came instead.
     """
 
     def __init__(self, sku: str, expected: int, got: int) -> None:
@@ -27,11 +29,11 @@ class Gap(Exception):  # noqa: N818 - named for what it is, in the contract's wo
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """What has been seen of one SKU's events.
+    """Which events of one SKU have been seen.
 
     Attributes:
         last: The highest `sequence` seen.
-        missing: What below it has not been seen, in ascending order.
+        missing: The ranges below `last` that have not been seen, in ascending order.
     """
 
     last: int
@@ -39,19 +41,19 @@ class Position:
 
     @classmethod
     def before(cls, sequence: int) -> "Position":
-        """Where to begin with a SKU of which this event comes first; those below it may have been seen by nobody."""
+        """Return the position before the first event that is seen of a SKU. Earlier events count as missing."""
         return cls(sequence - 1, (range(1, sequence),) if sequence > 1 else ())
 
     def has_seen(self, sequence: int) -> bool:
-        """Whether the event with this `sequence` is a repeat."""
+        """Return whether the event with this `sequence` is a repeat."""
         return sequence <= self.last and not any(sequence in gap for gap in self.missing)
 
     def gap_before(self, sequence: int) -> range:
-        """What would be missing if this event were taken; empty if nothing new would."""
+        """Return the events that would be skipped if this event were taken next; empty if none would be."""
         return range(self.last + 1, sequence)
 
     def after(self, sequence: int) -> "Position":
-        """The position once this event, which has not been seen, has been taken."""
+        """Return the position after an event that has not been seen before."""
         if sequence > self.last:
             gap = self.gap_before(sequence)
             return Position(sequence, (*self.missing, gap) if gap else self.missing)
@@ -64,11 +66,11 @@ class Position:
 
 
 class Positions(Protocol):
-    """Where positions are kept, by SKU. A `dict` will do for a program that may begin anew; a `shelve` outlives it.
+    """A store of positions, by SKU.
 
-    A SKU that is not there begins with whatever event comes first, and what is below it counts as not seen. A store in
-    the database that holds the subscriber's own data can have both committed at once: `__setitem__` is called when the
-    event has been handled, before its ack.
+    A `dict` is enough for a program that may start from nothing; a `shelve` survives a restart. For an unknown SKU the
+    first event that arrives is the start, and earlier events count as missing. `__setitem__` is called after the event
+    was handled and before it is acknowledged, so a store in the subscriber's own database can commit both together.
     """
 
     def get(self, sku: str, /) -> Position | None: ...

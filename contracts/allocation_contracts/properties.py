@@ -1,4 +1,4 @@
-"""The AMQP properties that commands and events carry: read and build them."""
+"""Read and build the AMQP properties of commands and events."""
 
 import re
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from allocation_contracts.commands import Command
-from allocation_contracts.errors import ContractViolation, show
+from allocation_contracts.errors import ContractError, show
 from allocation_contracts.names import CAUSATION_ID_HEADER, CONTENT_TYPE, TRACEPARENT_HEADER
 
 MAX_ID_CHARACTERS = 255
@@ -81,7 +81,7 @@ def read_command_properties(properties: AmqpProperties) -> CommandProperties:
         properties: As they came off the wire, such as pika's `BasicProperties`.
 
     Raises:
-        ContractViolation: `missing-message-id`, `invalid-message-id`, `missing-type`, `unsupported-content-type`, or
+        ContractError: `missing-message-id`, `invalid-message-id`, `missing-type`, `unsupported-content-type`, or
             `invalid-header` for the correlation_id and the headers.
     """
     message_id, type_, correlation_id, traceparent = _read_common(properties)
@@ -95,7 +95,7 @@ def read_event_properties(properties: AmqpProperties) -> EventProperties:
         properties: As they came off the wire, such as pika's `BasicProperties`.
 
     Raises:
-        ContractViolation: As `read_command_properties`; `invalid-header` also for a missing causation_id.
+        ContractError: As `read_command_properties`; `invalid-header` also for a missing causation_id.
     """
     message_id, type_, correlation_id, traceparent = _read_common(properties)
     causation_id = (properties.headers or {}).get(CAUSATION_ID_HEADER)
@@ -135,7 +135,7 @@ def command_properties(
         Arguments for `pika.BasicProperties(**...)`.
 
     Raises:
-        ContractViolation: The worker would refuse these properties, or AMQP could not carry them.
+        ContractError: The worker would refuse these properties, or AMQP could not carry them.
     """
     _check_sendable(message_id, correlation_id, traceparent)
     return {
@@ -200,9 +200,9 @@ def _is_id(value: str) -> bool:
     return 0 < len(value) <= MAX_ID_CHARACTERS and value.isprintable() and value[0] != " " != value[-1]
 
 
-def _bad_message_id(value: object) -> ContractViolation:
+def _bad_message_id(value: object) -> ContractError:
     if value is None or value == "":
-        return ContractViolation(
+        return ContractError(
             "missing-message-id", "The property message_id is missing; send one that identifies the request."
         )
     return _violation("The property message_id", _ID_WORDS, value, reason="invalid-message-id")
@@ -222,5 +222,5 @@ def _checked_traceparent(value: object) -> str | None:
     raise _violation(f"The header {TRACEPARENT_HEADER}", words, value)
 
 
-def _violation(name: str, words: str, value: object, *, reason: str = "invalid-header") -> ContractViolation:
-    return ContractViolation(reason, f"{name} must be {words}, got {show(value)}.")
+def _violation(name: str, words: str, value: object, *, reason: str = "invalid-header") -> ContractError:
+    return ContractError(reason, f"{name} must be {words}, got {show(value)}.")

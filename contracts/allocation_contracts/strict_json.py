@@ -8,7 +8,7 @@ import json
 from math import isinf
 from typing import Any, NoReturn
 
-from allocation_contracts.errors import ContractViolation, show
+from allocation_contracts.errors import ContractError, show
 
 MAX_BODY_BYTES = 65_536
 MAX_DEPTH = 32
@@ -28,10 +28,10 @@ def read(body: bytes, *, max_bytes: int = MAX_BODY_BYTES, max_depth: int = MAX_D
         The object: keys unique, numbers finite, strings free of lone surrogates.
 
     Raises:
-        ContractViolation: `body-too-large`, or `invalid-json` for everything else.
+        ContractError: `body-too-large`, or `invalid-json` for everything else.
     """
     if len(body) > max_bytes:
-        raise ContractViolation("body-too-large", f"The body has {len(body)} bytes; send at most {max_bytes}.")
+        raise ContractError("body-too-large", f"The body has {len(body)} bytes; send at most {max_bytes}.")
     value = _parse(body, max_depth)
     if not isinstance(value, dict):
         raise _invalid(f"The body must be a JSON object, got {show(value)}.")
@@ -108,11 +108,11 @@ def _refuse_lone_surrogates(value: dict[str, Any]) -> None:
         ) from error
 
 
-def _invalid(detail: str) -> ContractViolation:
-    return ContractViolation("invalid-json", detail)
+def _invalid(detail: str) -> ContractError:
+    return ContractError("invalid-json", detail)
 
 
-def _too_deep(limit: int) -> ContractViolation:
+def _too_deep(limit: int) -> ContractError:
     return _invalid(f"The body is nested too deeply; send at most {limit} levels.")
 
 

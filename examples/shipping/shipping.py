@@ -9,7 +9,7 @@ import os
 import sqlite3
 import sys
 
-from allocation_contracts import Allocated, Deallocated, Event, EventProperties, Gap, Position
+from allocation_contracts import Allocated, Deallocated, Event, EventProperties, GapError, Position
 from allocation_contracts.amqp import Subscriber
 
 QUEUE = "shipping.picks"
@@ -60,7 +60,7 @@ class Shipping:
         return self.database.execute(TO_PICK).fetchall()
 
 
-def report(gap: Gap) -> None:
+def report(gap: GapError) -> None:
     """Tell, and go on: what is missing is taken should it come after all."""
     logging.warning("%s", gap)
 

@@ -7,8 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from allocation_worker.entrypoints.relay import Pending
-from allocation_worker.service_layer.ports import UnitOfWork
+from allocation_worker.service_layer.ports import Pending, UnitOfWork
 from allocation_worker.testing.servers import Servers
 from tests.fakes.pending import open_pending
 from tests.fakes.unit_of_work import FakeDatabase, OutboxRow, Published

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from allocation_contracts import COMMANDS, EVENTS, ContractViolation, read_command, read_event
+from allocation_contracts import COMMANDS, EVENTS, ContractError, read_command, read_event
 from allocation_contracts.schemas import files, main
 
 DIRECTORY = Path(__file__).parents[2] / "contracts" / "schemas"
@@ -50,7 +50,7 @@ def by_schema(type_: str, body: object) -> bool:
 def by_validator(type_: str, body: object) -> bool:
     try:
         (read_command if type_ in COMMANDS else read_event)(type_, json.dumps(body).encode())
-    except ContractViolation:
+    except ContractError:
         return False
     return True
 

@@ -6,7 +6,7 @@ from datetime import date
 import pytest
 
 from allocation_worker.domain.commands import Allocate, ChangeBatchQuantity, Command, CreateBatch, Deallocate
-from allocation_worker.domain.errors import Refusal
+from allocation_worker.domain.errors import RefusalError
 from allocation_worker.domain.events import Deallocated
 from allocation_worker.domain.model import OrderLine, Product
 from allocation_worker.service_layer.groups import GroupProcessor
@@ -554,7 +554,7 @@ class TestGroups:
         given(store, create("b", 10), order("o", 3))
         with store.unit_of_work() as uow:
             for command in (order("o", 4), create("b", 11), change("?", 1), order("x", sku="?")):
-                with pytest.raises(Refusal):
+                with pytest.raises(RefusalError):
                     BUS.handle(message(command), uow)
             assert uow.collect_new_events() == []
             uow.commit()

@@ -1,17 +1,17 @@
 """A flood of bad messages neither stops the good ones nor grows memory."""
 
-import threading
 from collections.abc import Iterator
 from contextlib import closing
 from itertools import count
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
 import structlog
 
 from allocation_contracts import COMMANDS_EXCHANGE, Allocate, CreateBatch
-from allocation_contracts.results import PublishResult
-from allocation_worker.adapters.rabbitmq.publisher import ConfirmedPublisher, Publication
+from allocation_worker.adapters.rabbitmq.publisher import Publication
+from allocation_worker.adapters.rabbitmq.until_confirmed import BlockingPublisher, publish_until_confirmed
 from allocation_worker.testing.outside import Outside
 from allocation_worker.testing.processes import WorkerProcess, run_verb
 from allocation_worker.testing.running import RunningService
@@ -38,23 +38,11 @@ class Flood:
 
     def __init__(self, amqp_url: str) -> None:
         self._numbers = count(1)
-        self._answered = threading.Event()
-        self._publisher = ConfirmedPublisher[Publication](
-            [amqp_url], lambda ready: ready, self._answered.set, name="flood"
-        )
-
-        wait_until(lambda: self._publisher.connected, within=30, otherwise=lambda: "There is no connection.")
+        self._publisher = BlockingPublisher[Publication]([amqp_url], lambda ready: ready, name="flood")
 
     def pour(self, amount: int) -> None:
         batch = [self._next() for _ in range(amount)]
-        self._publisher.publish(batch)
-        confirmed = 0
-        while confirmed < amount:
-            assert self._answered.wait(30)
-            self._answered.clear()
-            for each in self._publisher.take_results():
-                assert each.result is PublishResult.CONFIRMED
-                confirmed += 1
+        assert all(safe for _, safe in publish_until_confirmed(self._publisher, batch, key=attrgetter("id")))
 
     def close(self) -> None:
         self._publisher.close()

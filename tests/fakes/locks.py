@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from threading import Condition
 
-from allocation_worker.service_layer.ports import StoreContention
+from allocation_worker.service_layer.ports import StoreContentionError
 
 LOCK_TIMEOUT = 10.0
 
@@ -26,16 +26,16 @@ class Locks:
         """Wait until nobody else holds it.
 
         Raises:
-            StoreContention: the holder waits for this owner, or holds it too long.
+            StoreContentionError: the holder waits for this owner, or holds it too long.
         """
         with self._changed:
             while self._holders.get(key, owner) is not owner:
                 if self._waits_for(self._holders[key], owner):
-                    raise StoreContention("deadlock detected")
+                    raise StoreContentionError("deadlock detected")
                 self._waits[owner] = key
                 try:
                     if not self._changed.wait(LOCK_TIMEOUT):
-                        raise StoreContention("canceling statement due to lock timeout")
+                        raise StoreContentionError("canceling statement due to lock timeout")
                 finally:
                     del self._waits[owner]
             self._holders[key] = owner

@@ -18,7 +18,7 @@ from allocation_worker.domain.commands import ChangeBatchQuantity, Command, Crea
 from allocation_worker.domain.events import CommandRejected, Event, ProductEvent
 from allocation_worker.domain.model import LineId, OrderLine, Product
 from allocation_worker.service_layer.messages import Message
-from allocation_worker.service_layer.ports import Receipt, StoreContention, StoreError
+from allocation_worker.service_layer.ports import Receipt, StoreContentionError, StoreError
 from tests.fakes.locks import Locks
 
 
@@ -168,14 +168,14 @@ class Transaction:
 
         Raises:
             StoreError: a batch is oversold.
-            StoreContention: another transaction has just created a batch of that reference.
+            StoreContentionError: another transaction has just created a batch of that reference.
         """
         for sku, product in self.products.items():
             for reference, batch in product.batches.items():
                 if not 0 <= batch.allocated_quantity <= batch.purchased_quantity:
                     raise StoreError(f"never_oversold: {batch}")
                 if self._committed.sku_of(reference) not in {None, sku}:
-                    raise StoreContention(f"unique_violation: {reference}")
+                    raise StoreContentionError(f"unique_violation: {reference}")
 
     def apply(self) -> None:
         """Make it all durable at one stroke."""

@@ -120,7 +120,7 @@ def full_queue(service: RunningService) -> Sequence[str]:
     relay = service.start("relay")
     _a_little_of_everything(outside)
     missed = _rows(service, "SELECT count(*) FROM outbox", 20)
-    missed += _missed(lambda: "a queue refused events" in relay.log, "No event was refused.")
+    missed += _missed(lambda: "events_refused" in relay.log, "No event was refused.")
     with outside:
         return [*missed, *_faults(service, outside)]
 

@@ -10,6 +10,7 @@ from copy import copy
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from pika import ConnectionParameters
 from pika.exceptions import ChannelClosedByClient, StreamLostError
 from pika.frame import Method
 from pika.spec import Basic, BasicProperties
@@ -182,6 +183,7 @@ class SimulatedConnection:
         self.name = f"{link.process.name}: {link.name}"
         self.channels: list[SimulatedChannel] = []
         self.is_open = True
+        self.params = ConnectionParameters()
         self._known_to_broker = True
         self._stalled = False
         self._frames: deque[Frame] = deque()

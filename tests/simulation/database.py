@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 from allocation_worker.domain.commands import Command
 from allocation_worker.service_layer.messages import Message
 from allocation_worker.service_layer.outgoing import OutgoingEvent
-from allocation_worker.service_layer.ports import Receipt, StoreUnavailable
+from allocation_worker.service_layer.ports import Receipt, StoreUnavailableError
 from tests.fakes.pending import FakePending
 from tests.fakes.unit_of_work import FakeDatabase, FakeInbox, FakeProducts, FakeUnitOfWork, Transaction
 from tests.simulation import faults
@@ -40,7 +40,7 @@ class Session:
         """Execute it, unless it is decided otherwise.
 
         Raises:
-            StoreUnavailable: the session is gone.
+            StoreUnavailableError: the session is gone.
         """
 
         def execute_if_alive() -> T:
@@ -63,7 +63,7 @@ class Session:
     def _check(self) -> None:
         if self.broken:
             self._end()
-            raise StoreUnavailable("server closed the connection unexpectedly")
+            raise StoreUnavailableError("server closed the connection unexpectedly")
 
 
 class SimulatedInbox(FakeInbox):
@@ -123,7 +123,7 @@ class SimulatedUnitOfWork(FakeUnitOfWork):
             self._detached = True
             self._process.world.unfinished += 1
             self._process.world.scheduler.later(COMMIT_TAKES, self._finish)
-            raise StoreUnavailable("connection lost in COMMIT")
+            raise StoreUnavailableError("connection lost in COMMIT")
         self._transaction.apply()
 
     def _finish(self) -> None:
@@ -169,7 +169,7 @@ class SimulatedPending(FakePending):
         assert waker.fd == wake_fd
         self._process.world.scheduler.wait(lambda: self._notified or waker.awake or self._session.broken, timeout)
         if self._session.broken:
-            raise StoreUnavailable("server closed the connection unexpectedly")
+            raise StoreUnavailableError("server closed the connection unexpectedly")
         notified, self._notified = self._notified, False
         return notified or (timeout > 0 and not waker.awake)
 

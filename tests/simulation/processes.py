@@ -17,13 +17,13 @@ from allocation_worker.service_layer.handlers import COMMAND_HANDLERS, EVENT_HAN
 from allocation_worker.service_layer.messagebus import MessageBus
 from allocation_worker.service_layer.messages import Message
 from allocation_worker.service_layer.outgoing import MessageResult, OutgoingEvent
-from allocation_worker.service_layer.ports import StoreContention, StoreError, StoreUnavailable, UnitOfWork
+from allocation_worker.service_layer.ports import StoreContentionError, StoreError, StoreUnavailableError, UnitOfWork
 from tests.simulation import current, faults
 from tests.simulation.database import SimulatedUnitOfWork, open_pending
 from tests.simulation.faults import Options, Outcome
 from tests.simulation.link import SimulatedLink
 from tests.simulation.scheduler import Killed, Task
-from tests.simulation.seams import SimulatedEvent, SimulatedWaker
+from tests.simulation.seams import SimulatedEvent, SimulatedWaker, now, sleep
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -87,15 +87,15 @@ class Process:
             self._die()
         if outcome is Outcome.ERROR_BEFORE:
             broken()
-            raise StoreUnavailable("server closed the connection unexpectedly")
+            raise StoreUnavailableError("server closed the connection unexpectedly")
         if outcome is Outcome.CONTENTION:
-            raise StoreContention("deadlock detected")
+            raise StoreContentionError("deadlock detected")
         result = execute()
         if outcome is Outcome.CRASH_AFTER:
             self._die()
         if outcome is Outcome.ERROR_AFTER:
             broken()
-            raise StoreUnavailable("server closed the connection unexpectedly")
+            raise StoreUnavailableError("server closed the connection unexpectedly")
         return result
 
     def _die(self) -> None:
@@ -177,7 +177,10 @@ def consume(process: Process) -> None:
         return message
 
     service = GroupProcessor(
-        WatchedBus(process), partial(SimulatedUnitOfWork, world.database, process), world.setting.policy
+        WatchedBus(process),
+        partial(SimulatedUnitOfWork, world.database, process),
+        world.setting.policy,
+        sleep=sleep,
     )
     queues = [ORDERS_QUEUE, STOCK_QUEUE]
     consumer = Consumer(
@@ -195,6 +198,7 @@ def consume(process: Process) -> None:
             service,
             group_limit=world.setting.group_limit,
             stopping=process.stopping,
+            clock=now,
         )
         process.spawn(f"worker of {queue}", worker.run)
     process.spawn("main", consumer.run)
@@ -209,10 +213,11 @@ def relay(process: Process) -> None:
     loop = Relay(
         partial(open_pending, world.database, process),
         WatchedPublisher(publisher, process),
-        lambda: False,
+        _nothing,
         waker=process.waker,
         stopping=process.stopping,
         window=world.setting.window,
         poll=1.0,
+        clock=now,
     )
     process.spawn("relay", loop.run)

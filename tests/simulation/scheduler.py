@@ -18,7 +18,7 @@ class Killed(BaseException):
     """The process of this task is gone; nothing may catch it."""
 
 
-class Stuck(Exception):  # noqa: N818 - reads as what it is
+class StuckError(Exception):
     """Time is up, or nobody will ever have anything to do, and the run is not over."""
 
 
@@ -130,7 +130,7 @@ class Scheduler:
         """Give turns until nobody wants one and it is over.
 
         Raises:
-            Stuck: that is not to be.
+            StuckError: that is not to be.
         """
         while True:
             self._fire()
@@ -144,7 +144,7 @@ class Scheduler:
     def _turn(self, actor: Actor) -> None:
         self.steps += 1
         if self.steps > MAX_STEPS:
-            raise Stuck(f"Not over after {MAX_STEPS} steps; {actor.name} is the next.")
+            raise StuckError(f"Not over after {MAX_STEPS} steps; {actor.name} is the next.")
         self.running = actor
         actor.step()
         self.running = None
@@ -160,10 +160,10 @@ class Scheduler:
         times = [actor.due for actor in self.actors if isinstance(actor, Task) and actor.due is not None]
         times += [time for time, _, _ in self._timers[:1]]
         if not times:
-            raise Stuck(f"At {self.now:.3f} s nobody will ever have anything to do.")
+            raise StuckError(f"At {self.now:.3f} s nobody will ever have anything to do.")
         self.now = max(self.now, min(times))
         if self.now > deadline:
-            raise Stuck(f"Not over after {deadline:.0f} simulated seconds.")
+            raise StuckError(f"Not over after {deadline:.0f} simulated seconds.")
 
     def _task(self) -> Task:
         assert isinstance(self.running, Task), "only a task can wait"

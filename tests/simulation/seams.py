@@ -16,10 +16,8 @@ from typing import Any
 from unittest.mock import patch
 
 import structlog
-import tenacity.nap
 
 from allocation_worker.adapters.rabbitmq import consumer, feed, queue_consumer
-from allocation_worker.entrypoints import progress, relay
 from allocation_worker.entrypoints.relay import Waker
 from tests.simulation import current
 
@@ -110,11 +108,13 @@ class SimulatedWaker(Waker):
         self.clear()
 
 
-def _now() -> float:
+def now() -> float:
+    """As `time.monotonic`."""
     return current.world().scheduler.now
 
 
-def _sleep(seconds: float) -> None:
+def sleep(seconds: float) -> None:
+    """As `time.sleep`."""
     current.world().scheduler.sleep(seconds)
 
 
@@ -135,11 +135,8 @@ def simulated(*, with_logs: bool = False) -> Iterator[None]:
         with (
             patch.object(feed, "Condition", SimulatedCondition),
             patch.object(consumer, "SimpleQueue", SimulatedQueue),
-            patch.object(consumer, "time", SimpleNamespace(monotonic=_now)),
+            patch.object(consumer, "time", SimpleNamespace(monotonic=now)),
             patch.object(queue_consumer, "Thread", SimulatedThread),
-            patch.object(relay, "monotonic", _now),
-            patch.object(progress, "monotonic", _now),
-            patch.object(tenacity.nap, "time", SimpleNamespace(sleep=_sleep)),
         ):
             yield
     finally:

@@ -17,7 +17,7 @@ from tests.simulation.broker import Broker, Letter
 from tests.simulation.faults import OK, Options, Outcome, Schedule
 from tests.simulation.histories import Sent
 from tests.simulation.processes import Process, Start
-from tests.simulation.scheduler import Choose, Scheduler, Stuck
+from tests.simulation.scheduler import Choose, Scheduler, StuckError
 from tests.simulation.seams import SimulatedCondition
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class World:
             self.scheduler.later(time, partial(self._upheave, kind))
         try:
             self.scheduler.run(self._drained, LONGEST)
-        except Stuck as stuck:
+        except StuckError as stuck:
             self.fault(f"never drained: {stuck} {self._left()}")
         finally:
             for process in self.processes:

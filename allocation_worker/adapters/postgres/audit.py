@@ -186,7 +186,7 @@ def audit(engine: Engine, *, history_days: int, inbox_days: int, stuck_after: fl
         stuck_after: seconds after which an event that was not published counts as stuck.
 
     Raises:
-        StoreUnavailable: the database is not there, or a statement took too long.
+        StoreUnavailableError: the database is not there, or a statement took too long.
     """
     parameters = {
         "kept_hours": 24 * history_days - _MARGIN_HOURS,

@@ -1,20 +1,21 @@
 """Connections to PostgreSQL, with time limits on all that can hang, and its errors in our words."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
+import psycopg2
 import sqlalchemy as sa
-from psycopg2 import ProgrammingError
-from psycopg2.extensions import make_dsn
 from sqlalchemy.engine import Connection, Engine, ExceptionContext
-from sqlalchemy.engine.url import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.engine.url import URL
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import PoolProxiedConnection, QueuePool
 
+from allocation_worker.adapters.postgres.address import parse
 from allocation_worker.adapters.postgres.watchdog import Watchdog, WatchedConnection
-from allocation_worker.service_layer.ports import StoreContention, StoreError, StoreUnavailable
+from allocation_worker.service_layer.ports import StoreContentionError, StoreError, StoreUnavailableError
 
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 _CONTENTION = {
@@ -46,35 +47,6 @@ _NO_CONNECTION = ("connection to server ", "could not translate host name ", "in
 _NETWORK_AWAY = 20
 # How many times its statement_timeout a call may take. Not 1: the server, who knows more, is to be first.
 _PATIENCE = 1.5
-_HIGHEST_PORT = 65535
-
-
-def parse_url(url: str) -> URL:
-    """The address of the database, for the psycopg2 driver whatever the scheme's flavour.
-
-    Raises:
-        ValueError: it is not the address of a PostgreSQL database; the text is a sentence without the password.
-    """
-    try:
-        parsed = make_url(url)
-    except (ArgumentError, ValueError):
-        raise ValueError("it is not a URL such as postgresql://user:password@host:5432/database") from None
-    if parsed.get_backend_name() not in {"postgresql", "postgres"}:
-        raise ValueError(f"its scheme is {parsed.drivername!r}, where postgresql is expected")
-    if parsed.port is not None and not 1 <= parsed.port <= _HIGHEST_PORT:
-        raise ValueError(f"its port is {parsed.port}, where 1 to {_HIGHEST_PORT} are possible")
-    for option in parsed.query:
-        if not _known(option):
-            raise ValueError(f"libpq knows no option {option!r}")
-    return parsed.set(drivername="postgresql+psycopg2")
-
-
-def _known(option: str) -> bool:
-    try:
-        make_dsn("", **{option: ""})
-    except ProgrammingError:
-        return False
-    return True
 
 
 def create_engine(
@@ -92,23 +64,39 @@ def create_engine(
     takes half as long again as a statement may is ended from this side, for its answer will not come. Without a
     `statement_timeout` neither side ends any.
     """
-    connect_args = _connect_args(application_name) | {
-        "options": _session_options(statement_timeout or 0, lock_timeout, idle_timeout)
-    }
+    address = parse(url)
+    arguments: dict[str, Any] = _connect_args(application_name) | dict(address.arguments)
+    own_options = _session_options(statement_timeout or 0, lock_timeout, idle_timeout)
+    # The address's own come first, for of two settings of one name the server takes the last.
+    arguments["options"] = f"{arguments.get('options', '')} {own_options}".strip()
     if statement_timeout is not None:
-        connect_args["connection_factory"] = Watchdog(_PATIENCE * statement_timeout).connect
+        arguments["connection_factory"] = Watchdog(_PATIENCE * statement_timeout).connect
     engine = sa.create_engine(
-        parse_url(url),
+        _sqlalchemy_url(address.arguments),
+        # libpq gets the address from us: SQLAlchemy has another form for several hosts, and merges no `options`.
+        creator=partial(psycopg2.connect, **arguments),
         poolclass=_Pool,
         # Higher would let a locked row be read from a snapshot older than its lock, and oversell.
         isolation_level="READ COMMITTED",
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=5,
-        connect_args=connect_args,
     )
     sa.event.listen(engine, "handle_error", _translate)
     return engine
+
+
+def _sqlalchemy_url(arguments: Mapping[str, str]) -> URL:
+    """Return what `Engine.url` tells of an address."""
+    port = arguments.get("port", "")
+    return URL.create(
+        "postgresql+psycopg2",
+        username=arguments.get("user"),
+        password=arguments.get("password"),
+        host=arguments.get("host"),
+        port=int(port) if port.isdigit() else None,
+        database=arguments.get("dbname"),
+    )
 
 
 @contextmanager
@@ -162,7 +150,7 @@ class _Pool(QueuePool):
         try:
             return super().connect()
         except PoolTimeoutError as error:
-            raise StoreUnavailable(str(error)) from error
+            raise StoreUnavailableError(str(error)) from error
 
 
 def _translate(context: ExceptionContext) -> None:
@@ -178,12 +166,12 @@ def translated(error: BaseException, *, disconnected: bool = False) -> StoreErro
     code: str = getattr(cause, "pgcode", None) or ""
     sentence = " ".join(str(cause).split())
     if code in _CONTENTION:
-        return StoreContention(sentence)
+        return StoreContentionError(sentence)
     connecting = not code and type(cause).__name__ in {"OperationalError", "InterfaceError"}
     if connecting and sentence.startswith(_NO_CONNECTION):
-        return StoreUnavailable(_unreachable(str(cause)))
+        return StoreUnavailableError(_unreachable(str(cause)))
     if disconnected or connecting or code in _UNAVAILABLE or code[:2] in _UNAVAILABLE_CLASSES:
-        return StoreUnavailable(sentence)
+        return StoreUnavailableError(sentence)
     return StoreError(f"{' '.join(filter(None, (type(cause).__name__, code)))}: {sentence}")
 
 

@@ -1,4 +1,4 @@
-"""Which messages have been taken: one row each."""
+"""The inbox: one row for each message that was received."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from allocation_worker.adapters.postgres.engine import array
 from allocation_worker.service_layer.messages import Message
 from allocation_worker.service_layer.ports import Receipt
 
-# The update makes a repeat wait for a transaction that is still taking the same message: a bare read would not.
+# The update makes a repeat wait for a transaction that is still receiving the same message. A plain read would not.
 RECEIVE = sa.text("""
     WITH taken AS (
         INSERT INTO inbox AS known (message_id, fingerprint)
@@ -24,13 +24,13 @@ FORGET = sa.text("DELETE FROM inbox WHERE message_id = :message_id")
 
 
 class PostgresInbox:
-    """The inbox within one transaction."""
+    """The inbox of one transaction."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def receive(self, messages: Sequence[Message]) -> list[Receipt]:
-        # One statement may not bring a key twice, and two transactions must bring theirs in one order.
+        # One statement must not contain a key twice, and all transactions must use the same key order.
         first = {message.message_id: message for message in reversed(messages)}
         message_ids = sorted(first)
         rows = self._connection.execute(

@@ -1,11 +1,11 @@
-"""The outbox, as the transaction that decides writes it."""
+"""Write events to the outbox, within the transaction that decides them."""
 
 from collections.abc import Callable
 from hashlib import sha1
-from typing import NamedTuple
 from uuid import uuid4
 
 from allocation_worker.adapters import wire
+from allocation_worker.adapters.postgres.rows import Stream
 from allocation_worker.adapters.postgres.writer import ROWS_AT_A_TIME, Write, Writer
 from allocation_worker.domain.events import CommandRejected, Event
 from allocation_worker.service_layer.messages import Message
@@ -29,20 +29,11 @@ INSERT = Write(
 )
 
 
-class Stream(NamedTuple):
-    """The events of a product."""
-
-    namespace: bytes
-    """Of their ids; a uuid of 16 bytes."""
-    last: int
-    """The sequence of the last one that was committed."""
-
-
 class PostgresOutbox:
-    """The outbox within one transaction.
+    """The outbox of one transaction.
 
-    An event's message_id follows from its product's stream and its sequence, so that one announced again has the
-    id that it had before. The first time may have been pruned since, so a row says whether it is a repetition.
+    The message_id of an event follows from its product's stream and its sequence, so an event that is announced again
+    has the same id. A row says whether it is a repetition, because the original may have been pruned.
     """
 
     def __init__(self, writer: Writer, stream_of: Callable[[str], Stream]) -> None:
@@ -67,19 +58,19 @@ class PostgresOutbox:
                 self._last[sku] = sequence
         context = (cause.correlation_id, cause.message_id, cause.traceparent)
         self._rows.append((message_id, type_, sku, sequence, body, *context, repeated))
-        # A batch of 50,000 lines that shrinks has 100,000 events: they are not all kept in memory.
+        # A shrinking batch of 50,000 lines has 100,000 events. They are not all kept in memory.
         if len(self._rows) == ROWS_AT_A_TIME:
             self.flush()
             self._writer.flush()
 
     def flush(self) -> None:
-        """Have written what was added."""
+        """Pass the added events to the writer."""
         self._writer.add(INSERT, self._rows)
         self._rows.clear()
 
 
 def event_id(stream: bytes, sequence: int) -> str:
-    """`uuid5(UUID(bytes=stream), str(sequence))` in hexadecimal (RFC 9562, section 5.5), in a third of the time."""
+    """Return `uuid5(UUID(bytes=stream), str(sequence))` in hexadecimal (RFC 9562, 5.5), in a third of the time."""
     digest = sha1(stream + str(sequence).encode(), usedforsecurity=False).hexdigest()
     variant = "89ab"[int(digest[16], 16) & 3]
     return f"{digest[:12]}5{digest[13:16]}{variant}{digest[17:32]}"

@@ -1,7 +1,7 @@
 """The outbox, as the relay reads it: what waits to be published, in order, for one reader at a time."""
 
 import select
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from time import monotonic
 
@@ -78,8 +78,9 @@ class _Floor:
     that has found no more rows below.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, clock: Callable[[], float]) -> None:
         self._connection = connection
+        self._clock = clock
         self._due = 0.0
         self._target = 0
         self._ends_before: int | None = None
@@ -88,9 +89,9 @@ class _Floor:
 
     def look(self) -> None:
         """To be called before each look: see whether the transactions have ended."""
-        if monotonic() < self._due:
+        if self._clock() < self._due:
             return
-        self._due = monotonic() + _RAISE_FLOOR_EVERY
+        self._due = self._clock() + _RAISE_FLOOR_EVERY
         if self._ends_before is None:
             # In this order: whoever has numbered a row by now has begun before, for its first write is to the inbox.
             self._target = self._connection.execute(HIGHEST_ID).scalar_one()
@@ -121,16 +122,18 @@ class PendingEvents:
     Args:
         connection: of its own, and in autocommit mode.
         lease: in seconds. While the reader waits it speaks three times a lease.
+        clock: seconds that never go back.
     """
 
-    def __init__(self, connection: Connection, *, lease: float) -> None:
+    def __init__(self, connection: Connection, *, lease: float, clock: Callable[[], float] = monotonic) -> None:
         self._connection = connection
+        self._clock = clock
         self._lease = lease
         self._beat_due = 0.0
         driver = connection.connection.driver_connection
         assert isinstance(driver, PsycopgConnection)  # noqa: S101 - the engine is made for this driver
         self._driver = driver
-        self._floor = _Floor(connection)
+        self._floor = _Floor(connection, clock)
 
     def acquire(self) -> bool:
         """Become the one reader; False while another is."""
@@ -186,9 +189,9 @@ class PendingEvents:
             Whether there may be something new in the outbox.
         """
         beat = self._lease / 3
-        if monotonic() >= self._beat_due:
+        if self._clock() >= self._beat_due:
             self._connection.execute(sa.text("SELECT 1"))
-            self._beat_due = monotonic() + beat
+            self._beat_due = self._clock() + beat
         try:
             self._driver.poll()
             woken: list[int] = []

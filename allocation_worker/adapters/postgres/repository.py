@@ -1,4 +1,4 @@
-"""The repository of products: a constant number of statements, however many commands share the transaction."""
+"""The repository of products. The number of statements does not depend on the number of commands."""
 
 from collections.abc import Iterable, Iterator
 from uuid import uuid4
@@ -7,20 +7,19 @@ from sqlalchemy.engine import Connection
 
 from allocation_worker.adapters.postgres import statements
 from allocation_worker.adapters.postgres.engine import array
-from allocation_worker.adapters.postgres.outbox import Stream
-from allocation_worker.adapters.postgres.rows import LineKey, Rows
+from allocation_worker.adapters.postgres.rows import LineKey, Rows, Stream
 from allocation_worker.adapters.postgres.writer import Writer
 from allocation_worker.domain.commands import Allocate, ChangeBatchQuantity, Command, CreateBatch, Deallocate
 from allocation_worker.domain.events import ProductEvent
 from allocation_worker.domain.model import LineId, OrderLine, Product
-from allocation_worker.service_layer.ports import StoreContention
+from allocation_worker.service_layer.ports import StoreContentionError
 
 LINES_AT_A_TIME = 1000
 MAX_SEQUENCE = 2**63 - 1
 
 
 class PostgresProducts:
-    """The products within one transaction, each locked before anything of it is read."""
+    """The products of one transaction. Each is locked before any part of it is read."""
 
     def __init__(self, connection: Connection, writer: Writer) -> None:
         self._connection = connection
@@ -90,11 +89,11 @@ class PostgresProducts:
             before = rows[-1].sequence
 
     def stream_of(self, sku: str) -> Stream:
-        """The events of this product, as they were when it was locked."""
+        """Return the product's event stream as it was when the product was locked."""
         return self._streams[sku]
 
     def collect_new_events(self) -> list[ProductEvent]:
-        """The events recorded by the products handed out, since this was last asked."""
+        """Return the events that the returned products have recorded since the last call."""
         collected: list[ProductEvent] = []
         for product in self._touched:
             if product.events:
@@ -104,7 +103,7 @@ class PostgresProducts:
         return collected
 
     def flush(self) -> None:
-        """Have written what has changed since it was read."""
+        """Pass everything that has changed to the writer."""
         self._rows.flush(self._products.values(), self._streams)
 
     def _load(self, skus: set[str], lines: set[LineKey], batches: dict[str, str]) -> None:
@@ -114,7 +113,7 @@ class PostgresProducts:
         self._load_batches(skus, held | batches.keys())
 
     def _locate(self, batches: dict[str, str]) -> set[str]:
-        """Find the SKUs of batches; one that is not there yet will be of the SKU that its creation names, if any."""
+        """Return the SKUs of the batches that exist. An unknown batch gets the SKU that its command names."""
         if not batches:
             return set()
         rows = self._connection.execute(statements.SKUS_OF_BATCHES, {"refs": array(sorted(batches))})
@@ -131,7 +130,7 @@ class PostgresProducts:
                 self._streams[sku] = Stream(bytes.fromhex(stream), sequence)
 
     def _load_lines(self, lines: set[LineKey]) -> set[str]:
-        """Fetch the lines, blank ones where there are none; say which batches they hold stock of."""
+        """Load the lines, with blank entries for unknown ones, and return the batches that they hold stock of."""
         if not lines:
             return set()
         held: set[str] = set()
@@ -158,5 +157,5 @@ class PostgresProducts:
     def _locked(self, sku: str) -> Product:
         product = self._products.get(sku)
         if product is None:
-            raise StoreContention(f"SKU {sku!r} was created by another transaction while this one was looking.")
+            raise StoreContentionError(f"SKU {sku!r} was created by another transaction while this one was looking.")
         return product

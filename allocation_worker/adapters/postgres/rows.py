@@ -1,13 +1,12 @@
-"""Rows of the tables and objects of the domain: the translation, and what has changed between the two."""
+"""Translate between table rows and domain objects, and write the objects that have changed."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from hashlib import blake2b
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy.engine import Row
 
 from allocation_worker.adapters.postgres import statements
-from allocation_worker.adapters.postgres.outbox import Stream
 from allocation_worker.adapters.postgres.writer import Values, Writer
 from allocation_worker.domain.model import Batch, LineId, OrderLine, Product
 
@@ -18,13 +17,25 @@ BLANK_LINE: Values = (0, None, False, 0)
 
 
 def line_uuid(key: LineKey) -> str:
-    """The primary key of a line's row, 32 hexadecimal digits. The parts hold no control characters."""
+    """Return the primary key of a line's row, 32 hexadecimal digits. The parts contain no control characters."""
     sku, (orderid, lineid) = key
     return blake2b(f"{orderid}\0{sku}\0{lineid}".encode(), digest_size=16).hexdigest()
 
 
+class Stream(NamedTuple):
+    """The event stream of a product, as its row holds it.
+
+    Attributes:
+        namespace: A uuid of 16 bytes, from which the ids of the events follow.
+        last: The sequence of the last event that was committed.
+    """
+
+    namespace: bytes
+    last: int
+
+
 class Rows:
-    """Remembers each row as it was read, and has those written that have changed since."""
+    """Remembers each row as it was read, and writes those that have changed since."""
 
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
@@ -38,7 +49,7 @@ class Rows:
         return Product(sku, sequence=sequence, batches_arrived=batches_arrived)
 
     def batch(self, row: Sequence[Any]) -> Batch:
-        # Unpacked at one go: hundreds of these are read for each group.
+        # Unpacked in one statement: hundreds of these are read for each group.
         reference, sku, purchased, allocated, eta, arrival, created_qty, sequence = row
         self._batches[reference] = (purchased, allocated)
         return Batch(reference, sku, purchased, eta, arrival, created_qty, sequence, allocated)
@@ -53,20 +64,20 @@ class Rows:
         return line
 
     def line_uuid(self, key: LineKey) -> str:
-        """As the function; worked out once for a line that is read and written."""
+        """Return the same as the function, computed once for each line."""
         known = self._line_uuids.get(key)
         if known is None:
             known = self._line_uuids[key] = line_uuid(key)
         return known
 
     def flush(self, products: Collection[Product], streams: Mapping[str, Stream]) -> None:
-        """Write everything, in the order that foreign keys ask for."""
+        """Write everything in the order that foreign keys require."""
         self._flush_products(products, streams)
         self._flush_batches(products)
         self.flush_lines(products)
 
     def flush_lines(self, products: Iterable[Product]) -> None:
-        """Write the lines alone, as a query over lines asks for; batches may be overdrawn at that point."""
+        """Write only the lines, before a query over lines. Batches may be overdrawn at this point."""
         new: list[Values] = []
         changed: list[Values] = []
         for product in products:

@@ -15,7 +15,7 @@ from allocation_worker.service_layer.ports import StoreError
 _MIGRATION_LOCK = 7_140_001
 
 
-class SchemaOutdated(StoreError):  # noqa: N818 - reads as what it is
+class SchemaOutdatedError(StoreError):
     """The tables are missing, or of another version than this program."""
 
 
@@ -40,12 +40,12 @@ def check(engine: Engine) -> None:
     """See that the tables are those that this program knows.
 
     Raises:
-        SchemaOutdated: they are not; the text says what to do.
+        SchemaOutdatedError: they are not; the text says what to do.
     """
     with engine.connect() as connection:
         found = _revision(connection)
     if found != _head():
-        raise SchemaOutdated(
+        raise SchemaOutdatedError(
             f"The database schema is at {found or 'nothing'}, this program needs {_head()}; "
             "run `allocation-worker migrate`."
         )

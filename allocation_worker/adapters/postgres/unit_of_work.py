@@ -1,4 +1,4 @@
-"""One transaction: products, inbox and outbox together."""
+"""The unit of work: products, inbox and outbox in one transaction."""
 
 from types import TracebackType
 from typing import Self
@@ -13,7 +13,7 @@ from allocation_worker.domain.events import ProductEvent
 
 
 class PostgresUnitOfWork:
-    """A unit of work; enter it once."""
+    """A unit of work. It can be entered once."""
 
     products: PostgresProducts
     inbox: PostgresInbox
@@ -49,7 +49,7 @@ class PostgresUnitOfWork:
 
 
 class RehearsalUnitOfWork(PostgresUnitOfWork):
-    """A unit of work that writes everything, as the real one does, and takes it back where that one commits."""
+    """A unit of work that writes everything as the real one does, and rolls back on `commit`."""
 
     def commit(self) -> None:
         self._flush()

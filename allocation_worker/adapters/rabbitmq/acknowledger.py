@@ -1,5 +1,6 @@
 """Outcomes turned into acks, retries and dead letters, for the deliveries of one channel."""
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +26,9 @@ Publish = Callable[[str, str, bytes, BasicProperties, OnResult], None]
 CallLater = Callable[[float, Callable[[], None]], None]
 
 _TRY_AGAIN_AFTER = 1.0
+# Few enough for the broker to take them before the next ones are sent.
+_ALONE_AT_ONCE = 16
+_ALONE_AGAIN_AFTER = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +43,19 @@ class Acknowledger:
     """Acks each delivery of a channel once what is to become of it is durable, and not before.
 
     The broker numbers the deliveries of a channel 1, 2, 3; those settled without a gap from the first are acked
-    together, by one `multiple` ack. A copy that is returned, refused or lost is sent again, for as long as the channel
-    lives; when the channel goes, so does this, and the broker delivers again what was not acked. Network thread only.
+    together, by one `multiple` ack. A message whose copy is confirmed is acked at once, even behind a gap: if the
+    connection is lost before that, there will be a second copy. A copy that is returned, refused or lost is sent again,
+    for as long as the channel lives; when the channel goes, so does this, and the broker delivers again what was not
+    acked. Network thread only.
     """
 
-    def __init__(self, channel: Channel, *, publish: Publish, call_later: CallLater) -> None:
+    def __init__(self, channel: Channel, *, frame_max: int, publish: Publish, call_later: CallLater) -> None:
         self._channel = channel
+        self._frame_max = frame_max
         self._publish = publish
         self._call_later = call_later
         self._acks = CumulativeAcks(channel)
+        self._copied: deque[int] = deque()
         self._copies = 0
         self._ack_is_due = False
         self._on_idle: Callable[[], None] | None = None
@@ -60,9 +68,9 @@ class Acknowledger:
                     self._acks.done(delivery.tag)
                 case Retry():
                     name = retry_queue(delivery.queue, outcome.after)
-                    self._begin(_Copy(delivery, "", name, retry_copy(delivery, outcome)))
+                    self._begin(_Copy(delivery, "", name, retry_copy(delivery, outcome, self._frame_max)))
                 case DeadLetter():
-                    properties = dead_letter_copy(delivery, outcome)
+                    properties = dead_letter_copy(delivery, outcome, self._frame_max)
                     self._begin(_Copy(delivery, DEAD_LETTERS, delivery.routing_key, properties))
         self._ack_soon()
 
@@ -96,19 +104,29 @@ class Acknowledger:
             return
         self._copies -= 1
         self._acks.done(copy.delivery.tag)
+        self._copied.append(copy.delivery.tag)
         self._ack_soon()
 
-    def _ack_soon(self) -> None:
+    def _ack_soon(self, delay: float = 0) -> None:
         # Confirms, and small groups, come in swarms. More than 32 acks at a time are kept back inside the broker, and
         # forgotten if the channel is closed then (rabbitmq-server issue 10327): the messages would come again.
         if not self._ack_is_due:
             self._ack_is_due = True
-            self._call_later(0, self._ack)
+            self._call_later(delay, self._ack)
 
     def _ack(self) -> None:
         self._ack_is_due = False
         self._acks.send()
+        self._ack_alone()
         self._call_if_idle()
+
+    def _ack_alone(self) -> None:
+        """Ack some of the messages behind the gap whose copies are confirmed, and the others a moment later."""
+        sent = 0
+        while self._copied and sent < _ALONE_AT_ONCE:
+            sent += self._acks.ack_alone(self._copied.popleft())
+        if self._copied:
+            self._ack_soon(_ALONE_AGAIN_AFTER)
 
     def _call_if_idle(self) -> None:
         if self._on_idle is not None and not self._copies and not self._ack_is_due:

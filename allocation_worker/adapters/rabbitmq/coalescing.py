@@ -1,12 +1,12 @@
-"""A connection that writes to its socket once a turn of its loop."""
+"""A connection that writes to its socket once in each turn of its loop."""
 
 from typing import Any
 
-import pika
+from allocation_contracts.amqp.lenient import LenientConnection
 
 
-class CoalescingConnection(pika.SelectConnection):
-    """pika hands each frame to the kernel by a system call of its own, three a message; this joins them first."""
+class CoalescingConnection(LenientConnection):
+    """Joins the frames of a turn, since pika makes a system call for each frame: three for a message."""
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:  # noqa: ANN401 - pika's own, passed on
         self._frames: list[bytes] = []

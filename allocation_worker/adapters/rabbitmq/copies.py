@@ -1,8 +1,11 @@
-"""The copies of a message that go to a retry queue or to the dead letters, or come back from there.
+"""Copies of a message, for the retry queues, for the dead letters, and back from there.
 
-A copy must not carry what the broker would act upon once more: the death history (3.x reads a cycle out of it), the CC
-and BCC headers (more destinations), an expiration (a shorter delay, a dead letter lost) or a user_id (only its owner
-may publish under it). The last four are kept under other names.
+A copy must not carry what makes the broker act again: the death history (3.x reads a cycle from it), the CC and BCC
+headers (more destinations), an expiration (a shorter delay, a lost dead letter) and a user_id (only its owner may
+publish with it). The last four are kept under other names.
+
+All properties of a message are sent in one frame. What does not fit into the connection's frame size is cut: first the
+original headers, which are then carried as text, then the reason's details.
 """
 
 import copy
@@ -12,80 +15,94 @@ from typing import Any
 
 from pika.spec import BasicProperties
 
+from allocation_contracts.amqp.lenient import UndecodableProperties
 from allocation_contracts.names import TRACEPARENT_HEADER
 from allocation_worker.adapters.rabbitmq.delivery import ATTEMPTS_HEADER, Delivery
 from allocation_worker.service_layer.outcomes import DeadLetter, Retry
 
+REASON_HEADER = "x-reason"
+ORIGINAL_PROPERTIES_HEADER = "x-original-properties"
+"""The encoded properties of a message whose headers cannot be decoded."""
+
+DEFAULT_FRAME_MAX = 131_072
+
 _BROKERS_OWN = ("x-death", "x-delivery-count", "x-acquired-count")
 _BROKERS_OWN_PREFIXES = ("x-first-death-", "x-last-death-")
 _RENAMED = {"CC": "x-original-cc", "BCC": "x-original-bcc"}
+_ORIGINAL_HEADERS = "x-original-headers"
 
-_REASON = "x-reason"
 _ADDED = frozenset(
     {
-        _REASON,
+        REASON_HEADER,
         "x-detail",
         "x-exception",
         ATTEMPTS_HEADER,
         "x-original-queue",
         "x-failed-at",
-        "x-original-headers",
         "x-original-expiration",
         "x-original-user-id",
+        _ORIGINAL_HEADERS,
+        ORIGINAL_PROPERTIES_HEADER,
         *_RENAMED.values(),
     }
 )
 """What this module adds to a message's own headers."""
 
-# The properties must fit one frame, which by default is 131,072 bytes; a worker's own headers are far smaller.
-_MAX_PROPERTIES = 120_000
-_MAX_SHOWN_HEADERS = 16_384
-_MAX_DETAIL = 2_048
+_MAX_ORIGINAL = 16_384
+_DETAIL_LIMITS = (2_048, 512, 128, 32)
 
 
-def retry_copy(delivery: Delivery, outcome: Retry) -> BasicProperties:
-    """The properties of the copy that will come back after a delay."""
-    return _copy(delivery.properties, {ATTEMPTS_HEADER: outcome.attempts})
+def retry_copy(delivery: Delivery, outcome: Retry, frame_max: int) -> BasicProperties:
+    """Return the properties of the copy that comes back after a delay."""
+    return _copy(delivery.properties, {ATTEMPTS_HEADER: outcome.attempts}, frame_max)
 
 
-def dead_letter_copy(delivery: Delivery, outcome: DeadLetter) -> BasicProperties:
-    """The properties of the copy for the dead letters: the original's, and why it is there."""
+def dead_letter_copy(delivery: Delivery, outcome: DeadLetter, frame_max: int) -> BasicProperties:
+    """Return the properties of the copy for the dead letters: the original's, and why it is there."""
     added = {
-        _REASON: _fit(outcome.reason),
-        "x-detail": _fit(outcome.detail),
+        REASON_HEADER: outcome.reason,
+        "x-detail": outcome.detail,
         ATTEMPTS_HEADER: outcome.attempts,
         "x-original-queue": delivery.queue,
         "x-failed-at": datetime.now(UTC).isoformat(),
     }
     if outcome.exception is not None:
-        added["x-exception"] = _fit(outcome.exception)
-    return _copy(delivery.properties, added)
+        added["x-exception"] = outcome.exception
+    raw = delivery.properties.raw if isinstance(delivery.properties, UndecodableProperties) else None
+    return _copy(delivery.properties, added, frame_max, raw)
 
 
-def redriven_copy(properties: BasicProperties) -> BasicProperties:
-    """The properties of a dead letter's copy that is to be a command again: those of the command that it was."""
+def redriven_copy(properties: BasicProperties, frame_max: int = DEFAULT_FRAME_MAX) -> BasicProperties:
+    """Return the properties with which a dead letter becomes a command again: those of the command that it was."""
     original = copy.copy(properties)
     original.headers = without_our_headers(properties.headers or {})
-    return _copy(original, {})
+    return _copy(original, {}, frame_max)
 
 
 def without_our_headers(headers: Mapping[str, Any]) -> dict[str, Any]:
-    """A dead letter's headers less those that the worker and the broker have added."""
+    """Return a dead letter's headers less those that the worker and the broker have added."""
     return {name: value for name, value in headers.items() if name not in _ADDED and _kept(name)}
 
 
-def _copy(original_properties: BasicProperties, added: dict[str, Any]) -> BasicProperties:
-    properties = copy.copy(original_properties)
+def _copy(
+    original: BasicProperties, added: dict[str, Any], frame_max: int, raw: bytes | None = None
+) -> BasicProperties:
+    properties = copy.copy(original)
     if properties.expiration is not None:
         added["x-original-expiration"] = properties.expiration
         properties.expiration = None
     if properties.user_id is not None:
         added["x-original-user-id"] = properties.user_id
         properties.user_id = None
-    original = original_properties.headers or {}
-    properties.headers = {_RENAMED.get(name, name): value for name, value in original.items() if _kept(name)} | added
-    if not _can_be_sent(properties):
-        properties.headers = _shown(original) | added
+    headers = original.headers or {}
+    kept = {_RENAMED.get(name, name): value for name, value in headers.items() if _kept(name)}
+    properties.headers = kept | _cut(added, _DETAIL_LIMITS[0])
+    # A twelfth is left free: the broker adds headers of its own, such as the death history.
+    room = frame_max * 11 // 12
+    if raw is not None:
+        _fill(properties, added, room, ORIGINAL_PROPERTIES_HEADER, raw)
+    elif _size(properties) > room:
+        _fill(properties, added | _traceparent(headers), room, _ORIGINAL_HEADERS, _as_text(headers))
     return properties
 
 
@@ -93,27 +110,48 @@ def _kept(name: object) -> bool:
     return name not in _BROKERS_OWN and not (isinstance(name, str) and name.startswith(_BROKERS_OWN_PREFIXES))
 
 
-def _can_be_sent(properties: BasicProperties) -> bool:
-    try:
-        return sum(map(len, properties.encode())) <= _MAX_PROPERTIES
-    except Exception:  # noqa: BLE001 - what pika has decoded it may still refuse to encode, in a dozen ways
-        return False
+def _fill(properties: BasicProperties, added: Mapping[str, Any], room: int, name: str, original: str | bytes) -> None:
+    """Set the headers to the added ones, and to as much of the original ones as there is room for."""
+    for limit in _DETAIL_LIMITS:
+        headers = {name: original[:0], **_cut(added, limit)}
+        properties.headers = headers
+        left = room - _size(properties)
+        if left > room // 4:
+            break
+    headers[name] = _first_bytes(original, int(max(0, left)))
 
 
-def _shown(headers: Mapping[str, Any]) -> dict[str, Any]:
-    """Headers that cannot be sent on, as text; those that the worker itself goes by stay what they are."""
+def _size(properties: BasicProperties) -> float:
     try:
-        text = repr(headers)
+        return sum(map(len, properties.encode()))
+    except Exception:  # noqa: BLE001 - pika may refuse to encode what it has decoded, with a dozen kinds of errors
+        return float("inf")
+
+
+def _as_text(headers: Mapping[str, Any]) -> str:
+    try:
+        return repr(headers)
     except Exception:  # noqa: BLE001 - nested too deep, or a number too long
-        text = f"(cannot be shown: {len(headers)} headers)"
-    shown: dict[str, Any] = {"x-original-headers": _fit(text, _MAX_SHOWN_HEADERS)}
-    traceparent = headers.get(TRACEPARENT_HEADER)
-    if isinstance(traceparent, str):
-        shown[TRACEPARENT_HEADER] = _fit(traceparent)
-    return shown
+        return f"(cannot be shown: {len(headers)} headers)"
 
 
-def _fit(text: str, limit: int = _MAX_DETAIL) -> str:
-    # Lone surrogates can come in by JSON, and go out by no means.
+def _traceparent(headers: Mapping[str, Any]) -> dict[str, str]:
+    value = headers.get(TRACEPARENT_HEADER)
+    return {TRACEPARENT_HEADER: value} if isinstance(value, str) else {}
+
+
+def _cut(headers: Mapping[str, Any], limit: int) -> dict[str, Any]:
+    return {name: _fit(value, limit) if isinstance(value, str) else value for name, value in headers.items()}
+
+
+def _fit(text: str, limit: int) -> str:
+    # JSON may contain lone surrogates, which UTF-8 cannot encode.
     printable = text.encode(errors="replace").decode()
     return printable if len(printable) <= limit else f"{printable[: limit - 1]}…"
+
+
+def _first_bytes(value: str | bytes, limit: int) -> str | bytes:
+    if isinstance(value, bytes):
+        return value[:limit]
+    encoded = _fit(value, _MAX_ORIGINAL).encode()
+    return encoded[:limit].decode(errors="ignore")

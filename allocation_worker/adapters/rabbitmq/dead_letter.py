@@ -8,12 +8,12 @@ from typing import Any, Final, NamedTuple
 from pika.spec import BasicProperties
 
 from allocation_contracts import COMMANDS, COMMANDS_EXCHANGE
+from allocation_contracts.amqp.lenient import UNDECODABLE, UndecodableProperties
+from allocation_worker.adapters.rabbitmq.copies import ORIGINAL_PROPERTIES_HEADER, REASON_HEADER
 from allocation_worker.adapters.rabbitmq.delivery import ATTEMPTS_HEADER
-from allocation_worker.adapters.rabbitmq.tolerant import UndecodableProperties
 from allocation_worker.adapters.rabbitmq.topology import READ_MODEL_QUEUE, command_queue
 
 UNROUTABLE = "unroutable"
-UNDECODABLE = "undecodable-headers"
 
 _ID_DIGITS = 12
 _SHOWN_PROPERTIES = (
@@ -74,9 +74,12 @@ class DeadLetter:
         self.destination = self._destination()
 
     @property
-    def undecodable(self) -> UndecodableProperties | None:
-        """The properties, if pika cannot decode their headers."""
-        return self.properties if isinstance(self.properties, UndecodableProperties) else None
+    def undecodable(self) -> bytes | None:
+        """The encoded properties that the message was sent with, if pika cannot decode their headers."""
+        if isinstance(self.properties, UndecodableProperties):
+            return self.properties.raw
+        raw = (self.properties.headers or {}).get(ORIGINAL_PROPERTIES_HEADER)
+        return raw if isinstance(raw, bytes) else None
 
     def properties_by_name(self) -> dict[str, object]:
         """Return the properties that are set, without the headers, by their names in AMQP."""
@@ -100,11 +103,11 @@ class DeadLetter:
 
 def _words(properties: BasicProperties, death: Mapping[str, Any], routing_key: str) -> tuple[str, str]:
     headers = properties.headers or {}
-    reason = headers.get("x-reason")
+    reason = headers.get(REASON_HEADER)
     if reason is not None:
         return str(reason), _text(headers.get("x-detail")) or ""
     if isinstance(properties, UndecodableProperties):
-        return UNDECODABLE, f"Its headers cannot be decoded ({properties.error}); the broker says why it died in them."
+        return UNDECODABLE, f"{properties.detail} The broker says in them why it is here."
     if death:
         return _broker_words(str(death.get("reason")), str(death.get("queue")))
     return UNROUTABLE, f"No queue takes the routing key {routing_key!r} on the exchange {COMMANDS_EXCHANGE}."

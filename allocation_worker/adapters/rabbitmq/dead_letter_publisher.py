@@ -1,93 +1,51 @@
-"""Publishing dead letters as commands again, many at a time, each until it is confirmed."""
+"""Publishing dead letters as commands again."""
 
-from collections.abc import Sequence
-from threading import Condition
-from time import monotonic
+from collections.abc import Iterable, Iterator, Sequence
+from operator import attrgetter
 
 from allocation_contracts.amqp.link import LinkFactory
-from allocation_contracts.results import PublishResult
 from allocation_worker.adapters.rabbitmq.copies import redriven_copy
 from allocation_worker.adapters.rabbitmq.dead_letter import DeadLetter
 from allocation_worker.adapters.rabbitmq.errors import BrokerError
 from allocation_worker.adapters.rabbitmq.link import worker_link
-from allocation_worker.adapters.rabbitmq.publisher import ConfirmedPublisher, Publication
+from allocation_worker.adapters.rabbitmq.publisher import Publication
+from allocation_worker.adapters.rabbitmq.until_confirmed import (
+    BlockingPublisher,
+    NotConfirmedError,
+    publish_until_confirmed,
+)
 
-_LOOK_EVERY = 0.2
+# Less than it takes the broker to miss heartbeats on the connection that holds the dead letters: nothing is read there
+# meanwhile.
 _PATIENCE = 30.0
 
 
-class DeadLetterPublisher:
-    """Pipelines copies of dead letters, in their order; one that is lost or refused is published again.
+def publish_copies(
+    urls: Sequence[str], letters: Iterable[DeadLetter], *, link: LinkFactory = worker_link
+) -> Iterator[tuple[DeadLetter, bool]]:
+    """Publish copies of dead letters that have a destination, in their order, each until it is confirmed.
 
-    What is lost holds up all that comes after it, so that the copies stand in their queue in the order of the letters:
-    the stock queue's commands depend on it. Only one that the broker refused comes behind others.
+    The order matters to the commands of the stock queue.
 
     Args:
         urls: AMQP addresses, tried in turn.
+        letters: In their order; taken as there is room.
         link: Makes the connection.
+
+    Yields:
+        Each dead letter with True if the broker keeps its copy safe, or False if there is no queue for it.
+
+    Raises:
+        BrokerError: The broker confirmed nothing for too long.
     """
-
-    def __init__(self, urls: Sequence[str], *, link: LinkFactory = worker_link) -> None:
-        self._waiting: dict[int, DeadLetter] = {}
-        self._again: list[DeadLetter] = []
-        self._changed = Condition()
-        self._publisher = ConfirmedPublisher[DeadLetter](
-            urls, _publication, self._wake, name="allocation-worker redrive", link=link
-        )
-
-    @property
-    def under_way(self) -> int:
-        """How many were published, and have no answer yet."""
-        return len(self._waiting)
-
-    def publish(self, letter: DeadLetter) -> None:
-        """Publish a copy of a dead letter that has a destination."""
-        self._waiting[letter.tag] = letter
-        if self._again:
-            self._again.append(letter)
-        else:
-            self._publisher.publish([letter])
-
-    def take_settled(self) -> list[tuple[DeadLetter, bool]]:
-        """Wait until some have an answer; each with whether the broker keeps its copy safe: if not, no queue is there.
-
-        Raises:
-            BrokerError: no answer came for half a minute.
-        """
-        deadline = monotonic() + _PATIENCE
-        while True:
-            settled = self._sort()
-            if settled:
-                return settled
-            # None of them before all are back: some are still on their way back, and would come behind.
-            if len(self._again) == len(self._waiting) and self._publisher.connected:
-                self._publisher.publish(sorted(self._again, key=lambda letter: letter.tag))
-                self._again = []
-            with self._changed:
-                self._changed.wait(_LOOK_EVERY)
-            if monotonic() > deadline:
-                raise BrokerError(
-                    f"The broker has not confirmed {len(self._waiting)} copies for {_PATIENCE:g} s. Their dead letters "
-                    "stay; if a copy did arrive, its message_id makes the next one harmless."
-                )
-
-    def close(self) -> None:
-        """End; what has no answer may have arrived."""
-        self._publisher.close()
-
-    def _sort(self) -> list[tuple[DeadLetter, bool]]:
-        settled = []
-        for each in self._publisher.take_results():
-            if each.result in {PublishResult.CONFIRMED, PublishResult.RETURNED}:
-                letter = self._waiting.pop(each.id)
-                settled.append((letter, each.result is PublishResult.CONFIRMED))
-            else:
-                self._again.append(self._waiting[each.id])
-        return settled
-
-    def _wake(self) -> None:
-        with self._changed:
-            self._changed.notify()
+    with BlockingPublisher[DeadLetter](urls, _publication, name="allocation-worker redrive", link=link) as publisher:
+        try:
+            yield from publish_until_confirmed(publisher, letters, key=attrgetter("tag"), patience=_PATIENCE)
+        except NotConfirmedError as error:
+            raise BrokerError(
+                f"The broker has not confirmed {error.count} copies for {_PATIENCE:g} s. Their dead letters stay; if a "
+                "copy did arrive, its message_id makes the next one harmless."
+            ) from error
 
 
 def _publication(letter: DeadLetter) -> Publication:

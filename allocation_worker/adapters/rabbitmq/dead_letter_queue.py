@@ -12,8 +12,7 @@ from pika.spec import Basic, BasicProperties
 
 from allocation_contracts.names import DEAD_LETTERS
 from allocation_worker.adapters.rabbitmq.dead_letter import DeadLetter
-from allocation_worker.adapters.rabbitmq.errors import NOT_FOUND, RUN_TOPOLOGY, BrokerError, TopologyMissing
-from allocation_worker.adapters.rabbitmq.tolerant import TolerantConnection
+from allocation_worker.adapters.rabbitmq.errors import NOT_FOUND, RUN_TOPOLOGY, BrokerError, TopologyMissingError
 from allocation_worker.adapters.rabbitmq.urls import connect_any
 
 _LARGEST_PREFETCH = 65_535
@@ -138,7 +137,7 @@ def open_dead_letters(urls: Sequence[str], on_progress: Callable[[int, int], Non
     Raises:
         BrokerError: no broker answers, another program is reading them, or the connection went away.
     """
-    with connect_any(urls, "allocation-worker dead-letters", TolerantConnection) as connection:
+    with connect_any(urls, "allocation-worker dead-letters") as connection:
         with _explained():
             queue = DeadLetterQueue(connection.channel(), on_progress)
         yield queue
@@ -152,7 +151,7 @@ def _explained() -> Iterator[None]:
     except ChannelClosedByBroker as error:
         if error.reply_code != NOT_FOUND:
             raise _unreadable(error) from error
-        raise TopologyMissing(f"The queue {DEAD_LETTERS} does not stand on the broker; {RUN_TOPOLOGY}") from error
+        raise TopologyMissingError(f"The queue {DEAD_LETTERS} does not stand on the broker; {RUN_TOPOLOGY}") from error
     except AMQPError as error:
         raise _unreadable(error) from error
 

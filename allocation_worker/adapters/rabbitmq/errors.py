@@ -3,6 +3,8 @@
 from pika.adapters.utils.connection_workflow import AMQPConnectorException
 from pika.exceptions import AMQPError
 
+from allocation_contracts import AllocationError
+
 # What a blocking connection of pika's may raise. The second, for a broker that takes the connection and says nothing,
 # is not among its exceptions.
 CONNECTION_ERRORS = (AMQPError, AMQPConnectorException, OSError)
@@ -13,7 +15,7 @@ NOT_FOUND = 404
 RUN_TOPOLOGY = "run `allocation-worker topology`."
 
 
-class RabbitMQError(Exception):
+class RabbitMQError(AllocationError):
     """The broker, or what stands on it, is not as the worker needs it. Its text is for the operator."""
 
 
@@ -21,13 +23,13 @@ class BrokerError(RabbitMQError):
     """No broker could be reached, or the one that was refused what was asked."""
 
 
-class TopologyMismatch(RabbitMQError):  # noqa: N818 - reads as what it is
+class TopologyMismatchError(RabbitMQError):
     """An exchange or a queue stands on the broker with other arguments than the worker's."""
 
 
-class NotASubscribersQueue(RabbitMQError):  # noqa: N818 - reads as what it is
+class NotASubscribersQueueError(RabbitMQError):
     """Events do not belong into this queue."""
 
 
-class TopologyMissing(RabbitMQError):  # noqa: N818 - reads as what it is
+class TopologyMissingError(RabbitMQError):
     """An exchange or a queue that the worker needs does not stand on the broker."""

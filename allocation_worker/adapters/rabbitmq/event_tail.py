@@ -11,7 +11,7 @@ from tenacity import Retrying, retry_if_exception_type, wait_exponential_jitter
 
 from allocation_contracts.names import EVENTS_EXCHANGE
 from allocation_contracts.properties import AmqpProperties
-from allocation_worker.adapters.rabbitmq.errors import NOT_FOUND, RUN_TOPOLOGY, BrokerError, TopologyMissing
+from allocation_worker.adapters.rabbitmq.errors import NOT_FOUND, RUN_TOPOLOGY, BrokerError, TopologyMissingError
 from allocation_worker.adapters.rabbitmq.urls import connect_any
 
 _NAME = "allocation-worker tail"
@@ -41,7 +41,7 @@ def tail_events(
 
     Raises:
         BrokerError: no broker could be reached at the beginning.
-        TopologyMissing: there is no exchange for events.
+        TopologyMissingError: there is no exchange for events.
     """
     patience = Retrying(retry=retry_if_exception_type(BrokerError), wait=wait_exponential_jitter(0.2, 5))
     lost = False
@@ -56,7 +56,7 @@ def tail_events(
                 yield from _listen(connection.channel(), routing_keys, on_listening)
             except ChannelClosedByBroker as error:
                 if error.reply_code == NOT_FOUND:
-                    raise TopologyMissing(
+                    raise TopologyMissingError(
                         f"The exchange {EVENTS_EXCHANGE} does not stand there; {RUN_TOPOLOGY}"
                     ) from error
                 raise BrokerError(f"The broker refused: {error!r}") from error

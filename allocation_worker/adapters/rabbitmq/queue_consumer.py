@@ -14,14 +14,17 @@ from pika.frame import Method
 from pika.spec import Basic, BasicProperties
 
 from allocation_contracts.amqp.confirms import ConfirmedChannel, OnResult
+from allocation_contracts.amqp.lenient import UNDECODABLE, UndecodableProperties
 from allocation_contracts.amqp.link import LinkFactory
 from allocation_contracts.results import PublishResult
 from allocation_worker.adapters.rabbitmq.acknowledger import Acknowledger
+from allocation_worker.adapters.rabbitmq.copies import DEFAULT_FRAME_MAX
 from allocation_worker.adapters.rabbitmq.delivery import Delivery, delivery_failures
 from allocation_worker.adapters.rabbitmq.errors import NOT_FOUND, RUN_TOPOLOGY
 from allocation_worker.adapters.rabbitmq.feed import QueueFeed, Results
 from allocation_worker.adapters.rabbitmq.link import log_event, worker_link
 from allocation_worker.adapters.rabbitmq.probation import Pace, Probation
+from allocation_worker.service_layer.outcomes import DeadLetter
 
 log = structlog.get_logger()
 
@@ -140,7 +143,10 @@ class QueueConsumer:
             self._channel.add_on_cancel_callback(self._cancelled_by_broker)
 
     def _channel_opened(self, channel: Channel) -> None:
-        self._acknowledger = Acknowledger(channel, publish=self._publish, call_later=self._link.call_later)
+        frame_max = DEFAULT_FRAME_MAX if self._connection is None else self._connection.params.frame_max
+        self._acknowledger = Acknowledger(
+            channel, frame_max=frame_max, publish=self._publish, call_later=self._link.call_later
+        )
         self._consume_on(channel)
 
     def _consume_on(self, channel: Channel) -> None:
@@ -164,18 +170,24 @@ class QueueConsumer:
                 _give_back_and_close(channel)
                 return
             self._speed_up(channel)
-        self.feed.put(
-            Delivery(
-                tag=method.delivery_tag or 0,
-                queue=self._queue,
-                generation=self._generation,
-                body=body,
-                redelivered=redelivered,
-                routing_key=method.routing_key or "",
-                exchange=method.exchange or "",
-                properties=properties,
-            )
+        delivery = Delivery(
+            tag=method.delivery_tag or 0,
+            queue=self._queue,
+            generation=self._generation,
+            body=body,
+            redelivered=redelivered,
+            routing_key=method.routing_key or "",
+            exchange=method.exchange or "",
+            properties=properties,
         )
+        if isinstance(properties, UndecodableProperties):
+            self._refuse(delivery, properties)
+        else:
+            self.feed.put(delivery)
+
+    def _refuse(self, delivery: Delivery, properties: UndecodableProperties) -> None:
+        self._log.warning("contract broken", reason=UNDECODABLE, detail=properties.detail)
+        self._settle([(delivery, DeadLetter(reason=UNDECODABLE, detail=properties.detail))])
 
     def _speed_up(self, channel: Channel) -> None:
         def again(_frame: Method[Basic.CancelOk]) -> None:

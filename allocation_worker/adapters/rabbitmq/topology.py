@@ -26,9 +26,9 @@ from allocation_worker.adapters.rabbitmq.errors import (
     NOT_FOUND,
     RUN_TOPOLOGY,
     BrokerError,
-    NotASubscribersQueue,
-    TopologyMismatch,
-    TopologyMissing,
+    NotASubscribersQueueError,
+    TopologyMismatchError,
+    TopologyMissingError,
 )
 from allocation_worker.adapters.rabbitmq.urls import connect_any
 
@@ -70,7 +70,7 @@ def declare(urls: Sequence[str], retry_delays: Sequence[int]) -> None:
         retry_delays: In seconds; a retry queue for each.
 
     Raises:
-        TopologyMismatch: Something of that name stands with other arguments.
+        TopologyMismatchError: Something of that name stands with other arguments.
         BrokerError: No broker answers, or it refuses for another reason.
     """
     with _channel(urls) as channel:
@@ -94,8 +94,8 @@ def declare_read_model(urls: Sequence[str]) -> None:
     It is not among those of `declare`: where nobody keeps a read model, it would fill up.
 
     Raises:
-        TopologyMissing: The events exchange does not stand.
-        TopologyMismatch: The queue stands with other arguments.
+        TopologyMissingError: The events exchange does not stand.
+        TopologyMismatchError: The queue stands with other arguments.
         BrokerError: No broker answers, or it refuses for another reason.
     """
     with _channel(urls) as channel:
@@ -112,12 +112,12 @@ def check_queue(urls: Sequence[str], queue: str) -> None:
     """See that a subscriber's queue stands.
 
     Raises:
-        NotASubscribersQueue: It is one of commands or dead letters.
-        TopologyMissing: It does not.
+        NotASubscribersQueueError: It is one of commands or dead letters.
+        TopologyMissingError: It does not.
         BrokerError: No broker answers, or it refuses for another reason.
     """
     if queue == DEAD_LETTERS or command_queue(queue):
-        raise NotASubscribersQueue(
+        raise NotASubscribersQueueError(
             f"The queue {queue} is the worker's own; name the queue of the one who missed events."
         )
     with _channel(urls) as channel:
@@ -126,7 +126,9 @@ def check_queue(urls: Sequence[str], queue: str) -> None:
         except ChannelClosedByBroker as error:
             if error.reply_code != NOT_FOUND:
                 raise
-            raise TopologyMissing(f"There is no queue {queue} on the broker; declare it, then try again.") from error
+            raise TopologyMissingError(
+                f"There is no queue {queue} on the broker; declare it, then try again."
+            ) from error
 
 
 def message_counts(urls: Sequence[str], retry_delays: Sequence[int]) -> dict[str, int]:
@@ -135,7 +137,7 @@ def message_counts(urls: Sequence[str], retry_delays: Sequence[int]) -> dict[str
     Those that a consumer has in hand are not counted.
 
     Raises:
-        TopologyMissing: A queue does not stand.
+        TopologyMissingError: A queue does not stand.
         BrokerError: No broker answers, or it refuses for another reason.
     """
     counts = {}
@@ -150,7 +152,7 @@ def check(urls: Sequence[str], retry_delays: Sequence[int]) -> None:
     """Look whether everything stands, whatever its arguments. It changes nothing and needs no permission to configure.
 
     Raises:
-        TopologyMissing: Something does not.
+        TopologyMissingError: Something does not.
         BrokerError: No broker answers, or it refuses for another reason.
     """
     with _channel(urls) as channel:
@@ -201,14 +203,14 @@ def _explained(kind: str, name: str) -> Iterator[None]:
         raise explain(kind, name, error.reply_text) from error
 
 
-def _missing(kind: str, name: str, _text: str) -> TopologyMissing:
-    return TopologyMissing(f"The {kind} {name} does not stand on the broker; {RUN_TOPOLOGY}")
+def _missing(kind: str, name: str, _text: str) -> TopologyMissingError:
+    return TopologyMissingError(f"The {kind} {name} does not stand on the broker; {RUN_TOPOLOGY}")
 
 
-def _mismatch(kind: str, name: str, text: str) -> TopologyMismatch:
+def _mismatch(kind: str, name: str, text: str) -> TopologyMismatchError:
     delete = f"rabbitmqctl delete_queue {name}" if kind == "queue" else f"rabbitmqadmin delete exchange name={name}"
     drain = "let it run empty" if kind == "queue" else "stop what publishes to it"
-    return TopologyMismatch(
+    return TopologyMismatchError(
         f"The {kind} {name} stands on the broker with other arguments ({text}): {drain}, delete it (`{delete}`, with "
         "the virtual host's --vhost), and run `allocation-worker topology` again."
     )

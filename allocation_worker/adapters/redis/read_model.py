@@ -12,7 +12,7 @@ from redis import Redis
 from allocation_worker.adapters.redis import scripts
 from allocation_worker.adapters.redis.client import translated
 from allocation_worker.domain.events import ProductEvent
-from allocation_worker.service_layer.ports import StoreUnavailable
+from allocation_worker.service_layer.ports import StoreUnavailableError
 from allocation_worker.service_layer.projection import Change, change_of
 from allocation_worker.service_layer.read_model import BatchView, LineView
 
@@ -71,7 +71,7 @@ class RedisReadModel:
         finally:
             ended.set()
             beating.join()
-            with suppress(StoreUnavailable):  # then it closes by itself
+            with suppress(StoreUnavailableError):  # then it closes by itself
                 self._keep_open_for(generation, 0)
 
     def sequences(self, generation: int, skus: Collection[str] | None = None) -> Mapping[str, int]:
@@ -121,7 +121,7 @@ class RedisReadModel:
 
     def _beat(self, generation: int, ended: Event) -> None:
         while not ended.wait(_BEAT_EVERY):
-            with suppress(StoreUnavailable):  # whoever builds will hear of it
+            with suppress(StoreUnavailableError):  # whoever builds will hear of it
                 self._keep_open_for(generation, scripts.IDLE_MILLISECONDS)
 
     def _keep_open_for(self, generation: int, milliseconds: int) -> None:

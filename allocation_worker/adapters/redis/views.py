@@ -15,11 +15,13 @@ from allocation_worker.service_layer.read_model import BatchView, LineView, SkuV
 class RedisViews:
     """Answers readers.
 
-    Its methods raise GenerationMissing where there is no read model, and StoreUnavailable where Redis is away.
-
     Args:
         client: as `client.connect` makes it.
         place: its address, as it may be shown.
+
+    Raises:
+        GenerationMissingError: There is no read model. Any method may raise it.
+        StoreUnavailableError: Redis is away. Any method may raise it.
     """
 
     def __init__(self, client: Redis, place: str) -> None:

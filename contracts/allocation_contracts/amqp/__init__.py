@@ -9,15 +9,16 @@ except ImportError as error:
 
 from allocation_contracts.amqp.errors import (
     PublishError,
-    Refused,
+    RefusedError,
     SubscriptionError,
-    Unconfirmed,
-    Unreachable,
-    Unroutable,
+    UnconfirmedError,
+    UnreachableError,
+    UnroutableError,
 )
 from allocation_contracts.amqp.outgoing import Outgoing
 from allocation_contracts.amqp.publisher import Publisher
 from allocation_contracts.amqp.subscriber import Handler, Subscriber
+from allocation_contracts.renamed import aliases
 
 del _pika
 
@@ -26,10 +27,20 @@ __all__ = [
     "Outgoing",
     "PublishError",
     "Publisher",
-    "Refused",
+    "RefusedError",
     "Subscriber",
     "SubscriptionError",
-    "Unconfirmed",
-    "Unreachable",
-    "Unroutable",
+    "UnconfirmedError",
+    "UnreachableError",
+    "UnroutableError",
 ]
+
+__getattr__ = aliases(
+    __name__,
+    {
+        "Refused": "RefusedError",
+        "Unconfirmed": "UnconfirmedError",
+        "Unreachable": "UnreachableError",
+        "Unroutable": "UnroutableError",
+    },
+)

@@ -15,29 +15,40 @@ class CumulativeAcks:
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
         self._done: set[int] = set()
-        self._rejected: set[int] = set()
+        self._answered: set[int] = set()
         self._next = 1
 
     def done(self, tag: int) -> None:
-        """Record that a delivery is finished; `send` acks it."""
-        self._done.add(tag)
+        """Record that a delivery is finished; `send` acks it, once."""
+        if tag >= self._next and tag not in self._answered:
+            self._done.add(tag)
 
     def reject(self, tag: int) -> None:
         """Hand a delivery over to the queue's dead-letter exchange now."""
-        self._rejected.add(tag)
+        self._answered.add(tag)
         if self._channel.is_open:
             self._channel.basic_reject(tag, requeue=False)
+
+    def ack_alone(self, tag: int) -> bool:
+        """Ack a finished delivery now, although there is a gap before it; False if it has been acked already."""
+        if tag not in self._done:
+            return False
+        self._done.remove(tag)
+        self._answered.add(tag)
+        if self._channel.is_open:
+            self._channel.basic_ack(tag, multiple=False)
+        return True
 
     def send(self) -> None:
         """Ack what is finished, as far as there is no gap."""
         last = 0
         while True:
             if self._next in self._done:
-                # The broker must still know the tag that a multiple ack names, so it is never a rejected one.
+                # The broker must still know the tag that a multiple ack names, so it is never an answered one.
                 last = self._next
                 self._done.remove(last)
-            elif self._next in self._rejected:
-                self._rejected.remove(self._next)
+            elif self._next in self._answered:
+                self._answered.remove(self._next)
             else:
                 break
             self._next += 1

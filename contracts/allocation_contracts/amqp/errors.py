@@ -1,7 +1,9 @@
 """What can go wrong between a program and the broker. pika's own errors never leave this package."""
 
+from allocation_contracts.errors import AllocationError
 
-class PublishError(Exception):
+
+class PublishError(AllocationError):
     """A command was not confirmed.
 
     Attributes:
@@ -17,23 +19,23 @@ class PublishError(Exception):
         return self._text
 
 
-class Unroutable(PublishError):  # noqa: N818 - reads as what it is
+class UnroutableError(PublishError):
     """No queue takes the command: the worker's exchanges, queues and bindings do not stand on the broker."""
 
 
-class Refused(PublishError):  # noqa: N818 - reads as what it is
+class RefusedError(PublishError):
     """The broker did not take the command: its queue is full, or this user may not publish there."""
 
 
-class Unreachable(PublishError):  # noqa: N818 - reads as what it is
+class UnreachableError(PublishError):
     """No broker could be reached in time. The command was not published."""
 
 
-class Unconfirmed(PublishError):  # noqa: N818 - reads as what it is
+class UnconfirmedError(PublishError):
     """The command was published and no confirm came in time: it may have arrived, or may not."""
 
 
-class SubscriptionError(Exception):
+class SubscriptionError(AllocationError):
     """The broker will not have this subscription, however often it is tried; the text says why, and what to do."""
 
 

@@ -11,6 +11,7 @@ from pika.adapters.select_connection import IOLoop
 
 from allocation_contracts.amqp import urls as addresses
 from allocation_contracts.amqp.errors import words
+from allocation_contracts.amqp.lenient import LenientConnection
 from allocation_contracts.amqp.logs import Log, log_to
 
 _SHORTEST_DELAY = 0.2
@@ -81,7 +82,7 @@ class Link:
         on_connected: Callable[[pika.SelectConnection], None],
         on_lost: Callable[[], None],
         blocked_timeout: float | None = None,
-        connection_class: type[pika.SelectConnection] = pika.SelectConnection,
+        connection_class: type[pika.SelectConnection] = LenientConnection,
         parameters: MakeParameters = addresses.parameters,
         log: Log = log_to(logging.getLogger(__name__)),  # noqa: B008 - it keeps no state
     ) -> None:

@@ -53,7 +53,7 @@ def prepared(outgoing: Outgoing, app_id: str | None) -> Waiting:
     """Make it ready.
 
     Raises:
-        ContractViolation: The worker would refuse these properties.
+        ContractError: The worker would refuse these properties.
     """
     command = outgoing.command
     message_id = str(uuid4()) if outgoing.message_id is None else outgoing.message_id

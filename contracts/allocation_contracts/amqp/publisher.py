@@ -1,23 +1,33 @@
 """Publishing commands: confirmed, many at a time, and again after a lost connection."""
 
+import atexit
 import logging
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent import futures
 from concurrent.futures import Future
 from functools import partial
 from itertools import takewhile
-from threading import BoundedSemaphore, Lock
+from math import inf
+from threading import TIMEOUT_MAX, BoundedSemaphore, Lock
 from time import monotonic
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
+from weakref import WeakSet
 
 import pika
 from pika.channel import Channel
 from pika.exceptions import ChannelClosedByBroker
 
 from allocation_contracts.amqp.confirms import ConfirmedChannel
-from allocation_contracts.amqp.errors import PublishError, Refused, Unconfirmed, Unreachable, Unroutable
+from allocation_contracts.amqp.errors import (
+    PublishError,
+    RefusedError,
+    UnconfirmedError,
+    UnreachableError,
+    UnroutableError,
+)
 from allocation_contracts.amqp.link import Link, LinkFactory
 from allocation_contracts.amqp.logs import log_to
 from allocation_contracts.amqp.outgoing import Outgoing, Waiting, prepared
@@ -32,6 +42,12 @@ log = logging.getLogger(__name__)
 _MAX_APP_ID_BYTES = 255
 _LOOK_FOR_EXPIRED = 0.2
 _JOIN_TIME = 10.0
+# How long the end of a program waits for confirms that may take for ever.
+_LONGEST_EXIT = 30.0
+_IDS_TO_NAME = 20
+
+
+_open_publishers: "WeakSet[Publisher]" = WeakSet()
 
 
 class Publisher:
@@ -39,6 +55,9 @@ class Publisher:
 
     What a lost connection leaves open is published again, in its order and under the same message_id, which the worker
     knows again. It has a network thread of its own, from its making until `close`; every method is thread-safe.
+
+    Close it, or use `with`. A program that ends without waits for the confirms all the same, at most for `timeout`, and
+    logs what was not confirmed. A forked child must make a publisher of its own: `publish` and the like raise there.
 
     Args:
         url: `amqp://` or `amqps://`; several, as a list or separated by commas, for the nodes of a cluster.
@@ -71,6 +90,8 @@ class Publisher:
         self._lock = Lock()
         self._handed_over: deque[Waiting] = deque()
         self._ended = False
+        self._process: Final = os.getpid()
+        self._failed_at_exit: list[str] | None = None
         self._clock = clock
         # From here on: used by the network thread only.
         self._unsent: deque[Waiting] = deque()
@@ -84,6 +105,7 @@ class Publisher:
         self._link = link(urls, name=name, on_connected=self._connected, on_lost=self._disconnected)
         self._link.call_later(_LOOK_FOR_EXPIRED, self._expire)
         self._link.start()
+        _open_publishers.add(self)
 
     def __enter__(self) -> Self:
         return self
@@ -104,11 +126,11 @@ class Publisher:
         """Publish a command and wait until it is safe; give its message_id. Arguments are those of `Outgoing`.
 
         Raises:
-            Unroutable: No queue takes it.
-            Refused: The broker did not take it.
-            Unreachable: No broker could be reached in time.
-            Unconfirmed: No confirm came in time.
-            ContractViolation: The worker would refuse these properties.
+            UnroutableError: No queue takes it.
+            RefusedError: The broker did not take it.
+            UnreachableError: No broker could be reached in time.
+            UnconfirmedError: No confirm came in time.
+            ContractError: The worker would refuse these properties.
         """
         outgoing = Outgoing(
             command=command, message_id=message_id, correlation_id=correlation_id, traceparent=traceparent
@@ -119,9 +141,14 @@ class Publisher:
         """Hand a command over; the future gives its message_id when it is safe, or raises what `publish` raises.
 
         Raises:
-            ContractViolation: The worker would refuse these properties.
-            RuntimeError: The publisher is closed.
+            ContractError: The worker would refuse these properties.
+            RuntimeError: The publisher is closed, or was made before a fork.
         """
+        if os.getpid() != self._process:
+            raise RuntimeError(
+                "This publisher was made in another process, before a fork, and its connection is not shared: make a "
+                "Publisher in each process, after the fork."
+            )
         waiting = prepared(outgoing if isinstance(outgoing, Outgoing) else Outgoing(command=outgoing), self._app_id)
         self._free.acquire()
         with self._lock:
@@ -178,19 +205,41 @@ class Publisher:
     def close(self, *, wait: bool = True) -> None:
         """Close the connection, once all that was handed over has its answer; or at once, unless told to `wait`.
 
-        What has no answer then raises `Unconfirmed`.
+        What has no answer then raises `UnconfirmedError`. It does nothing in a forked child.
         """
+        self._close(inf if wait else 0)
+
+    def _close_at_exit(self) -> None:
+        """Close, and log what was not confirmed. Called when the program ends without `close`."""
+        self._failed_at_exit = []
+        self._close(self._timeout if self._timeout < inf else _LONGEST_EXIT)
+        if failed := self._failed_at_exit:
+            log.error(
+                "%d commands were not confirmed when the program ended: close the publisher before, and publish them "
+                "again with the same message_id: %s",
+                len(failed),
+                ", ".join(failed[:_IDS_TO_NAME]) + (", ..." if len(failed) > _IDS_TO_NAME else ""),
+            )
+
+    def _close(self, patience: float) -> None:
+        if os.getpid() != self._process:
+            return
         with self._lock:
             if self._ended:
                 return
             self._ended = True
-        if wait:
-            for _ in range(self._window):
-                self._free.acquire()
-            self._free.release(self._window)
+        self._wait_for_answers(patience)
         self._link.stop()
         self._link.join(_JOIN_TIME)
         self._abandon()
+
+    def _wait_for_answers(self, patience: float) -> None:
+        deadline = self._clock() + patience
+        free = 0
+        while free < self._window and (left := deadline - self._clock()) > 0:
+            free += self._free.acquire(timeout=min(left, TIMEOUT_MAX))
+        if free:
+            self._free.release(free)
 
     def _connected(self, connection: pika.SelectConnection) -> None:
         connection.channel(on_open_callback=self._opened)
@@ -238,9 +287,9 @@ class Publisher:
                 self._finish(waiting, None)
             case PublishResult.RETURNED:
                 text = f"No queue takes the routing key {waiting.routing_key!r}; {RUN_TOPOLOGY}"
-                self._finish(waiting, Unroutable(waiting.message_id, text))
+                self._finish(waiting, UnroutableError(waiting.message_id, text))
             case PublishResult.NACKED:
-                self._finish(waiting, Refused(waiting.message_id, NACKED))
+                self._finish(waiting, RefusedError(waiting.message_id, NACKED))
             case PublishResult.LOST:
                 self._lost.append(waiting)
 
@@ -259,16 +308,28 @@ class Publisher:
     def _late(self, waiting: Waiting) -> PublishError:
         trouble = f"within {self._timeout:g} s ({self._link.trouble})"
         if waiting.was_sent:
-            return Unconfirmed(waiting.message_id, f"No confirm came {trouble}; {PUBLISH_AGAIN}")
-        return Unreachable(waiting.message_id, f"No broker could be reached {trouble}; the command was not published.")
+            return UnconfirmedError(waiting.message_id, f"No confirm came {trouble}; {PUBLISH_AGAIN}")
+        return UnreachableError(
+            waiting.message_id, f"No broker could be reached {trouble}; the command was not published."
+        )
 
     def _abandon(self) -> None:
         for waiting in (*self._lost, *self._unanswered, *self._unsent, *self._handed_over):
-            self._finish(waiting, Unconfirmed(waiting.message_id, f"The publisher was closed first; {PUBLISH_AGAIN}"))
+            self._finish(
+                waiting, UnconfirmedError(waiting.message_id, f"The publisher was closed first; {PUBLISH_AGAIN}")
+            )
 
     def _finish(self, waiting: Waiting, error: PublishError | None) -> None:
         if error is None:
             waiting.future.set_result(waiting.message_id)
         else:
             waiting.future.set_exception(error)
+            if self._failed_at_exit is not None:
+                self._failed_at_exit.append(waiting.message_id)
         self._free.release()
+
+
+@atexit.register
+def _close_publishers() -> None:
+    for publisher in list(_open_publishers):
+        publisher._close_at_exit()  # noqa: SLF001 - it is the same module

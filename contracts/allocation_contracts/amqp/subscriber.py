@@ -13,13 +13,14 @@ from pika.spec import Basic, BasicProperties
 from allocation_contracts.amqp.acks import ThreadsafeAcks
 from allocation_contracts.amqp.early import Early
 from allocation_contracts.amqp.errors import SubscriptionError
+from allocation_contracts.amqp.lenient import UNDECODABLE, UndecodableProperties
 from allocation_contracts.amqp.link import Link, LinkFactory
 from allocation_contracts.amqp.queues import NO_DELIVERY_LIMIT
 from allocation_contracts.amqp.urls import parameters, split
-from allocation_contracts.errors import ContractViolation
+from allocation_contracts.errors import ContractError
 from allocation_contracts.events import EVENTS, CommandRejected, Event, SkuEvent, read_event
 from allocation_contracts.names import EVENTS_EXCHANGE
-from allocation_contracts.positions import Gap, Position, Positions
+from allocation_contracts.positions import GapError, Position, Positions
 from allocation_contracts.properties import EventProperties, read_event_properties
 
 log = logging.getLogger(__name__)
@@ -35,7 +36,7 @@ _PRECONDITION_FAILED = 406
 _PARKED_QUEUE = {"x-queue-type": "quorum", "x-delivery-limit": NO_DELIVERY_LIMIT}
 
 
-def raise_gap(gap: Gap) -> None:
+def raise_gap(gap: GapError) -> None:
     """Stop at a gap: what came after it stays in the queue."""
     raise gap
 
@@ -72,8 +73,8 @@ class Subscriber:
         events: The types that are handed over.
         positions: How far each SKU's events have been seen; kept in memory if left out. Give one that lasts if the
             program's own data does.
-        on_gap: Called before an event that comes too early is handed over. By default the `Gap` is raised, and `run`
-            ends. If it returns, work goes on; the missing ones are handed over if they come after all, such as by
+        on_gap: Called before an event that comes too early is handed over. By default the `GapError` is raised, and
+            `run` ends. If it returns, work goes on; the missing ones are handed over if they come after all, such as by
             `allocation-worker replay`.
         patience: For how many seconds an event that comes too early is held back first: after a crash or a lost
             connection the broker may give back in another order what was in hand.
@@ -90,7 +91,7 @@ class Subscriber:
         *,
         events: Collection[type[Event]] = tuple(EVENTS.values()),
         positions: Positions | None = None,
-        on_gap: Callable[[Gap], None] = raise_gap,
+        on_gap: Callable[[GapError], None] = raise_gap,
         on_repeat: Handler | None = None,
         patience: float = 2.0,
         prefetch: int = 200,
@@ -122,7 +123,7 @@ class Subscriber:
                 the broker gives the event out again.
 
         Raises:
-            Gap: Events are missing, and nothing else was said with `on_gap`.
+            GapError: Events are missing, and nothing else was said with `on_gap`.
             SubscriptionError: The broker will not have this subscription.
             Exception: Whatever `handle` raises. The event stays in the queue.
         """
@@ -157,9 +158,8 @@ class Subscriber:
 
     def _read(self, delivery: _Delivery, handle: Handler) -> None:
         try:
-            properties = read_event_properties(delivery.properties)
-            event = read_event(properties.type, delivery.body)
-        except ContractViolation as violation:
+            properties, event = _understand(delivery)
+        except ContractError as violation:
             self._set_aside(delivery, violation)
             return
         if isinstance(event, CommandRejected):
@@ -193,8 +193,8 @@ class Subscriber:
     def _position(self, event: SkuEvent) -> Position:
         return self._positions.get(event.sku) or Position.before(event.sequence)
 
-    def _gap_before(self, event: SkuEvent) -> Gap:
-        return Gap(event.sku, self._position(event).last + 1, event.sequence)
+    def _gap_before(self, event: SkuEvent) -> GapError:
+        return GapError(event.sku, self._position(event).last + 1, event.sequence)
 
     def _drop(self, read: _Read) -> None:
         if self._on_repeat:
@@ -205,7 +205,7 @@ class Subscriber:
         if type(event) in self._events:
             handle(event, properties)
 
-    def _set_aside(self, delivery: _Delivery, violation: ContractViolation) -> None:
+    def _set_aside(self, delivery: _Delivery, violation: ContractError) -> None:
         message_id = delivery.properties.message_id
         if violation.reason == "unknown-type":
             log.warning("Event %s is left out: %s", message_id, violation)
@@ -250,6 +250,13 @@ class Subscriber:
 
     def _lost(self) -> None:
         self._channel = None
+
+
+def _understand(delivery: _Delivery) -> tuple[EventProperties, Event]:
+    if isinstance(delivery.properties, UndecodableProperties):
+        raise ContractError(UNDECODABLE, delivery.properties.detail)
+    properties = read_event_properties(delivery.properties)
+    return properties, read_event(properties.type, delivery.body)
 
 
 def _arguments(parked: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from allocation_worker.service_layer.handlers import COMMAND_HANDLERS, EVENT_HAN
 from allocation_worker.service_layer.messagebus import MessageBus
 from allocation_worker.service_layer.messages import Message
 from allocation_worker.service_layer.outcomes import Outcome
-from allocation_worker.service_layer.ports import StoreUnavailable, UnitOfWorkFactory
+from allocation_worker.service_layer.ports import StoreUnavailableError, UnitOfWorkFactory
 from tests.fakes import policies
 
 DEADLINE = 20.0
@@ -84,5 +84,5 @@ def terminate(engine: Engine, pid: int) -> None:
                 sa.text("SELECT count(*) FROM pg_stat_activity WHERE pid = :pid"), {"pid": pid}
             )
 
-    with suppress(StoreUnavailable):
+    with suppress(StoreUnavailableError):
         until(gone)

@@ -10,7 +10,7 @@ from allocation_worker.adapters.postgres.engine import create_engine
 from allocation_worker.adapters.postgres.pending import PendingEvents, open_pending
 from allocation_worker.adapters.postgres.schema import migrate
 from allocation_worker.adapters.postgres.unit_of_work import PostgresUnitOfWork
-from allocation_worker.service_layer.ports import StoreUnavailable
+from allocation_worker.service_layer.ports import StoreUnavailableError
 from tests.fakes.unit_of_work import Published
 from tests.integration.postgres.staging import until
 
@@ -67,7 +67,9 @@ class PostgresStore:
         statement = "; ".join(f"DELETE FROM {table}" for table in TABLES)  # noqa: S608 - names of our own
         try:
             self.execute(statement)
-        except StoreUnavailable:  # outages are tested on the same server; after the first error the pool begins anew
+        except (
+            StoreUnavailableError
+        ):  # outages are tested on the same server; after the first error the pool begins anew
             self.execute(statement)
         until(lambda: not self.rows(ACTIVE_RELAY))
 

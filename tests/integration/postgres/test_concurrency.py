@@ -12,7 +12,7 @@ from allocation_worker.adapters.postgres.unit_of_work import PostgresUnitOfWork
 from allocation_worker.domain.commands import ChangeBatchQuantity, Deallocate
 from allocation_worker.service_layer.messages import Message
 from allocation_worker.service_layer.outcomes import Done
-from allocation_worker.service_layer.ports import Receipt, StoreError, StoreUnavailable, UnitOfWork
+from allocation_worker.service_layer.ports import Receipt, StoreError, StoreUnavailableError, UnitOfWork
 from tests.fakes.messages import message
 from tests.integration.postgres.staging import (
     DEADLINE,
@@ -222,7 +222,7 @@ class TestACommitWhoseOutcomeIsUnknown:
     def process_through(self, store: PostgresStore, treacherous: type["DiesOnce"], *messages: Message) -> None:
         process(store.unit_of_work, message(create("b", 10)))
         treacherous.dead = False
-        with pytest.raises(StoreUnavailable):
+        with pytest.raises(StoreUnavailableError):
             process(lambda: treacherous(store.engine), *messages)
 
     def test_it_did_not_take_place(self, store: PostgresStore) -> None:
@@ -254,7 +254,7 @@ class DiesBeforeCommit(DiesOnce):
 class DiesAfterCommit(DiesOnce):
     def commit(self) -> None:
         super().commit()
-        raise StoreUnavailable("the answer to COMMIT never came")
+        raise StoreUnavailableError("the answer to COMMIT never came")
 
 
 def test_a_group_that_waits_for_another_sees_what_that_one_did(store: PostgresStore) -> None:

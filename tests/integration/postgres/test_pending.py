@@ -15,7 +15,7 @@ from allocation_worker.adapters.postgres.pending import PendingEvents, open_pend
 from allocation_worker.domain.commands import Deallocate
 from allocation_worker.entrypoints.relay import Waker
 from allocation_worker.service_layer.outgoing import OutgoingEvent
-from allocation_worker.service_layer.ports import StoreUnavailable
+from allocation_worker.service_layer.ports import StoreUnavailableError
 from tests.fakes.messages import message
 from tests.integration.postgres.staging import DEADLINE, counting, create, order, process, terminate, until
 from tests.integration.postgres.store import PostgresStore, migrated_engine, write_events
@@ -55,7 +55,7 @@ class TestTheOneReader:
             assert first.acquire()
             terminate(store.engine, first._driver.info.backend_pid)
             until(second.acquire)
-            with pytest.raises(StoreUnavailable):
+            with pytest.raises(StoreUnavailableError):
                 first.fetch(10, [])
 
     def test_the_next_becomes_active_when_the_first_says_nothing_for_its_lease(self, store: PostgresStore) -> None:
@@ -63,7 +63,7 @@ class TestTheOneReader:
             assert first.acquire()
             assert not second.acquire()
             until(second.acquire)
-            with pytest.raises(StoreUnavailable):
+            with pytest.raises(StoreUnavailableError):
                 first.fetch(10, [])
 
     def test_one_that_waits_keeps_its_place(self, store: PostgresStore, waker: Waker) -> None:
@@ -389,7 +389,7 @@ class TestWait:
             assert session.acquire()
             waiting = pool.submit(wait_twice, session)
             terminate(store.engine, session._driver.info.backend_pid)
-            with pytest.raises(StoreUnavailable):
+            with pytest.raises(StoreUnavailableError):
                 waiting.result(timeout=DEADLINE)
 
     def test_a_wake_fd_that_was_closed_is_a_mistake_that_shows(self, store: PostgresStore) -> None:
@@ -397,5 +397,5 @@ class TestWait:
             readable, writable = os.pipe()
             os.close(readable)
             os.close(writable)
-            with pytest.raises(StoreUnavailable):
+            with pytest.raises(StoreUnavailableError):
                 session.wait(LONG, readable)

@@ -7,7 +7,7 @@ import pytest
 from allocation_worker.adapters.postgres.published import open_published
 from allocation_worker.domain.commands import Command
 from allocation_worker.service_layer.outgoing import OutgoingEvent
-from allocation_worker.service_layer.replaying import CannotReplay, Replayed, replay
+from allocation_worker.service_layer.replaying import Replayed, ReplayError, replay
 from tests.fakes.messages import message
 from tests.integration.postgres.staging import create, order, process
 from tests.integration.postgres.store import PostgresStore
@@ -49,7 +49,7 @@ def again(store: PostgresStore, first: int, last: int | None = None, sku: str = 
 
 
 def refusal(store: PostgresStore, first: int, last: int | None = None, sku: str = "LAMP") -> str:
-    with pytest.raises(CannotReplay) as refused:
+    with pytest.raises(ReplayError) as refused:
         again(store, first, last, sku)
     return str(refused.value)
 

@@ -11,7 +11,7 @@ from sqlalchemy.engine import Engine
 
 from allocation_worker import bootstrap
 from allocation_worker.adapters.postgres.engine import create_engine
-from allocation_worker.adapters.postgres.schema import SchemaOutdated, check, migrate
+from allocation_worker.adapters.postgres.schema import SchemaOutdatedError, check, migrate
 from allocation_worker.config import load
 from allocation_worker.service_layer.ports import StoreError
 from allocation_worker.testing.waiting import wait_until
@@ -64,7 +64,7 @@ def test_the_migration_of_an_operator_leaves_no_connection_behind(bare: Engine, 
 
 
 def test_check_says_what_to_do_where_there_are_no_tables(bare: Engine) -> None:
-    with pytest.raises(SchemaOutdated) as outdated:
+    with pytest.raises(SchemaOutdatedError) as outdated:
         check(bare)
     assert str(outdated.value) == (
         "The database schema is at nothing, this program needs 0001; run `allocation-worker migrate`."
@@ -76,7 +76,7 @@ def test_check_refuses_the_tables_of_another_version(bare: Engine) -> None:
     migrate(bare)
     with bare.begin() as connection:
         connection.execute(sa.text("UPDATE alembic_version SET version_num = '0000'"))
-    with pytest.raises(SchemaOutdated, match="is at 0000, this program needs 0001"):
+    with pytest.raises(SchemaOutdatedError, match="is at 0000, this program needs 0001"):
         check(bare)
 
 

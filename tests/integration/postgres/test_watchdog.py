@@ -17,7 +17,7 @@ from allocation_worker.adapters.postgres.engine import create_engine
 from allocation_worker.adapters.postgres.past import reading
 from allocation_worker.adapters.postgres.watchdog import Watchdog, WatchedConnection
 from allocation_worker.service_layer.outcomes import Done
-from allocation_worker.service_layer.ports import StoreUnavailable
+from allocation_worker.service_layer.ports import StoreUnavailableError
 from allocation_worker.testing.proxy import Fault, Proxy
 from allocation_worker.testing.waiting import wait_until
 from tests.fakes.messages import message
@@ -53,7 +53,7 @@ def test_a_commit_that_never_returns_is_unavailability_and_asking_again_tells_th
     received = message(create("b", 10))
     network.trap(COMMIT, Fault.SILENCE)
     began = monotonic()
-    with pytest.raises(StoreUnavailable):
+    with pytest.raises(StoreUnavailableError):
         process(far_store.unit_of_work, received)
     assert monotonic() - began < DEADLINE
     wait_until(lambda: received.message_id in store.taken(), within=DEADLINE, otherwise=lambda: str(store.taken()))
@@ -64,7 +64,7 @@ def test_a_commit_that_never_returns_is_unavailability_and_asking_again_tells_th
 def test_a_statement_that_never_returns_is_unavailability(far_store: PostgresStore, network: Proxy) -> None:
     with far_store.engine.connect() as connection:
         network.hold()
-        with pytest.raises(StoreUnavailable):
+        with pytest.raises(StoreUnavailableError):
             connection.execute(sa.text("SELECT 1"))
     network.release()
 
@@ -76,7 +76,7 @@ def test_the_next_rows_of_a_long_answer_that_never_come_are_unavailability(
         rows = iter(connection.execution_options(yield_per=1).execute(sa.text("SELECT generate_series(1, 5)")))
         next(rows)
         network.hold()
-        with pytest.raises(StoreUnavailable):
+        with pytest.raises(StoreUnavailableError):
             list(rows)
     network.release()
 
@@ -88,7 +88,7 @@ def test_a_look_at_the_past_may_take_longer_than_a_statement(
     engine = create_engine(address(store.engine), application_name="tests", statement_timeout=1)
     with reading(engine) as connection:
         connection.execute(sa.text("SELECT pg_sleep(1.2)"))
-    with engine.connect() as connection, pytest.raises(StoreUnavailable):
+    with engine.connect() as connection, pytest.raises(StoreUnavailableError):
         connection.execute(sa.text("SELECT pg_sleep(20)"))
     engine.dispose()
 
@@ -97,7 +97,7 @@ def test_a_rollback_that_never_returns_does_not_hang(far_store: PostgresStore, n
     connection = far_store.engine.connect()
     connection.execute(sa.text("SELECT 1"))
     network.hold()
-    with pytest.raises(StoreUnavailable):
+    with pytest.raises(StoreUnavailableError):
         connection.rollback()
     network.release()
 

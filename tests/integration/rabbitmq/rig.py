@@ -162,7 +162,13 @@ def working(
     **options: Any,
 ) -> Iterator[Workers]:
     """Workers that run until the end of the block, where they must have stopped without an error."""
-    workers = Workers([place.url], queues, decide, **options)
+    with running(Workers([place.url], queues, decide, **options)) as workers:
+        yield workers
+
+
+@contextmanager
+def running(workers: Workers) -> Iterator[Workers]:
+    """Run workers until the end of the block, where they must stop without an error."""
     workers.start()
     try:
         yield workers

@@ -13,7 +13,7 @@ from allocation_contracts import (
     ORDERS_QUEUE,
     Allocate,
     Command,
-    ContractViolation,
+    ContractError,
     CreateBatch,
     read_command,
     read_command_properties,
@@ -21,10 +21,10 @@ from allocation_contracts import (
 from allocation_contracts.amqp import (
     Outgoing,
     Publisher,
-    Refused,
-    Unconfirmed,
-    Unreachable,
-    Unroutable,
+    RefusedError,
+    UnconfirmedError,
+    UnreachableError,
+    UnroutableError,
 )
 from allocation_worker.testing.servers import Servers
 from tests.integration.rabbitmq.rig import Place
@@ -69,7 +69,7 @@ def test_the_time_for_a_confirm_begins_when_there_is_room_for_the_command() -> N
         publisher.publish_soon(outgoing(1))
         second = publisher.publish_soon(outgoing(2))  # waits until the first has been given up
         handed_over = monotonic()
-        assert isinstance(second.exception(timeout=10), Unreachable)
+        assert isinstance(second.exception(timeout=10), UnreachableError)
         assert monotonic() - handed_over >= timeout / 2
 
 
@@ -90,7 +90,7 @@ def test_without_a_message_id_each_command_gets_one_of_its_own(place: Place, pub
 
 
 def test_what_the_worker_would_refuse_is_not_published(place: Place, publisher: Publisher) -> None:
-    with pytest.raises(ContractViolation, match="message_id must be"):
+    with pytest.raises(ContractError, match="message_id must be"):
         publisher.publish(line(), message_id=" ")
     assert place.depth(DEAD_LETTERS) == place.depth(ORDERS_QUEUE) == 0
 
@@ -125,7 +125,7 @@ def test_a_command_that_no_queue_takes_is_unroutable_and_its_neighbours_are_not(
     futures = [publisher.publish_soon(line(1)), publisher.publish_soon(CreateBatch(batchref="b", sku="s", qty=1))] * 2
     futures += [publisher.publish_soon(line(2))]
     with pytest.raises(
-        Unroutable, match=r"No queue takes the routing key 'create-batch'; have the .* topology"
+        UnroutableError, match=r"No queue takes the routing key 'create-batch'; have the .* topology"
     ) as error:
         futures[1].result()
     assert error.value.message_id
@@ -141,7 +141,7 @@ def test_after_a_failure_no_more_are_taken_and_those_under_way_have_their_answer
         [line(), CreateBatch(batchref="b", sku="s", qty=1), *map(line, range(10_000))],
     )
     told: list[str] = []
-    with Publisher(place.url, window=10) as publisher, pytest.raises(Unroutable):
+    with Publisher(place.url, window=10) as publisher, pytest.raises(UnroutableError):
         publisher.publish_all(rows, on_confirmed=told.append)
     assert len(told) == place.depth(ORDERS_QUEUE) < 1_000
     assert len(list(rows)) > 9_000
@@ -149,14 +149,14 @@ def test_after_a_failure_no_more_are_taken_and_those_under_way_have_their_answer
 
 def test_where_the_exchange_does_not_stand_a_command_is_unroutable(place: Place, publisher: Publisher) -> None:
     place.channel.exchange_delete(COMMANDS_EXCHANGE)
-    with pytest.raises(Unroutable, match=r"allocation\.commands does not stand on the broker"):
+    with pytest.raises(UnroutableError, match=r"allocation\.commands does not stand on the broker"):
         publisher.publish(line())
 
 
 def test_a_command_that_a_full_queue_rejects_is_refused(place: Place, publisher: Publisher) -> None:
     place.channel.queue_declare("full", durable=True, arguments={"x-max-length": 1, "x-overflow": "reject-publish"})
     place.channel.queue_bind("full", COMMANDS_EXCHANGE, "allocate")
-    with pytest.raises(Refused, match="did not take the command") as error:
+    with pytest.raises(RefusedError, match="did not take the command") as error:
         publisher.publish_all(map(outgoing, range(5)))
     assert error.value.message_id.startswith("m-")
 
@@ -164,17 +164,17 @@ def test_a_command_that_a_full_queue_rejects_is_refused(place: Place, publisher:
 def test_where_nobody_may_publish_a_command_is_refused_and_of_several_each_may_have_arrived(place: Place) -> None:
     place.channel.exchange_delete(COMMANDS_EXCHANGE)
     place.channel.exchange_declare(COMMANDS_EXCHANGE, "topic", durable=True, internal=True)
-    with Publisher(place.url) as publisher, pytest.raises(Refused, match="ACCESS_REFUSED"):
+    with Publisher(place.url) as publisher, pytest.raises(RefusedError, match="ACCESS_REFUSED"):
         publisher.publish(line())
     with Publisher(place.url) as publisher:
         futures = [publisher.publish_soon(line(number)) for number in range(3)]  # before there is a connection
         errors = [future.exception() for future in futures]
-    assert {type(error) for error in errors} == {Unconfirmed}
+    assert {type(error) for error in errors} == {UnconfirmedError}
     assert "ACCESS_REFUSED" in str(errors[0])
 
 
 def test_without_a_broker_it_says_so_and_shows_no_password() -> None:
-    with Publisher(NOWHERE, timeout=0.5) as publisher, pytest.raises(Unreachable) as error:
+    with Publisher(NOWHERE, timeout=0.5) as publisher, pytest.raises(UnreachableError) as error:
         publisher.publish(line())
     assert "127.0.0.1:1" in str(error.value)
     assert "was not published" in str(error.value)
@@ -210,7 +210,7 @@ def test_under_an_alarm_of_the_broker_it_is_open_whether_a_command_arrived(
     with (
         Publisher(place.url, timeout=1) as blocked,
         alarm(),
-        pytest.raises(Unconfirmed, match="takes no messages now"),
+        pytest.raises(UnconfirmedError, match="takes no messages now"),
     ):
         blocked.publish(line())
     publisher.publish(line())
@@ -234,7 +234,7 @@ def test_an_error_in_the_program_closes_it_at_once() -> None:
     futures: list[Future[str]] = []
     with pytest.raises(ZeroDivisionError):
         fail()
-    with pytest.raises(Unconfirmed, match="closed first"):
+    with pytest.raises(UnconfirmedError, match="closed first"):
         futures[0].result(0)
 
 

@@ -16,7 +16,7 @@ from allocation_contracts import (
     CommandRejected,
     Event,
     EventProperties,
-    Gap,
+    GapError,
     Position,
     encode,
 )
@@ -186,7 +186,7 @@ def test_a_gap_ends_it_and_nothing_of_it_is_lost(place: Place, worker: Worker, s
     shipping = start(patience=0.2)
     worker.announce(allocated(7), allocated(10), allocated(11))
     shipping.join()
-    assert isinstance(shipping.error, Gap)
+    assert isinstance(shipping.error, GapError)
     assert (shipping.error.sku, shipping.error.expected, shipping.error.got) == ("CHAIR", 8, 10)
     assert shipping.sequences == [7]
     eventually(lambda: place.depth(QUEUE) == 2)
@@ -203,7 +203,7 @@ def test_what_comes_too_early_waits_for_what_comes_late(worker: Worker, start: C
 def test_where_gaps_are_only_told_work_goes_on_and_what_was_missing_is_taken_when_it_comes(
     worker: Worker, start: Callable[..., Shipping]
 ) -> None:
-    gaps: list[Gap] = []
+    gaps: list[GapError] = []
     shipping = start(on_gap=gaps.append, patience=0.2)
     worker.announce(*map(allocated, (1, 6, 4)))
     eventually(lambda: len(shipping.events) == 3)
@@ -218,7 +218,7 @@ def test_positions_from_outside_know_what_an_earlier_run_has_seen(
     worker: Worker, start: Callable[..., Shipping]
 ) -> None:
     positions = {"CHAIR": Position(5), "TABLE": Position(0)}
-    gaps: list[Gap] = []
+    gaps: list[GapError] = []
     shipping = start(positions=positions, on_gap=gaps.append, patience=0.2)
     worker.announce(allocated(5), allocated(6), allocated(2, "TABLE"))
     eventually(lambda: len(shipping.events) == 2)

@@ -4,8 +4,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from allocation_worker.adapters.rabbitmq import queue_publisher
-from allocation_worker.adapters.rabbitmq.errors import BrokerError, TopologyMissing
+from allocation_worker.adapters.rabbitmq.errors import BrokerError, TopologyMissingError
 from allocation_worker.adapters.rabbitmq.queue_publisher import publish_to_queue
 from allocation_worker.adapters.rabbitmq.topology import check_queue, message_counts
 from allocation_worker.service_layer.outgoing import OutgoingEvent
@@ -64,17 +63,16 @@ def test_a_queue_that_is_deleted_meanwhile_is_told(place: Place, queue: str) -> 
         publish_to_queue([place.url], queue, interrupted())
 
 
-def test_a_queue_that_takes_nothing_is_told(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(queue_publisher, "PATIENCE", 1.0)
+def test_a_queue_that_takes_nothing_is_told(place: Place) -> None:
     arguments = {"x-max-length": 1, "x-overflow": "reject-publish"}
     place.channel.queue_declare(QUEUE, durable=True, arguments=arguments)
     with pytest.raises(BrokerError, match=r"events for the queue catch-up were not confirmed within 1 s"):
-        publish_to_queue([place.url], QUEUE, events(10))
+        publish_to_queue([place.url], QUEUE, events(10), patience=1.0)
 
 
 def test_whether_a_queue_stands(place: Place, queue: str) -> None:
     check_queue([place.url], queue)
-    with pytest.raises(TopologyMissing, match="There is no queue nowhere on the broker"):
+    with pytest.raises(TopologyMissingError, match="There is no queue nowhere on the broker"):
         check_queue([place.url], "nowhere")
 
 

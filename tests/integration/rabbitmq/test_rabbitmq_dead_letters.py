@@ -1,7 +1,8 @@
 """Looking through the dead letters, on a real broker."""
 
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import pika
@@ -10,7 +11,7 @@ import pytest
 from allocation_contracts.names import COMMANDS_EXCHANGE, DEAD_LETTERS, ORDERS_QUEUE
 from allocation_worker.adapters.rabbitmq import dead_letter_queue
 from allocation_worker.adapters.rabbitmq.dead_letter import DeadLetter
-from allocation_worker.adapters.rabbitmq.dead_letter_publisher import DeadLetterPublisher
+from allocation_worker.adapters.rabbitmq.dead_letter_publisher import publish_copies
 from allocation_worker.adapters.rabbitmq.dead_letter_queue import DeadLetterQueue, open_dead_letters
 from allocation_worker.adapters.rabbitmq.delivery import Delivery
 from allocation_worker.adapters.rabbitmq.errors import BrokerError
@@ -30,6 +31,10 @@ def looking(place: Place) -> Iterator[DeadLetterQueue]:
 def ids_of(place: Place) -> list[object]:
     with looking(place) as letters:
         return [letter.properties.message_id for letter in letters]
+
+
+def redrive_all(place: Place, letters: DeadLetterQueue) -> Iterator[tuple[DeadLetter, str | None]]:
+    return Redrive(letters, partial(publish_copies, [place.url]), lambda _letter: None).run(Selection(everything=True))
 
 
 def only(place: Place) -> DeadLetter:
@@ -151,14 +156,11 @@ def test_a_redriven_copy_is_the_command_that_it_was(place: Place) -> None:
     with working(place, refuse):
         place.send("a-1", headers={"traceparent": "00-1", "x-mine": 7}, type="allocate.v1", correlation_id="c")
         eventually(lambda: place.depth(DEAD_LETTERS) == 1)
-    publisher = DeadLetterPublisher([place.url])
     with looking(place) as letters:
         [letter] = list(letters)
         assert (letter.reason, letter.detail, letter.failed_attempts) == ("handler-failed", "It failed.", 4)
-        publisher.publish(letter)
-        assert publisher.take_settled() == [(letter, True)]
+        assert list(publish_copies([place.url], [letter])) == [(letter, True)]
         letters.remove(letter)
-    publisher.close()
     assert place.depth(DEAD_LETTERS) == 0
     [(properties, body)] = place.take_all(ORDERS_QUEUE)
     assert headers_of(properties) == {"traceparent": "00-1", "x-mine": 7}
@@ -176,17 +178,14 @@ def test_headers_that_kill_a_connection_do_not_hide_the_others(
     bury(place, "culprit", headers={"h": poison}, type="allocate.v1", content_type="application/json")
     bury(place, *after)
     assert ids_of(place) == [*before, "culprit", *after]
-    publisher = DeadLetterPublisher([place.url])
     with looking(place) as letters:
         [letter] = [letter for letter in letters if letter.properties.message_id == "culprit"]
         assert letter.reason == "undecodable-headers"
         assert (letter.properties.type, letter.body) == ("allocate.v1", b"body of culprit")
         assert letter.undecodable is not None
-        assert poison.value in letter.undecodable.raw
-        publisher.publish(letter)
-        assert publisher.take_settled() == [(letter, True)]
+        assert poison.value in letter.undecodable
+        assert list(publish_copies([place.url], [letter])) == [(letter, True)]
         letters.remove(letter)
-    publisher.close()
     [(properties, body)] = place.take_all(ORDERS_QUEUE)
     assert (properties.message_id, headers_of(properties), body) == ("culprit", {}, b"body of culprit")
     assert ids_of(place) == [*before, *after]
@@ -195,10 +194,12 @@ def test_headers_that_kill_a_connection_do_not_hide_the_others(
 def test_many_are_redriven_in_their_order_and_none_stays(place: Place) -> None:
     ids = unique(600)
     bury(place, *ids, type="allocate.v1")
-    with looking(place) as letters, closing(DeadLetterPublisher([place.url])) as copies:
+    with looking(place) as letters:
         redriven = [
             letter.properties.message_id
-            for letter, objection in Redrive(letters, copies, lambda _letter: None).run(Selection(everything=True))
+            for letter, objection in Redrive(letters, partial(publish_copies, [place.url]), lambda _letter: None).run(
+                Selection(everything=True)
+            )
             if objection is None
         ]
     assert sorted(map(str, redriven)) == ids
@@ -214,8 +215,10 @@ def test_one_whose_queue_is_gone_stays(place: Place) -> None:
         place.send("homeless")
         eventually(lambda: place.depth(DEAD_LETTERS) == 1)
     place.channel.queue_delete(ORDERS_QUEUE)
-    with looking(place) as letters, closing(DeadLetterPublisher([place.url])) as copies:
-        [(_, objection)] = Redrive(letters, copies, lambda _letter: None).run(Selection(everything=True))
+    with looking(place) as letters:
+        [(_, objection)] = Redrive(letters, partial(publish_copies, [place.url]), lambda _letter: None).run(
+            Selection(everything=True)
+        )
     assert objection is not None
     assert "its queue is not there" in objection
     assert ids_of(place) == ["homeless"]

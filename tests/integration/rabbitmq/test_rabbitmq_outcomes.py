@@ -12,7 +12,7 @@ from allocation_contracts.names import COMMANDS_EXCHANGE, DEAD_LETTERS, ORDERS_Q
 from allocation_worker.adapters.rabbitmq import topology
 from allocation_worker.adapters.rabbitmq.delivery import Delivery
 from allocation_worker.service_layer.outcomes import DeadLetter, Done, Outcome, Retry
-from tests.integration.rabbitmq.rig import Place, Workers, eventually, headers_of, unique, working
+from tests.integration.rabbitmq.rig import Place, Workers, eventually, headers_of, running, unique, working
 
 Decide = Callable[[Delivery], Outcome]
 
@@ -137,6 +137,28 @@ def test_headers_that_leave_no_room_are_carried_as_text(place: Place) -> None:
     assert body == b"body of stuffed"
     assert headers["x-original-headers"].startswith("{'huge': 'xxx")
     assert (headers["traceparent"], headers["x-reason"]) == ("t", "bad-json")
+
+
+@pytest.mark.parametrize("frame_max", [4096, 8192])
+def test_a_copy_fits_into_the_frames_of_its_connection_and_says_why(place: Place, frame_max: int) -> None:
+    place.send("stuffed", headers={"huge": "é" * 25_000, "traceparent": "t"}, **_PROPERTIES)
+
+    def decide(delivery: Delivery) -> Outcome:
+        if delivery.attempts:
+            return DeadLetter(reason="bad", detail="d" * 5_000, exception="e" * 5_000, attempts=2)
+        return Retry(after=1, attempts=1)
+
+    workers = Workers([f"{place.url}?frame_max={frame_max}"], [ORDERS_QUEUE], decide)
+    with running(workers), capture_logs() as logs:
+        ((properties, body),) = place.dead_letters()
+    headers = headers_of(properties)
+    assert body == b"body of stuffed"
+    assert (headers["x-reason"], headers["x-original-queue"], headers["traceparent"]) == ("bad", ORDERS_QUEUE, "t")
+    assert headers["x-detail"].startswith("d" * 100)
+    assert headers["x-exception"].startswith("e" * 100)
+    assert headers["x-original-headers"].startswith("{")
+    assert {name: getattr(properties, name) for name in _PROPERTIES} == _PROPERTIES
+    assert not [entry for entry in logs if entry["event"] == "amqp_lost"]
 
 
 def test_headers_of_every_type_are_carried_on(place: Place) -> None:

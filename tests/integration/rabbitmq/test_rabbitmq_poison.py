@@ -1,11 +1,15 @@
-import pytest
+import threading
+from collections.abc import Callable, Mapping, Sequence
 
-from allocation_contracts.names import ORDERS_QUEUE, STOCK_QUEUE
+import pytest
+from structlog.testing import capture_logs
+
+from allocation_contracts.names import DEAD_LETTERS, ORDERS_QUEUE, STOCK_QUEUE
 from allocation_worker.adapters.rabbitmq.delivery import Delivery
 from allocation_worker.adapters.rabbitmq.probation import FAILURES_BEFORE
-from allocation_worker.service_layer.outcomes import Outcome
-from tests.integration.rabbitmq.rig import Place, Workers, eventually, unique, working
-from tests.raw_headers import TOO_LATE, RawHeader, allow, nested
+from allocation_worker.service_layer.outcomes import Done, Outcome
+from tests.integration.rabbitmq.rig import Place, Workers, eventually, headers_of, unique, working
+from tests.raw_headers import TOO_LATE, UNDECODABLE, RawHeader, allow
 
 
 @pytest.fixture(autouse=True)
@@ -13,32 +17,85 @@ def raw_header_values(monkeypatch: pytest.MonkeyPatch) -> None:
     allow(monkeypatch)
 
 
-@pytest.mark.parametrize("poison", [nested(600), TOO_LATE], ids=["nested", "timestamp"])
-def test_headers_that_kill_the_connection_end_alone_in_the_dead_letters(place: Place, poison: RawHeader) -> None:
-    before, after, stock = unique(30), unique(30), unique(30)
-    with working(place, queues=[ORDERS_QUEUE, STOCK_QUEUE]) as workers:
-        place.send(*before)
-        place.send("culprit", headers={"h": poison})
-        place.send(*after)
-        place.send(*stock, key="create-batch")
-        eventually(lambda: place.depth("allocation.dead-letters") == 1, within=30)
-        eventually(lambda: set(workers.ids) >= {*before, *after, *stock})
+each_kind = pytest.mark.parametrize("poison", UNDECODABLE.values(), ids=UNDECODABLE)
+
+
+def connections_lost(logs: Sequence[Mapping[str, object]]) -> int:
+    return sum(entry["event"] == "amqp_lost" for entry in logs)
+
+
+@each_kind
+def test_headers_that_pika_cannot_decode_are_one_dead_letter_each_and_harm_no_neighbour(
+    place: Place, poison: RawHeader
+) -> None:
+    good, culprits = unique(30), unique(10)
+    for number, culprit in enumerate(culprits):
+        place.send(*good[3 * number : 3 * number + 3])
+        place.send(culprit, headers={"h": poison})
+    with working(place) as workers, capture_logs() as logs:
+        eventually(lambda: place.depth(DEAD_LETTERS) == len(culprits), within=10)
+        eventually(lambda: len(workers.ids) == len(good))
         eventually(lambda: place.depth(ORDERS_QUEUE) == 0)
-    assert "culprit" not in workers.ids
-    assert not [
-        delivery
-        for delivery in workers.deliveries
-        if delivery.redelivered and delivery.properties.message_id in stock[1:]
-    ]
+    assert workers.ids == good
+    assert not [delivery for delivery in workers.deliveries if delivery.redelivered]
+    assert connections_lost(logs) == 0
+    letters = place.take_all(DEAD_LETTERS)
+    assert [properties.message_id for properties, _ in letters] == culprits
+    for properties, body in letters:
+        headers = headers_of(properties)
+        assert headers["x-reason"] == "undecodable-headers"
+        assert headers["x-original-queue"] == ORDERS_QUEUE
+        assert poison.value in headers["x-original-properties"]
+        assert body == f"body of {properties.message_id}".encode()
+
+
+def test_they_are_answered_while_earlier_messages_are_in_work_and_are_not_dead_lettered_twice(
+    place: Place, close_connections: Callable[[], None]
+) -> None:
+    at_work, go_on = threading.Event(), threading.Event()
+
+    def decide(_delivery: Delivery) -> Outcome:
+        at_work.set()
+        assert go_on.wait(20)
+        return Done()
+
+    with working(place, decide) as workers:
+        place.send("first")
+        assert at_work.wait(20)
+        place.send("second")
+        place.send("culprit", headers={"h": TOO_LATE})
+        eventually(lambda: place.depth(DEAD_LETTERS) == 1, within=10)
+        close_connections()
+        go_on.set()
+        eventually(lambda: workers.ids.count("second") == 1)
+        eventually(lambda: place.depth(ORDERS_QUEUE) == 0)
+    assert place.depth(DEAD_LETTERS) == 1
+
+
+@each_kind
+def test_headers_that_pika_cannot_decode_do_not_stop_the_stock_queue(place: Place, poison: RawHeader) -> None:
+    ids = unique(20)
+    place.send("culprit", key="create-batch", headers={"h": poison})
+    place.send(*ids, key="create-batch")
+    with working(place, queues=[STOCK_QUEUE]) as workers:
+        eventually(lambda: workers.ids == ids, within=10)
+    [(properties, _)] = place.dead_letters()
+    assert headers_of(properties)["x-original-queue"] == STOCK_QUEUE
 
 
 def test_at_full_speed_again_after_the_culprit_is_gone(place: Place) -> None:
-    with working(place) as workers:
-        place.send("culprit", headers={"h": TOO_LATE})
-        eventually(lambda: place.depth("allocation.dead-letters") == 1, within=30)
+    place.send("culprit")
+    for _ in range(FAILURES_BEFORE):
+        channel = place.new_channel()
+        eventually(lambda: place.depth(ORDERS_QUEUE) == 1)
+        channel.basic_get(ORDERS_QUEUE)
+        channel.close()
+    with working(place) as workers, capture_logs() as logs:
+        eventually(lambda: workers.ids == ["culprit"])
         ids = unique(300)
         place.send(*ids)
-        eventually(lambda: set(workers.ids) == set(ids))
+        eventually(lambda: set(workers.ids) == {"culprit", *ids})
+    assert [entry["pace"] for entry in logs if entry["event"] == "pace_changed"] == ["probation", "full"]
     assert place.depth(ORDERS_QUEUE) == 0
 
 
@@ -63,9 +120,9 @@ def test_processes_that_die_one_after_another_spend_no_innocent_orders_deliverie
     for _ in range(20):
         workers = Workers([place.url], [ORDERS_QUEUE], die)
         workers.start()
-        eventually(lambda: workers.error or place.depth("allocation.dead-letters"))  # noqa: B023 - called before the next turn
+        eventually(lambda: workers.error or place.depth(DEAD_LETTERS))  # noqa: B023 - called before the next turn
         workers.stop()
         assert isinstance(workers.error, DiedError)
     with working(place) as survivors:
         eventually(lambda: set(survivors.ids) == set(ids), within=10)
-    assert place.depth("allocation.dead-letters") == 0
+    assert place.depth(DEAD_LETTERS) == 0

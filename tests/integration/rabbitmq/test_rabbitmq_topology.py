@@ -14,7 +14,12 @@ from allocation_contracts.names import (
     STOCK_QUEUE,
 )
 from allocation_worker.adapters.rabbitmq import topology
-from allocation_worker.adapters.rabbitmq.errors import BrokerError, RabbitMQError, TopologyMismatch, TopologyMissing
+from allocation_worker.adapters.rabbitmq.errors import (
+    BrokerError,
+    RabbitMQError,
+    TopologyMismatchError,
+    TopologyMissingError,
+)
 from allocation_worker.testing.servers import Servers
 from tests.integration.rabbitmq.rig import Place, eventually, headers_of
 
@@ -49,7 +54,7 @@ def test_a_queue_with_other_arguments_is_named_with_the_way_to_mend_it(place: Pl
     place.channel.queue_delete(ORDERS_QUEUE)
     place.channel.queue_declare(ORDERS_QUEUE, durable=True, arguments={"x-queue-type": "quorum"})
     with pytest.raises(
-        TopologyMismatch, match=r"The queue allocation\.orders .*inequivalent arg.*delete_queue"
+        TopologyMismatchError, match=r"The queue allocation\.orders .*inequivalent arg.*delete_queue"
     ) as info:
         topology.declare([place.url], retry_delays=[1])
     assert "`allocation-worker topology` again." in str(info.value)
@@ -59,7 +64,7 @@ def test_a_queue_with_other_arguments_is_named_with_the_way_to_mend_it(place: Pl
 def test_an_exchange_of_another_kind_is_named_with_the_way_to_mend_it(place: Place) -> None:
     place.channel.exchange_delete(EVENTS_EXCHANGE)
     place.channel.exchange_declare(EVENTS_EXCHANGE, "direct", durable=True)
-    with pytest.raises(TopologyMismatch, match=r"The exchange allocation\.events .*type.*delete exchange"):
+    with pytest.raises(TopologyMismatchError, match=r"The exchange allocation\.events .*type.*delete exchange"):
         topology.declare([place.url], retry_delays=[1])
 
 
@@ -70,13 +75,13 @@ def test_others_may_declare_the_events_exchange_without_arguments(place: Place) 
 @pytest.mark.parametrize("missing", [ORDERS_QUEUE, DEAD_LETTERS, topology.retry_queue(STOCK_QUEUE, 1)])
 def test_what_is_missing_is_named_with_what_to_run(place: Place, missing: str) -> None:
     place.channel.queue_delete(missing)
-    with pytest.raises(TopologyMissing, match=rf"The queue {missing} .*run `allocation-worker topology`"):
+    with pytest.raises(TopologyMissingError, match=rf"The queue {missing} .*run `allocation-worker topology`"):
         topology.check([place.url], retry_delays=[1])
 
 
 def test_a_missing_exchange_is_named_too(place: Place) -> None:
     place.channel.exchange_delete(COMMANDS_EXCHANGE)
-    with pytest.raises(TopologyMissing, match=r"The exchange allocation\.commands"):
+    with pytest.raises(TopologyMissingError, match=r"The exchange allocation\.commands"):
         topology.check([place.url], retry_delays=[1])
 
 

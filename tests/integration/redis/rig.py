@@ -8,6 +8,7 @@ from redis import Redis
 
 from allocation_worker.adapters import wire
 from allocation_worker.adapters.postgres.past import PostgresWriteModel, open_write_model
+from allocation_worker.adapters.redis.address import parse
 from allocation_worker.adapters.redis.client import connect
 from allocation_worker.adapters.redis.read_model import RedisReadModel
 from allocation_worker.adapters.redis.views import RedisViews
@@ -27,8 +28,8 @@ class Models:
         self.store = store
         self.redis = redis
         self.redis_url = redis_url
-        self.read_model = RedisReadModel(connect(redis_url, name="tests", timeout=10), "here")
-        self.views = RedisViews(connect(redis_url, name="tests", timeout=10), "here")
+        self.read_model = RedisReadModel(connect(parse(redis_url), name="tests", timeout=10), "here")
+        self.views = RedisViews(connect(parse(redis_url), name="tests", timeout=10), "here")
         self._database_url = store.engine.url.render_as_string(hide_password=False)
 
     def projector(self, *, while_reading: Callable[[], None] | None = None) -> Projector:

@@ -13,8 +13,8 @@ from allocation_worker.domain.commands import ChangeBatchQuantity, Command, Crea
 from allocation_worker.domain.events import ProductEvent
 from allocation_worker.service_layer import projection
 from allocation_worker.service_layer.outcomes import Done
-from allocation_worker.service_layer.ports import StoreUnavailable
-from allocation_worker.service_layer.read_model import BatchView, GenerationClosed, GenerationMissing
+from allocation_worker.service_layer.ports import StoreUnavailableError
+from allocation_worker.service_layer.read_model import BatchView, GenerationClosedError, GenerationMissingError
 from allocation_worker.testing.redis_server import local_redis
 from tests.integration.postgres.staging import create, order
 from tests.integration.postgres.store import PostgresStore
@@ -92,7 +92,7 @@ def test_a_lost_read_model_is_built_anew(models: Models) -> None:
     projector = models.projector()
     projector.process(delivered(models.answer(*A_DAY[:5])))
     models.redis.flushdb()
-    with pytest.raises(GenerationMissing, match="`allocation-worker project` builds it"):
+    with pytest.raises(GenerationMissingError, match="`allocation-worker project` builds it"):
         models.views.sku("LAMP")
     projector.process(delivered(models.answer(*A_DAY[5:])))
     assert models.differences() == []
@@ -127,14 +127,14 @@ def test_events_that_the_database_does_not_know_are_waited_for(models: Models) -
     projector = models.projector()
     events = models.answer(*A_DAY)
     models.store.empty()
-    with pytest.raises(StoreUnavailable, match="old copy"):
+    with pytest.raises(StoreUnavailableError, match="old copy"):
         projector.process(delivered(events[5:6]))
 
 
 def test_a_rebuild_from_a_database_that_is_behind_ends_and_says_so(models: Models) -> None:
     models.projector().process(delivered(models.answer(*A_DAY)))
     models.store.empty()
-    with pytest.raises(StoreUnavailable, match="old copy"):
+    with pytest.raises(StoreUnavailableError, match="old copy"):
         models.projector().rebuild()
     assert models.read_model.current() == 1
 
@@ -213,7 +213,7 @@ def test_a_second_rebuild_ends_the_first(models: Models) -> None:
             begun.append(True)
             other.rebuild()
 
-    with pytest.raises(GenerationClosed, match="Another rebuild"):
+    with pytest.raises(GenerationClosedError, match="Another rebuild"):
         models.projector(while_reading=another_begins).rebuild()
     assert models.read_model.current() == 2
     assert models.differences() == []
@@ -222,7 +222,7 @@ def test_a_second_rebuild_ends_the_first(models: Models) -> None:
 def test_a_lost_read_model_is_not_built_twice_at_a_time(models: Models) -> None:
     models.answer(*A_DAY)
     building = models.read_model.begin(takeover=False)
-    with pytest.raises(StoreUnavailable, match="Another process builds the read model now"):
+    with pytest.raises(StoreUnavailableError, match="Another process builds the read model now"):
         models.projector().tend()
     with models.read_model.kept_open(building):
         pass
@@ -246,7 +246,7 @@ def test_the_remains_of_a_rebuild_that_died_go_with_the_next(models: Models) -> 
     dead = models.read_model.begin(takeover=True)
     models.read_model.put_stock(dead, "LAMP", 1, [])
     live.process(delivered(models.answer(order("o20", 1))))
-    with pytest.raises(StoreUnavailable, match="Another process builds"):
+    with pytest.raises(StoreUnavailableError, match="Another process builds"):
         live.rebuild(takeover=False)
     live.rebuild()
     assert not models.redis.keys(f"allocation:{dead}:*")

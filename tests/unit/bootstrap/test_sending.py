@@ -4,7 +4,7 @@ from datetime import date
 
 import pytest
 
-from allocation_contracts import ContractViolation, CreateBatch
+from allocation_contracts import ContractError, CreateBatch
 from allocation_worker.bootstrap import build_command
 
 
@@ -29,6 +29,6 @@ def test_a_good_one() -> None:
 )
 def test_what_the_worker_would_refuse_is_refused_in_its_words(wrong: dict[str, str | int], sentence: str) -> None:
     fields: dict[str, str | int | None] = {"batchref": "b1", "sku": "RED-CHAIR", "qty": 3, **wrong}
-    with pytest.raises(ContractViolation) as refused:
+    with pytest.raises(ContractError) as refused:
         build_command(CreateBatch, **fields)
     assert sentence in str(refused.value)

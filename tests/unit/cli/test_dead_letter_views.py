@@ -4,8 +4,8 @@ from typing import Any
 import pytest
 from pika.spec import BasicProperties
 
+from allocation_contracts.amqp.lenient import UndecodableProperties
 from allocation_worker.adapters.rabbitmq.dead_letter import DeadLetter
-from allocation_worker.adapters.rabbitmq.tolerant import UndecodableProperties
 from allocation_worker.cli.dead_letter_views import letter_json, letter_line, next_step, plain, story
 
 

@@ -7,7 +7,7 @@ import pytest
 from allocation_contracts import (
     Allocate,
     CommandProperties,
-    ContractViolation,
+    ContractError,
     command_properties,
     read_command_properties,
 )
@@ -16,8 +16,8 @@ from tests.fakes.messages import FakeProperties
 COMMAND = Allocate(orderid="o", sku="s", qty=1)
 
 
-def refusal(**changes: Any) -> ContractViolation:
-    with pytest.raises(ContractViolation) as caught:
+def refusal(**changes: Any) -> ContractError:
+    with pytest.raises(ContractError) as caught:
         read_command_properties(FakeProperties(**changes))
     assert caught.value.detail.isprintable()
     assert len(caught.value.detail) < 300
@@ -146,7 +146,7 @@ def test_builds_what_pika_takes() -> None:
 
 @pytest.mark.parametrize("message_id", ["", " ", "a\n", "x" * 256, "é" * 200], ids=ascii)
 def test_builds_nothing_that_would_be_refused_or_that_amqp_cannot_carry(message_id: str) -> None:
-    with pytest.raises(ContractViolation):
+    with pytest.raises(ContractError):
         command_properties(COMMAND, message_id=message_id)
-    with pytest.raises(ContractViolation):
+    with pytest.raises(ContractError):
         command_properties(COMMAND, message_id="m-1", correlation_id=message_id)

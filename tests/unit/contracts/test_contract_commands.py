@@ -14,7 +14,7 @@ from allocation_contracts import (
     Allocate,
     ChangeBatchQuantity,
     Command,
-    ContractViolation,
+    ContractError,
     CreateBatch,
     Deallocate,
     encode,
@@ -28,8 +28,8 @@ ALLOCATE: dict[str, Any] = {"orderid": "order-1", "sku": "SMALL-TABLE", "qty": 1
 CREATE_BATCH: dict[str, Any] = {"batchref": "batch-1", "sku": "SMALL-TABLE", "qty": 10, "eta": None}
 
 
-def refusal(type_: str | None, body: bytes | dict[str, Any]) -> ContractViolation:
-    with pytest.raises(ContractViolation) as caught:
+def refusal(type_: str | None, body: bytes | dict[str, Any]) -> ContractError:
+    with pytest.raises(ContractError) as caught:
         read_command(type_, body if isinstance(body, bytes) else json.dumps(body).encode())
     return caught.value
 
@@ -229,10 +229,10 @@ near_misses = st.fixed_dictionaries(
 ).map(lambda body: json.dumps(body).encode())
 
 
-def outcome(type_: str, body: bytes) -> Command | ContractViolation:
+def outcome(type_: str, body: bytes) -> Command | ContractError:
     try:
         return read_command(type_, body)
-    except ContractViolation as violation:
+    except ContractError as violation:
         return violation
 
 
@@ -242,7 +242,7 @@ def outcome(type_: str, body: bytes) -> Command | ContractViolation:
 @example("allocate.v1", b"x" * 200_000)
 def test_any_bytes_are_a_command_or_a_contract_violation(type_: str, body: bytes) -> None:
     result = outcome(type_, body)
-    if isinstance(result, ContractViolation):
+    if isinstance(result, ContractError):
         assert result.detail.isprintable()
         assert len(result.detail) < 300
     else:

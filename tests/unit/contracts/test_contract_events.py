@@ -16,7 +16,7 @@ from allocation_contracts import (
     BatchCreated,
     BatchQuantityChanged,
     CommandRejected,
-    ContractViolation,
+    ContractError,
     Deallocated,
     DeallocationReason,
     Event,
@@ -103,7 +103,7 @@ def test_an_event_that_was_encoded_is_read_back_equal(event: Event) -> None:
 @relaxed
 @given(st.sampled_from([*EVENTS, "allocated.v2"]), st.binary())
 def test_any_bytes_are_an_event_or_a_contract_violation(type_: str, body: bytes) -> None:
-    with pytest.raises(ContractViolation):
+    with pytest.raises(ContractError):
         read_event(type_, body)
 
 
@@ -128,7 +128,7 @@ def test_the_deepest_command_fits_into_its_rejection() -> None:
 
 
 def test_refuses_a_larger_event() -> None:
-    with pytest.raises(ContractViolation) as caught:
+    with pytest.raises(ContractError) as caught:
         read_event("allocated.v1", encode(ALLOCATED).ljust(MAX_EVENT_BYTES + 1))
     assert caught.value.reason == "body-too-large"
 
@@ -139,7 +139,7 @@ def test_ignores_unknown_fields() -> None:
 
 @pytest.mark.parametrize(("type_", "reason"), [(None, "missing-type"), ("allocated.v2", "unknown-type")])
 def test_refuses_a_type_it_does_not_know(type_: str | None, reason: str) -> None:
-    with pytest.raises(ContractViolation) as caught:
+    with pytest.raises(ContractError) as caught:
         read_event(type_, encode(ALLOCATED))
     assert caught.value.reason == reason
 
@@ -159,7 +159,7 @@ def test_refuses_a_type_it_does_not_know(type_: str | None, reason: str) -> None
 )
 def test_refuses_a_wrong_field(field: str, value: object) -> None:
     body: dict[str, Any] = {**json.loads(encode(ALLOCATED)), field: value}
-    with pytest.raises(ContractViolation, match=f'"{field}" in allocated.v1 must be') as caught:
+    with pytest.raises(ContractError, match=f'"{field}" in allocated.v1 must be') as caught:
         read_event("allocated.v1", json.dumps(body).encode())
     assert caught.value.reason == "invalid-body"
 
@@ -168,7 +168,7 @@ def test_refuses_a_wrong_field(field: str, value: object) -> None:
 def test_misses_every_field(field: str) -> None:
     body = json.loads(encode(ALLOCATED))
     del body[field]
-    with pytest.raises(ContractViolation, match=f'"{field}" is missing in allocated.v1'):
+    with pytest.raises(ContractError, match=f'"{field}" is missing in allocated.v1'):
         read_event("allocated.v1", json.dumps(body).encode())
 
 
@@ -209,7 +209,7 @@ def test_a_known_reason_equals_its_constant() -> None:
 
 
 def test_refuses_a_reason_that_is_no_slug() -> None:
-    with pytest.raises(ContractViolation, match='must be lower-case words joined by hyphens, got "Lost it"'):
+    with pytest.raises(ContractError, match='must be lower-case words joined by hyphens, got "Lost it"'):
         read_event("deallocated.v1", deallocated("Lost it"))
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from allocation_contracts import ContractViolation, EventProperties, read_event_properties
+from allocation_contracts import ContractError, EventProperties, read_event_properties
 from tests.fakes.messages import FakeProperties
 
 VALID: dict[str, Any] = {
@@ -30,12 +30,12 @@ def test_reads_what_the_worker_sends() -> None:
 
 @pytest.mark.parametrize("headers", [None, {}, {"causation_id": ""}, {"causation_id": 5}], ids=str)
 def test_refuses_an_event_that_does_not_say_what_caused_it(headers: dict[str, Any] | None) -> None:
-    with pytest.raises(ContractViolation, match="causation_id must be") as caught:
+    with pytest.raises(ContractError, match="causation_id must be") as caught:
         read_event_properties(FakeProperties(**{**VALID, "headers": headers}))
     assert caught.value.reason == "invalid-header"
 
 
 def test_refuses_an_event_without_an_id() -> None:
-    with pytest.raises(ContractViolation) as caught:
+    with pytest.raises(ContractError) as caught:
         read_event_properties(FakeProperties(**{**VALID, "message_id": None}))
     assert caught.value.reason == "missing-message-id"

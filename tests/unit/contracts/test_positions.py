@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from allocation_contracts import Gap, Position
+from allocation_contracts import GapError, Position
 
 
 def test_the_next_event_moves_it_on() -> None:
@@ -47,5 +47,5 @@ def test_before_the_first_event_of_a_sku_nothing_was_seen_and_nothing_is_missed(
 
 
 def test_a_gap_says_what_is_missing() -> None:
-    assert str(Gap("CHAIR", 5, 6)) == "Of SKU 'CHAIR', event 6 came where 5 was expected: 5 missing."
-    assert str(Gap("CHAIR", 5, 8)) == "Of SKU 'CHAIR', event 8 came where 5 was expected: 5 to 7 missing."
+    assert str(GapError("CHAIR", 5, 6)) == "Of SKU 'CHAIR', event 6 came where 5 was expected: 5 missing."
+    assert str(GapError("CHAIR", 5, 8)) == "Of SKU 'CHAIR', event 8 came where 5 was expected: 5 to 7 missing."

@@ -2,7 +2,7 @@
 
 import pytest
 
-from allocation_contracts import ContractViolation
+from allocation_contracts import ContractError
 from allocation_contracts.errors import show
 from allocation_contracts.strict_json import MAX_BODY_BYTES, MAX_DEPTH, read
 
@@ -12,8 +12,8 @@ def nested(levels: int) -> bytes:
     return b'{"a":' + b"[" * (levels - 1) + b"]" * (levels - 1) + b"}"
 
 
-def refusal(body: bytes) -> ContractViolation:
-    with pytest.raises(ContractViolation) as caught:
+def refusal(body: bytes) -> ContractError:
+    with pytest.raises(ContractError) as caught:
         read(body)
     return caught.value
 
@@ -124,7 +124,7 @@ def test_reads(body: bytes, value: object) -> None:
 
 
 def test_gives_the_reason_and_the_detail_of_a_violation() -> None:
-    violation = ContractViolation("invalid-json", "The body is empty.")
+    violation = ContractError("invalid-json", "The body is empty.")
     assert (violation.reason, violation.detail, str(violation)) == (
         "invalid-json",
         "The body is empty.",

@@ -5,7 +5,7 @@ from datetime import date
 
 import pytest
 
-from allocation_worker.domain.errors import LineCancelled, LineQuantityConflict
+from allocation_worker.domain.errors import LineCancelledError, LineQuantityConflictError
 from allocation_worker.domain.events import Allocated, OutOfStock, ProductEvent
 from allocation_worker.domain.model import OrderLine, Product
 
@@ -151,7 +151,7 @@ def test_allocating_the_same_line_again_stays_although_a_better_batch_has_come()
 def test_the_same_line_in_another_quantity_is_refused() -> None:
     product = a_product(("batch", 20, TODAY))
     allocate(product, "order", 2)
-    with pytest.raises(LineQuantityConflict, match="holds 2 already, not 3") as refusal:
+    with pytest.raises(LineQuantityConflictError, match="holds 2 already, not 3") as refusal:
         allocate(product, "order", 3)
     assert refusal.value.reason == "line-quantity-conflict"
     assert available(product) == [18]
@@ -170,7 +170,7 @@ def test_a_cancelled_line_is_refused_for_good() -> None:
     allocate(product, "order", 2)
     product.deallocate(("order", ""))
     for qty in (2, 3):
-        with pytest.raises(LineCancelled, match="'order', SKU 'RETRO-CLOCK'") as refusal:
+        with pytest.raises(LineCancelledError, match="'order', SKU 'RETRO-CLOCK'") as refusal:
             allocate(product, "order", qty)
         assert refusal.value.reason == "line-cancelled"
     assert available(product) == [20]
@@ -180,7 +180,7 @@ def test_a_line_cancelled_before_it_came_is_refused() -> None:
     product = a_product(("batch", 20, TODAY))
     product.lines["late", "1"] = OrderLine("late", "1")
     product.deallocate(("late", "1"))
-    with pytest.raises(LineCancelled, match="lineid '1'"):
+    with pytest.raises(LineCancelledError, match="lineid '1'"):
         allocate(product, "late", 2, lineid="1")
 
 
@@ -189,6 +189,6 @@ def test_a_refusal_records_nothing() -> None:
     allocate(product, "order", 2)
     line = replace(product.lines["order", ""])
     product.events.clear()
-    with pytest.raises(LineQuantityConflict):
+    with pytest.raises(LineQuantityConflictError):
         allocate(product, "order", 3)
     assert (product.events, product.sequence, product.lines["order", ""]) == ([], 2, line)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from allocation_worker.domain.commands import Allocate, ChangeBatchQuantity, Command, CreateBatch, Deallocate
-from allocation_worker.domain.errors import Refusal
+from allocation_worker.domain.errors import RefusalError
 from allocation_worker.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
 from allocation_worker.service_layer.messagebus import MessageBus
 from tests.fakes.messages import message
@@ -83,7 +83,7 @@ class AnyHistory(RuleBasedStateMachine):
         with self.database.unit_of_work() as uow:
             try:
                 self.bus.handle(message(command), uow)
-            except Refusal as refusal:
+            except RefusalError as refusal:
                 assert not uow.collect_new_events()
                 return [rejected(refusal.reason)]
             uow.commit()

@@ -5,7 +5,7 @@ from datetime import date
 
 import pytest
 
-from allocation_worker.domain.errors import BatchExists
+from allocation_worker.domain.errors import BatchExistsError
 from allocation_worker.domain.events import BatchCreated, BatchQuantityChanged, Deallocated
 from allocation_worker.domain.model import OrderLine, Product
 
@@ -36,7 +36,9 @@ def test_the_same_batch_again_announces_the_same_event() -> None:
 @pytest.mark.parametrize(("sku", "qty", "eta"), [("OTHER", 10, ETA), (SKU, 11, ETA), (SKU, 10, None)])
 def test_a_batch_with_other_content_is_refused(sku: str, qty: int, eta: date | None) -> None:
     product = a_product()
-    with pytest.raises(BatchExists, match="'batch' was created with 10 of SKU 'SMALL-TABLE', ETA 2026-01-01") as no:
+    with pytest.raises(
+        BatchExistsError, match="'batch' was created with 10 of SKU 'SMALL-TABLE', ETA 2026-01-01"
+    ) as no:
         product.announce_batch_again("batch", sku, qty, eta)
     assert no.value.reason == "batch-exists"
     assert (product.sequence, len(product.events)) == (1, 1)
@@ -47,7 +49,7 @@ def test_a_batch_is_compared_with_what_was_created_and_not_with_what_it_became()
     product.change_batch_quantity("batch", 25, NO_LINES)
     product.announce_batch_again("batch", SKU, 10, ETA)
     assert product.events[-1] == product.events[0]
-    with pytest.raises(BatchExists):
+    with pytest.raises(BatchExistsError):
         product.announce_batch_again("batch", SKU, 25, ETA)
     assert product.batches["batch"].purchased_quantity == 25
 

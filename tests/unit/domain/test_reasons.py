@@ -7,7 +7,7 @@ from allocation_worker.domain import errors, events
 
 
 def test_each_refusal_has_a_reason_of_the_contract_and_each_reason_a_refusal() -> None:
-    given = [refusal.reason for refusal in errors.Refusal.__subclasses__()]
+    given = [refusal.reason for refusal in errors.RefusalError.__subclasses__()]
     assert sorted(given) == sorted(RejectionReason)
 
 

@@ -6,14 +6,12 @@ import pytest
 
 from allocation_worker.adapters import wire
 from allocation_worker.domain.commands import Allocate, CreateBatch
-from allocation_worker.entrypoints import consume
-from allocation_worker.entrypoints.backoff import Backoff
 from allocation_worker.entrypoints.consume import QueueWorker
 from allocation_worker.service_layer.groups import CONTENTION_ATTEMPTS, GroupProcessor
 from allocation_worker.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
 from allocation_worker.service_layer.messagebus import MessageBus
 from allocation_worker.service_layer.outcomes import DeadLetter, Done, Retry
-from allocation_worker.service_layer.ports import StoreContention, StoreUnavailable
+from allocation_worker.service_layer.ports import StoreContentionError, StoreUnavailableError
 from tests.fakes import policies
 from tests.fakes.feed import FakeFeed
 from tests.fakes.messages import FakeDelivery, FakeProperties, delivery
@@ -22,15 +20,12 @@ from tests.fakes.unit_of_work import CommitFailure, FakeDatabase, FakeUnitOfWork
 CREATE = delivery(CreateBatch(batchref="b", sku="LAMP", qty=10))
 
 
-@pytest.fixture(autouse=True)
-def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(consume, "Backoff", ShortBackoff)
+class QuickEvent(Event):
+    """Time passes at once."""
 
-
-class ShortBackoff(Backoff):
-    def next(self) -> float:
-        super().next()
-        return 0.001
+    def wait(self, timeout: float | None = None) -> bool:
+        assert timeout is not None
+        return self.is_set()
 
 
 def order(orderid: str, sku: str = "LAMP") -> FakeDelivery:
@@ -44,7 +39,7 @@ class ClosedDatabase(FakeDatabase):
 
 def work(feed: FakeFeed, database: FakeDatabase, *, stopping: Event | None = None) -> None:
     processor = GroupProcessor(MessageBus(COMMAND_HANDLERS, EVENT_HANDLERS), database.unit_of_work, policies.USUAL)
-    QueueWorker(feed, wire.read, processor, group_limit=7, stopping=stopping or Event()).run()
+    QueueWorker(feed, wire.read, processor, group_limit=7, stopping=stopping or QuickEvent()).run()
 
 
 def test_takes_answers_and_settles_until_the_feed_ends() -> None:
@@ -78,7 +73,7 @@ def test_a_broken_contract_harms_no_neighbour() -> None:
 @pytest.mark.parametrize("durable", [False, True])
 def test_holds_the_feed_while_the_database_is_away_and_goes_on_when_it_is_back(durable: bool) -> None:  # noqa: FBT001
     database = FakeDatabase()
-    database.failures.extend([CommitFailure(StoreUnavailable("gone"), durable=durable)] * 3)
+    database.failures.extend([CommitFailure(StoreUnavailableError("gone"), durable=durable)] * 3)
     feed = FakeFeed([CREATE], [order("1")])
     work(feed, database)
     assert feed.story == [
@@ -97,7 +92,7 @@ def test_holds_the_feed_while_the_database_is_away_and_goes_on_when_it_is_back(d
 
 def test_contention_without_end_holds_the_feed_too() -> None:
     database = FakeDatabase()
-    database.failures.extend([CommitFailure(StoreContention("lock timeout"))] * CONTENTION_ATTEMPTS)
+    database.failures.extend([CommitFailure(StoreContentionError("lock timeout"))] * CONTENTION_ATTEMPTS)
     feed = FakeFeed([CREATE])
     work(feed, database)
     assert feed.story == ["take 7", "hold", "release", "settle 1", "take 7", "finished"]
@@ -106,7 +101,7 @@ def test_contention_without_end_holds_the_feed_too() -> None:
 def test_told_to_stop_while_the_database_is_away_it_settles_nothing() -> None:
     database, stopping = FakeDatabase(), Event()
     stopping.set()
-    database.failures.append(CommitFailure(StoreUnavailable("gone")))
+    database.failures.append(CommitFailure(StoreUnavailableError("gone")))
     feed = FakeFeed([CREATE], [order("1")])
     work(feed, database, stopping=stopping)
     assert feed.story == ["take 7", "hold", "finished"]

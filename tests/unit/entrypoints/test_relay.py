@@ -1,16 +1,20 @@
 """Row, confirmed publish, mark: and what happens when one of the three goes wrong."""
 
+from collections import Counter
 from collections.abc import Callable, MutableMapping
+from itertools import pairwise
 from threading import Event
 from typing import Any
 
 import pytest
 
 from allocation_contracts.results import PublishResult
-from allocation_worker.entrypoints import relay as relay_module
-from allocation_worker.entrypoints.relay import OFFER_AGAIN_EVERY, PRUNE_EVERY, Relay, Waker
+from allocation_worker.entrypoints.prune import PRUNE_EVERY, Pruner
+from allocation_worker.entrypoints.refusals import FIRST_PAUSE, LONGEST_PAUSE
+from allocation_worker.entrypoints.relay import Relay, Waker
+from allocation_worker.entrypoints.unrouted import OFFER_AGAIN_EVERY
 from allocation_worker.service_layer.outgoing import OutgoingEvent
-from allocation_worker.service_layer.ports import StoreContention, StoreUnavailable
+from allocation_worker.service_layer.ports import StoreContentionError, StoreUnavailableError
 from tests.fakes.relay import Clock, FakeOutbox, FakePublisher, FakeWaker, Step, outgoing
 
 CONFIRMED, RETURNED, NACKED, LOST = (
@@ -24,6 +28,33 @@ POLL = 1.0
 
 def nothing_yet(_event: OutgoingEvent) -> None:
     return None
+
+
+def nothing() -> None:
+    """A step of the script in which time passes."""
+
+
+class FullQueue:
+    """Two queues are bound: one takes everything, the other takes so many events and refuses more.
+
+    Attributes:
+        space: how many more the second takes.
+        healthy: the ids that the first has taken.
+        full: the ids that the second has taken.
+    """
+
+    def __init__(self, space: int) -> None:
+        self.space = space
+        self.healthy: list[int] = []
+        self.full: list[int] = []
+
+    def __call__(self, event: OutgoingEvent) -> PublishResult:
+        self.healthy.append(event.id)
+        if not self.space:
+            return NACKED
+        self.space -= 1
+        self.full.append(event.id)
+        return CONFIRMED
 
 
 class Stage:
@@ -45,11 +76,12 @@ class Stage:
         Relay(
             self.outbox.open,
             self.broker,
-            self.prune_some,
+            Pruner(self.prune_some, clock=self.clock).prune_if_due,
             waker=self.waker,
             stopping=self.stopping,
             window=window,
             poll=POLL,
+            clock=self.clock,
         ).run()
 
     def write(self, *ids: int, type_: str = "allocated.v1") -> None:
@@ -63,10 +95,8 @@ class Stage:
 
 
 @pytest.fixture
-def stage(monkeypatch: pytest.MonkeyPatch) -> Stage:
-    clock = Clock()
-    monkeypatch.setattr(relay_module, "monotonic", clock)
-    return Stage(clock)
+def stage() -> Stage:
+    return Stage(Clock())
 
 
 def test_publishes_in_order_and_marks_what_is_confirmed(stage: Stage) -> None:
@@ -191,15 +221,14 @@ def test_a_full_fetch_is_followed_by_another(stage: Stage) -> None:
     assert stage.outbox.waits.count(POLL) == 2
 
 
-@pytest.mark.parametrize("kind", [LOST, NACKED])
-def test_a_loss_or_refusal_leads_to_a_fetch_of_what_was_fetched_before(stage: Stage, kind: PublishResult) -> None:
+def test_a_loss_leads_to_a_fetch_of_what_was_fetched_before(stage: Stage) -> None:
     stage.broker.answer = nothing_yet
     stage.write(1, 2, 3)
 
     def lose_the_last() -> None:
         stage.broker.settle(CONFIRMED, 1, 2)
         fetched = len(stage.outbox.fetches)
-        stage.broker.settle(kind, 3)
+        stage.broker.settle(LOST, 3)
 
         def confirm_without_idling(_event: OutgoingEvent) -> PublishResult:
             assert stage.outbox.waits[waited:] in ([], [0])
@@ -258,7 +287,7 @@ def test_a_refusal_makes_everything_from_there_come_again_in_order(stage: Stage)
         stage.answer_with(CONFIRMED)
         stage.broker.settle(CONFIRMED, 5)
 
-    stage.run(refuse_the_third, nothing_is_sent_while_the_fifth_is_in_flight)
+    stage.run(refuse_the_third, nothing_is_sent_while_the_fifth_is_in_flight, nothing)
     assert stage.broker.sent == [1, 2, 3, 4, 5, 3, 4, 5]
     assert stage.outbox.published == [1, 2, 3, 4, 5]
 
@@ -274,7 +303,7 @@ def test_a_second_refusal_of_an_earlier_event_reaches_further_back(stage: Stage)
         stage.broker.settle(NACKED, 2)
         stage.broker.settle(CONFIRMED, 1)
 
-    stage.run(refuse_two)
+    stage.run(refuse_two, nothing)
     assert stage.broker.sent == [1, 2, 3, 4, 2, 3, 4]
 
 
@@ -287,15 +316,142 @@ def test_a_refusal_survives_a_failure_to_mark(stage: Stage) -> None:
         stage.broker.settle(CONFIRMED, 1)
         stage.broker.settle(NACKED, 2)
         stage.broker.settle(CONFIRMED, 3)
-        stage.outbox.failures["mark_published"] = StoreUnavailable("gone")
+        stage.outbox.failures["mark_published"] = StoreUnavailableError("gone")
 
-    stage.run(refuse_and_fail)
+    stage.run(refuse_and_fail, nothing)
     assert stage.broker.sent == [1, 2, 3, 1, 2, 3]
     assert stage.outbox.published == [1, 2, 3]
 
 
+def test_a_queue_that_stays_full_costs_the_others_a_handful_of_copies(stage: Stage) -> None:
+    stage.broker.answer = queue = FullQueue(space=0)
+    stage.write(*range(1, 21))
+    started = stage.clock.now
+    stage.run(*[nothing] * 40)
+    assert stage.clock.now - started >= 30
+    assert queue.healthy[:20] == list(range(1, 21))
+    assert set(queue.healthy[20:]) == {1}, "more than the first refused event was tried again"
+    assert 5 <= queue.healthy.count(1) <= 10
+
+
+def test_pauses_after_a_refusal_double_up_to_the_longest(stage: Stage) -> None:
+    tried: list[float] = []
+
+    def refuse(_event: OutgoingEvent) -> PublishResult:
+        tried.append(stage.clock.now)
+        return NACKED
+
+    stage.broker.answer = refuse
+    stage.write(1)
+    stage.run(*[nothing] * 200)
+    pauses = [later - earlier for earlier, later in pairwise(tried)]
+    for count, pause in enumerate(pauses):
+        longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2**count)
+        assert longest / 2 <= pause <= longest + 0.01
+    assert len(pauses) >= 8
+
+
+def test_once_the_queue_takes_the_first_event_the_rest_follows_without_a_pause(stage: Stage) -> None:
+    stage.broker.answer = queue = FullQueue(space=0)
+    stage.write(*range(1, 201))
+
+    def make_room() -> None:
+        queue.space = 1000
+        before.append(stage.clock.now)
+
+    def all_is_there() -> None:
+        assert queue.full == list(range(1, 201))
+        before.append(stage.clock.now)
+
+    before: list[float] = []
+    stage.run(nothing, make_room, *[nothing] * 5, all_is_there)
+    assert queue.full == stage.outbox.published == list(range(1, 201))
+    assert before[1] - before[0] <= 7 * POLL
+    assert max(Counter(queue.healthy).values()) <= 5
+
+
+def test_a_queue_that_makes_room_slowly_is_filled_and_the_others_get_few_copies(stage: Stage) -> None:
+    stage.broker.answer = queue = FullQueue(space=0)
+    stage.write(*range(1, 501))
+
+    def make_room() -> None:
+        queue.space = 10
+
+    stage.run(*[make_room] * 120)
+    assert queue.full == list(range(1, 501))
+    assert stage.outbox.published == list(range(1, 501))
+    assert max(Counter(queue.healthy).values()) <= 8
+    assert len(queue.healthy) <= 4 * 500
+
+
+def test_what_is_written_while_a_queue_refuses_waits_its_turn(stage: Stage) -> None:
+    stage.broker.answer = queue = FullQueue(space=0)
+    stage.write(1)
+
+    def write_another() -> None:
+        stage.write(2)
+
+    def nothing_else_was_tried() -> None:
+        assert set(queue.healthy) == {1}
+        queue.space = 10
+
+    stage.run(write_another, *[nothing] * 3, nothing_else_was_tried, *[nothing] * 10)
+    assert queue.full == [1, 2]
+
+
+def test_a_refusal_is_told_once_and_its_end_once(stage: Stage, logs: list[MutableMapping[str, Any]]) -> None:
+    stage.broker.answer = queue = FullQueue(space=0)
+    stage.write(3, 4, 5)
+
+    def make_room() -> None:
+        queue.space = 10
+
+    def refuse_again() -> None:
+        queue.space = 0
+        stage.write(6)
+
+    stage.run(*[nothing] * 10, make_room, *[nothing] * 20, refuse_again, *[nothing] * 3)
+    told = [line for line in logs if str(line["event"]).startswith("events_")]
+    assert [line["event"] for line in told] == ["events_refused", "events_accepted_again", "events_refused"]
+    assert (told[0]["first_id"], told[0]["events"], told[0]["log_level"]) == (3, 3, "error")
+    assert told[1]["seconds"] >= 10
+    refused_attempts = queue.healthy.count(3) - 2
+    assert told[1]["refusals"] == 3 + refused_attempts
+
+
+def test_an_event_that_was_set_aside_and_is_refused_is_taken_up(stage: Stage) -> None:
+    stage.return_types("out-of-stock.v1")
+    stage.write(1, 2, type_="out-of-stock.v1")
+    idle: list[Step] = [nothing] * int(OFFER_AGAIN_EVERY / POLL)
+
+    def bind_a_full_queue() -> None:
+        stage.broker.answer = queue
+
+    def make_room() -> None:
+        queue.space = 10
+
+    queue = FullQueue(space=0)
+    stage.run(bind_a_full_queue, *idle, make_room, *[nothing] * 10)
+    assert queue.full == stage.outbox.published == [1, 2]
+    assert stage.outbox.set_aside == set()
+
+
+def test_a_refused_event_that_another_relay_has_published_ends_the_episode(
+    stage: Stage, logs: list[MutableMapping[str, Any]]
+) -> None:
+    stage.answer_with(NACKED)
+    stage.write(1)
+
+    def publish_elsewhere() -> None:
+        stage.outbox.waiting.clear()
+
+    stage.run(publish_elsewhere, *[nothing] * 3)
+    assert stage.broker.sent == [1]
+    assert logs[-1]["event"] == "events_accepted_again"
+
+
 @pytest.mark.parametrize("method", ["open", "acquire", "fetch", "mark_published", "wait"])
-@pytest.mark.parametrize("failure", [StoreUnavailable("gone"), StoreContention("deadlock")])
+@pytest.mark.parametrize("failure", [StoreUnavailableError("gone"), StoreContentionError("deadlock")])
 def test_goes_on_once_the_database_is_back(stage: Stage, method: str, failure: Exception) -> None:
     stage.write(1, 2, 3)
     stage.outbox.failures[method] = failure
@@ -306,7 +462,7 @@ def test_goes_on_once_the_database_is_back(stage: Stage, method: str, failure: E
 
 def test_what_could_not_be_marked_is_published_again(stage: Stage) -> None:
     stage.write(1, 2, 3)
-    stage.outbox.failures["mark_published"] = StoreUnavailable("gone")
+    stage.outbox.failures["mark_published"] = StoreUnavailableError("gone")
     stage.run()
     assert stage.broker.sent == [1, 2, 3, 1, 2, 3]
 
@@ -316,7 +472,7 @@ def test_what_is_in_flight_while_the_database_is_away_is_not_published_twice(sta
     stage.write(1, 2)
 
     def confirm_one_and_fail() -> None:
-        stage.outbox.failures["mark_published"] = StoreUnavailable("gone")
+        stage.outbox.failures["mark_published"] = StoreUnavailableError("gone")
         stage.broker.settle(CONFIRMED, 1)
 
     def confirm_the_rest() -> None:
@@ -406,7 +562,7 @@ def test_after_a_restart_it_knows_what_is_unwanted(stage: Stage) -> None:
 def test_a_failure_to_set_aside_makes_the_event_come_again(stage: Stage) -> None:
     stage.return_types("out-of-stock.v1")
     stage.write(1, type_="out-of-stock.v1")
-    stage.outbox.failures["set_aside"] = StoreUnavailable("gone")
+    stage.outbox.failures["set_aside"] = StoreUnavailableError("gone")
     stage.run()
     assert stage.outbox.set_aside == {1}
     assert stage.broker.sent[:2] == [1, 1]
@@ -419,7 +575,7 @@ def test_a_failure_to_take_up_is_made_good_later(stage: Stage) -> None:
 
     def bind() -> None:
         stage.answer_with(CONFIRMED)
-        stage.outbox.failures["take_up"] = StoreUnavailable("gone")
+        stage.outbox.failures["take_up"] = StoreUnavailableError("gone")
 
     stage.run(bind, *idle)
     assert stage.outbox.published == [1, 2, 3]
@@ -490,7 +646,7 @@ def test_history_that_cannot_be_pruned_now_does_not_end_the_session(
 
     def prune_some() -> bool:
         times.append(stage.clock.now)
-        raise StoreUnavailable("canceling statement due to statement timeout")
+        raise StoreUnavailableError("canceling statement due to statement timeout")
 
     stage.prune_some = prune_some
     idle: list[Step] = [lambda: None] * int(2.5 * PRUNE_EVERY / POLL)
@@ -504,7 +660,7 @@ def test_words_for_the_operator(stage: Stage, logs: list[MutableMapping[str, Any
     stage.return_types("out-of-stock.v1")
     stage.outbox.active_elsewhere = 2
     stage.write(1, type_="out-of-stock.v1")
-    stage.outbox.failures["fetch"] = StoreUnavailable("gone")
+    stage.outbox.failures["fetch"] = StoreUnavailableError("gone")
     stage.run(*[lambda: stage.answer_with(CONFIRMED)] * 7)
     told = [line["event"] for line in logs if line["event"] != "events published"]
     assert told == [

@@ -9,7 +9,7 @@ from allocation_worker.service_layer.handlers import COMMAND_HANDLERS, EVENT_HAN
 from allocation_worker.service_layer.messagebus import MessageBus
 from allocation_worker.service_layer.messages import Message
 from allocation_worker.service_layer.outcomes import DeadLetter, Done, Outcome, Retry
-from allocation_worker.service_layer.ports import StoreContention, StoreUnavailable, UnitOfWork
+from allocation_worker.service_layer.ports import StoreContentionError, StoreUnavailableError, UnitOfWork
 from allocation_worker.service_layer.retries import RetryPolicy
 from tests.fakes.messages import FakeDelivery, message
 from tests.fakes.unit_of_work import CommitFailure, FakeDatabase, FakeUnitOfWork
@@ -154,16 +154,16 @@ def test_another_message_under_a_known_id_is_a_dead_letter(database: CountingDat
 
 
 def test_contention_is_tried_again_at_once(database: CountingDatabase) -> None:
-    database.failures.extend([CommitFailure(StoreContention("deadlock"))] * 2)
+    database.failures.extend([CommitFailure(StoreContentionError("deadlock"))] * 2)
     assert process(database, message(order("1")), message(order("2"))) == [Done(), Done()]
     assert database.transactions == 3
     assert database.stock() == {"b": (10, 2)}
 
 
 def test_contention_without_end_is_for_the_caller_to_wait_out(database: CountingDatabase) -> None:
-    database.failures.extend([CommitFailure(StoreContention("deadlock"))] * CONTENTION_ATTEMPTS)
+    database.failures.extend([CommitFailure(StoreContentionError("deadlock"))] * CONTENTION_ATTEMPTS)
     messages = [message(order("1")), message(order("2"))]
-    with pytest.raises(StoreContention, match="deadlock"):
+    with pytest.raises(StoreContentionError, match="deadlock"):
         process(database, *messages)
     assert database.transactions == CONTENTION_ATTEMPTS
     assert process(database, *messages) == [Done(), Done()]
@@ -173,8 +173,8 @@ def test_contention_without_end_is_for_the_caller_to_wait_out(database: Counting
 def test_a_store_that_goes_away_is_asked_again_without_harm(database: CountingDatabase, durable: bool) -> None:  # noqa: FBT001
     """Whether or not the commit took place before the store went away."""
     messages = [message(order("1")), message(order("2"))]
-    database.failures.append(CommitFailure(StoreUnavailable("gone"), durable=durable))
-    with pytest.raises(StoreUnavailable, match="gone"):
+    database.failures.append(CommitFailure(StoreUnavailableError("gone"), durable=durable))
+    with pytest.raises(StoreUnavailableError, match="gone"):
         process(database, *messages)
     assert database.transactions == 1
     assert process(database, *messages) == [Done(), Done()]
@@ -185,8 +185,8 @@ def test_a_store_that_goes_away_is_asked_again_without_harm(database: CountingDa
 def test_a_store_that_goes_away_while_messages_run_one_at_a_time(database: CountingDatabase) -> None:
     messages = [message(order(name)) for name in ("1", "poison", "2")]
     # The group fails before it commits; then the first message commits, and the third finds the store gone.
-    database.failures.extend([None, CommitFailure(StoreUnavailable("gone"), durable=True)])
-    with pytest.raises(StoreUnavailable):
+    database.failures.extend([None, CommitFailure(StoreUnavailableError("gone"), durable=True)])
+    with pytest.raises(StoreUnavailableError):
         process(database, *messages)
     assert process(database, *messages) == [Done(), Retry(after=1, attempts=1), Done()]
     assert [event.body["orderid"] for event in database.published()[1:]] == ["1", "2"]

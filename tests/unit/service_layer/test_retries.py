@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from allocation_worker.domain.commands import Allocate
-from allocation_worker.domain.errors import LineCancelled, UnknownBatch, UnknownSku
+from allocation_worker.domain.errors import LineCancelledError, UnknownBatchError, UnknownSkuError
 from allocation_worker.service_layer.outcomes import DeadLetter, Retry
 from allocation_worker.service_layer.retries import RetryPolicy
 from tests.fakes.messages import message
@@ -19,11 +19,11 @@ COMMAND = Allocate(orderid="o", sku="LAMP", qty=1)
     [(0, Retry(after=3, attempts=1)), (1, Retry(after=3, attempts=2)), (2, None), (99, None)],
 )
 def test_an_unknown_sku_is_tried_again_for_a_while(attempts: int, outcome: Retry | None) -> None:
-    assert POLICY.after_refusal(UnknownSku("?"), message(COMMAND, attempts=attempts)) == outcome
+    assert POLICY.after_refusal(UnknownSkuError("?"), message(COMMAND, attempts=attempts)) == outcome
 
 
-@pytest.mark.parametrize("refusal", [LineCancelled("?"), UnknownBatch("?")])
-def test_other_refusals_stand_at_once(refusal: LineCancelled | UnknownBatch) -> None:
+@pytest.mark.parametrize("refusal", [LineCancelledError("?"), UnknownBatchError("?")])
+def test_other_refusals_stand_at_once(refusal: LineCancelledError | UnknownBatchError) -> None:
     assert POLICY.after_refusal(refusal, message(COMMAND)) is None
 
 

@@ -1,4 +1,4 @@
-"""A connection that outlives headers which pika cannot decode."""
+"""A connection that survives message headers that pika cannot decode."""
 
 import struct
 from typing import Any
@@ -7,36 +7,40 @@ import pika
 from pika.frame import Frame, Header
 from pika.spec import FRAME_END_SIZE, FRAME_HEADER, FRAME_HEADER_SIZE, BasicProperties
 
+UNDECODABLE = "undecodable-headers"
+"""The reason that such a message is refused with."""
+
 _FRAME = struct.Struct(">BHL")
 _CONTENT = struct.Struct(">HHQ")
 
 
 class UndecodableProperties(BasicProperties):
-    """What could be read of a message's properties beside its header table, which stays as the bytes that it is.
+    """The properties of a message whose header table pika cannot decode.
+
+    All properties but the headers are read as usual. `headers` is None.
 
     Attributes:
-        raw: All of the properties, as they came off the wire.
-        error: What pika said.
+        raw: The encoded properties, as they came off the wire.
+        detail: One sentence that says what pika could not decode.
     """
 
     def __init__(self, raw: bytes, error: Exception) -> None:
         super().__init__()
         self.raw = raw
-        self.error = f"{type(error).__name__}: {error}"
+        self.detail = f"Its headers cannot be decoded ({type(error).__name__}: {error})."
         try:
             self.decode(_without_headers(raw))
-        except Exception:  # noqa: BLE001 - then nothing of it is known; pika's decoder raises of many kinds
+        except Exception:  # noqa: BLE001 - then none of the properties is known; pika's decoder raises many kinds
             super().__init__()
         self.headers = None
 
 
-class TolerantConnection(pika.SelectConnection):
-    """Hands out UndecodableProperties where pika's own connection would die, and all that is in hand with it.
+class LenientConnection(pika.SelectConnection):
+    """Delivers UndecodableProperties where pika would close the connection, and with it lose all unacked messages.
 
-    `_read_frame` and `_frame_buffer` are pika's own; nothing public lets a frame be read in another way.
+    A sender needs no bad intent for such headers: a timestamp in milliseconds is enough.
 
-    For looking at dead letters, where such messages end. `consume` does without: there, what kills a connection is to
-    reach its delivery limit.
+    `_read_frame` and `_frame_buffer` are private to pika. Nothing public lets a frame be read in another way.
     """
 
     _frame_buffer: bytes
@@ -56,7 +60,10 @@ class TolerantConnection(pika.SelectConnection):
 
 
 def _without_headers(raw: bytes) -> bytes:
-    """The same properties with an empty header table: it is the third, behind two short strings, and says its size."""
+    """Return the same properties with an empty header table.
+
+    The table is the third property, after two short strings, and begins with its size.
+    """
     flags = int.from_bytes(raw[:2], "big")
     at = 2
     for flag in (BasicProperties.FLAG_CONTENT_TYPE, BasicProperties.FLAG_CONTENT_ENCODING):

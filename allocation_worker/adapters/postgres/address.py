@@ -1,0 +1,121 @@
+"""PostgreSQL addresses: one parser, what libpq is told, and the form that may be shown.
+
+The form is libpq's own, with several hosts and with the options of a connection:
+https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING-URIS
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+from urllib.parse import quote
+
+from psycopg2 import ProgrammingError
+from psycopg2.extensions import make_dsn
+
+from allocation_contracts.url_parts import AddressError, UrlParts, check_readable, take_apart
+
+_EXAMPLE = "postgresql://user:password@host:5432/database"
+_SCHEMES = ("postgresql", "postgresql+psycopg2", "postgres")
+_CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
+    "sslmode": ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
+    "target_session_attrs": ("any", "read-write", "read-only", "primary", "standby", "prefer-standby"),
+    "channel_binding": ("disable", "prefer", "require"),
+    "gssencmode": ("disable", "prefer", "require"),
+}
+_NUMBERS = (
+    "connect_timeout",
+    "keepalives",
+    "keepalives_idle",
+    "keepalives_interval",
+    "keepalives_count",
+    "tcp_user_timeout",
+)
+_FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
+_SYSTEM = "system"
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseAddress:
+    """The address of a database. Its text has no password.
+
+    Attributes:
+        arguments: What libpq is told, by its names; several hosts and their ports are separated by commas.
+        masked: The address for logs and errors: without any password and without options.
+    """
+
+    arguments: Mapping[str, str] = field(repr=False)
+    masked: str
+
+    def __str__(self) -> str:
+        return self.masked
+
+    def check_files(self) -> None:
+        """See that the files that the address names can be read.
+
+        Raises:
+            AddressError: One cannot; the text names it and its option.
+        """
+        for option in _FILES:
+            path = self.arguments.get(option)
+            if path and path != _SYSTEM:
+                check_readable(option, path)
+
+
+def parse(url: str) -> DatabaseAddress:
+    """Return the address that a URL stands for. Nothing is opened.
+
+    Raises:
+        AddressError: It stands for none; the text says why and holds no password.
+    """
+    parts = take_apart(url, _SCHEMES, path_is="database", example=_EXAMPLE)
+    for name, value in parts.options.items():
+        _check_option(name, value)
+    arguments = _own_parts(parts) | parts.options
+    if "," in arguments.get("host", ""):
+        # Else libpq may take a standby, where nothing can be written.
+        arguments.setdefault("target_session_attrs", "read-write")
+    return DatabaseAddress(arguments=arguments, masked=_masked(parts, arguments))
+
+
+def _own_parts(parts: UrlParts) -> dict[str, str]:
+    hosts = ",".join(host for host, _ in parts.hosts)
+    ports = ",".join(str(port or "") for _, port in parts.hosts)
+    own = {
+        "host": hosts,
+        "port": ports if ports.strip(",") else "",
+        "user": parts.user,
+        "password": parts.password,
+        "dbname": parts.path,
+    }
+    return {name: value for name, value in own.items() if value}
+
+
+def _check_option(name: str, value: str) -> None:
+    if not _is_known(name):
+        raise AddressError(f"libpq knows no option {name}")
+    if name in _CHOICES and value not in _CHOICES[name]:
+        raise AddressError(f"its option {name} must be one of {', '.join(_CHOICES[name])}")
+    if name in _NUMBERS and not (value.isascii() and value.isdigit()):
+        raise AddressError(f"its option {name} must be a whole number")
+
+
+def _is_known(option: str) -> bool:
+    try:
+        make_dsn("", **{option: ""})
+    except ProgrammingError:
+        return False
+    return True
+
+
+def _masked(parts: UrlParts, arguments: Mapping[str, str]) -> str:
+    user = arguments.get("user")
+    hosts = arguments.get("host", "").split(",")
+    ports = arguments.get("port", "").split(",")
+    if len(ports) != len(hosts):
+        ports = ports[:1] * len(hosts)
+    places = ",".join(
+        (f"[{host}]" if ":" in host else quote(host, safe="")) + (f":{port}" if port else "")
+        for host, port in zip(hosts, ports, strict=True)
+    )
+    shown_user = "" if user is None else quote(user, safe="") + (":***@" if "password" in arguments else "@")
+    return f"postgresql://{shown_user}{places}/{quote(arguments.get('dbname', parts.path or ''), safe='')}"
