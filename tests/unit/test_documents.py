@@ -92,3 +92,14 @@ def test_each_path_it_names_exists(page: Path) -> None:
 
 def test_the_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text("utf-8").splitlines()) <= 120
+
+
+def test_the_decisions_are_numbered_one_after_the_other() -> None:
+    records = sorted(ROOT.glob("docs/decisions/0*.md"))
+    assert [record.name[:4] for record in records] == [f"{number:04d}" for number in range(1, len(records) + 1)]
+    for record in records:
+        lines = record.read_text("utf-8").splitlines()
+        assert lines[0].startswith(f"# {record.name[:4]}. ")
+        assert lines[2].startswith("- Status: ")
+        assert lines[3].startswith("- Date: ")
+        assert [line for line in lines if line.startswith("## ")] == ["## Context", "## Decision", "## Consequences"]
