@@ -9,10 +9,10 @@ from urllib.parse import urlsplit
 import pytest
 
 from allocation_contracts import BatchCreated, CreateBatch
-from allocation_worker.testing.outside import Outside
-from allocation_worker.testing.running import RunningService
 from allocation_worker.testing.servers import Servers
 from allocation_worker.testing.waiting import wait_until
+from harness.client import ExternalClient
+from harness.service import RunningService
 from tests.e2e.following import ROOT, Block, blocks, follow
 
 INSTALL = "pip install"
@@ -70,13 +70,13 @@ def test_the_tutorial_can_be_followed_to_the_letter(environment: dict[str, str],
 
 
 @pytest.fixture(scope="module")
-def stocked(outside: Outside) -> Outside:
+def stocked(outside: ExternalClient) -> ExternalClient:
     assert outside.ask(CreateBatch(batchref="batch-1", sku="RED-CHAIR", qty=100)).type == BatchCreated.TYPE
     return outside
 
 
 def test_the_page_about_publishing_can_be_followed_over_http(
-    servers: Servers, service: RunningService, stocked: Outside, tmp_path: Path
+    servers: Servers, service: RunningService, stocked: ExternalClient, tmp_path: Path
 ) -> None:
     [_, publish, read] = blocks(ROOT / "docs" / "howto" / "publish.md", "Over HTTP, by hand")
     address = f"MANAGEMENT={servers.broker.management_url}/api VHOST={urlsplit(service.amqp_url).path[1:]}\n"
@@ -90,7 +90,7 @@ def test_the_page_about_publishing_can_be_followed_over_http(
 
 
 def test_the_python_in_the_contracts_readme_publishes_all_that_it_says(
-    service: RunningService, stocked: Outside, tmp_path: Path
+    service: RunningService, stocked: ExternalClient, tmp_path: Path
 ) -> None:
     [code] = [each.text for each in blocks(ROOT / "contracts" / "README.md", "Publish commands")]
     code = code.replace('os.environ["AMQP_URL"]', repr(service.amqp_url)).replace("5000", "10")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from allocation_worker.testing.running import RunningService
 from allocation_worker.testing.servers import Servers
+from harness.service import RunningService
 from tests.planted.bugs import BUGS, Bug
 from tests.planted.scenarios import SCENARIOS
 
