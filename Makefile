@@ -18,7 +18,7 @@ servers: $(READY)
 	@docker/install-missing.sh servers
 
 demo: servers
-	@$(BIN)/allocation-worker demo
+	@$(BIN)/python -m demo
 
 bench: servers
 	@ALLOCATION_TEST_SERVERS=programs $(BIN)/python -m bench

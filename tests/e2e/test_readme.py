@@ -12,10 +12,10 @@ from urllib.parse import urlsplit
 import pytest
 
 from allocation_contracts import Allocate, BatchCreated, CreateBatch
-from allocation_worker.testing.outside import Outside
-from allocation_worker.testing.running import RunningService
 from allocation_worker.testing.servers import Servers
 from allocation_worker.testing.waiting import wait_until
+from harness.client import ExternalClient
+from harness.service import RunningService
 
 README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
 CONTRACTS_README = (Path(__file__).parents[2] / "contracts" / "README.md").read_text("utf-8")
@@ -23,7 +23,7 @@ SHOWN_URL = "amqp://guest:guest@localhost/"
 
 
 @pytest.fixture(scope="module")
-def stocked(outside: Outside) -> Outside:
+def stocked(outside: ExternalClient) -> ExternalClient:
     assert outside.ask(CreateBatch(batchref="batch-1", sku="RED-CHAIR", qty=100)).type == BatchCreated.TYPE
     return outside
 
@@ -42,7 +42,9 @@ def run(*command: str, folder: Path, path: str = os.environ["PATH"]) -> str:
     return done.stdout
 
 
-def test_the_python_that_publishes_is_answered(service: RunningService, stocked: Outside, tmp_path: Path) -> None:
+def test_the_python_that_publishes_is_answered(
+    service: RunningService, stocked: ExternalClient, tmp_path: Path
+) -> None:
     run(sys.executable, "-c", snippet("I publish", "python", service), folder=tmp_path)
     wait_until(
         lambda: any(event.type == "allocated.v1" for event in stocked.answers("order-17/1")),
@@ -52,7 +54,7 @@ def test_the_python_that_publishes_is_answered(service: RunningService, stocked:
 
 
 def test_the_python_in_the_contracts_readme_publishes_all_that_it_says(
-    service: RunningService, stocked: Outside, tmp_path: Path
+    service: RunningService, stocked: ExternalClient, tmp_path: Path
 ) -> None:
     code = CONTRACTS_README.split("## Publish commands\n")[1].split("```python\n")[1].split("```")[0]
     code = code.replace('os.environ["AMQP_URL"]', repr(service.amqp_url)).replace("5000", "10")
@@ -121,7 +123,9 @@ def subscriber(service: RunningService, tmp_path: Path) -> Iterator[Path]:
         process.wait()
 
 
-def test_the_python_that_subscribes_is_handed_the_events_that_it_wants(stocked: Outside, subscriber: Path) -> None:
+def test_the_python_that_subscribes_is_handed_the_events_that_it_wants(
+    stocked: ExternalClient, subscriber: Path
+) -> None:
     cause = stocked.send(Allocate(orderid="order-20", sku="RED-CHAIR", qty=1))
     wait_until(lambda: cause in subscriber.read_text(), within=20, otherwise=subscriber.read_text)
     assert "orderid='order-20'" in subscriber.read_text()

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from allocation_worker.testing.running import RunningService
 from allocation_worker.testing.servers import Servers
+from harness.service import RunningService
 from tests.planted.scenarios import SCENARIOS
 
 ROOT = Path(__file__).parents[2]
