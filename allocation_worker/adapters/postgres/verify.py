@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from allocation_worker.adapters.postgres.outbox import event_id
-from allocation_worker.service_layer.auditing import Audit, Fault
+from allocation_worker.service_layer.verify import Audit, Fault
 
 EXAMPLES = 10
 """So many rows of each fault are told; the others are counted."""

@@ -5,9 +5,9 @@ from threading import Event, Thread
 
 import pytest
 
-from allocation_worker.adapters.postgres.audit import audit
+from allocation_worker.adapters.postgres.verify import audit
 from allocation_worker.domain.commands import Allocate, ChangeBatchQuantity, Command, CreateBatch, Deallocate
-from allocation_worker.service_layer.auditing import Audit
+from allocation_worker.service_layer.verify import Audit
 from tests.fakes.messages import message
 from tests.integration.postgres.staging import create, order, process
 from tests.integration.postgres.store import PostgresStore

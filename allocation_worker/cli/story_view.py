@@ -10,7 +10,7 @@ from allocation_worker.cli.tables import console, shown, table
 from allocation_worker.domain import events
 from allocation_worker.domain.events import ProductEvent
 from allocation_worker.domain.model import Batch
-from allocation_worker.service_layer.explaining import Answer, Considered, Decision, Rejection, Story
+from allocation_worker.service_layer.explain import Answer, Considered, Decision, Rejection, Story
 
 A_SCREEN = 20
 

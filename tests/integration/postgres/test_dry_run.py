@@ -7,11 +7,11 @@ import pytest
 from allocation_worker.adapters.postgres.unit_of_work import PostgresUnitOfWork, RehearsalUnitOfWork
 from allocation_worker.domain.commands import Allocate, CreateBatch, Deallocate
 from allocation_worker.domain.events import Allocated, CommandRejected, Deallocated, OutOfStock
+from allocation_worker.service_layer.dry_run import Prospect, Rehearsal
 from allocation_worker.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
 from allocation_worker.service_layer.messagebus import MessageBus
 from allocation_worker.service_layer.messages import Message
 from allocation_worker.service_layer.ports import UnitOfWork
-from allocation_worker.service_layer.rehearsal import Prospect, Rehearsal
 from tests.fakes.messages import message
 from tests.integration.postgres.store import PostgresStore
 

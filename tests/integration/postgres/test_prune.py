@@ -2,8 +2,8 @@
 
 import pytest
 
-from allocation_worker.adapters.postgres import history as history_module
-from allocation_worker.adapters.postgres.history import History
+from allocation_worker.adapters.postgres import prune
+from allocation_worker.adapters.postgres.prune import History
 from tests.fakes.messages import message
 from tests.integration.postgres.staging import create, process
 from tests.integration.postgres.store import PostgresStore
@@ -67,7 +67,7 @@ def test_old_receipts_go(store: PostgresStore, history: History) -> None:
 
 
 def test_much_goes_in_chunks(store: PostgresStore, history: History, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(history_module, "ROWS_AT_A_TIME", 10)
+    monkeypatch.setattr(prune, "ROWS_AT_A_TIME", 10)
     write_events(store, "old", age=31, published=True, count=25)
     write_receipts(store, "old-", age=8, count=5)
     left = []

@@ -10,8 +10,8 @@ from time import monotonic
 import pytest
 import sqlalchemy as sa
 
-from allocation_worker.adapters.postgres import pending as pending_module
-from allocation_worker.adapters.postgres.pending import PendingEvents, open_pending
+from allocation_worker.adapters.postgres import relay
+from allocation_worker.adapters.postgres.relay import PendingEvents, open_pending
 from allocation_worker.domain.commands import Deallocate
 from allocation_worker.entrypoints.relay import Waker
 from allocation_worker.service_layer.outgoing import OutgoingEvent
@@ -31,7 +31,7 @@ def waker() -> Waker:
 @pytest.fixture
 def eager(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every look asks which rows need not be looked at any more."""
-    monkeypatch.setattr(pending_module, "_RAISE_FLOOR_EVERY", 0.0)
+    monkeypatch.setattr(relay, "_RAISE_FLOOR_EVERY", 0.0)
 
 
 def until_floor_is(id_: int, session: PendingEvents, in_flight: Sequence[int]) -> None:
@@ -303,7 +303,7 @@ class TestSetAside:
     def test_however_many_there_are_no_statement_takes_up_more_than_it_has_time_for(
         self, store: PostgresStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(pending_module, "_TAKEN_UP_AT_A_TIME", 2)
+        monkeypatch.setattr(relay, "_TAKEN_UP_AT_A_TIME", 2)
         written = store.write_events(*["allocated.v1", "deallocated.v1"] * 5)
         with store.open_pending() as session:
             session.set_aside(written)

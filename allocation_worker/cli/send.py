@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 import allocation_contracts as contracts
-from allocation_worker import bootstrap
+from allocation_worker.bootstrap import send as wiring
 from allocation_worker.cli.settings import settings
 
 verbs = typer.Typer()
@@ -119,12 +119,12 @@ def _send_file(path: Path, type_: str | None, columns: dict[str, str], *, skip_b
     console = Console(stderr=True)
     loaded = settings()
     with console.status(f"Checking {path}"):
-        file, survey = bootstrap.survey_file(path, type_=type_, columns=columns, skip_bad=skip_bad)
+        file, survey = wiring.survey_file(path, type_=type_, columns=columns, skip_bad=skip_bad)
     if survey.unused:
         typer.echo(f"Columns not used: {', '.join(sorted(survey.unused))}.", err=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task("Sending", total=survey.good)
-        bootstrap.send_file(loaded, file, survey, lambda _message_id: progress.advance(bar))
+        wiring.send_file(loaded, file, survey, lambda _message_id: progress.advance(bar))
     if survey.bad:
         typer.echo(f"{survey.complaint}\nRows skipped: {survey.bad}.", err=True)
     typer.echo(f"Confirmed commands of {path}: {survey.good}.")
@@ -136,7 +136,7 @@ def _send(
     correlation_id: str | None,
     **fields: str | int | None,
 ) -> None:
-    command = bootstrap.build_command(model, **fields)
+    command = wiring.build_command(model, **fields)
     identity = str(uuid4()) if message_id is None else message_id
-    bootstrap.send(settings(), command, message_id=identity, correlation_id=correlation_id)
+    wiring.send(settings(), command, message_id=identity, correlation_id=correlation_id)
     typer.echo(identity)

@@ -15,7 +15,7 @@ from allocation_worker.adapters.rabbitmq.dead_letter_publisher import publish_co
 from allocation_worker.adapters.rabbitmq.dead_letter_queue import DeadLetterQueue, open_dead_letters
 from allocation_worker.adapters.rabbitmq.delivery import Delivery
 from allocation_worker.adapters.rabbitmq.errors import BrokerError
-from allocation_worker.entrypoints.dead_letters import Redrive, Selection
+from allocation_worker.service_layer.dead_letters import Redrive, Selection
 from allocation_worker.service_layer.outcomes import DeadLetter as DeadLetterOutcome
 from allocation_worker.service_layer.outcomes import Outcome
 from tests.integration.rabbitmq.rig import Place, eventually, headers_of, unique, working

@@ -11,7 +11,7 @@ from redis import Redis
 from allocation_worker.adapters.redis import read_model as redis_read_model
 from allocation_worker.domain.commands import ChangeBatchQuantity, Command, CreateBatch, Deallocate
 from allocation_worker.domain.events import ProductEvent
-from allocation_worker.service_layer import projection
+from allocation_worker.service_layer import project
 from allocation_worker.service_layer.outcomes import Done
 from allocation_worker.service_layer.ports import StoreUnavailableError
 from allocation_worker.service_layer.read_model import BatchView, GenerationClosedError, GenerationMissingError
@@ -254,7 +254,7 @@ def test_the_remains_of_a_rebuild_that_died_go_with_the_next(models: Models) -> 
 
 
 def test_many_are_read_a_few_at_a_time(models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(projection, "AT_A_TIME", 2)
+    monkeypatch.setattr(project, "AT_A_TIME", 2)
     models.answer(*A_DAY)
     models.store.execute("DELETE FROM outbox WHERE sku = 'VASE'")
     models.projector().tend()

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from allocation_worker import bootstrap
+from allocation_worker.bootstrap import tail as wiring
 from allocation_worker.cli import event_lines
 from allocation_worker.cli.settings import settings
 
@@ -27,12 +27,12 @@ def tail(
 ) -> None:
     """Show events as they come, until Ctrl-C; nobody else misses one for it."""
     names = [name.removesuffix(".v1") for name in type_ or []]
-    if unknown := set(names) - set(bootstrap.EVENT_NAMES):
+    if unknown := set(names) - set(wiring.EVENT_NAMES):
         raise typer.BadParameter(
-            f"there is no event {', '.join(sorted(unknown))}; take {', '.join(bootstrap.EVENT_NAMES)}."
+            f"there is no event {', '.join(sorted(unknown))}; take {', '.join(wiring.EVENT_NAMES)}."
         )
     show = event_lines.as_json if as_json else event_lines.as_text
-    events = bootstrap.tail(
+    events = wiring.tail(
         settings(),
         names,
         on_listening=lambda: typer.echo("Listening; Ctrl-C ends it.", err=True),

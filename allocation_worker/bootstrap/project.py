@@ -1,38 +1,27 @@
-"""Wires the read model: `project`, which keeps it, and `show`, which reads it."""
+"""Wires `project`: keeps the read model."""
 
 import threading
 from functools import partial
-from typing import TYPE_CHECKING
 
 import structlog
 from sqlalchemy.engine import Engine
 
-from allocation_contracts import AllocationError
 from allocation_worker.adapters import wire
-from allocation_worker.adapters.postgres.past import open_write_model
+from allocation_worker.adapters.postgres.project import open_write_model
 from allocation_worker.adapters.rabbitmq import topology
 from allocation_worker.adapters.rabbitmq.consumer import Consumer
 from allocation_worker.adapters.rabbitmq.errors import BrokerError, TopologyMissingError
 from allocation_worker.bootstrap.addresses import redis_address
-from allocation_worker.bootstrap.places import closing_connections, engine
-from allocation_worker.bootstrap.running import log_start, stopped_by_signals, wait_for_database
+from allocation_worker.bootstrap.database import closing_connections, engine
+from allocation_worker.bootstrap.process import log_start, stopped_by_signals, wait_for_database
+from allocation_worker.bootstrap.show import RedisNotInstalledError
 from allocation_worker.config import Settings
 from allocation_worker.entrypoints.availability import until_available
 from allocation_worker.entrypoints.consume import QueueWorker
 from allocation_worker.entrypoints.project import tend_patiently, tend_until
-from allocation_worker.service_layer.projection import Projector
-
-if TYPE_CHECKING:
-    from allocation_worker.adapters.redis.views import RedisViews
+from allocation_worker.service_layer.project import Projector
 
 log = structlog.get_logger()
-
-
-class RedisNotInstalledError(AllocationError):
-    """The optional extra is missing."""
-
-    def __init__(self) -> None:
-        super().__init__("The read model needs redis-py: install allocation-worker[redis].")
 
 
 def project(settings: Settings) -> None:
@@ -80,18 +69,6 @@ def rebuild(settings: Settings) -> int:
         # What happens meanwhile must be delivered to whoever projects later.
         topology.declare_read_model(settings.amqp_url)
         return projector.rebuild()
-
-
-def views(settings: Settings) -> "RedisViews":
-    """The read model, for readers."""
-    try:
-        from allocation_worker.adapters.redis import client  # noqa: PLC0415 - redis-py is an optional extra
-        from allocation_worker.adapters.redis.views import RedisViews  # noqa: PLC0415 - as above
-    except ImportError as error:
-        raise RedisNotInstalledError from error
-    address = redis_address(settings)
-    connection = client.connect(address, name="allocation-worker show", timeout=settings.statement_timeout)
-    return RedisViews(connection, address.masked)
 
 
 def _projector(settings: Settings, database: Engine) -> Projector:

@@ -1,12 +1,12 @@
 """Wires the look at the whole database."""
 
 from allocation_worker.adapters.postgres import schema
-from allocation_worker.adapters.postgres.audit import audit
 from allocation_worker.adapters.postgres.engine import create_engine
+from allocation_worker.adapters.postgres.verify import audit
 from allocation_worker.bootstrap.addresses import check_database_files
-from allocation_worker.bootstrap.places import closing_connections
+from allocation_worker.bootstrap.database import closing_connections
 from allocation_worker.config import Settings
-from allocation_worker.service_layer.auditing import Audit
+from allocation_worker.service_layer.verify import Audit
 
 # It reads every table once; on a large database that takes longer than a command may.
 _STATEMENT_TIMEOUT = 3600

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from allocation_worker.adapters.postgres.records import open_records
-from allocation_worker.cli.story import as_json, outcome
+from allocation_worker.adapters.postgres.explain import open_records
+from allocation_worker.cli.story_view import as_json, outcome
 from allocation_worker.domain.commands import Allocate, ChangeBatchQuantity, Command, CreateBatch, Deallocate
 from allocation_worker.domain.events import Allocated, OutOfStock
-from allocation_worker.service_layer import explaining
-from allocation_worker.service_layer.explaining import Rejection, Story, explain
+from allocation_worker.service_layer import explain as explain_module
+from allocation_worker.service_layer.explain import Rejection, Story, explain
 from tests.fakes.messages import message
 from tests.integration.postgres.staging import create, order, process
 from tests.integration.postgres.store import PostgresStore
@@ -117,8 +117,8 @@ def test_a_shrink_tells_of_each_line_that_it_moved(shop: PostgresStore, monkeypa
     assert all(decision.agrees for decision in story.decisions)
     assert isinstance(first.event, Allocated)
     assert story.events == 5
-    monkeypatch.setattr(explaining, "DECISIONS_TOLD", 1)
-    monkeypatch.setattr(explaining, "EVENTS_TOLD", 2)
+    monkeypatch.setattr(explain_module, "DECISIONS_TOLD", 1)
+    monkeypatch.setattr(explain_module, "EVENTS_TOLD", 2)
     bounded = story_of(shop, "x")
     assert (len(bounded.decisions), bounded.decided, len(bounded.answers), bounded.events) == (1, 2, 2, 5)
 

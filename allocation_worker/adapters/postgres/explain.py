@@ -10,11 +10,11 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from allocation_worker.adapters import wire
-from allocation_worker.adapters.postgres.past import reading, stream
+from allocation_worker.adapters.postgres.project import reading, stream
 from allocation_worker.domain.events import ProductEvent
 from allocation_worker.domain.history import Stock
 from allocation_worker.domain.model import Batch
-from allocation_worker.service_layer.explaining import Answer, Arrival, Rejection
+from allocation_worker.service_layer.explain import Answer, Arrival, Rejection
 
 # No transaction lasts as long: a later event of a SKU cannot be stamped with an earlier time than this before it.
 LONGEST_TRANSACTION = timedelta(hours=1)

@@ -4,10 +4,10 @@ from collections.abc import Iterable
 
 import pytest
 
-from allocation_worker.adapters.postgres.published import open_published
+from allocation_worker.adapters.postgres.replay import open_published
 from allocation_worker.domain.commands import Command
 from allocation_worker.service_layer.outgoing import OutgoingEvent
-from allocation_worker.service_layer.replaying import Replayed, ReplayError, replay
+from allocation_worker.service_layer.replay import Replayed, ReplayError, replay
 from tests.fakes.messages import message
 from tests.integration.postgres.staging import create, order, process
 from tests.integration.postgres.store import PostgresStore

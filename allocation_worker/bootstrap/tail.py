@@ -3,7 +3,7 @@
 from collections.abc import Callable, Generator, Sequence
 
 import allocation_contracts as contracts
-from allocation_worker.adapters.rabbitmq.event_tail import SeenEvent, tail_events
+from allocation_worker.adapters.rabbitmq.tail import SeenEvent, tail_events
 from allocation_worker.config import Settings
 
 EVENT_NAMES = tuple(model.ROUTING_KEY for model in contracts.EVENTS.values())

@@ -6,10 +6,10 @@ from contextlib import contextmanager
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-from allocation_worker.adapters.postgres.past import reading, stream
-from allocation_worker.adapters.postgres.pending import COLUMNS, outgoing_event
+from allocation_worker.adapters.postgres.project import reading, stream
+from allocation_worker.adapters.postgres.relay import COLUMNS, outgoing_event
 from allocation_worker.service_layer.outgoing import OutgoingEvent
-from allocation_worker.service_layer.replaying import KeptEvents
+from allocation_worker.service_layer.replay import KeptEvents
 
 COUNTED = sa.text("SELECT sequence FROM products WHERE sku = :sku")
 
