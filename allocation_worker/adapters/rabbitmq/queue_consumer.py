@@ -186,7 +186,13 @@ class QueueConsumer:
             self.feed.put(delivery)
 
     def _refuse(self, delivery: Delivery, properties: UndecodableProperties) -> None:
-        self._log.warning("contract broken", reason=UNDECODABLE, detail=properties.detail)
+        self._log.warning(
+            "contract_violated",
+            message_id=properties.message_id,
+            correlation_id=properties.correlation_id,
+            reason=UNDECODABLE,
+            detail=properties.detail,
+        )
         self._settle([(delivery, DeadLetter(reason=UNDECODABLE, detail=properties.detail))])
 
     def _speed_up(self, channel: Channel) -> None:
