@@ -105,7 +105,7 @@ def late_subscriber(service: RunningService) -> Sequence[str]:
 
 
 def full_queue(service: RunningService) -> Sequence[str]:
-    """The subscriber's queue takes five events, and refuses more until somebody reads them."""
+    """The subscriber's queue takes five events, and refuses more until somebody reads them; another takes all."""
     outside = service.outside()
     vhost = service.amqp_url.rpartition("/")[2]
     service.servers.broker.ctl(
@@ -116,13 +116,16 @@ def full_queue(service: RunningService) -> Sequence[str]:
         channel = connection.channel()
         channel.queue_declare(outside.queue, durable=True)
         channel.queue_bind(outside.queue, EVENTS_EXCHANGE, "#")
+        channel.queue_declare("healthy", durable=True)
+        channel.queue_bind("healthy", EVENTS_EXCHANGE, "#")
     service.start("consume")
     relay = service.start("relay")
     _a_little_of_everything(outside)
     missed = _rows(service, "SELECT count(*) FROM outbox", 20)
     missed += _missed(lambda: "events_refused" in relay.log, "No event was refused.")
+    flood = _flood(service, "healthy", most=200, within=4.0)
     with outside:
-        return [*missed, *_faults(service, outside)]
+        return [*missed, *flood, *_faults(service, outside)]
 
 
 def dead_letters_away(service: RunningService) -> Sequence[str]:
@@ -232,6 +235,20 @@ def _locked(service: RunningService, sku: str) -> Iterator[None]:
         yield
 
 
+def _flood(service: RunningService, queue: str, *, most: int, within: float) -> list[str]:
+    """Look for so many seconds whether the queue gets more copies of the events than it should."""
+    with _channel(service) as channel:
+
+        def depth() -> int:
+            count: int = channel.queue_declare(queue, passive=True).method.message_count
+            return count
+
+        flood = f"The queue {queue} got more than {most} copies of some 20 events while another queue was full."
+        none_came = _missed(lambda: depth() > most, "", within=within)
+        channel.queue_delete(queue)
+        return [] if none_came else [flood]
+
+
 def _one(service: RunningService, query: str) -> int:
     with _database(service) as cursor:
         cursor.execute(query)
@@ -243,10 +260,10 @@ def _rows(service: RunningService, query: str, least: int) -> list[str]:
     return _missed(lambda: _one(service, query) >= least, f"Fewer than {least}: {query}.")
 
 
-def _missed(condition: Callable[[], bool], sentence: str) -> list[str]:
+def _missed(condition: Callable[[], bool], sentence: str, *, within: float = PATIENCE) -> list[str]:
     """Wait for what the scenario builds on; where a bug prevents it, the scenario goes on with this sentence."""
     try:
-        wait_until(condition, within=PATIENCE, every=0.1, otherwise=lambda: sentence)
+        wait_until(condition, within=within, every=0.1, otherwise=lambda: sentence)
     except TimeoutError:
         return [sentence]
     return []

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 from hashlib import sha1
-from typing import NamedTuple
 from uuid import uuid4
 
 from allocation_worker.adapters import wire
+from allocation_worker.adapters.postgres.rows import Stream
 from allocation_worker.adapters.postgres.writer import ROWS_AT_A_TIME, Write, Writer
 from allocation_worker.domain.events import CommandRejected, Event
 from allocation_worker.service_layer.messages import Message
@@ -27,15 +27,6 @@ INSERT = Write(
     SELECT pg_notify('{CHANNEL}', '')
 """,  # noqa: S608 - the channel is a constant
 )
-
-
-class Stream(NamedTuple):
-    """The events of a product."""
-
-    namespace: bytes
-    """Of their ids; a uuid of 16 bytes."""
-    last: int
-    """The sequence of the last one that was committed."""
 
 
 class PostgresOutbox:

@@ -2,12 +2,11 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from hashlib import blake2b
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy.engine import Row
 
 from allocation_worker.adapters.postgres import statements
-from allocation_worker.adapters.postgres.outbox import Stream
 from allocation_worker.adapters.postgres.writer import Values, Writer
 from allocation_worker.domain.model import Batch, LineId, OrderLine, Product
 
@@ -21,6 +20,18 @@ def line_uuid(key: LineKey) -> str:
     """Return the primary key of a line's row, 32 hexadecimal digits. The parts contain no control characters."""
     sku, (orderid, lineid) = key
     return blake2b(f"{orderid}\0{sku}\0{lineid}".encode(), digest_size=16).hexdigest()
+
+
+class Stream(NamedTuple):
+    """The event stream of a product, as its row holds it.
+
+    Attributes:
+        namespace: A uuid of 16 bytes, from which the ids of the events follow.
+        last: The sequence of the last event that was committed.
+    """
+
+    namespace: bytes
+    last: int
 
 
 class Rows:

@@ -1,0 +1,102 @@
+"""The relay between a real outbox and a real broker, one of whose queues is full."""
+
+import threading
+from collections import Counter
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager
+from time import monotonic
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from allocation_contracts import EVENTS_EXCHANGE
+from allocation_worker.adapters.rabbitmq import topology
+from allocation_worker.adapters.rabbitmq.publisher import EventPublisher
+from allocation_worker.entrypoints.relay import Relay, Waker
+from allocation_worker.testing.servers import Servers
+from tests.integration.postgres.store import PostgresStore, migrated_engine
+from tests.integration.rabbitmq.rig import Place, eventually
+
+UNPUBLISHED = "SELECT FROM outbox WHERE published_at IS NULL"
+
+
+@pytest.fixture
+def store(servers: Servers) -> Iterator[PostgresStore]:
+    url = servers.database.new_database()
+    engine = migrated_engine(url)
+    yield PostgresStore(engine)
+    engine.dispose()
+    servers.database.drop(url)
+
+
+@pytest.fixture
+def place(servers: Servers) -> Iterator[Place]:
+    """A virtual host with two queues for all events: one takes five and refuses more, the other takes all.
+
+    They are classic queues: a quorum queue takes more than its limit of what is published quickly.
+    """
+    url = servers.broker.new_vhost()
+    topology.declare([url], retry_delays=[1])
+    place = Place(url)
+    for name, limits in (("full", {"x-max-length": 5, "x-overflow": "reject-publish"}), ("healthy", {})):
+        place.channel.queue_declare(name, durable=True, arguments={"x-queue-type": "classic", **limits})
+        place.channel.queue_bind(name, EVENTS_EXCHANGE, "#")
+    yield place
+    place.close()
+
+
+@contextmanager
+def relaying(place: Place, store: PostgresStore) -> Iterator[None]:
+    waker, stopping = Waker(), threading.Event()
+    publisher = EventPublisher([place.url], waker.wake)
+    relay = Relay(store.open_pending, publisher, lambda: None, waker=waker, stopping=stopping, window=1000, poll=1.0)
+    thread = threading.Thread(target=relay.run)
+    thread.start()
+    try:
+        yield
+    finally:
+        stopping.set()
+        waker.wake()
+        thread.join(20)
+        publisher.close()
+        assert not thread.is_alive()
+
+
+def taken(place: Place, queue: str) -> list[str]:
+    return [str(properties.message_id) for properties, _ in place.take_all(queue)]
+
+
+def refusals(lines: list[MutableMapping[str, Any]]) -> list[str]:
+    return [line["event"] for line in list(lines) if line["event"].startswith("events_")]
+
+
+def test_a_full_queue_costs_the_healthy_one_a_handful_of_copies_and_no_order(
+    place: Place, store: PostgresStore
+) -> None:
+    store.write_events(*["allocated.v1"] * 20)
+    sent = [event.message_id for event in store.published()]
+    with capture_logs() as lines, relaying(place, store):
+        eventually(lambda: "events_refused" in refusals(lines))
+        began = monotonic()
+        healthy: list[str] = []
+        while monotonic() - began < 10:
+            healthy += taken(place, "healthy")
+            place.channel.connection.process_data_events(time_limit=0.2)
+        assert refusals(lines) == ["events_refused"]
+        assert len(healthy) <= 20 + 8
+        # Somebody reads the full queue now.
+        full: list[str] = []
+
+        def all_published() -> bool:
+            full.extend(taken(place, "full"))
+            return not store.rows(UNPUBLISHED)
+
+        eventually(all_published)
+        eventually(lambda: refusals(lines)[-1] == "events_accepted_again")
+        full += taken(place, "full")
+        healthy += taken(place, "healthy")
+    assert list(dict.fromkeys(full)) == sent
+    assert list(dict.fromkeys(healthy)) == sent
+    assert max(Counter(healthy).values()) <= 12
+    assert len(healthy) <= 20 * 5
