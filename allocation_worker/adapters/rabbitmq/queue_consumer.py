@@ -103,8 +103,8 @@ class QueueConsumer:
 
     def start(self, work: Callable[[DeliveryBuffer], None]) -> None:
         """Start both threads; `work` is called in the worker thread."""
-        self.network = self._threads.spawn(f"network of {self.name}", self._link.run)
         self.worker = self._threads.spawn(f"worker of {self.name}", partial(self._work, work))
+        self.network = self._threads.spawn(f"network of {self.name}", self._link.run)
 
     def stop(self) -> None:
         """Let the worker finish what it has taken, then ack that, return the rest and end. Thread-safe."""
