@@ -18,7 +18,7 @@ servers: $(READY)
 	@docker/install-missing.sh servers
 
 demo: servers
-	@$(BIN)/allocation-worker demo
+	@$(BIN)/python -m demo
 
 bench: servers
 	@ALLOCATION_TEST_SERVERS=programs $(BIN)/python -m bench
@@ -68,7 +68,7 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/python -m allocation_contracts.compatibility check contracts/released
+	$(BIN)/python -m tools.compatibility check contracts/released
 
 lock: $(READY)
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
@@ -80,14 +80,14 @@ lock: $(READY)
 
 # All that is generated from the code: JSON Schemas, the AsyncAPI document, and the reference pages of the site.
 schemas: $(READY)
-	$(BIN)/python -m allocation_contracts.schemas contracts/schemas
-	$(BIN)/python -m allocation_contracts.asyncapi contracts/asyncapi.yaml
+	$(BIN)/python -m tools.schemas contracts/schemas
+	$(BIN)/python -m tools.asyncapi contracts/asyncapi.yaml
 	$(BIN)/python -m docs.generate
 
 # The site: docs/build/html/index.html, and in it asyncapi.html, a page of contracts/asyncapi.yaml.
 docs: $(READY) contracts/docs/node_modules
-	node contracts/docs/build.mjs contracts/asyncapi.yaml docs/build/extra/asyncapi.html
 	$(BIN)/sphinx-build -q -W --keep-going docs docs/build/html
+	node contracts/docs/build.mjs contracts/asyncapi.yaml docs/build/html/asyncapi.html
 
 %/node_modules: %/package-lock.json
 	@docker/install-missing.sh docs

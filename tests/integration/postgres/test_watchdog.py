@@ -14,12 +14,12 @@ from sqlalchemy.engine import Engine
 
 from allocation_worker.adapters.postgres import engine as engine_module
 from allocation_worker.adapters.postgres.engine import create_engine
-from allocation_worker.adapters.postgres.past import reading
+from allocation_worker.adapters.postgres.project import reading
 from allocation_worker.adapters.postgres.watchdog import Watchdog, WatchedConnection
 from allocation_worker.service_layer.outcomes import Done
 from allocation_worker.service_layer.ports import StoreUnavailableError
-from allocation_worker.testing.proxy import Fault, Proxy
 from allocation_worker.testing.waiting import wait_until
+from harness.proxy import Fault, Proxy
 from tests.fakes.messages import message
 from tests.integration.postgres.staging import DEADLINE, create, process
 from tests.integration.postgres.store import PostgresStore
