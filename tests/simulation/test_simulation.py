@@ -29,7 +29,7 @@ from tests.simulation.seams import simulated
 from tests.simulation.world import Setting
 
 SEEDS = range(200)
-SEEDS_TO_FIND_A_BUG = range(30)
+SEEDS_TO_FIND_A_BUG = range(100)
 
 pytestmark = pytest.mark.usefixtures("_simulated")
 
