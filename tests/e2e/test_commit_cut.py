@@ -41,7 +41,7 @@ def test_a_connection_that_is_cut_again_and_again_inside(
         assert report.faults == []
         assert report.batches["b1"].purchased == 10
         assert victim.exit_code is None
-        assert victim.log.count("waiting for the database") >= TIMES * len(CUTS)
+        assert victim.log.count('"waiting_for": "the database"') >= TIMES * len(CUTS)
         assert fresh_service.servers.broker.queue_depths(fresh_service.amqp_url)["allocation.dead-letters"] == 0
 
 

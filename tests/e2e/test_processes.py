@@ -112,7 +112,7 @@ def test_a_second_relay_stands_by_and_takes_over(fresh_service: RunningService) 
         stock(outside, 1, 10)
         first.kill()
         assert outside.ask(Allocate(orderid="o", sku="SKU-0", qty=1)).type == "allocated.v1"
-        assert "relay is active" in second.log
+        second.wait_for("ready", role="active")
 
 
 def test_events_that_no_queue_wants_are_kept_until_one_does(fresh_service: RunningService) -> None:

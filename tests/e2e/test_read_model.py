@@ -94,7 +94,7 @@ def test_what_was_decided_before_and_after_its_start_is_shown(projected: Running
 def test_project_killed_again_and_again_at(point: str, projected: RunningService) -> None:
     with projected.outside() as outside:
         first = projected.start("project")
-        first.wait_for("consuming")
+        first.wait_for("ready")
         first.kill()
         send_a_little_of_everything(outside, "SKU")
         for nth in (1, 3, 2):
@@ -111,7 +111,7 @@ def test_project_killed_again_and_again_at(point: str, projected: RunningService
 def test_a_rebuild_killed_at(point: str, projected: RunningService) -> None:
     """One SKU's history is gone, so that the tables are read as well as the history."""
     with projected.outside() as outside:
-        projected.start("project").wait_for("consuming")
+        projected.start("project").wait_for("ready")
         send_a_little_of_everything(outside, "KEPT", 20)
         send_a_little_of_everything(outside, "PRUNED", 20)
         wait_until_equal(projected)
@@ -136,15 +136,15 @@ def test_project_waits_for_an_exchange_that_does_not_stand_yet(projected: Runnin
     project = projected.start("project")
     project.wait_for_log("run `allocation-worker topology`")
     assert run_verb("topology", settings=projected.settings).returncode == 0
-    project.wait_for("consuming")
+    project.wait_for("ready")
 
 
 @pytest.mark.long
 def test_a_second_project_stands_by_and_takes_over(projected: RunningService) -> None:
     with projected.outside() as outside:
         first, second = projected.start("project"), projected.start("project")
-        first.wait_for("consuming")
-        second.wait_for("consuming")
+        first.wait_for("ready")
+        second.wait_for("ready")
         for name, victim in (("ONE", first), ("TWO", second)):
             send_a_little_of_everything(outside, name)
             wait_until_equal(projected)
@@ -217,7 +217,7 @@ def test_a_redis_that_goes_and_comes_back_empty_is_filled_again_without_a_loss(
 def test_an_event_that_breaks_the_contract_is_a_dead_letter_and_harms_no_other(projected: RunningService) -> None:
 
     with projected.outside() as outside:
-        projected.start("project").wait_for("consuming")
+        projected.start("project").wait_for("ready")
         with pika.BlockingConnection(pika.URLParameters(projected.amqp_url)) as connection:
             connection.channel().basic_publish(
                 "", "allocation.read-model", b"{", pika.BasicProperties(type="allocated.v1")
