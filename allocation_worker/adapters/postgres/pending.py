@@ -14,6 +14,7 @@ from allocation_worker.adapters import wire
 from allocation_worker.adapters.postgres.engine import array, translated
 from allocation_worker.adapters.postgres.outbox import CHANNEL
 from allocation_worker.service_layer.outgoing import OutgoingEvent
+from allocation_worker.service_layer.ports import StoreUnavailableError
 
 # The number is arbitrary. Nothing else may use it for an advisory lock in this database.
 _RELAY_LOCK = 7_140_002
@@ -21,6 +22,12 @@ _RELAY_LOCK = 7_140_002
 _TAKEN_UP_AT_A_TIME = 10_000
 # Seconds between two attempts to raise the floor.
 _RAISE_FLOOR_EVERY = 1.0
+
+# Commits synchronously, and writes no row. When the commit returns, all that was visible before is where the server's
+# settings want a commit to be: on the disk, and on a standby if there is a synchronous one.
+_SYNCHRONOUS_COMMIT = """
+    BEGIN; SET LOCAL synchronous_commit = on; SELECT pg_logical_emit_message(true, 'allocation', ''); COMMIT
+"""
 
 COLUMNS = """
     id, message_id::text AS message_id, type, body, correlation_id, causation_id, traceparent,
@@ -143,6 +150,7 @@ class PendingEvents:
         """Become the one reader. Return False while another session is."""
         # A mark lost in a crash costs a duplicate; waiting for the disk after each would cost half the throughput.
         self._connection.execute(sa.text("SET synchronous_commit = off"))
+        self._check_writable()
         taken = self._connection.scalar(sa.text(f"SELECT pg_try_advisory_lock({_RELAY_LOCK})"))
         if taken:
             self._connection.execute(
@@ -158,6 +166,8 @@ class PendingEvents:
         )
         events = [outgoing_event(*row) for row in rows]
         self._floor.looked(up_to=events[-1].id if len(events) == limit else None)
+        if events:
+            self._commit_synchronously()
         return events
 
     def start_over(self) -> None:
@@ -187,6 +197,27 @@ class PendingEvents:
                 ).scalar_one()
         self._floor.sink()
 
+    def _commit_synchronously(self) -> None:
+        """Wait until the rows that were fetched can be lost in no failover.
+
+        After a crash the server shows rows that no standby has yet. Published, and then lost in a failover, such an
+        event's sequence and message_id would be given to another event.
+        """
+        self._driver.notices.clear()
+        try:
+            with self._driver.cursor() as cursor:
+                cursor.execute(_SYNCHRONOUS_COMMIT)
+        except psycopg2.Error as error:
+            raise translated(error) from error
+        # The server's notice is in its own language. There is no other that could come here.
+        if self._driver.notices:
+            raise StoreUnavailableError(f"The wait for a standby was cancelled: {self._driver.notices[-1].strip()}")
+
+    def _check_writable(self) -> None:
+        """See that the server has not been demoted under us."""
+        if self._connection.scalar(sa.text("SHOW transaction_read_only")) == "on":
+            raise StoreUnavailableError("The database is read-only here: it is a standby, or was demoted.")
+
     def wait(self, timeout: float, wake_fd: int) -> bool:
         """Wait for a commit to the outbox, for `wake_fd`, or for `timeout` seconds; a third of a lease at most.
 
@@ -195,7 +226,7 @@ class PendingEvents:
         """
         beat = self._lease / 3
         if self._clock() >= self._beat_due:
-            self._connection.execute(sa.text("SELECT 1"))
+            self._check_writable()
             self._beat_due = self._clock() + beat
         try:
             self._driver.poll()
