@@ -18,7 +18,7 @@ servers: $(READY)
 	@docker/install-missing.sh servers
 
 demo: servers
-	@$(BIN)/allocation-worker demo
+	@$(BIN)/python -m demo
 
 bench: servers
 	@ALLOCATION_TEST_SERVERS=programs $(BIN)/python -m bench
@@ -86,8 +86,8 @@ schemas: $(READY)
 
 # The site: docs/build/html/index.html, and in it asyncapi.html, a page of contracts/asyncapi.yaml.
 docs: $(READY) contracts/docs/node_modules
-	node contracts/docs/build.mjs contracts/asyncapi.yaml docs/build/extra/asyncapi.html
 	$(BIN)/sphinx-build -q -W --keep-going docs docs/build/html
+	node contracts/docs/build.mjs contracts/asyncapi.yaml docs/build/html/asyncapi.html
 
 %/node_modules: %/package-lock.json
 	@docker/install-missing.sh docs

@@ -8,7 +8,6 @@ from dataclasses import asdict
 from itertools import pairwise
 
 from allocation_contracts import ChangeBatchQuantity
-from allocation_worker.testing.processes import ended
 from allocation_worker.testing.servers import Servers
 from bench import seeds, workloads
 from bench.broker import Watch, fill
@@ -17,6 +16,7 @@ from bench.results import Result
 from bench.sides import BareSide, Side, WorkerSide, peak_megabytes, plain
 from bench.traffic import Latency, Traffic
 from bench.workloads import PLENTY, Stock, outgoing
+from harness.processes import ended
 
 RATE = 100
 LATENCY_SLICES = 3

@@ -14,11 +14,11 @@ import psycopg2
 from sqlalchemy import make_url
 
 from allocation_worker.config import Settings
-from allocation_worker.testing.processes import WorkerProcess, ended, run_verb
-from allocation_worker.testing.running import RunningService
 from allocation_worker.testing.servers import Servers
 from bench import bare_loop, seeds
 from bench.workloads import Stock
+from harness.processes import WorkerProcess, ended, run_verb
+from harness.service import RunningService
 
 LOGS = Path(__file__).parent / "results" / "logs"
 FULL_SPEED = f'"queue": "allocation.orders", "prefetch": {Settings.model_fields["prefetch"].default}'

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from allocation_worker.testing.programs import ProgramError
+from allocation_worker.testing.servers.programs import ProgramError
 from chaos import report
 from chaos.campaign import Progress, run
 

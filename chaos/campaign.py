@@ -10,12 +10,12 @@ from pathlib import Path
 
 import structlog
 
-from allocation_worker.testing.checker import Report
 from allocation_worker.testing.waiting import wait_until
 from chaos import orders, schedule, verdict
 from chaos.faults import FAULTS, KINDS
 from chaos.place import CONSUMERS, PROJECTORS, RELAYS, Place, place
 from chaos.traffic import Traffic, Upstream, Watcher, declare
+from harness.checker.events import Report
 
 RATE = 80.0
 DRAIN_WITHIN = 300.0

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import structlog
 
-from allocation_worker.testing.cluster import Cluster, cluster
-from allocation_worker.testing.local import LocalDatabase
-from allocation_worker.testing.processes import WorkerProcess, run_verb
-from allocation_worker.testing.programs import ProgramError, private_folder
-from allocation_worker.testing.redis_server import LocalRedis, local_redis
+from allocation_worker.testing.servers.local import LocalDatabase
+from allocation_worker.testing.servers.programs import ProgramError, private_folder
+from allocation_worker.testing.servers.redis_server import LocalRedis, local_redis
+from harness.cluster import Cluster, cluster
+from harness.processes import WorkerProcess, run_verb
 
 CONSUMERS = ("consume-1", "consume-2", "consume-3")
 RELAYS = ("relay-1", "relay-2")

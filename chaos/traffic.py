@@ -18,9 +18,9 @@ import allocation_contracts as contracts
 from allocation_contracts.amqp.queues import NO_DELIVERY_LIMIT
 from allocation_worker.adapters.rabbitmq.errors import BrokerError
 from allocation_worker.adapters.rabbitmq.urls import connect_any
-from allocation_worker.testing.checker import OUTCOMES, ReceivedEvent, SentCommand
-from allocation_worker.testing.command_publisher import CommandPublisher
 from chaos.orders import POISON, Orders
+from harness.checker.events import OUTCOMES, ReceivedEvent, SentCommand
+from harness.command_publisher import CommandPublisher
 
 RECORD = "chaos.record"
 """A queue of all events that nobody takes from before the end: what comes out then is their order."""

@@ -6,12 +6,12 @@ from pika.exceptions import AMQPError
 
 from allocation_contracts import DEAD_LETTERS
 from allocation_worker.adapters.rabbitmq.errors import BrokerError
-from allocation_worker.testing.checker import Report, check
-from allocation_worker.testing.comparing import compare, read_model, write_model
-from allocation_worker.testing.tables import check_tables, count_unpublished
 from allocation_worker.testing.waiting import wait_until
 from chaos.place import Place
 from chaos.traffic import Upstream, read_dead_letters, read_record
+from harness.checker.events import Report, check
+from harness.checker.read_model import compare, read_model, write_model
+from harness.checker.tables import check_tables, count_unpublished
 
 _EQUAL_WITHIN = 120.0
 

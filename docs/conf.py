@@ -1,10 +1,6 @@
 """How Sphinx builds the site: `make docs`, or `sphinx-build -W --keep-going docs docs/build/html`."""
 
-from pathlib import Path
-
 import allocation_worker
-
-HERE = Path(__file__).parent
 
 project = "Allocation worker"
 project_copyright = "the maintainers, under the MIT license"
@@ -24,5 +20,3 @@ html_title = f"Allocation worker {release}"
 html_static_path = ["_static"]
 html_show_sourcelink = False
 html_copy_source = False
-# The AsyncAPI page, where `make docs` has built it. It needs Node.js; the rest of the site does not.
-html_extra_path = [str(folder) for folder in (HERE / "build" / "extra",) if folder.is_dir()]

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from allocation_worker.testing.redis_server import RedisServer, start_redis
 from allocation_worker.testing.servers import Servers, start_servers
+from allocation_worker.testing.servers.redis_server import RedisServer, start_redis
 
 pytest_plugins = ["pytester"]
 

@@ -70,13 +70,3 @@ def project(
         typer.echo(f"The read model is built anew: {bootstrap.rebuild(settings())} SKUs.")
     else:
         bootstrap.project(settings())
-
-
-@verbs.command(epilog="Example: allocation-worker demo --orders 300")
-def demo(
-    orders: Annotated[int, typer.Option(min=10, max=20000, help="How many orders the day brings.")] = 300,
-) -> None:
-    """Play a short day of a shop on private servers, with live processes, and check what came out."""
-    from allocation_worker.testing.demo import play  # noqa: PLC0415 - production never loads the test kit
-
-    raise typer.Exit(play(orders))

@@ -18,7 +18,7 @@ from allocation_contracts.amqp import Publisher
 from allocation_contracts.message import Message
 from allocation_worker.adapters.rabbitmq.urls import connect_any
 from allocation_worker.testing.arrivals import Arrivals, DeadLetter, show
-from allocation_worker.testing.nursery import Child, Nursery
+from allocation_worker.testing.forkserver import ForkedProcess, ForkServer
 from allocation_worker.testing.servers import Servers, start_servers
 
 VERBS: Final = ("consume", "relay")
@@ -59,13 +59,13 @@ class AllocationStack:
         self._given_settings = dict(settings or {})
         self._given_servers = servers
         self._cleanup = ExitStack()
-        self._children: list[Child] = []
+        self._children: list[ForkedProcess] = []
         self._sent: dict[str, contracts.Command] = {}
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             self._folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="allocation-stack-")))
-            self._nursery = stack.enter_context(Nursery())
+            self._fork_server = stack.enter_context(ForkServer())
             self._servers = self._given_servers or stack.enter_context(start_servers())
             self.amqp_url = self._servers.broker.new_vhost()
             self.database_url = self._servers.database.new_database()
@@ -201,7 +201,7 @@ class AllocationStack:
             tables = [sql.Identifier(name) for (name,) in cursor if name != "alembic_version"]
             cursor.execute(sql.SQL("TRUNCATE {} RESTART IDENTITY").format(sql.SQL(", ").join(tables)))
 
-    def _start(self, verb: str) -> Child:
+    def _start(self, verb: str) -> ForkedProcess:
         settings = {
             **self._given_settings,
             "ALLOCATION_AMQP_URL": self.amqp_url,
@@ -209,7 +209,7 @@ class AllocationStack:
         }
         log = self._folder / f"{verb}.log"
         log.unlink(missing_ok=True)
-        return self._nursery.start(verb, settings=settings, log=log)
+        return self._fork_server.start(verb, settings=settings, log=log)
 
     def _run_verb(self, verb: str) -> None:
         child = self._start(verb)
@@ -250,5 +250,5 @@ def _fits(event: contracts.Event, fields: Mapping[str, object]) -> bool:
     return all(getattr(event, name) == value for name, value in fields.items())
 
 
-def _tail(child: Child) -> str:
+def _tail(child: ForkedProcess) -> str:
     return f" Its log ends:\n{child.log[-_LOG_SHOWN:]}"

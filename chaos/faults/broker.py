@@ -5,8 +5,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-from allocation_worker.testing.local import LocalBroker
-from allocation_worker.testing.programs import ProgramError
+from allocation_worker.testing.servers.local import LocalBroker
+from allocation_worker.testing.servers.programs import ProgramError
 from chaos.faults.table import Fault, fault
 from chaos.place import Place
 from chaos.traffic import Traffic

@@ -5,11 +5,11 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from allocation_worker.testing.processes import run_verb
 from chaos.faults.processes import signals
 from chaos.faults.table import fault
 from chaos.place import PROJECTORS, Place
 from chaos.traffic import Traffic
+from harness.processes import run_verb
 
 _REBUILT_WITHIN = 300.0
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
-from allocation_worker.testing.programs import free_port
+from allocation_worker.testing.servers.programs import free_port
 
 ROOT = Path(__file__).parents[2]
 COMPOSE_FILE = ROOT / "docker" / "compose.yaml"

@@ -23,7 +23,7 @@ from allocation_contracts import (
 from allocation_contracts.asyncapi import document, main, text
 from allocation_contracts.examples import EXAMPLES
 from allocation_contracts.schemas import schema_of
-from allocation_worker.testing.checker import OUTCOMES
+from harness.checker.events import OUTCOMES
 from tests.fakes.messages import FakeProperties
 
 FILE = Path(__file__).parents[2] / "contracts" / "asyncapi.yaml"

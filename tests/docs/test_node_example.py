@@ -10,8 +10,8 @@ import pytest
 
 from allocation_contracts import Allocated, BatchCreated, CommandRejected, CreateBatch, read_event
 from allocation_worker.adapters.rabbitmq import topology
-from allocation_worker.testing.running import RunningService
 from allocation_worker.testing.servers import Servers
+from harness.service import RunningService
 
 pytestmark = pytest.mark.docs
 

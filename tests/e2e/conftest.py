@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from allocation_worker.testing.outside import Outside
-from allocation_worker.testing.running import RunningService
 from allocation_worker.testing.servers import Servers
+from harness.client import ExternalClient
+from harness.service import RunningService
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +18,7 @@ def service(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 @pytest.fixture(scope="module")
-def outside(service: RunningService) -> Iterator[Outside]:
+def outside(service: RunningService) -> Iterator[ExternalClient]:
     with service.outside() as shop:
         yield shop
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from allocation_worker.testing.proxy import Fault, Proxy
-from allocation_worker.testing.running import RunningService
+from harness.proxy import Fault, Proxy
+from harness.service import RunningService
 from tests.e2e.work import ONE_AT_A_TIME, a_little_of_everything
 
 CUTS = (Fault.CUT_BEFORE, Fault.CUT_AFTER, Fault.CUT_ANSWER)

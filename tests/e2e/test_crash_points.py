@@ -4,9 +4,9 @@ import signal
 
 import pytest
 
-from allocation_worker.testing.crash_points import CONSUME_POINTS, RELAY_POINTS
-from allocation_worker.testing.running import RunningService
 from allocation_worker.testing.waiting import wait_until
+from harness.crash_points import CONSUME_POINTS, RELAY_POINTS
+from harness.service import RunningService
 from tests.e2e.work import ONE_AT_A_TIME, a_little_of_everything
 
 

@@ -18,11 +18,11 @@ from pika.spec import BasicProperties
 from sqlalchemy import make_url
 
 from allocation_contracts import COMMANDS_EXCHANGE, DEAD_LETTERS, ORDERS_QUEUE, Allocate, CreateBatch, encode
-from allocation_worker.testing.crash_points import DEAD_LETTER_POINTS
-from allocation_worker.testing.processes import run_verb
-from allocation_worker.testing.running import RunningService
 from allocation_worker.testing.servers import Servers
 from allocation_worker.testing.waiting import wait_until
+from harness.crash_points import DEAD_LETTER_POINTS
+from harness.processes import run_verb
+from harness.service import RunningService
 from tests.e2e.dead_letter_count import count_dead
 
 QUICK = {"ALLOCATION_RETRY_DELAYS": "1"}
@@ -58,7 +58,7 @@ def depths(service: RunningService) -> tuple[int, int]:
     return dead, service.servers.broker.queue_depths(service.amqp_url)[ORDERS_QUEUE]
 
 
-def bury(service: RunningService, *ids: str, reason: str = "handler-failed", days_ago: float = 0.0) -> None:
+def clean_up(service: RunningService, *ids: str, reason: str = "handler-failed", days_ago: float = 0.0) -> None:
     """Have allocates with these ids in the dead letters, as `consume` would bring them there."""
     failed_at = datetime.now(UTC) - timedelta(days=days_ago)
     headers: dict[str, Any] = {
@@ -103,9 +103,9 @@ def new_ids(count: int) -> list[str]:
 def test_a_person_sees_what_is_there_and_throws_some_of_it_away(still: RunningService) -> None:
     reason = "handler-failed"
     old, new, other = new_ids(3)
-    bury(still, old, reason=reason, days_ago=2)
-    bury(still, new, reason=reason)
-    bury(still, other, reason="invalid-json")
+    clean_up(still, old, reason=reason, days_ago=2)
+    clean_up(still, new, reason=reason)
+    clean_up(still, other, reason="invalid-json")
 
     code, out = dead_letters(still, "list")
     assert code == 0
@@ -139,8 +139,8 @@ def test_a_person_sees_what_is_there_and_throws_some_of_it_away(still: RunningSe
 
 def test_one_whose_id_may_be_forgotten_is_redriven_only_if_told(still: RunningService) -> None:
     old, new = new_ids(2)
-    bury(still, old, days_ago=7.1)
-    bury(still, new, days_ago=6.9)
+    clean_up(still, old, days_ago=7.1)
+    clean_up(still, new, days_ago=6.9)
     code, out = dead_letters(still, "redrive", "--all")
     assert code == 1
     assert "may be forgotten" in out
@@ -172,7 +172,7 @@ def test_what_would_come_straight_back_is_left_where_it_is(still: RunningService
 
 def test_a_redrive_killed_between_any_two_of_its_steps_loses_nothing(still: RunningService) -> None:
     ids = new_ids(6)
-    bury(still, *ids)
+    clean_up(still, *ids)
     for point in DEAD_LETTER_POINTS:
         nth = 1 if point in {"dead-letter-copied", "dead-letter-confirmed"} else 3  # all may be one batch
         victim = still.start("dead-letters", "redrive", "--all", crash=(point, nth))
@@ -188,8 +188,8 @@ def test_a_redrive_killed_between_any_two_of_its_steps_loses_nothing(still: Runn
 
 
 def test_a_discard_killed_half_way_can_be_run_again(still: RunningService) -> None:
-    bury(still, *new_ids(6), reason="invalid-json")
-    bury(still, *(kept := new_ids(2)))
+    clean_up(still, *new_ids(6), reason="invalid-json")
+    clean_up(still, *(kept := new_ids(2)))
     victim = still.start(
         "dead-letters", "discard", "--reason", "invalid-json", "--yes", crash=("dead-letter-removed", 3)
     )
@@ -233,7 +233,7 @@ def test_a_failure_is_mended_rehearsed_and_redriven(fresh_service: RunningServic
 
 def rehearse_what_is_done(service: RunningService, ids: Sequence[str]) -> None:
     """What a killed redrive leaves: dead letters whose copies have been answered."""
-    bury(service, *ids)
+    clean_up(service, *ids)
     code, out = dead_letters(service, "redrive", "--all", "--dry-run")
     assert code == 0
     assert out.count("is done already") == len(ids)

@@ -12,7 +12,7 @@ from tempfile import mkdtemp
 
 import pytest
 
-DEMO = [sys.executable, "-m", "allocation_worker", "demo", "--orders", "60"]
+DEMO = [sys.executable, "-m", "demo", "--orders", "60"]
 
 
 @pytest.fixture

@@ -9,18 +9,18 @@ import pytest
 import sqlalchemy as sa
 
 from allocation_contracts import Allocate, CreateBatch
-from allocation_worker.testing.checker import ReceivedEvent
-from allocation_worker.testing.outside import Outside
-from allocation_worker.testing.processes import run_verb
-from allocation_worker.testing.running import RunningService
 from allocation_worker.testing.waiting import wait_until
+from harness.checker.events import ReceivedEvent
+from harness.client import ExternalClient
+from harness.processes import run_verb
+from harness.service import RunningService
 
 QUEUE = "catch-up"
 ORDERS = 700
 
 
 @pytest.fixture(scope="module")
-def lamps(service: RunningService, outside: Outside) -> list[ReceivedEvent]:
+def lamps(service: RunningService, outside: ExternalClient) -> list[ReceivedEvent]:
     """A SKU with some more events than are announced again at one go; they are all published, and marked."""
     outside.ask(CreateBatch(batchref="lamps", sku="LAMP", qty=ORDERS))
     for number in range(ORDERS):
@@ -116,7 +116,7 @@ def test_the_story_of_a_command(service: RunningService) -> None:
     assert data["decisions"][0]["agrees"] is True
 
 
-def test_a_command_that_nothing_is_known_of(service: RunningService, outside: Outside) -> None:
+def test_a_command_that_nothing_is_known_of(service: RunningService, outside: ExternalClient) -> None:
     outside.publish_raw(b"{}", routing_key="nonsense", properties=pika.BasicProperties(message_id="astray"))
     astray = run_verb("explain", "astray", settings=service.settings)
     assert (astray.returncode, astray.stdout) == (1, "")

@@ -10,11 +10,11 @@ import pika
 import pytest
 
 from allocation_contracts import DEAD_LETTERS, ORDERS_QUEUE, Allocate, CreateBatch
-from allocation_worker.testing.outside import Outside
-from allocation_worker.testing.proxy import Fault, Proxy
-from allocation_worker.testing.running import RunningService
 from allocation_worker.testing.servers import Servers
 from allocation_worker.testing.waiting import wait_until
+from harness.client import ExternalClient
+from harness.proxy import Fault, Proxy
+from harness.service import RunningService
 from tests.e2e.hogs import take_every_connection
 from tests.e2e.work import a_little_of_everything
 
@@ -47,13 +47,13 @@ def own_servers(servers: Servers) -> Servers:
     return servers
 
 
-def orders(outside: Outside, count: int) -> None:
+def orders(outside: ExternalClient, count: int) -> None:
     for number in range(count):
         outside.send(Allocate(orderid=f"o{number}", sku="SKU", qty=1))
     outside.wait_confirmed()
 
 
-def assert_answered_soon(outside: Outside, orderid: str) -> None:
+def assert_answered_soon(outside: ExternalClient, orderid: str) -> None:
     began = monotonic()
     message_id = outside.send(Allocate(orderid=orderid, sku="SKU", qty=1))
     outside.wait_confirmed(WITHIN_SECONDS)
@@ -61,7 +61,7 @@ def assert_answered_soon(outside: Outside, orderid: str) -> None:
     assert monotonic() - began < WITHIN_SECONDS
 
 
-def assert_all_is_well(service: RunningService, outside: Outside) -> None:
+def assert_all_is_well(service: RunningService, outside: ExternalClient) -> None:
     outside.wait_confirmed()
     outside.wait_answered()
     assert service.judge(outside).faults == []

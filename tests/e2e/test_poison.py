@@ -12,11 +12,11 @@ from pika.adapters.blocking_connection import BlockingChannel
 from allocation_contracts import COMMANDS_EXCHANGE, ORDERS_QUEUE, STOCK_QUEUE, Allocate, CreateBatch
 from allocation_worker.adapters.rabbitmq.dead_letter import DeadLetter
 from allocation_worker.adapters.rabbitmq.dead_letter_queue import open_dead_letters
-from allocation_worker.testing.crash_points import MESSAGE_ID
-from allocation_worker.testing.outside import Outside
-from allocation_worker.testing.running import RunningService
 from allocation_worker.testing.servers import Servers
 from allocation_worker.testing.waiting import wait_until
+from harness.client import ExternalClient
+from harness.crash_points import MESSAGE_ID
+from harness.service import RunningService
 from tests.e2e.dead_letter_count import count_dead
 from tests.e2e.poison import ALL, GOOD, Poison
 from tests.raw_headers import TOO_LATE, allow, nested
@@ -55,13 +55,13 @@ def poisoned(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 @pytest.fixture(scope="module")
-def neighbours(poisoned: RunningService) -> Iterator[Outside]:
+def neighbours(poisoned: RunningService) -> Iterator[ExternalClient]:
     with poisoned.outside() as outside:
         yield outside
 
 
 @pytest.fixture(scope="module")
-def dead(poisoned: RunningService, neighbours: Outside, channel: BlockingChannel) -> dict[str, list[DeadLetter]]:
+def dead(poisoned: RunningService, neighbours: ExternalClient, channel: BlockingChannel) -> dict[str, list[DeadLetter]]:
     """What became of all kinds, by name; they stood in the queues among good ones before anything took them."""
     consumer = poisoned.start("consume")
     poisoned.start("relay")
@@ -107,7 +107,7 @@ def test_it_says_where_and_when_it_failed(poison: Poison, dead: dict[str, list[D
 
 
 def test_nothing_else_is_dead_and_every_neighbour_was_answered_as_if_it_were_alone(
-    dead: dict[str, list[DeadLetter]], poisoned: RunningService, neighbours: Outside
+    dead: dict[str, list[DeadLetter]], poisoned: RunningService, neighbours: ExternalClient
 ) -> None:
     assert dead.keys() == {poison.name for poison in ALL}
     report = poisoned.judge(neighbours)
@@ -117,7 +117,7 @@ def test_nothing_else_is_dead_and_every_neighbour_was_answered_as_if_it_were_alo
 
 
 def test_a_timestamp_property_at_the_end_of_time_is_nobodys_business(
-    dead: dict[str, list[DeadLetter]], channel: BlockingChannel, neighbours: Outside
+    dead: dict[str, list[DeadLetter]], channel: BlockingChannel, neighbours: ExternalClient
 ) -> None:
     assert dead
     properties = Poison("timeless", "").properties
@@ -169,7 +169,7 @@ def test_what_kills_whatever_takes_it_ends_alone_in_the_dead_letters(
     assert reasons <= {"undecodable-headers"}
 
 
-def _send_lines(outside: Outside, numbers: range) -> None:
+def _send_lines(outside: ExternalClient, numbers: range) -> None:
     for number in numbers:
         outside.send(Allocate(orderid=f"o{number}", sku="SKU", qty=1))
     outside.wait_confirmed()

@@ -12,10 +12,10 @@ import structlog
 from allocation_contracts import COMMANDS_EXCHANGE, Allocate, CreateBatch
 from allocation_worker.adapters.rabbitmq.publisher import Publication
 from allocation_worker.adapters.rabbitmq.until_confirmed import BlockingPublisher, publish_until_confirmed
-from allocation_worker.testing.outside import Outside
-from allocation_worker.testing.processes import WorkerProcess, run_verb
-from allocation_worker.testing.running import RunningService
 from allocation_worker.testing.waiting import wait_until
+from harness.client import ExternalClient
+from harness.processes import WorkerProcess, run_verb
+from harness.service import RunningService
 from tests.e2e.dead_letter_count import count_dead
 from tests.e2e.poison import ALL
 
@@ -60,7 +60,7 @@ class Flood:
 
 
 @pytest.fixture
-def flooded(fresh_service: RunningService) -> Iterator[tuple[RunningService, Outside, Flood]]:
+def flooded(fresh_service: RunningService) -> Iterator[tuple[RunningService, ExternalClient, Flood]]:
     fresh_service.start("relay")
     with fresh_service.outside() as outside, closing(Flood(fresh_service.amqp_url)) as flood:
         yield fresh_service, outside, flood
@@ -68,7 +68,7 @@ def flooded(fresh_service: RunningService) -> Iterator[tuple[RunningService, Out
 
 @pytest.mark.parametrize("amount", [2_000, pytest.param(50_000, marks=[pytest.mark.long, pytest.mark.timeout(600)])])
 def test_the_good_ones_are_answered_in_the_same_memory(
-    amount: int, flooded: tuple[RunningService, Outside, Flood]
+    amount: int, flooded: tuple[RunningService, ExternalClient, Flood]
 ) -> None:
     service, outside, flood = flooded
     consume = service.start("consume")

@@ -9,26 +9,26 @@ import pika
 import sqlalchemy as sa
 
 from allocation_contracts import ORDERS_QUEUE, STOCK_QUEUE, Allocate, ChangeBatchQuantity, CreateBatch
-from allocation_worker.testing.outside import Outside, read_dead_letters
-from allocation_worker.testing.processes import run_verb
-from allocation_worker.testing.proxy import Fault, Proxy
-from allocation_worker.testing.running import RunningService
 from allocation_worker.testing.servers import Servers
 from allocation_worker.testing.waiting import wait_until
+from harness.client import ExternalClient, read_dead_letters
+from harness.processes import run_verb
+from harness.proxy import Fault, Proxy
+from harness.service import RunningService
 
 
-def stock(outside: Outside, skus: int, qty: int) -> None:
+def stock(outside: ExternalClient, skus: int, qty: int) -> None:
     for number in range(skus):
         for batch in range(2):
             outside.send(CreateBatch(batchref=f"b{number}-{batch}", sku=f"SKU-{number}", qty=qty))
     outside.wait_answered()
 
 
-def wait_for_progress(outside: Outside, events: int) -> None:
+def wait_for_progress(outside: ExternalClient, events: int) -> None:
     wait_until(lambda: len(outside.received) >= events, within=60, otherwise=lambda: f"{len(outside.received)} events")
 
 
-def assert_all_is_well(service: RunningService, outside: Outside) -> None:
+def assert_all_is_well(service: RunningService, outside: ExternalClient) -> None:
     outside.wait_confirmed()
     outside.wait_answered()
     assert service.judge(outside).faults == []

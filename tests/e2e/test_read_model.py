@@ -12,14 +12,14 @@ import pytest
 import sqlalchemy as sa
 
 from allocation_contracts import EVENTS_EXCHANGE, Allocate, ChangeBatchQuantity, CreateBatch, Deallocate
-from allocation_worker.testing import comparing
-from allocation_worker.testing.crash_points import PROJECT_POINTS, REBUILD_POINTS
-from allocation_worker.testing.outside import Outside
-from allocation_worker.testing.processes import run_verb
-from allocation_worker.testing.redis_server import LocalRedis, RedisServer, local_redis
-from allocation_worker.testing.running import RunningService
 from allocation_worker.testing.servers import Servers
+from allocation_worker.testing.servers.redis_server import LocalRedis, RedisServer, local_redis
 from allocation_worker.testing.waiting import wait_until
+from harness.checker import read_model as comparing
+from harness.client import ExternalClient
+from harness.crash_points import PROJECT_POINTS, REBUILD_POINTS
+from harness.processes import run_verb
+from harness.service import RunningService
 
 
 def one_always(points: Iterable[str], always: str) -> list[Any]:
@@ -54,7 +54,7 @@ def wait_until_equal(service: RunningService, within: float = 60) -> None:
     )
 
 
-def send_a_little_of_everything(outside: Outside, name: str, orders: int = 60) -> None:
+def send_a_little_of_everything(outside: ExternalClient, name: str, orders: int = 60) -> None:
     for batch, qty in (("shelf", orders), ("ship", orders)):
         outside.send(CreateBatch(batchref=f"{name}-{batch}", sku=name, qty=qty))
     outside.wait_answered()  # or orders would wait for their SKU, and be overtaken by their cancellations

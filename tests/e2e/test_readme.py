@@ -1,62 +1,100 @@
-"""What the README shows to those who publish and subscribe works as it stands there."""
+"""README, tutorial and the pages that show code work when they are followed to the letter."""
 
-import os
 import re
-import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
-from allocation_contracts import Allocate, BatchCreated, CreateBatch
-from allocation_worker.testing.outside import Outside
-from allocation_worker.testing.running import RunningService
+from allocation_contracts import BatchCreated, CreateBatch
 from allocation_worker.testing.servers import Servers
 from allocation_worker.testing.waiting import wait_until
+from harness.client import ExternalClient
+from harness.service import RunningService
+from tests.e2e.following import ROOT, Block, blocks, follow
 
-README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
-CONTRACTS_README = (Path(__file__).parents[2] / "contracts" / "README.md").read_text("utf-8")
-SHOWN_URL = "amqp://guest:guest@localhost/"
+INSTALL = "pip install"
+"""The environment of the tests has everything already."""
+
+
+@pytest.fixture
+def environment(servers: Servers) -> dict[str, str]:
+    """The servers that run already, for the one command that starts private ones."""
+    return {
+        "ALLOCATION_TEST_SERVERS": "given",
+        "ALLOCATION_AMQP_URL": servers.broker.amqp_url,
+        "ALLOCATION_MANAGEMENT_URL": servers.broker.management_url,
+        "ALLOCATION_DATABASE_URL": servers.database.admin_url,
+    }
+
+
+def without_install(steps: list[Block]) -> list[Block]:
+    """The steps without the lines that make a virtual environment."""
+    kept = [re.sub(rf"^(python3 -m venv|\. .venv|{INSTALL}).*\n", "", step.text, flags=re.MULTILINE) for step in steps]
+    return [Block(step.language, text, step.file) for step, text in zip(steps, kept, strict=True) if text]
+
+
+def test_the_readme_can_be_followed_to_the_letter(environment: dict[str, str], tmp_path: Path) -> None:
+    steps = without_install(blocks(ROOT / "README.md", "Try it"))
+    assert [step.file for step in steps] == [None, "subscribe.py", "publish.py", "test_order.py"]
+    [start, subscribe, publish, order] = steps
+    runs = [
+        Block("sh", "python subscribe.py > events.txt &\n", None),
+        Block(
+            "sh", "python publish.py\nuntil grep -q Allocated events.txt; do sleep 0.2; done\ncat events.txt\n", None
+        ),
+        Block("sh", "pytest -p no:cacheprovider test_order.py\n", None),
+    ]
+    printed = follow([start, subscribe, runs[0], publish, runs[1], order, runs[2]], tmp_path, environment)
+    assert "order-17/1 Allocated(orderid='order-17'" in printed[4]
+    assert "batchref='batch-1'" in printed[4]
+    assert "1 passed" in printed[6]
+
+
+def test_the_tutorial_can_be_followed_to_the_letter(environment: dict[str, str], tmp_path: Path) -> None:
+    steps = without_install(blocks(ROOT / "docs" / "tutorial.md"))
+    printed = follow(steps, tmp_path, environment)
+    promised = [
+        (number, line)
+        for number, step in enumerate(steps)
+        if step.language == "text"
+        for line in step.text.splitlines()
+    ]
+    assert promised
+    for number, line in promised:
+        pattern = re.escape(line).replace(r"\.\.\.", ".*")
+        assert re.search(pattern, printed[number - 1]), line
+    assert not [left for left in tmp_path.iterdir() if left.name != ".pytest_cache"], "the last step cleans up"
 
 
 @pytest.fixture(scope="module")
-def stocked(outside: Outside) -> Outside:
+def stocked(outside: ExternalClient) -> ExternalClient:
     assert outside.ask(CreateBatch(batchref="batch-1", sku="RED-CHAIR", qty=100)).type == BatchCreated.TYPE
     return outside
 
 
-def snippet(section: str, language: str, service: RunningService) -> str:
-    text = README.split(f"## {section}\n")[1].split("\n## ")[0]
-    [code] = re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
-    return str(code).replace(SHOWN_URL, service.amqp_url)
-
-
-def run(*command: str, folder: Path, path: str = os.environ["PATH"]) -> str:
-    done = subprocess.run(
-        command, cwd=folder, env={**os.environ, "PATH": path}, capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
-def test_the_python_that_publishes_is_answered(service: RunningService, stocked: Outside, tmp_path: Path) -> None:
-    run(sys.executable, "-c", snippet("I publish", "python", service), folder=tmp_path)
-    wait_until(
-        lambda: any(event.type == "allocated.v1" for event in stocked.answers("order-17/1")),
-        within=10,
-        otherwise=lambda: str(stocked.received),
-    )
+def test_the_page_about_publishing_can_be_followed_over_http(
+    servers: Servers, service: RunningService, stocked: ExternalClient, tmp_path: Path
+) -> None:
+    [_, publish, read] = blocks(ROOT / "docs" / "howto" / "publish.md", "Over HTTP, by hand")
+    address = f"MANAGEMENT={servers.broker.management_url}/api VHOST={urlsplit(service.amqp_url).path[1:]}\n"
+    look = read.text.splitlines()[0].replace("ack_requeue_false", "ack_requeue_true")
+    answered = f'until [ "$({look})" != "[]" ]; do sleep 0.2; done\n'
+    steps = [Block("sh", address, None), publish, Block("sh", answered, None), read]
+    printed = follow(steps, tmp_path, {})
+    assert printed[1] == '{"routed":true}'
+    assert "batch-1" in printed[3]
+    assert any(event.type == "allocated.v1" for event in stocked.answers("order-18/1"))
 
 
 def test_the_python_in_the_contracts_readme_publishes_all_that_it_says(
-    service: RunningService, stocked: Outside, tmp_path: Path
+    service: RunningService, stocked: ExternalClient, tmp_path: Path
 ) -> None:
-    code = CONTRACTS_README.split("## Publish commands\n")[1].split("```python\n")[1].split("```")[0]
+    [code] = [each.text for each in blocks(ROOT / "contracts" / "README.md", "Publish commands")]
     code = code.replace('os.environ["AMQP_URL"]', repr(service.amqp_url)).replace("5000", "10")
-    run(sys.executable, "-c", code, folder=tmp_path)
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, timeout=60, check=True)
     causes = {f"order-{number}/1" for number in range(2, 10)}
     wait_until(
         lambda: causes <= {event.causation_id for event in list(stocked.received)},
@@ -65,63 +103,11 @@ def test_the_python_in_the_contracts_readme_publishes_all_that_it_says(
     )
 
 
-@pytest.fixture
-def rabbitmqadmin(servers: Servers, service: RunningService, tmp_path: Path) -> str:
-    """A PATH on which rabbitmqadmin speaks to the broker of the test."""
-    program = shutil.which("rabbitmqadmin")
-    if servers.how != "programs" or program is None:
-        pytest.skip("rabbitmqadmin comes with the installed programs")
-    management = urlsplit(servers.broker.management_url)
-    vhost = urlsplit(service.amqp_url).path[1:]
-    options = (
-        f"-H {management.hostname} -P {management.port} -u {management.username} -p {management.password} -V {vhost}"
-    )
-    wrapper = tmp_path / "bin" / "rabbitmqadmin"
-    wrapper.parent.mkdir()
-    wrapper.write_text(f'#!/bin/sh\nexec {program} {options} "$@"\n')
-    wrapper.chmod(0o755)
-    return f"{wrapper.parent}:{os.environ['PATH']}"
-
-
 @pytest.mark.usefixtures("stocked")
-def test_the_three_lines_for_rabbitmqadmin_are_answered(
-    service: RunningService, rabbitmqadmin: str, tmp_path: Path
-) -> None:
-    declare, publish, get = snippet("I publish", "sh", service).splitlines()
-    run("sh", "-ec", declare, folder=tmp_path, path=rabbitmqadmin)
-    assert run("sh", "-ec", publish, folder=tmp_path, path=rabbitmqadmin) == "Message published\n"
-    answers: list[str] = []
-
-    def answered() -> bool:
-        answers.append(run("sh", "-ec", get, folder=tmp_path, path=rabbitmqadmin))
-        return "allocated" in answers[-1]
-
-    wait_until(answered, within=20, otherwise=lambda: str(answers), every=0.2)
-    assert "batch-1" in answers[-1]
-
-
-@pytest.fixture
-def subscriber(service: RunningService, tmp_path: Path) -> Iterator[Path]:
-    """The README's subscriber at work; where it prints."""
-    printed = tmp_path / "printed"
-    with printed.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-c", snippet("I subscribe", "python", service)],
-            cwd=tmp_path,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-        wait_until(
-            lambda: "shipping.allocations" in service.servers.broker.queue_depths(service.amqp_url),
-            within=20,
-            otherwise=printed.read_text,
-        )
-        yield printed
-        process.kill()
-        process.wait()
-
-
-def test_the_python_that_subscribes_is_handed_the_events_that_it_wants(stocked: Outside, subscriber: Path) -> None:
-    cause = stocked.send(Allocate(orderid="order-20", sku="RED-CHAIR", qty=1))
-    wait_until(lambda: cause in subscriber.read_text(), within=20, otherwise=subscriber.read_text)
-    assert "orderid='order-20'" in subscriber.read_text()
+def test_the_page_about_subscribing_can_be_followed(service: RunningService, tmp_path: Path) -> None:
+    [program] = [each for each in blocks(ROOT / "docs" / "howto" / "subscribe.md") if each.language == "python"]
+    # An order that is sent again is answered by the same event again, so it does not matter when the queue is there.
+    send = "allocation-worker send allocate --orderid order-20 --sku RED-CHAIR --qty 1"
+    runs = f"python subscribe.py > events.txt &\nuntil grep -q order-20 events.txt; do {send}; done\n"
+    steps = [Block("python", program.text, "subscribe.py"), Block("sh", runs, None)]
+    follow(steps, tmp_path, {"ALLOCATION_AMQP_URL": service.amqp_url})

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from allocation_contracts import Allocate, ChangeBatchQuantity, CreateBatch, Deallocate
-from allocation_worker.testing import comparing
-from allocation_worker.testing.redis_server import RedisServer
-from allocation_worker.testing.running import RunningService
+from allocation_worker.testing.servers.redis_server import RedisServer
 from allocation_worker.testing.waiting import wait_until
+from harness.checker import read_model as comparing
+from harness.service import RunningService
 
 OrderLine = Allocate | Deallocate
 

@@ -8,9 +8,9 @@ from pika.spec import BasicProperties
 
 import allocation_contracts as contracts
 from allocation_contracts import Allocate, ChangeBatchQuantity, CreateBatch, Deallocate
-from allocation_worker.testing.outside import Outside, read_dead_letters
-from allocation_worker.testing.running import RunningService
 from allocation_worker.testing.waiting import wait_until
+from harness.client import ExternalClient, read_dead_letters
+from harness.service import RunningService
 
 TOMORROW, LATER = "2030-01-01", "2030-06-01"
 
@@ -24,7 +24,7 @@ def a() -> Name:
     return lambda name: f"{name}-{suffix}"
 
 
-def create(outside: Outside, ref: str, sku: str, qty: int, eta: str | None = None) -> None:
+def create(outside: ExternalClient, ref: str, sku: str, qty: int, eta: str | None = None) -> None:
     command = contracts.read_command(
         "create-batch.v1",
         b'{"batchref":"%s","sku":"%s","qty":%d,"eta":%s}'
@@ -33,7 +33,7 @@ def create(outside: Outside, ref: str, sku: str, qty: int, eta: str | None = Non
     assert outside.ask(command).type == "batch-created.v1"
 
 
-def test_a_line_goes_to_the_warehouse_before_any_shipment(outside: Outside, a: Name) -> None:
+def test_a_line_goes_to_the_warehouse_before_any_shipment(outside: ExternalClient, a: Name) -> None:
     create(outside, a("ship"), a("sku"), 100, TOMORROW)
     create(outside, a("shelf"), a("sku"), 100)
     event = outside.ask(Allocate(orderid=a("o"), sku=a("sku"), qty=10))
@@ -43,7 +43,7 @@ def test_a_line_goes_to_the_warehouse_before_any_shipment(outside: Outside, a: N
     }  # fmt: skip
 
 
-def test_a_line_goes_to_the_earliest_shipment_that_can_take_it_whole(outside: Outside, a: Name) -> None:
+def test_a_line_goes_to_the_earliest_shipment_that_can_take_it_whole(outside: ExternalClient, a: Name) -> None:
     create(outside, a("late"), a("sku"), 100, LATER)
     create(outside, a("soon"), a("sku"), 5, TOMORROW)
     assert outside.ask(Allocate(orderid=a("o1"), sku=a("sku"), qty=10)).data["batchref"] == a("late")
@@ -51,7 +51,7 @@ def test_a_line_goes_to_the_earliest_shipment_that_can_take_it_whole(outside: Ou
     assert (event.data["batchref"], event.data["eta"]) == (a("soon"), TOMORROW)
 
 
-def test_a_shortage_tells_what_could_be_had_and_when(outside: Outside, a: Name) -> None:
+def test_a_shortage_tells_what_could_be_had_and_when(outside: ExternalClient, a: Name) -> None:
     create(outside, a("shelf"), a("sku"), 3)
     create(outside, a("ship"), a("sku"), 7, TOMORROW)
     event = outside.ask(Allocate(orderid=a("o"), sku=a("sku"), qty=10))
@@ -59,14 +59,14 @@ def test_a_shortage_tells_what_could_be_had_and_when(outside: Outside, a: Name) 
     assert (event.data["largest_available"], event.data["next_eta"]) == (7, TOMORROW)
 
 
-def test_a_line_out_of_stock_is_tried_again(outside: Outside, a: Name) -> None:
+def test_a_line_out_of_stock_is_tried_again(outside: ExternalClient, a: Name) -> None:
     create(outside, a("b1"), a("sku"), 3)
     assert outside.ask(Allocate(orderid=a("o"), sku=a("sku"), qty=10)).type == "out-of-stock.v1"
     create(outside, a("b2"), a("sku"), 10)
     assert outside.ask(Allocate(orderid=a("o"), sku=a("sku"), qty=10)).data["batchref"] == a("b2")
 
 
-def test_the_same_line_again_is_announced_again_word_for_word(outside: Outside, a: Name) -> None:
+def test_the_same_line_again_is_announced_again_word_for_word(outside: ExternalClient, a: Name) -> None:
     create(outside, a("b"), a("sku"), 10)
     line = Allocate(orderid=a("o"), sku=a("sku"), qty=10, lineid="1")
     first = outside.ask(line, correlation_id="first")
@@ -76,7 +76,7 @@ def test_the_same_line_again_is_announced_again_word_for_word(outside: Outside, 
     assert (first.correlation_id, again.correlation_id) == ("first", "again")
 
 
-def test_the_same_line_in_another_quantity_is_rejected(outside: Outside, a: Name) -> None:
+def test_the_same_line_in_another_quantity_is_rejected(outside: ExternalClient, a: Name) -> None:
     create(outside, a("b"), a("sku"), 10)
     outside.ask(Allocate(orderid=a("o"), sku=a("sku"), qty=1))
     event = outside.ask(Allocate(orderid=a("o"), sku=a("sku"), qty=2))
@@ -86,12 +86,14 @@ def test_the_same_line_in_another_quantity_is_rejected(outside: Outside, a: Name
     assert event.data["data"]["qty"] == 2
 
 
-def test_an_unknown_sku_is_rejected_after_a_short_grace(outside: Outside, a: Name) -> None:
+def test_an_unknown_sku_is_rejected_after_a_short_grace(outside: ExternalClient, a: Name) -> None:
     event = outside.ask(Allocate(orderid=a("o"), sku=a("sku"), qty=1))
     assert (event.type, event.data["reason"]) == ("command-rejected.v1", "unknown-sku")
 
 
-def test_an_allocate_that_overtakes_its_batch_is_answered_once_the_batch_is_there(outside: Outside, a: Name) -> None:
+def test_an_allocate_that_overtakes_its_batch_is_answered_once_the_batch_is_there(
+    outside: ExternalClient, a: Name
+) -> None:
     early = outside.send(Allocate(orderid=a("o"), sku=a("sku"), qty=1))
     outside.wait_confirmed()
     create(outside, a("b"), a("sku"), 10)
@@ -99,7 +101,7 @@ def test_an_allocate_that_overtakes_its_batch_is_answered_once_the_batch_is_ther
     assert [event.type for event in outside.answers(early)] == ["allocated.v1"]
 
 
-def test_a_cancelled_line_frees_its_stock_and_stays_cancelled(outside: Outside, a: Name) -> None:
+def test_a_cancelled_line_frees_its_stock_and_stays_cancelled(outside: ExternalClient, a: Name) -> None:
     create(outside, a("b"), a("sku"), 10)
     outside.ask(Allocate(orderid=a("o"), sku=a("sku"), qty=10))
     freed = outside.ask(Deallocate(orderid=a("o"), sku=a("sku")))
@@ -110,7 +112,7 @@ def test_a_cancelled_line_frees_its_stock_and_stays_cancelled(outside: Outside, 
     assert outside.ask(Allocate(orderid=a("other"), sku=a("sku"), qty=10)).type == "allocated.v1"
 
 
-def test_a_line_that_was_never_seen_can_be_cancelled(outside: Outside, a: Name) -> None:
+def test_a_line_that_was_never_seen_can_be_cancelled(outside: ExternalClient, a: Name) -> None:
     event = outside.ask(Deallocate(orderid=a("o"), sku=a("sku")))
     assert (event.type, event.data["batchref"]) == ("deallocated.v1", None)
     create(outside, a("b"), a("sku"), 10)
@@ -118,7 +120,9 @@ def test_a_line_that_was_never_seen_can_be_cancelled(outside: Outside, a: Name) 
     assert late.data["reason"] == "line-cancelled"
 
 
-def test_a_batch_created_again_is_announced_again_and_with_other_content_rejected(outside: Outside, a: Name) -> None:
+def test_a_batch_created_again_is_announced_again_and_with_other_content_rejected(
+    outside: ExternalClient, a: Name
+) -> None:
     command = CreateBatch(batchref=a("b"), sku=a("sku"), qty=10, eta=None)
     first, again = outside.ask(command), outside.ask(command)
     assert (again.message_id, again.body) == (first.message_id, first.body)
@@ -126,12 +130,12 @@ def test_a_batch_created_again_is_announced_again_and_with_other_content_rejecte
     assert (other.type, other.data["reason"]) == ("command-rejected.v1", "batch-exists")
 
 
-def test_a_change_of_an_unknown_batch_is_rejected(outside: Outside, a: Name) -> None:
+def test_a_change_of_an_unknown_batch_is_rejected(outside: ExternalClient, a: Name) -> None:
     event = outside.ask(ChangeBatchQuantity(batchref=a("b"), qty=1))
     assert (event.type, event.data["reason"]) == ("command-rejected.v1", "unknown-batch")
 
 
-def test_a_batch_that_shrinks_moves_its_latest_lines_and_no_more_than_needed(outside: Outside, a: Name) -> None:
+def test_a_batch_that_shrinks_moves_its_latest_lines_and_no_more_than_needed(outside: ExternalClient, a: Name) -> None:
     create(outside, a("small"), a("sku"), 30)
     for order in ("o1", "o2", "o3"):
         outside.ask(Allocate(orderid=a(order), sku=a("sku"), qty=10))
@@ -148,7 +152,7 @@ def test_a_batch_that_shrinks_moves_its_latest_lines_and_no_more_than_needed(out
     assert events[3].data["batchref"] == a("big")
 
 
-def test_a_repeat_of_a_message_id_has_one_effect_and_one_outcome(outside: Outside, a: Name) -> None:
+def test_a_repeat_of_a_message_id_has_one_effect_and_one_outcome(outside: ExternalClient, a: Name) -> None:
     create(outside, a("b"), a("sku"), 10)
     line = Allocate(orderid=a("o"), sku=a("sku"), qty=1)
     for _ in range(3):
@@ -159,7 +163,9 @@ def test_a_repeat_of_a_message_id_has_one_effect_and_one_outcome(outside: Outsid
     assert marker.data["sequence"] == 3
 
 
-def test_the_same_id_with_another_body_is_dead_lettered(outside: Outside, service: RunningService, a: Name) -> None:
+def test_the_same_id_with_another_body_is_dead_lettered(
+    outside: ExternalClient, service: RunningService, a: Name
+) -> None:
     create(outside, a("b"), a("sku"), 10)
     outside.ask(Allocate(orderid=a("o"), sku=a("sku"), qty=1), message_id=a("id"))
     outside.publish_raw(
@@ -187,7 +193,7 @@ def test_the_same_id_with_another_body_is_dead_lettered(outside: Outside, servic
     ],
 )
 def test_a_broken_message_is_dead_lettered_alone_with_its_reason(
-    outside: Outside, service: RunningService, a: Name, body: bytes, properties: dict[str, str], reason: str
+    outside: ExternalClient, service: RunningService, a: Name, body: bytes, properties: dict[str, str], reason: str
 ) -> None:
     create(outside, a("b"), a("sku"), 10)
     outside.publish_raw(body, routing_key="allocate", properties=BasicProperties(**properties))  # type: ignore[arg-type] # keyword arguments of several types
@@ -197,13 +203,13 @@ def test_a_broken_message_is_dead_lettered_alone_with_its_reason(
     assert dead_body == body
 
 
-def test_an_unroutable_command_lands_in_the_dead_letters(outside: Outside, service: RunningService) -> None:
+def test_an_unroutable_command_lands_in_the_dead_letters(outside: ExternalClient, service: RunningService) -> None:
     outside.publish_raw(b"{}", routing_key="nowhere", properties=BasicProperties(message_id="lost"))
     [(properties, _)] = read_dead_letters(service.amqp_url, expected=1)
     assert properties.message_id == "lost"
 
 
-def test_what_travels_beside_a_command_comes_back_beside_its_event(outside: Outside, a: Name) -> None:
+def test_what_travels_beside_a_command_comes_back_beside_its_event(outside: ExternalClient, a: Name) -> None:
     create(outside, a("b"), a("sku"), 10)
     trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
     event = outside.ask(Allocate(orderid=a("o"), sku=a("sku"), qty=1), traceparent=trace)
@@ -215,6 +221,6 @@ def test_what_travels_beside_a_command_comes_back_beside_its_event(outside: Outs
     assert event.routing_key == "allocated"
 
 
-def test_everything_that_this_module_did_adds_up(outside: Outside, service: RunningService) -> None:
+def test_everything_that_this_module_did_adds_up(outside: ExternalClient, service: RunningService) -> None:
     outside.wait_confirmed()
     assert service.judge(outside).faults == []

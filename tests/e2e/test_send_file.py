@@ -9,11 +9,11 @@ import pytest
 
 from allocation_contracts import Allocate, CreateBatch
 from allocation_worker.adapters.rabbitmq import topology
-from allocation_worker.testing.outside import Outside
-from allocation_worker.testing.processes import WorkerProcess, run_verb
-from allocation_worker.testing.running import RunningService
 from allocation_worker.testing.servers import Servers
 from allocation_worker.testing.waiting import wait_until
+from harness.client import ExternalClient
+from harness.processes import WorkerProcess, run_verb
+from harness.service import RunningService
 
 ORDERS = Path(__file__).parents[3] / "shared" / "data" / "online-retail.csv"
 
@@ -25,7 +25,7 @@ REAL_COLUMNS = [
 ]
 
 
-def wait_for(outside: Outside, events: int) -> None:
+def wait_for(outside: ExternalClient, events: int) -> None:
     wait_until(lambda: len(outside.received) >= events, within=60, otherwise=lambda: f"{len(outside.received)} events")
 
 

@@ -230,13 +230,13 @@ def test_no_process_outlives_the_one_that_asked_for_it(tmp_path: Path) -> None:
     program = f"""
 import os, signal
 from pathlib import Path
-from allocation_worker.testing.nursery import Nursery
+from allocation_worker.testing.forkserver import ForkServer
 away = {{"ALLOCATION_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/nothing"}}
-nursery = Nursery()
-child = nursery.start("relay", settings=away, log=Path({str(tmp_path / "log")!r}))
+fork_server = ForkServer()
+child = fork_server.start("relay", settings=away, log=Path({str(tmp_path / "log")!r}))
 while "waiting for the database" not in child.log:
     assert child.wait(0.05) is None, child.log
-print(nursery._process.pid, child.pid, flush=True)
+print(fork_server._process.pid, child.pid, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from typing import IO
 
 from allocation_contracts import Allocate, CreateBatch
-from allocation_worker.testing.outside import Outside
-from allocation_worker.testing.processes import run_verb
-from allocation_worker.testing.running import RunningService
+from harness.client import ExternalClient
+from harness.processes import run_verb
+from harness.service import RunningService
 
 
 @contextmanager
@@ -37,7 +37,7 @@ def line_of(stream: IO[str] | None) -> str:
     return stream.readline()
 
 
-def test_events_are_shown_as_they_come_until_ctrl_c(service: RunningService, outside: Outside) -> None:
+def test_events_are_shown_as_they_come_until_ctrl_c(service: RunningService, outside: ExternalClient) -> None:
     with tail(service) as process:
         outside.ask(CreateBatch(batchref="tail-1", sku="TAIL-1", qty=5))
         outside.ask(Allocate(orderid="o1", sku="TAIL-1", qty=3))
@@ -49,7 +49,9 @@ def test_events_are_shown_as_they_come_until_ctrl_c(service: RunningService, out
         assert (process.stdout and process.stdout.read(), process.stderr and process.stderr.read()) == ("", "")
 
 
-def test_events_are_picked_by_type_order_and_sku_and_written_as_json(service: RunningService, outside: Outside) -> None:
+def test_events_are_picked_by_type_order_and_sku_and_written_as_json(
+    service: RunningService, outside: ExternalClient
+) -> None:
     with (
         tail(service, "--json", "--type", "allocated", "--type", "out-of-stock.v1", "--order", "o2") as by_order,
         tail(service, "--json", "--sku", "TAIL-3") as by_sku,
@@ -77,7 +79,7 @@ def test_it_ends_in_peace_when_nobody_reads_any_more(service: RunningService) ->
         assert process.stderr.read() == ""
 
 
-def test_it_goes_on_when_the_broker_is_back(service: RunningService, outside: Outside) -> None:
+def test_it_goes_on_when_the_broker_is_back(service: RunningService, outside: ExternalClient) -> None:
     with tail(service, "--sku", "TAIL-4") as process:
         service.servers.broker.close_connections(service.amqp_url)
         assert line_of(process.stderr) == "The broker is gone; events are missed until it is back.\n"

@@ -1,13 +1,13 @@
 """What the service is given to do while something is done to it."""
 
 from allocation_contracts import Allocate, ChangeBatchQuantity, CreateBatch, Deallocate
-from allocation_worker.testing.outside import Outside
+from harness.client import ExternalClient
 
 # So that each point is passed several times.
 ONE_AT_A_TIME = {"ALLOCATION_RELAY_WINDOW": "1", "ALLOCATION_GROUP_LIMIT": "10"}
 
 
-def a_little_of_everything(outside: Outside) -> None:
+def a_little_of_everything(outside: ExternalClient) -> None:
     for batch, qty in (("b1", 40), ("b2", 30)):
         outside.send(CreateBatch(batchref=batch, sku="SKU", qty=qty))
     for number in range(30):

@@ -18,6 +18,7 @@ class Network:
     """
 
     trouble = "no broker"
+    refusal: str | None = None
 
     def __init__(
         self,

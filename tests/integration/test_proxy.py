@@ -8,8 +8,8 @@ from time import monotonic
 
 import pytest
 
-from allocation_worker.testing.proxy import Fault, Proxy
 from allocation_worker.testing.waiting import wait_until
+from harness.proxy import Fault, Proxy
 
 
 class Echo(socketserver.BaseRequestHandler):

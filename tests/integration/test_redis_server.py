@@ -4,9 +4,9 @@ import pytest
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from allocation_worker.testing.redis_server import RedisServer, local_redis, start_redis
 from allocation_worker.testing.servers import NoServersError, NotOursError
-from allocation_worker.testing.undertaker import processes_of
+from allocation_worker.testing.servers.reaper import processes_of
+from allocation_worker.testing.servers.redis_server import RedisServer, local_redis, start_redis
 
 
 def test_databases_are_separate_and_empty(redis_server: RedisServer) -> None:

@@ -14,10 +14,10 @@ import pytest
 from sqlalchemy import make_url
 from tenacity import Retrying, stop_after_delay, wait_fixed
 
-from allocation_worker.testing.local import LocalBroker, LocalDatabase, local_servers
-from allocation_worker.testing.programs import ProgramError, missing_programs, private_folder
 from allocation_worker.testing.servers import Broker, Database, NoServersError, NotOursError, Servers, start_servers
-from allocation_worker.testing.undertaker import processes_of
+from allocation_worker.testing.servers.local import LocalBroker, LocalDatabase, local_servers
+from allocation_worker.testing.servers.programs import ProgramError, missing_programs, private_folder
+from allocation_worker.testing.servers.reaper import processes_of
 
 needs_programs = pytest.mark.skipif(bool(missing_programs()), reason="RabbitMQ or PostgreSQL is not installed")
 
@@ -46,7 +46,7 @@ def ask(database_url: str, question: str) -> object:
 
 def test_no_two_servers_are_given_the_same_port() -> None:
     ask_for_many = (
-        "from allocation_worker.testing.programs import free_port\n"
+        "from allocation_worker.testing.servers.programs import free_port\n"
         "print(*[free_port() for _ in range(400)], flush=True)\n"
         "input()"  # until the other has its own
     )

@@ -19,11 +19,11 @@ from allocation_contracts import (
     CreateBatch,
     Deallocate,
 )
-from allocation_worker.testing.checker import check
-from allocation_worker.testing.outside import Outside, read_dead_letters
-from allocation_worker.testing.processes import WorkerProcess
-from allocation_worker.testing.running import RunningService
 from allocation_worker.testing.waiting import wait_until
+from harness.checker.events import check
+from harness.client import ExternalClient, read_dead_letters
+from harness.processes import WorkerProcess
+from harness.service import RunningService
 
 PATIENCE = 20.0
 """Seconds until an answer that has not come counts as lost."""
@@ -174,24 +174,24 @@ SCENARIOS: Mapping[str, Callable[[RunningService], Sequence[str]]] = {
 }
 
 
-def _a_little_of_everything(outside: Outside) -> None:
+def _a_little_of_everything(outside: ExternalClient) -> None:
     _batches(outside)
     _orders(outside)
 
 
-def _batches(outside: Outside) -> None:
+def _batches(outside: ExternalClient) -> None:
     for batch, qty in (("b1", 20), ("b2", 30)):
         outside.send(CreateBatch(batchref=batch, sku="SKU", qty=qty))
     outside.wait_confirmed()
 
 
-def _orders(outside: Outside) -> None:
+def _orders(outside: ExternalClient) -> None:
     for number in range(20):
         outside.send(Allocate(orderid=f"o{number}", sku="SKU", qty=2))
     outside.wait_confirmed()
 
 
-def _answered(outside: Outside, message_ids: Sequence[str] | None = None) -> str | None:
+def _answered(outside: ExternalClient, message_ids: Sequence[str] | None = None) -> str | None:
     """What is missing, if anything is."""
     outside.wait_confirmed()
     try:
@@ -201,7 +201,7 @@ def _answered(outside: Outside, message_ids: Sequence[str] | None = None) -> str
     return None
 
 
-def _faults(service: RunningService, outside: Outside) -> Sequence[str]:
+def _faults(service: RunningService, outside: ExternalClient) -> Sequence[str]:
     """The checker's verdict, also where the service does not come to rest."""
     if _answered(outside):
         return check(outside.sent, outside.received).faults

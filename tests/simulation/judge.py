@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import allocation_contracts as contracts
 from allocation_contracts.names import STOCK_QUEUE
 from allocation_worker.adapters.rabbitmq.probation import FAILURES_BEFORE
-from allocation_worker.testing.checker import ReceivedEvent, SentCommand, check
+from harness.checker.events import ReceivedEvent, SentCommand, check
 from tests.fakes.naive_shop import Answer, NaiveShop
 from tests.fakes.unit_of_work import FakeDatabase, Published
 from tests.simulation.broker import Letter

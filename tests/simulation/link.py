@@ -21,6 +21,7 @@ class SimulatedLink:
     """
 
     trouble = ""
+    refusal: str | None = None
 
     def __init__(
         self,

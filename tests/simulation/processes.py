@@ -63,7 +63,7 @@ class Process:
         """As by SIGKILL; what is to be done about it is done when the running step ends."""
         self.dead = True
 
-    def bury(self) -> None:
+    def clean_up(self) -> None:
         """Unwind its threads; the servers see its connections close."""
         for task in self._tasks:
             task.kill()

@@ -107,7 +107,7 @@ class World:
         finally:
             for process in self.processes:
                 process.kill()
-                process.bury()
+                process.clean_up()
 
     def decide(self, name: str, options: Options) -> Outcome:
         """What happens at a point."""
@@ -159,7 +159,7 @@ class World:
         for process in [each for each in self.processes if each.dead]:
             self.note(f"{process.name} is dead")
             self.processes.remove(process)
-            process.bury()
+            process.clean_up()
             self._starting += 1
             self.scheduler.later(self._random.random() * self.setting.slow_start, partial(self._restart, process))
 

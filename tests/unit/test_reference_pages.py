@@ -2,9 +2,9 @@
 
 import pytest
 
-from docs.generate import PAGES, REFERENCE
+from docs.generate import HERE, PAGES
 
 
 @pytest.mark.parametrize("name", PAGES)
 def test_a_generated_page_is_what_the_code_says(name: str) -> None:
-    assert (REFERENCE / name).read_text("utf-8") == PAGES[name](), "run `make schemas`"
+    assert (HERE / name).read_text("utf-8") == PAGES[name](), "run `make schemas`"

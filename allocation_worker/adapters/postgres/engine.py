@@ -1,5 +1,6 @@
 """Connections to PostgreSQL, with time limits on all that can hang, and its errors in our words."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -42,6 +43,22 @@ _UNAVAILABLE_CLASSES = {
 
 # How libpq begins when there is no connection.
 _NO_CONNECTION = ("connection to server ", "could not translate host name ", "invalid port number")
+
+# What cannot pass by itself: what the server or libpq says, what it means, and where to look.
+_REFUSALS = (
+    (
+        "authentication failed|no password supplied|no pg_hba.conf entry|role .* does not exist|not permitted to log",
+        "The database refuses the login",
+        "the user and the password",
+    ),
+    ("database .* does not exist", "There is no such database", "its name"),
+    ("permission denied for database", "The database refuses this user", "the user"),
+    (
+        "certificate|does not support SSL|SSL error|private key file",
+        "The database's TLS does not fit",
+        "sslmode and the certificates",
+    ),
+)
 
 # How long, in seconds, the other side's kernel may be silent.
 _NETWORK_AWAY = 20
@@ -176,8 +193,14 @@ def translated(error: BaseException, *, disconnected: bool = False) -> StoreErro
 
 
 def _unreachable(told: str) -> str:
-    """What libpq tells of each address it has tried, without its hints, which begin with a tab."""
+    """Return a sentence from what libpq tells of each address that it has tried.
+
+    Its hints, which begin with a tab, are left out. It gives no SQLSTATE for a connection, only the server's text.
+    """
     tried = "; ".join(line.strip() for line in told.splitlines() if line.strip() and not line.startswith("\t"))
+    for pattern, begin, look_at in _REFUSALS:
+        if re.search(pattern, tried):
+            return f"{begin} ({tried}); look at {look_at} in ALLOCATION_DATABASE_URL."
     return f"The database cannot be reached ({tried}); look whether it runs there, and at ALLOCATION_DATABASE_URL."
 
 

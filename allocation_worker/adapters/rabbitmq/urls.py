@@ -6,9 +6,9 @@ from contextlib import contextmanager
 import pika
 from pika.adapters.utils.connection_workflow import AMQPConnectorStackTimeout
 
-from allocation_contracts.amqp.errors import words
+from allocation_contracts.amqp.errors import access_refusal, words
 from allocation_contracts.amqp.lenient import LenientConnection
-from allocation_contracts.amqp.urls import masked, parameters
+from allocation_contracts.amqp.urls import AddressError, masked, parameters
 from allocation_worker.adapters.rabbitmq.errors import CONNECTION_ERRORS, BrokerError
 
 
@@ -17,7 +17,7 @@ def connect_any(
     urls: Sequence[str],
     name: str = "allocation-worker",
 ) -> Iterator[pika.BlockingConnection]:
-    """A blocking connection to the first broker that answers, closed in the end.
+    """Open a blocking connection to the first broker that answers; close it in the end.
 
     Args:
         urls: AMQP addresses.
@@ -36,13 +36,17 @@ def connect_any(
 
 def _first_answer(urls: Sequence[str], name: str) -> pika.BlockingConnection:
     failures = []
+    refused = False
     for url in urls:
         try:
             return pika.BlockingConnection(parameters(url, name), LenientConnection)  # type: ignore[arg-type] # it is the class
         except AMQPConnectorStackTimeout:
             failures.append(f"{masked(url)}: it took the connection, and did not answer in time")
-        except CONNECTION_ERRORS as error:
+        except (*CONNECTION_ERRORS, AddressError) as error:
             failures.append(f"{masked(url)}: {words(error)}")
+            refused = refused or access_refusal(error) is not None
+    if refused:
+        raise BrokerError(f"The broker refuses access: {'; '.join(failures)}; look at ALLOCATION_AMQP_URL.")
     raise BrokerError(
         f"No broker can be reached: {'; '.join(failures)}; look whether it runs there, and at ALLOCATION_AMQP_URL."
     )

@@ -8,6 +8,7 @@ except ImportError as error:
     ) from error
 
 from allocation_contracts.amqp.errors import (
+    AccessRefusedError,
     PublishError,
     RefusedError,
     SubscriptionError,
@@ -18,11 +19,14 @@ from allocation_contracts.amqp.errors import (
 from allocation_contracts.amqp.outgoing import Outgoing
 from allocation_contracts.amqp.publisher import Publisher
 from allocation_contracts.amqp.subscriber import Handler, Subscriber
+from allocation_contracts.amqp.urls import AddressError
 from allocation_contracts.renamed import aliases
 
 del _pika
 
 __all__ = [
+    "AccessRefusedError",
+    "AddressError",
     "Handler",
     "Outgoing",
     "PublishError",

@@ -10,7 +10,7 @@ import pika
 from pika.adapters.select_connection import IOLoop
 
 from allocation_contracts.amqp import urls as addresses
-from allocation_contracts.amqp.errors import words
+from allocation_contracts.amqp.errors import access_refusal, words
 from allocation_contracts.amqp.lenient import LenientConnection
 from allocation_contracts.amqp.logs import Log, log_to
 
@@ -31,6 +31,7 @@ class NetworkLink(Protocol):
     """What publishers and consumers use of a `Link`, for tests that have no network."""
 
     trouble: str
+    refusal: str | None
 
     def start(self) -> None: ...
     def run(self) -> None: ...
@@ -103,6 +104,9 @@ class Link:
         self._ended = False
         self.trouble = "no broker has answered yet"
         """Why there is no connection, or why nothing is answered on it; for people."""
+        self._refusals = 0
+        self.refusal: str | None = None
+        """Why no broker can be used until somebody changes something; None where waiting may help."""
 
     def start(self) -> None:
         """Run in a thread of its own."""
@@ -169,6 +173,7 @@ class Link:
     def _opened(self, connection: pika.SelectConnection) -> None:
         self._log(logging.INFO, "amqp_connected")
         self.trouble = _NO_ANSWER
+        self._refusals, self.refusal = 0, None
         connection.add_on_connection_blocked_callback(self._blocked)
         connection.add_on_connection_unblocked_callback(self._unblocked)
         self._on_connected(connection)
@@ -186,6 +191,9 @@ class Link:
 
     def _failed(self, error: BaseException | str) -> None:
         self.trouble = f"{self._broker}: {words(error)}"
+        self._refusals = self._refusals + 1 if access_refusal(error) else 0
+        # Another node may have another certificate, so each of them is asked.
+        self.refusal = self.trouble if self._refusals >= len(self._urls) else None
         if not self._ended:
             self._log(logging.WARNING, "amqp_connect_failed", reason=words(error))
         self._connect_again()

@@ -22,6 +22,7 @@ from pika.exceptions import ChannelClosedByBroker
 
 from allocation_contracts.amqp.confirms import ConfirmedChannel
 from allocation_contracts.amqp.errors import (
+    AccessRefusedError,
     PublishError,
     RefusedError,
     UnconfirmedError,
@@ -129,6 +130,7 @@ class Publisher:
             UnroutableError: No queue takes it.
             RefusedError: The broker did not take it.
             UnreachableError: No broker could be reached in time.
+            AccessRefusedError: The broker refuses the login, the virtual host or a certificate; told at once.
             UnconfirmedError: No confirm came in time.
             ContractError: The worker would refuse these properties.
         """
@@ -300,12 +302,17 @@ class Publisher:
         expired = list(takewhile(lambda waiting: waiting.deadline < now, self._unanswered))
         for waiting in expired:
             del self._unanswered[waiting]
-        while self._unsent and self._unsent[0].deadline < now:
+        while self._unsent and (self._link.refusal or self._unsent[0].deadline < now):
             expired.append(self._unsent.popleft())
         for waiting in expired:
             self._finish(waiting, self._late(waiting))
 
     def _late(self, waiting: Waiting) -> PublishError:
+        if refusal := self._link.refusal:
+            text = f"The broker refuses access: {refusal}"
+            if waiting.was_sent:
+                return UnconfirmedError(waiting.message_id, f"{text}; {PUBLISH_AGAIN}")
+            return AccessRefusedError(waiting.message_id, f"{text}; the command was not published.")
         trouble = f"within {self._timeout:g} s ({self._link.trouble})"
         if waiting.was_sent:
             return UnconfirmedError(waiting.message_id, f"No confirm came {trouble}; {PUBLISH_AGAIN}")

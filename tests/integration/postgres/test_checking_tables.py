@@ -1,8 +1,8 @@
 """The checker's other half: events and tables must tell one story."""
 
-from allocation_worker.testing.checker import Report
-from allocation_worker.testing.replay import BatchState
-from allocation_worker.testing.tables import check_tables, count_unpublished
+from harness.checker.events import Report
+from harness.checker.rules import BatchState
+from harness.checker.tables import check_tables, count_unpublished
 from tests.fakes.messages import message
 from tests.integration.postgres.staging import create, order, process
 from tests.integration.postgres.store import PostgresStore

@@ -160,3 +160,62 @@ def test_an_error_on_a_dead_connection_is_unavailability_first_of_all(store: Pos
 
 def _lock_product(connection: Connection, sku: str) -> None:
     connection.execute(sa.text("SELECT 1 FROM products WHERE sku = :sku FOR UPDATE"), {"sku": sku})
+
+
+def _changed(engine: Engine, **parts: str) -> str:
+    return engine.url.set(**parts).render_as_string(hide_password=False)  # type: ignore[arg-type] # texts fit these parts
+
+
+@pytest.mark.parametrize(
+    ("part", "told"),
+    [
+        ({"password": "hush"}, r"^The database refuses the login \(.+\); look at the user and the password in ALLOC"),
+        ({"username": "nobody"}, r"^The database refuses the login \(.+\); look at the user and the password in ALLOC"),
+        ({"database": "nowhere"}, r"^There is no such database \(.+nowhere.+\); look at its name in ALLOCATION_DATAB"),
+    ],
+)
+def test_what_cannot_pass_by_itself_is_told_as_what_it_is(engine: Engine, part: dict[str, str], told: str) -> None:
+    with pytest.raises(StoreUnavailableError, match=told) as error:
+        create_engine(_changed(engine, **part), application_name="tests").connect()
+    assert "hush" not in str(error.value)
+    assert str(engine.url.password) not in str(error.value)
+
+
+def test_a_database_without_tls_is_told_where_the_address_asks_for_it(engine: Engine) -> None:
+    url = f"{_changed(engine)}?sslmode=require"
+    with pytest.raises(StoreUnavailableError, match=r"^The database's TLS does not fit \(.+\); look at sslmode and"):
+        create_engine(url, application_name="tests").connect()
+
+
+def test_the_schema_that_the_address_names_is_the_one_that_is_used(engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(sa.text("CREATE SCHEMA IF NOT EXISTS elsewhere"))
+    url = f"{_changed(engine)}?options=-csearch_path%3Delsewhere%20-cstatement_timeout%3D0\n"
+    there = create_engine(url, application_name="tests", statement_timeout=7)
+    with there.begin() as connection:
+        assert connection.execute(sa.text("SELECT current_schema()")).scalar() == "elsewhere"
+        assert connection.execute(sa.text("SHOW statement_timeout")).scalar() == "7s"
+        connection.execute(sa.text("CREATE TABLE here (id int)"))
+    with engine.begin() as connection:
+        assert connection.execute(sa.text("SELECT to_regclass('elsewhere.here') IS NOT NULL")).scalar()
+        connection.execute(sa.text("DROP SCHEMA elsewhere CASCADE"))
+    there.dispose()
+
+
+def test_of_several_hosts_the_one_that_is_there_is_used(engine: Engine) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        away = listener.getsockname()[1]
+    url = _changed(engine)
+    there = f"@{engine.url.host}:{engine.url.port}/"
+    both = create_engine(url.replace(there, f"@127.0.0.1:{away},{there[1:]}"), application_name="tests")
+    with both.connect() as connection:
+        assert connection.execute(sa.text("SELECT 1")).scalar() == 1
+    both.dispose()
+
+
+def test_a_server_that_cannot_be_written_to_is_passed_over_where_there_are_several(engine: Engine) -> None:
+    there = f"@{engine.url.host}:{engine.url.port}/"
+    twice = _changed(engine).replace(there, f"{there[:-1]},{there[1:]}")
+    read_only = create_engine(f"{twice}?options=-cdefault_transaction_read_only%3Don", application_name="tests")
+    with pytest.raises(StoreUnavailableError, match="session is read-only"):
+        read_only.connect()

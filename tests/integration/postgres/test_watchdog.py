@@ -18,8 +18,8 @@ from allocation_worker.adapters.postgres.past import reading
 from allocation_worker.adapters.postgres.watchdog import Watchdog, WatchedConnection
 from allocation_worker.service_layer.outcomes import Done
 from allocation_worker.service_layer.ports import StoreUnavailableError
-from allocation_worker.testing.proxy import Fault, Proxy
 from allocation_worker.testing.waiting import wait_until
+from harness.proxy import Fault, Proxy
 from tests.fakes.messages import message
 from tests.integration.postgres.staging import DEADLINE, create, process
 from tests.integration.postgres.store import PostgresStore

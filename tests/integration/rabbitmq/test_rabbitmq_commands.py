@@ -5,8 +5,8 @@ import pytest
 from allocation_contracts import Allocate
 from allocation_worker.adapters.rabbitmq import topology
 from allocation_worker.adapters.rabbitmq.errors import BrokerError
-from allocation_worker.testing.command_publisher import CommandPublisher
 from allocation_worker.testing.servers import Servers
+from harness.command_publisher import CommandPublisher
 
 
 @pytest.fixture

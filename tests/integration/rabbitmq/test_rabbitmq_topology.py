@@ -97,10 +97,10 @@ def test_no_broker_at_all_is_said_without_the_password() -> None:
 
 def test_no_permission_is_a_broker_error(servers: Servers) -> None:
     url = urlsplit(servers.amqp_url)
-    wrong = f"amqp://{url.username}:wrong@{url.hostname}:{url.port}/%2F"
-    with pytest.raises(BrokerError, match="ACCESS_REFUSED") as info:
+    wrong = f"amqp://{url.username}:hush@{url.hostname}:{url.port}/%2F"
+    with pytest.raises(BrokerError, match="it refuses the login") as info:
         topology.declare([wrong], retry_delays=[1])
-    assert "wrong" not in str(info.value)
+    assert "hush" not in str(info.value)
 
 
 def test_a_dead_letter_may_be_put_back_any_number_of_times(place: Place) -> None:
@@ -121,5 +121,5 @@ def test_a_broker_that_is_frozen_is_out_of_reach_in_a_sentence() -> None:
     """Seen in chaos: a node that was stopped took the connection, and `project` ended with pika's own error."""
     with socket.create_server(("127.0.0.1", 0)) as frozen:
         url = f"amqp://guest:secret@127.0.0.1:{frozen.getsockname()[1]}/?stack_timeout=0.5"
-        with pytest.raises(BrokerError, match=r"guest:\*\*\*@.*/: it took the connection, and did not answer"):
+        with pytest.raises(BrokerError, match=r"guest:\*\*\*@.*: it took the connection, and did not answer"):
             topology.check([url], retry_delays=[1])

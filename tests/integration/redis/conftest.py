@@ -3,8 +3,8 @@ from collections.abc import Iterator
 import pytest
 from redis import Redis
 
-from allocation_worker.testing.redis_server import RedisServer
 from allocation_worker.testing.servers import Servers
+from allocation_worker.testing.servers.redis_server import RedisServer
 from tests.integration.postgres.store import PostgresStore, migrated_engine
 from tests.integration.redis.rig import Models
 

@@ -15,7 +15,7 @@ from allocation_worker.adapters.redis.views import RedisViews
 from allocation_worker.domain.commands import Command
 from allocation_worker.domain.events import ProductEvent
 from allocation_worker.service_layer.projection import EventMessage, Projector
-from allocation_worker.testing import comparing
+from harness.checker import read_model as comparing
 from tests.fakes.messages import message
 from tests.integration.postgres.staging import process
 from tests.integration.postgres.store import PostgresStore

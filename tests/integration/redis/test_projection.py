@@ -15,7 +15,7 @@ from allocation_worker.service_layer import projection
 from allocation_worker.service_layer.outcomes import Done
 from allocation_worker.service_layer.ports import StoreUnavailableError
 from allocation_worker.service_layer.read_model import BatchView, GenerationClosedError, GenerationMissingError
-from allocation_worker.testing.redis_server import local_redis
+from allocation_worker.testing.servers.redis_server import local_redis
 from tests.integration.postgres.staging import create, order
 from tests.integration.postgres.store import PostgresStore
 from tests.integration.postgres.test_model_against_reality import commands

@@ -22,7 +22,6 @@ def refusal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
         (["explain"], "missing argument 'message_id'"),
         (["send", "--file"], "option '--file' requires an argument"),
         (["tail", "--type", "shipped"], "there is no event shipped; take allocated, out-of-stock"),
-        (["demo", "--orders", "1"], "invalid value for '--orders': input should be greater than or equal to 10"),
         (
             ["verify", "--stuck-after", "inf"],
             "invalid value for '--stuck-after': input should be less than or equal to",

@@ -1,0 +1,20 @@
+"""Start real servers for tests, the demo and benchmarks: a RabbitMQ broker, a PostgreSQL server and a Redis server.
+
+`start_servers` takes the first way that works; see `servers.starting`. By hand, `python -m
+allocation_worker.testing.servers` starts a broker and a database, and prints how to reach them.
+"""
+
+from allocation_worker.testing.servers.controls import Broker, Database, ManagementError, NotOursError
+from allocation_worker.testing.servers.programs import ProgramError
+from allocation_worker.testing.servers.starting import NoServersError, Servers, start_servers
+
+__all__ = [
+    "Broker",
+    "Database",
+    "ManagementError",
+    "NoServersError",
+    "NotOursError",
+    "ProgramError",
+    "Servers",
+    "start_servers",
+]

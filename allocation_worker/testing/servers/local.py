@@ -1,0 +1,287 @@
+"""A broker and a database server of the installed programs, private to whoever starts them.
+
+Everything listens on the loopback interface only, and everything they write stays in one folder.
+"""
+
+import os
+import pwd
+import secrets
+import signal
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Literal
+from urllib.parse import unquote, urlsplit
+
+import psycopg2
+
+from allocation_worker.testing.servers.controls import Broker, Database
+from allocation_worker.testing.servers.programs import (
+    Program,
+    ProgramError,
+    find_program,
+    free_port,
+    missing_programs,
+    private_folder,
+)
+from allocation_worker.testing.servers.reaper import MARK
+
+_USER = "allocation"
+_ALONE = {"localhost": "127.0.0.1"}
+
+
+class LocalBroker(Broker):
+    """RabbitMQ as a private process, with its own node name, ports, cookie, epmd and folders.
+
+    Call `launch` and `wait_until_ready`, or `start`, which does both. The nodes of a cluster are several of these: see
+    `testing.cluster`.
+
+    Args:
+        folder: The folder of `private_folder`; the node makes its own inside.
+        name: The node's name, before the `@`.
+        host: What stands behind it.
+        hosts: The hosts of its cluster and their addresses, all of the loopback network. A node listens at its own
+            host's address, and its connections to other nodes come from there.
+        cookie: The secret that nodes and rabbitmqctl share.
+        password: Of the administrator `allocation`.
+        epmd_port: Where the nodes' port mapper listens; it is started with the first of them.
+        settings: More of RabbitMQ's settings, as Erlang terms.
+        erlang_arguments: More for the command line of the Erlang machine.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        name: str = "allocation",
+        host: str = "localhost",
+        hosts: Mapping[str, str] = _ALONE,
+        cookie: str | None = None,
+        password: str | None = None,
+        epmd_port: int | None = None,
+        settings: Sequence[str] = (),
+        erlang_arguments: str = "",
+    ) -> None:
+        self.address = hosts[host]
+        self.node = f"{name}@{host}"
+        self.folder = folder / name
+        self.port = free_port()
+        self.cookie = cookie or secrets.token_hex(16)
+        self.password = password or secrets.token_hex(8)
+        self.epmd_port = epmd_port or free_port()
+        self._management_port = free_port()
+        super().__init__(
+            amqp_url=f"amqp://{_USER}:{self.password}@{self.address}:{self.port}/%2F",
+            management_url=f"http://{_USER}:{self.password}@{self.address}:{self._management_port}",
+        )
+        self._write_files(hosts, settings)
+        self._env = self._environment(hosts, erlang_arguments, mark=folder)
+        self._program = Program([str(find_program("rabbitmq-server"))], env=self._env, folder=self.folder)
+
+    def launch(self) -> None:
+        """Start the node and return at once."""
+        self._program.launch()
+
+    def wait_until_ready(self) -> None:
+        """Wait until the node answers over AMQP and over its management API."""
+        self._program.wait_until(self.check)
+
+    def start(self) -> None:
+        """Start the node, again or for the first time, and wait until it is ready."""
+        self.launch()
+        self.wait_until_ready()
+
+    def stop(self) -> None:
+        """End the node in an orderly way and wait until it is gone."""
+        self._program.end(signal.SIGTERM)
+
+    def freeze(self) -> None:
+        """Stop the node where it is; its connections stand, and nothing moves, until `thaw`."""
+        self._program.send(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        self._program.send(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """End the node as a power cut would; mind what `Broker.kill` says about young queues."""
+        self._program.end(signal.SIGKILL, group=True)
+
+    def save_queue_names(self) -> None:
+        """Have the node write down at once which data belong to which quorum queue; by itself it does so later."""
+        self.ctl("eval", "[dets:sync(Table) || Table <- dets:all()].")
+
+    def close_connections(self, amqp_url: str) -> None:
+        """As in the base class, and at once: all that are there, those that have just opened included.
+
+        rabbitmqctl's own close_all_connections learns of a connection only some time after it has opened.
+        """
+        vhost = unquote(urlsplit(amqp_url).path[1:])
+        self.ctl(
+            "eval",
+            '[rabbit_networking:close_connection(Reader, <<"a test does it">>) '
+            "|| Reader <- rabbit_networking:connections(), "
+            f'(catch rabbit_reader:info(Reader, [vhost])) =:= [{{vhost, <<"{vhost}">>}}]].',
+        )
+
+    def ctl(self, *args: str) -> str:
+        """Run rabbitmqctl against this node and give what it printed.
+
+        Raises:
+            ProgramError: It failed; the message is what it said.
+        """
+        command = [str(find_program("rabbitmqctl")), "--silent", "--node", self.node, *args]
+        done = subprocess.run(command, env=self._env, capture_output=True, text=True, check=False)  # noqa: S603 - ours
+        if done.returncode:
+            raise ProgramError(f"rabbitmqctl {' '.join(args)}: {done.stdout}{done.stderr}")
+        return done.stdout
+
+    def _write_files(self, hosts: Mapping[str, str], settings: Sequence[str]) -> None:
+        self.folder.mkdir()
+        cookie = self.folder / ".erlang.cookie"
+        cookie.write_text(self.cookie)
+        cookie.chmod(0o400)
+        addresses = [f'{{host, {_erlang(address)}, ["{host}"]}}.\n' for host, address in hosts.items()]
+        (self.folder / "inetrc").write_text("".join(addresses) + "{lookup, [file, native]}.\n")
+        (self.folder / "enabled_plugins").write_text("[rabbitmq_management].\n")
+        # Erlang terms, not rabbitmq.conf, which knows no quorum_tick_interval. The management plugin is here because
+        # it makes a virtual host in 20 ms, and two calls of rabbitmqctl in 1.5 s; its collecting of numbers is off.
+        (self.folder / "advanced.config").write_text(
+            f"""[
+              {{rabbit, [
+                {{tcp_listeners, [{{"{self.address}", {self.port}}}]}},
+                {{loopback_users, []}},
+                {{default_user, <<"{_USER}">>}},
+                {", ".join([f'{{default_pass, <<"{self.password}">>}}', *settings])}]}},
+              {{rabbitmq_management, [{{tcp_config, [{{ip, "{self.address}"}}, {{port, {self._management_port}}}]}}]}},
+              {{rabbitmq_management_agent, [{{disable_metrics_collector, true}}]}}
+            ].\n"""
+        )
+
+    def _environment(self, hosts: Mapping[str, str], erlang_arguments: str, *, mark: Path) -> dict[str, str]:
+        here = _erlang(self.address)
+        interface = f"-kernel inet_dist_use_interface {here}"
+        return {
+            "PATH": os.environ.get("PATH", os.defpath),
+            "LANG": "C.UTF-8",
+            "HOME": str(self.folder),  # where Erlang looks for the cookie
+            MARK: str(mark),
+            "ERL_EPMD_ADDRESS": ",".join(hosts.values()),
+            "ERL_INETRC": str(self.folder / "inetrc"),
+            "ERL_EPMD_PORT": str(self.epmd_port),
+            "RABBITMQ_ADVANCED_CONFIG_FILE": str(self.folder / "advanced.config"),
+            "RABBITMQ_ALLOW_INPUT": "1",  # without it a shell stands between us and the node's signals
+            "RABBITMQ_CONFIG_FILE": str(self.folder / "rabbitmq.conf"),  # there is none: not the machine's either
+            "RABBITMQ_CONF_ENV_FILE": os.devnull,
+            "RABBITMQ_CTL_ERL_ARGS": interface,
+            "RABBITMQ_DIST_PORT": str(free_port()),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(self.folder / "enabled_plugins"),
+            "RABBITMQ_LOG_BASE": str(self.folder / "log"),
+            "RABBITMQ_MNESIA_BASE": str(self.folder / "mnesia"),
+            "RABBITMQ_NODENAME": self.node,
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": (
+                f"-noinput {interface} -kernel inet_dist_connect_options [{{ip,{here}}}] {erlang_arguments}"
+            ),
+        }
+
+
+def _erlang(address: str) -> str:
+    return f"{{{address.replace('.', ',')}}}"
+
+
+class LocalDatabase(Database):
+    """PostgreSQL as a private process with its own data folder, durable as in production (fsync is on).
+
+    It runs as the user `postgres` if we are root, which PostgreSQL refuses to run as, else as ourselves. Call `launch`
+    and `wait_until_ready`, or `start`, which does both.
+
+    Args:
+        folder: The folder of `private_folder`; the server makes its own inside.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / "postgres"
+        self.port = free_port()
+        self.password = secrets.token_hex(8)
+        self._user = "postgres" if os.geteuid() == 0 else None
+        super().__init__(admin_url=f"postgresql+psycopg2://{_USER}:{self.password}@127.0.0.1:{self.port}/postgres")
+        self._env = {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8", MARK: str(folder)}
+        self._initialise()
+        settings = {
+            "listen_addresses": "127.0.0.1",
+            "port": str(self.port),
+            "unix_socket_directories": "",  # a socket's path in a deep temporary folder is too long
+            "max_connections": "200",
+            "timezone": "UTC",
+        }
+        options = [f"--{name}={value}" for name, value in settings.items()]
+        command = [str(find_program("postgres")), "-D", str(self.folder / "data"), *options]
+        self._program = Program(command, env=self._env, folder=self.folder, user=self._user)
+
+    def launch(self) -> None:
+        """Start the server and return at once."""
+        self._program.launch()
+
+    def wait_until_ready(self) -> None:
+        """Wait until the server takes connections."""
+        self._program.wait_until(self._answers)
+
+    def start(self) -> None:
+        """Start the server, again or for the first time, and wait until it is ready."""
+        self.launch()
+        self.wait_until_ready()
+
+    def stop(self, mode: Literal["fast", "immediate"] = "fast") -> None:
+        """End the server and wait until it is gone: `fast` in an orderly way, `immediate` as a crash would."""
+        self._program.end(signal.SIGINT if mode == "fast" else signal.SIGQUIT)
+
+    def _answers(self) -> None:
+        psycopg2.connect(
+            host="127.0.0.1", port=self.port, user=_USER, password=self.password, dbname="postgres"
+        ).close()
+
+    def _initialise(self) -> None:
+        self.folder.mkdir()
+        password_file = self.folder / "password"
+        password_file.write_text(self.password)
+        if self._user:
+            owner = pwd.getpwnam(self._user)
+            for path in (self.folder, password_file):
+                os.chown(path, owner.pw_uid, owner.pw_gid)
+        command = [str(find_program("initdb")), "-D", str(self.folder / "data"), "--username", _USER, "--no-sync"]
+        command += ["--pwfile", str(password_file), "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C"]
+        done = subprocess.run(  # noqa: S603 - the command is ours
+            command,
+            env=self._env,
+            cwd=self.folder,
+            user=self._user,
+            group=self._user,
+            extra_groups=[] if self._user else None,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise ProgramError(f"initdb: {done.stdout}{done.stderr}")
+
+
+@contextmanager
+def local_servers() -> Iterator[tuple[LocalBroker, LocalDatabase]]:
+    """Start both servers side by side; end and remove them afterwards.
+
+    Raises:
+        ProgramError: A program is missing, or one of them did not start.
+    """
+    if missing := missing_programs():
+        raise ProgramError(f"these programs are missing: {', '.join(missing)}")
+    with private_folder() as folder, ExitStack() as stack:
+        broker = LocalBroker(folder)
+        stack.callback(broker.kill)
+        broker.launch()
+        database = LocalDatabase(folder)
+        stack.callback(database.stop, "immediate")
+        database.launch()
+        database.wait_until_ready()
+        broker.wait_until_ready()
+        yield broker, database

@@ -1,0 +1,187 @@
+"""A real Redis for tests: the first way that works, or the one that `ALLOCATION_TEST_SERVERS` names.
+
+1. `given`: `ALLOCATION_REDIS_URL` says where it is; its databases 1 to 15 are emptied and used.
+2. `containers`: Docker, through testcontainers, with `REDIS_IMAGE`.
+3. `programs`: Debian's redis-server, as a private process on a free port.
+
+By hand: `python -m allocation_worker.testing.servers.redis_server` starts one and says how to reach it.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from itertools import count
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from allocation_worker.testing.servers import NoServersError
+from allocation_worker.testing.servers.controls import NotOursError
+from allocation_worker.testing.servers.programs import Program, ProgramError, find_program, free_port, private_folder
+from allocation_worker.testing.servers.reaper import MARK
+
+REDIS_IMAGE = os.environ.get("REDIS_IMAGE", "redis:7")
+
+
+class RedisServer:
+    """A Redis in which databases can be emptied and used.
+
+    Args:
+        url: its address; the path does not matter.
+        databases: how many there are.
+    """
+
+    def __init__(self, url: str, *, databases: int = 16) -> None:
+        self.url = url
+        self._databases = databases
+        self._numbers = count(1)
+
+    def new_database(self) -> str:
+        """The address of an empty database; after the last, the first is emptied and used again."""
+        number = (next(self._numbers) - 1) % (self._databases - 1) + 1
+        address = urlsplit(self.url)._replace(path=f"/{number}").geturl()
+        with Redis.from_url(address) as client:
+            client.flushdb()
+        return address
+
+    def check(self) -> None:
+        """Return if it answers; raise if it does not."""
+        with Redis.from_url(self.url) as client:
+            client.ping()
+
+    def kill(self) -> None:
+        """End it with SIGKILL: what it has not written to its folder is gone."""
+        raise NotOursError("This Redis is not a private program: it cannot be killed.")
+
+    def start(self) -> None:
+        """Start it again, on the same port, with what its folder holds, and wait until it is ready."""
+        raise NotOursError("This Redis is not a private program: it cannot be started.")
+
+
+class LocalRedis(RedisServer):
+    """Debian's redis-server as a private process on the loopback interface.
+
+    Args:
+        folder: the folder of `private_folder`; it makes its own inside.
+        durable: whether it writes an append-only file, synced before each answer.
+    """
+
+    def __init__(self, folder: Path, *, durable: bool = False) -> None:
+        self.folder = folder / "redis"
+        self.folder.mkdir()
+        port = free_port()
+        databases = 1000
+        super().__init__(f"redis://127.0.0.1:{port}/0", databases=databases)
+        settings = {
+            "bind": "127.0.0.1",
+            "port": str(port),
+            "dir": str(self.folder),
+            "databases": str(databases),
+            "save": "",
+            "appendonly": "yes" if durable else "no",
+            "appendfsync": "always",
+        }
+        options = [part for name, value in settings.items() for part in (f"--{name}", value)]
+        env = {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8", MARK: str(folder)}
+        self._program = Program([str(find_program("redis-server")), *options], env=env, folder=self.folder)
+
+    def kill(self) -> None:
+        self._program.end(signal.SIGKILL)
+
+    def start(self) -> None:
+        self._program.launch()
+        self._program.wait_until(self.check)
+
+
+@contextmanager
+def local_redis(*, durable: bool = False) -> Iterator[LocalRedis]:
+    """Start a private Redis; end and remove it afterwards.
+
+    Raises:
+        ProgramError: the program is missing, or did not start.
+    """
+    if find_program("redis-server") is None:
+        raise ProgramError("the program redis-server is missing")
+    with private_folder() as folder, ExitStack() as stack:
+        server = LocalRedis(folder, durable=durable)
+        stack.callback(server.kill)
+        server.start()
+        yield server
+
+
+@contextmanager
+def start_redis() -> Iterator[RedisServer]:
+    """A Redis, the first way that works; what was started is ended and removed afterwards.
+
+    Raises:
+        NoServersError: no way works.
+    """
+    ways = {"given": _given, "containers": _containers, "programs": _programs}
+    forced = os.environ.get("ALLOCATION_TEST_SERVERS")
+    reasons = []
+    with ExitStack() as stack:
+        for how in [forced] if forced else list(ways):
+            try:
+                server = stack.enter_context(ways[how]())
+            except NoServersError as reason:
+                reasons.append(f"{how}: {reason}")
+            else:
+                yield server
+                return
+        raise NoServersError(f"Please install redis-server, or set ALLOCATION_REDIS_URL ({'; '.join(reasons)}).")
+
+
+@contextmanager
+def _given() -> Iterator[RedisServer]:
+    url = os.environ.get("ALLOCATION_REDIS_URL")
+    if not url:
+        raise NoServersError("ALLOCATION_REDIS_URL is not set")
+    server = RedisServer(url)
+    try:
+        server.check()
+    except RedisError as error:
+        raise NoServersError(f"ALLOCATION_REDIS_URL leads to no Redis ({error})") from error
+    yield server
+
+
+@contextmanager
+def _containers() -> Iterator[RedisServer]:
+    try:
+        from testcontainers.community.redis import RedisContainer  # noqa: PLC0415 - an optional extra
+
+        from allocation_worker.testing.servers import containers  # noqa: PLC0415 - as above
+    except ImportError as error:
+        raise NoServersError(f"testcontainers is not installed ({error})") from error
+    try:
+        containers.prepare(REDIS_IMAGE)
+    except containers.NoEngineError as error:
+        raise NoServersError(str(error)) from error
+    with RedisContainer(REDIS_IMAGE) as container:
+        host, port = container.get_container_host_ip(), container.get_exposed_port(6379)
+        yield RedisServer(f"redis://{host}:{port}/0")
+
+
+@contextmanager
+def _programs() -> Iterator[RedisServer]:
+    with ExitStack() as stack:
+        try:
+            server = stack.enter_context(local_redis())
+        except ProgramError as error:
+            raise NoServersError(str(error)) from error
+        yield server
+
+
+def main() -> None:
+    """Start one, say how to reach it, and keep it until Ctrl-C or SIGTERM."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    with suppress(KeyboardInterrupt), start_redis() as server:
+        print(f"export ALLOCATION_REDIS_URL={server.new_database()}", flush=True)  # noqa: T201 - its output is its purpose
+        signal.pause()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,131 @@
+"""Real servers for tests, demo and benchmarks: a RabbitMQ broker and a PostgreSQL server.
+
+`start_servers` takes the first way that works, or the one that `ALLOCATION_TEST_SERVERS` names:
+
+1. `given`: `ALLOCATION_AMQP_URL` and `ALLOCATION_DATABASE_URL` say where they are. A virtual host (through the
+   management API at `ALLOCATION_MANAGEMENT_URL`, else at port 15672 of the same host) and a database are made there,
+   and removed afterwards.
+2. `containers`: Docker, through testcontainers, with `RABBITMQ_IMAGE` and `POSTGRES_IMAGE`.
+3. `programs`: the installed programs, as private processes on free ports in a temporary folder.
+
+By hand: `python -m allocation_worker.testing.servers` starts them and says how to reach them.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from allocation_worker.testing.servers.controls import Broker, Database
+from allocation_worker.testing.servers.local import local_servers
+from allocation_worker.testing.servers.programs import missing_programs
+
+
+class NoServersError(RuntimeError):
+    """No way to a broker and a database works here; the message is one sentence that says what to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Servers:
+    """A broker and a database server, with an empty place in each.
+
+    Attributes:
+        amqp_url: A fresh virtual host of its own.
+        database_url: A fresh empty database of its own (`postgresql+psycopg2://`).
+        how: `given`, `containers` or `programs`.
+        broker: Makes more virtual hosts, counts messages; stops and starts the broker if it is a program.
+        database: Makes more databases; stops and starts the server if it is a program.
+    """
+
+    amqp_url: str
+    database_url: str
+    how: str
+    broker: Broker
+    database: Database
+
+
+@contextmanager
+def start_servers() -> Iterator[Servers]:
+    """Start a broker and a database server, the first way that works; end and remove them afterwards.
+
+    Raises:
+        NoServersError: No way works.
+        ProgramError: The installed programs did not start.
+    """
+    with ExitStack() as stack:
+        how, broker, database = _first_that_works(stack)
+        yield Servers(
+            amqp_url=broker.new_vhost(),
+            database_url=database.new_database(),
+            how=how,
+            broker=broker,
+            database=database,
+        )
+
+
+@contextmanager
+def _given() -> Iterator[tuple[Broker, Database]]:
+    amqp_url, database_url = os.environ.get("ALLOCATION_AMQP_URL"), os.environ.get("ALLOCATION_DATABASE_URL")
+    if not amqp_url or not database_url:
+        raise NoServersError("ALLOCATION_AMQP_URL and ALLOCATION_DATABASE_URL are not both set")
+    management_url = os.environ.get("ALLOCATION_MANAGEMENT_URL") or _management_beside(amqp_url)
+    with ExitStack() as stack:
+        broker = Broker(amqp_url=amqp_url, management_url=management_url)
+        database = Database(admin_url=database_url)
+        stack.callback(broker.remove_made)
+        stack.callback(database.remove_made)
+        yield broker, database
+
+
+@contextmanager
+def _containers() -> Iterator[tuple[Broker, Database]]:
+    try:
+        from allocation_worker.testing.servers import containers  # noqa: PLC0415 - testcontainers is an optional extra
+    except ImportError as error:
+        raise NoServersError(f"testcontainers is not installed ({error})") from error
+    try:
+        containers.prepare()
+    except containers.NoEngineError as error:
+        raise NoServersError(str(error)) from error
+    with containers.container_servers() as servers:
+        yield servers
+
+
+@contextmanager
+def _programs() -> Iterator[tuple[Broker, Database]]:
+    if missing := missing_programs():
+        raise NoServersError(f"these programs are not installed: {', '.join(missing)}")
+    with local_servers() as servers:
+        yield servers
+
+
+_WAYS: dict[str, Callable[[], AbstractContextManager[tuple[Broker, Database]]]] = {
+    "given": _given,
+    "containers": _containers,
+    "programs": _programs,
+}
+
+
+def _first_that_works(stack: ExitStack) -> tuple[str, Broker, Database]:
+    forced = os.environ.get("ALLOCATION_TEST_SERVERS")
+    if forced and forced not in _WAYS:
+        raise NoServersError(f"ALLOCATION_TEST_SERVERS must be one of {', '.join(_WAYS)}, and is {forced!r}.")
+    reasons = []
+    for how in [forced] if forced else list(_WAYS):
+        try:
+            broker, database = stack.enter_context(_WAYS[how]())
+        except NoServersError as reason:
+            reasons.append(f"{how}: {reason}")
+        else:
+            return how, broker, database
+    raise NoServersError(
+        "Please install rabbitmq-server and postgresql, or start a Docker engine, or set ALLOCATION_AMQP_URL and "
+        f"ALLOCATION_DATABASE_URL ({'; '.join(reasons)})."
+    )
+
+
+def _management_beside(amqp_url: str) -> str:
+    first = urlsplit(amqp_url.split(",", maxsplit=1)[0].strip())
+    login = first.netloc.rpartition("@")[0] or "guest:guest"
+    return f"http://{login}@{first.hostname}:15672"

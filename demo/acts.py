@@ -1,0 +1,188 @@
+"""The play. Each act does something to the service, tells it, and gives its essence in one sentence."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from time import monotonic
+
+import allocation_contracts as contracts
+from allocation_contracts import Allocate, ChangeBatchQuantity, Deallocate
+from demo import words
+from demo.plan import CHAIR, LAMP, VASE, Day, batch_of
+from demo.shop import Moves, moves_in
+from demo.stage import Stage
+
+_BY_NOON = 0.55
+_NOON, _UNTIL_KILL, _DOWN, _BACK = 4.0, 0.7, 1.3, 1.6
+"""How many seconds the orders of the morning take, and those before, during and after the absence of `consume`."""
+
+
+class PlotError(AssertionError):
+    """The service did not do what its contract says; the text is the fault."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cast:
+    """What an act may use."""
+
+    stage: Stage
+    day: Day
+    today: date
+
+
+def stock_comes_in(cast: Cast) -> str:
+    """Announce every batch."""
+    stage, batches = cast.stage, cast.day.batches
+    stage.tell("In the morning, purchasing tells what is in the warehouse, and what at sea.", rest=0)
+    stage.stream(batches, over=1.0)
+    stage.wait_settled()
+    ships = {batch.eta for batch in batches} - {None}
+    pieces = sum(batch.qty for batch in batches)
+    return (
+        f"{words.count(len(batches), 'batch', 'batches')} of {len(stage.shop.skus())} SKUs, {pieces:,} pieces, "
+        f"in the warehouse and on {words.count(len(ships), 'ship')}."
+    )
+
+
+def orders_come_in(cast: Cast) -> str:
+    """Let the morning's orders in."""
+    stage, lines = cast.stage, cast.day.lines[: _noon(cast.day)]
+    stage.tell("A line goes whole to one batch: the warehouse first, then the earliest ship.", rest=0)
+    begin = monotonic()
+    stage.stream(lines, over=_NOON)
+    stage.wait_settled()
+    took = monotonic() - begin
+    return (
+        f"{words.count(len(lines), 'order line')} in {took:.1f} s, {len(lines) / took:,.0f} a second, and "
+        f"{len(stage.shop.held):,} of them have stock."
+    )
+
+
+def the_worker_is_killed(cast: Cast) -> str:
+    """Kill `consume` while orders come in, let more come, and start it again."""
+    stage, lines = cast.stage, cast.day.lines[_noon(cast.day) :]
+    a_fifth, a_half = len(lines) // 5, len(lines) // 2
+    stage.stream(lines[:a_fifth], over=_UNTIL_KILL)
+    pid = stage.kill("consume")
+    stage.tell(f"kill -9 {pid}: consume is gone. Orders keep coming, and the broker keeps them.", rest=0)
+    stage.stream(lines[a_fifth:a_half], over=_DOWN)
+    waiting = stage.waiting
+    stage.tell(f"Process {stage.start('consume')} takes over, with {waiting} orders waiting for it.", rest=0)
+    stage.stream(lines[a_half:], over=_BACK)
+    stage.wait_settled()
+    return f"kill -9 of consume: {waiting} orders waited for its successor, and nothing is lost."
+
+
+def a_shipment_shrinks(cast: Cast) -> str:
+    """Halve what the ship with the most promised chairs has promised."""
+    stage = cast.stage
+    ship = stage.shop.fullest_ship(CHAIR)
+    before, after = ship.purchased, ship.allocated // 2
+    stage.tell(f"A container went overboard: of {before} chairs on {ship.ref}, {after} are left.")
+    change = stage.send(ChangeBatchQuantity(batchref=ship.ref, qty=after))
+    stage.wait_settled()
+    moves = moves_in(stage.caused_by(change))
+    if not moves.taken_off:
+        raise PlotError(f"Batch {ship.ref} shrank below what it had promised, and no line was taken off it.")
+    return f"{ship.ref} fell from {before} to {after}: {_told(moves, ship.ref)}."
+
+
+def a_cancellation(cast: Cast) -> str:
+    """Cancel the day's first line; a late copy of it is refused."""
+    stage, line = cast.stage, cast.day.lines[0]
+    stage.tell(f"The customer of {line.orderid} has changed their mind.", rest=0.5)
+    freed = stage.ask(Deallocate(orderid=line.orderid, sku=line.sku, lineid=line.lineid)).data
+    stage.tell(f"{freed['qty']} {line.sku} are free again in {freed['batchref']}.", rest=0.5)
+    late = stage.ask(line)
+    if late.type != contracts.CommandRejected.TYPE:
+        raise PlotError(f"Line {line.orderid} was cancelled, and a late copy of it was answered by {late.type}.")
+    return (
+        f"{line.orderid} gives {freed['qty']} {line.sku} back to {freed['batchref']}; a copy of it that comes late is "
+        f"refused, {late.data['reason']}."
+    )
+
+
+def a_shortage(cast: Cast) -> str:
+    """Ask for more lamps than any batch has; then a ship brings enough."""
+    stage = cast.stage
+    wanted = Allocate(orderid=_next_order(cast, 1), sku=LAMP, qty=stage.shop.largest_available(LAMP) + 7)
+    answer = stage.ask(wanted)
+    event = contracts.read_event(answer.type, answer.body)
+    if not isinstance(event, contracts.OutOfStock):
+        raise PlotError(f"No batch has {wanted.qty} {LAMP}, and yet the answer was {answer.type}.")
+    stage.tell(f"A hotel wants {wanted.qty} {LAMP}: {words.shortage(event)}.", rest=1.2)
+    ship = batch_of(LAMP, "calypso", qty=wanted.qty + 5, today=cast.today)
+    stage.ask(ship)
+    stage.tell(f"More are bought, due {words.day(ship.eta)}, and the hotel asks again.", rest=0.5)
+    again = stage.ask(wanted)
+    if again.data.get("batchref") != ship.batchref:
+        raise PlotError(f"Batch {ship.batchref} has {ship.qty} {LAMP}, and the answer for {wanted.qty} was {again}.")
+    return (
+        f"{wanted.orderid} wants {wanted.qty} lamps, and {event.largest_available} is the most to be had: out of "
+        f"stock. Asked again, it has them from {ship.batchref}."
+    )
+
+
+def a_message_comes_again(cast: Cast) -> str:
+    """Send one command three times over; the next event of its SKU shows that nothing happened in between."""
+    stage = cast.stage
+    order = Allocate(orderid=_next_order(cast, 2), sku=VASE, qty=1)
+    first = stage.ask(order)
+    stage.tell(f"The order system is not sure that {order.orderid} went out, and sends it three times more.", rest=0.4)
+    for _ in range(3):
+        stage.send(order, message_id=first.causation_id)
+    following = stage.ask(Allocate(orderid=_next_order(cast, 3), sku=VASE, qty=1))
+    between = following.data["sequence"] - first.data["sequence"] - 1
+    if between:
+        raise PlotError(f"A command that was sent four times had {between + 1} effects: {order}.")
+    return f"{order.orderid} came four times under one message_id, and took effect once."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Act:
+    """An act, and how the programme calls it."""
+
+    title: str
+    play: Callable[[Cast], str]
+
+
+PROGRAMME = (
+    Act(title="Stock comes in", play=stock_comes_in),
+    Act(title="Orders come in", play=orders_come_in),
+    Act(title="A worker is killed", play=the_worker_is_killed),
+    Act(title="A shipment shrinks", play=a_shipment_shrinks),
+    Act(title="A cancellation", play=a_cancellation),
+    Act(title="A shortage", play=a_shortage),
+    Act(title="A message again", play=a_message_comes_again),
+)
+
+
+def perform(cast: Cast) -> list[tuple[str, str]]:
+    """Play every act; their titles, and what came of each.
+
+    Raises:
+        PlotError: The service broke its contract.
+    """
+    chronicle = []
+    for number, act in enumerate(PROGRAMME, start=1):
+        cast.stage.view.act(number, act.title)
+        essence = act.play(cast)
+        cast.stage.tell(essence, rest=1.3)
+        chronicle.append((act.title, essence))
+    return chronicle
+
+
+def _noon(day: Day) -> int:
+    return int(len(day.lines) * _BY_NOON)
+
+
+def _next_order(cast: Cast, number: int) -> str:
+    return f"order-{cast.day.orders + number:04}"
+
+
+def _told(moves: Moves, ship: str) -> str:
+    moved = [f"{number} moved to {ref}" for ref, number in moves.to.most_common() if ref != ship]
+    stayed = [f"{moves.to[ship]} fitted in again"] if ship in moves.to else []
+    stranded = [f"{moves.stranded} found no other place"] if moves.stranded else []
+    lines = words.count(moves.taken_off, "line was", "lines were")
+    return f"{lines} taken off, the latest first; {words.listed(moved + stayed + stranded)}"

@@ -1,0 +1,153 @@
+"""What a subscriber knows of the shop: a projection of the events, which may come twice, and nothing else."""
+
+from collections import Counter, deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import date
+
+import allocation_contracts as contracts
+from harness.checker.events import ReceivedEvent
+
+Line = tuple[str, str, str]
+"""(orderid, sku, lineid)"""
+
+_REMEMBERED = 50
+
+
+@dataclass(slots=True, kw_only=True)
+class Stock:
+    """A batch, as the events tell it.
+
+    Attributes:
+        lost: How much smaller it is than it once was.
+    """
+
+    ref: str
+    sku: str
+    eta: date | None
+    purchased: int
+    allocated: int = 0
+    lost: int = 0
+
+    @property
+    def available(self) -> int:
+        return self.purchased - self.allocated
+
+
+@dataclass(slots=True)
+class Shop:
+    """The state of the shop, an event at a time.
+
+    Attributes:
+        batches: By reference, in the order in which they were announced.
+        held: Which batch a line holds stock of, and how much.
+        caused: The message_ids of the commands that were answered.
+        latest: The last events, oldest first.
+        largest: The most that any batch ever had.
+    """
+
+    batches: dict[str, Stock] = field(default_factory=dict)
+    held: dict[Line, tuple[str, int]] = field(default_factory=dict)
+    caused: set[str] = field(default_factory=set)
+    latest: deque[contracts.Event] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
+    largest: int = 1
+    _seen: set[str] = field(default_factory=set)
+    _adrift: set[Line] = field(default_factory=set)
+
+    @property
+    def settled(self) -> bool:
+        """Whether no batch holds more than it has, and every line that lost its place was answered again.
+
+        A shrink answers with several events; in between, the shop is not.
+        """
+        return not self._adrift and all(stock.available >= 0 for stock in self.batches.values())
+
+    def take(self, received: ReceivedEvent) -> None:
+        """Take the next event in. One that was taken before changes nothing but who was answered."""
+        self.caused.add(received.causation_id)
+        if received.message_id in self._seen:
+            return
+        self._seen.add(received.message_id)
+        event = contracts.read_event(received.type, received.body)
+        self.latest.append(event)
+        self._apply(event)
+
+    def of(self, sku: str) -> list[Stock]:
+        """Give the batches of a SKU, as they are drawn upon: the warehouse first, then by ETA."""
+        mine = [stock for stock in self.batches.values() if stock.sku == sku]
+        return sorted(mine, key=lambda stock: (stock.eta is not None, stock.eta or date.min))
+
+    def skus(self) -> list[str]:
+        """Give the SKUs, in the order in which they first came."""
+        return list(dict.fromkeys(stock.sku for stock in self.batches.values()))
+
+    def largest_available(self, sku: str) -> int:
+        """Give the most that one batch of this SKU could take."""
+        return max((stock.available for stock in self.of(sku)), default=0)
+
+    def fullest_ship(self, sku: str) -> Stock:
+        """Give the batch at sea that has promised the most.
+
+        Raises:
+            ValueError: None of this SKU is at sea.
+        """
+        return max((stock for stock in self.of(sku) if stock.eta), key=lambda stock: stock.allocated)
+
+    def _apply(self, event: contracts.Event) -> None:
+        match event:
+            case contracts.BatchCreated():
+                self.batches[event.batchref] = Stock(
+                    ref=event.batchref, sku=event.sku, eta=event.eta, purchased=event.qty
+                )
+                self.largest = max(self.largest, event.qty)
+            case contracts.BatchQuantityChanged():
+                stock = self.batches[event.batchref]
+                stock.lost = max(0, stock.lost + stock.purchased - event.qty)
+                stock.purchased = event.qty
+                self.largest = max(self.largest, event.qty)
+            case contracts.Allocated():
+                self._allocated(event)
+            case contracts.Deallocated():
+                self._deallocated(event)
+            case contracts.OutOfStock():
+                self._adrift.discard((event.orderid, event.sku, event.lineid))
+
+    def _allocated(self, event: contracts.Allocated) -> None:
+        line = (event.orderid, event.sku, event.lineid)
+        self._adrift.discard(line)
+        self.held[line] = (event.batchref, event.qty)
+        self.batches[event.batchref].allocated += event.qty
+
+    def _deallocated(self, event: contracts.Deallocated) -> None:
+        line = (event.orderid, event.sku, event.lineid)
+        self.held.pop(line, None)
+        if event.batchref is not None:
+            self.batches[event.batchref].allocated -= event.qty
+        if event.reason == "batch-quantity-changed":
+            self._adrift.add(line)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moves:
+    """What a shrink did to the lines of a batch.
+
+    Attributes:
+        taken_off: How many lines lost their place.
+        to: How many of them each other batch took.
+        stranded: How many found none.
+    """
+
+    taken_off: int
+    to: Counter[str]
+    stranded: int
+
+
+def moves_in(events: Iterable[ReceivedEvent]) -> Moves:
+    """Count the moves in the events that one `change-batch-quantity` has caused."""
+    once = {event.message_id: event for event in events}.values()
+    types = Counter(event.type for event in once)
+    return Moves(
+        taken_off=types[contracts.Deallocated.TYPE],
+        to=Counter(event.data["batchref"] for event in once if event.type == contracts.Allocated.TYPE),
+        stranded=types[contracts.OutOfStock.TYPE],
+    )

@@ -1,0 +1,69 @@
+"""The other half of the checker: the tables, and whether they tell the same story as the events that came out."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from allocation_worker.adapters.postgres.audit import audit
+from allocation_worker.adapters.postgres.engine import create_engine
+from harness.checker.events import Report
+
+_STATEMENT_TIMEOUT = 600
+_DAYS = 30
+
+
+def check_tables(report: Report, database_url: str) -> None:
+    """Add what is wrong with the tables to a report on the events; for a service that has come to rest.
+
+    They must agree with themselves, no event may wait in the outbox, and batches and lines must be as the events say.
+
+    Raises:
+        StoreUnavailableError: the database is not there.
+    """
+    engine = create_engine(database_url, application_name="checker", statement_timeout=_STATEMENT_TIMEOUT)
+    try:
+        found = audit(engine, history_days=_DAYS, inbox_days=_DAYS, stuck_after=0)
+        for fault in found.faults:
+            report.faults += fault.examples
+            if fault.count > len(fault.examples):
+                report.fault(f"... and {fault.count - len(fault.examples)} more like these.")
+        with engine.connect() as connection:
+            _compare("Batch", _batches(report), _batches_in(connection), report)
+            _compare("Line", report.lines, _lines_in(connection), report)
+    finally:
+        engine.dispose()
+
+
+def count_unpublished(database_url: str) -> int:
+    """How many events of the outbox are still to be published, unwanted ones left out."""
+    engine = create_engine(database_url, application_name="checker")
+    statement = sa.text("SELECT count(*) FROM outbox WHERE published_at IS NULL AND returned_at IS NULL")
+    try:
+        with engine.connect() as connection:
+            return int(connection.scalar(statement) or 0)
+    finally:
+        engine.dispose()
+
+
+def _compare(what: str, told: Mapping[Any, object], stored: Mapping[Any, object], report: Report) -> None:
+    for key in told.keys() | stored.keys():
+        if told.get(key) != stored.get(key):
+            report.fault(f"{what} {key} is {told.get(key)} by its events, and {stored.get(key)} in the tables.")
+
+
+def _batches(report: Report) -> dict[object, object]:
+    return {key: (batch.sku, batch.purchased, batch.allocated) for key, batch in report.batches.items()}
+
+
+def _batches_in(connection: Connection) -> dict[object, object]:
+    rows = connection.execute(sa.text("SELECT reference, sku, purchased, allocated FROM batches"))
+    return {reference: (sku, purchased, allocated) for reference, sku, purchased, allocated in rows}
+
+
+def _lines_in(connection: Connection) -> dict[object, object]:
+    rows = connection.execute(
+        sa.text("SELECT orderid, sku, lineid, batchref, qty FROM order_lines WHERE batchref IS NOT NULL")
+    )
+    return {(orderid, sku, lineid): (batchref, qty) for orderid, sku, lineid, batchref, qty in rows}

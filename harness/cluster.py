@@ -1,0 +1,134 @@
+"""Three nodes of RabbitMQ as one broker, each a private process with an address of its own on the loopback network."""
+
+import secrets
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from itertools import permutations
+from pathlib import Path
+
+from allocation_worker.testing.servers.controls import Broker
+from allocation_worker.testing.servers.local import LocalBroker
+from allocation_worker.testing.servers.programs import ProgramError, find_program, free_port
+
+# A node that hears nothing from another for so many seconds takes it for gone; the default is a minute.
+_TICK = 8
+
+
+class Cluster(Broker):
+    """The nodes as one broker, and what can go wrong between them.
+
+    Args:
+        folder: The folder of `private_folder`.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        network = 2 + secrets.randbelow(250)  # one of its own, should two clusters run on one machine
+        hosts = {f"allocation-{number}": f"127.0.{network}.{number}" for number in (1, 2, 3)}
+        self._addresses = list(hosts.values())
+        self._chain = f"ALLOCATION-CUT-{network}"
+        cookie, password, epmd_port = secrets.token_hex(16), secrets.token_hex(8), free_port()
+        members = ", ".join(f"'{host}@{host}'" for host in hosts)
+        self.nodes = [
+            LocalBroker(
+                folder,
+                name=host,
+                host=host,
+                hosts=hosts,
+                cookie=cookie,
+                password=password,
+                epmd_port=epmd_port,
+                settings=(
+                    f"{{cluster_nodes, {{[{members}], disc}}}}",
+                    "{cluster_partition_handling, pause_minority}",
+                    "{mnesia_table_loading_retry_limit, 60}",
+                    "{mnesia_table_loading_retry_timeout, 5000}",
+                ),
+                erlang_arguments=f"-kernel net_ticktime {_TICK}",
+            )
+            for host in hosts
+        ]
+        super().__init__(
+            amqp_url=",".join(node.amqp_url for node in self.nodes), management_url=self.nodes[0].management_url
+        )
+
+    def start(self) -> None:
+        """Start the nodes, the first alone: the others join it."""
+        self.nodes[0].start()
+        for node in self.nodes[1:]:
+            node.launch()
+        for node in self.nodes[1:]:
+            node.wait_until_ready()
+
+    def stop(self) -> None:
+        """End all nodes in an orderly way."""
+        for node in self.nodes:
+            node.stop()
+
+    def kill(self) -> None:
+        """End all nodes as a power cut would."""
+        for node in self.nodes:
+            node.kill()
+
+    def save_queue_names(self) -> None:
+        for node in self.nodes:
+            node.save_queue_names()
+
+    def ctl(self, *args: str) -> str:
+        """Run rabbitmqctl against the first node that answers."""
+        errors = []
+        for node in self.nodes:
+            try:
+                return node.ctl(*args)
+            except ProgramError as error:
+                errors.append(str(error))
+        raise ProgramError("; ".join(errors))
+
+    def cut_off(self, node: LocalBroker) -> None:
+        """Drop all packets between this node and the others, until `join_again`; programs still reach all of them.
+
+        Raises:
+            ProgramError: iptables is not here, or we are not root.
+        """
+        _iptables("-N", self._chain)
+        _iptables("-I", "INPUT", "-j", self._chain)
+        for one, other in permutations(self._addresses, 2):
+            if node.address in {one, other}:
+                _iptables("-A", self._chain, "-s", one, "-d", other, "-j", "DROP")
+
+    def join_again(self) -> None:
+        """End what `cut_off` began; harmless if nothing is cut off."""
+        done = _run_iptables("-D", "INPUT", "-j", self._chain)
+        while done.returncode == 0:
+            done = _run_iptables("-D", "INPUT", "-j", self._chain)
+        for action in ("-F", "-X"):
+            _run_iptables(action, self._chain)
+
+
+def _iptables(*arguments: str) -> None:
+    done = _run_iptables(*arguments)
+    if done.returncode:
+        raise ProgramError(f"iptables {' '.join(arguments)}: {done.stderr.strip()}")
+
+
+def _run_iptables(*arguments: str) -> subprocess.CompletedProcess[str]:
+    program = find_program("iptables")
+    if program is None:
+        raise ProgramError("iptables is missing; install it, or leave partitions out.")
+    command = [str(program), "--wait", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@contextmanager
+def cluster(folder: Path) -> Iterator[Cluster]:
+    """Start a cluster in this folder; in the end nothing of it is left.
+
+    Raises:
+        ProgramError: A program is missing, or a node did not start.
+    """
+    with ExitStack() as stack:
+        broker = Cluster(folder)
+        stack.callback(broker.kill)
+        stack.callback(broker.join_again)
+        broker.start()
+        yield broker

@@ -1,0 +1,136 @@
+"""Kills the program between two of its steps: `python -m harness.crash_points POINT NTH VERB`.
+
+The program itself has no hook, so none costs anything: this module starts it, as the command line would, with one
+function replaced by one that kills the process, with SIGKILL, when the function has returned for the NTH time.
+
+`... message-id ID VERB` kills it whenever it has read the message with this id, and starts it again, as a supervisor
+would, for as long as a signal is what it dies of.
+"""
+
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from functools import wraps
+from itertools import count
+from typing import Any
+
+from allocation_worker.adapters import wire
+from allocation_worker.adapters.postgres.inbox import PostgresInbox
+from allocation_worker.adapters.postgres.outbox import PostgresOutbox
+from allocation_worker.adapters.postgres.pending import PendingEvents
+from allocation_worker.adapters.postgres.repository import PostgresProducts
+from allocation_worker.adapters.postgres.unit_of_work import PostgresUnitOfWork
+from allocation_worker.adapters.rabbitmq.acknowledger import Acknowledger
+from allocation_worker.adapters.rabbitmq.dead_letter_queue import DeadLetterQueue
+from allocation_worker.adapters.rabbitmq.feed import QueueFeed
+from allocation_worker.adapters.rabbitmq.publisher import EventPublisher
+from allocation_worker.adapters.rabbitmq.until_confirmed import BlockingPublisher
+from allocation_worker.adapters.redis.read_model import RedisReadModel
+from allocation_worker.cli import main
+from allocation_worker.service_layer.messagebus import MessageBus
+from allocation_worker.service_layer.messages import Message
+
+# In the order in which a message passes them.
+CONSUME_POINTS: Mapping[str, tuple[Any, str]] = {
+    "received": (QueueFeed, "take"),
+    "parsed": (wire, "read"),
+    "inbox-written": (PostgresInbox, "receive"),
+    "loaded": (PostgresProducts, "lock_for"),
+    "handled": (MessageBus, "handle"),
+    "flushed": (PostgresOutbox, "flush"),
+    "committed": (PostgresUnitOfWork, "commit"),
+    "acked": (Acknowledger, "settle"),
+}
+
+RELAY_POINTS: Mapping[str, tuple[Any, str]] = {
+    "claimed": (PendingEvents, "fetch"),
+    "published": (EventPublisher, "publish"),
+    "confirmed": (EventPublisher, "take_results"),
+    "marked": (PendingEvents, "mark_published"),
+}
+
+PROJECT_POINTS: Mapping[str, tuple[Any, str]] = {
+    "event-received": (QueueFeed, "take"),
+    "event-parsed": (wire, "read_event"),
+    "event-applied": (RedisReadModel, "apply"),
+    "event-acked": (Acknowledger, "settle"),
+}
+
+REBUILD_POINTS: Mapping[str, tuple[Any, str]] = {
+    "begun": (RedisReadModel, "begin"),
+    "history-written": (RedisReadModel, "write"),
+    "lines-written": (RedisReadModel, "put_lines"),
+    "stock-written": (RedisReadModel, "put_stock"),
+    "switched": (RedisReadModel, "switch"),
+    "old-forgotten": (RedisReadModel, "forget_old"),
+}
+
+DEAD_LETTER_POINTS: Mapping[str, tuple[Any, str]] = {
+    "dead-letter-taken": (DeadLetterQueue, "take"),
+    "dead-letter-copied": (BlockingPublisher, "publish"),
+    "dead-letter-confirmed": (BlockingPublisher, "take_results"),
+    "dead-letter-removed": (DeadLetterQueue, "remove"),
+}
+
+_POINTS = {**CONSUME_POINTS, **RELAY_POINTS, **PROJECT_POINTS, **REBUILD_POINTS, **DEAD_LETTER_POINTS}
+
+MESSAGE_ID = "message-id"
+"""Not a point between two steps, but a message that kills whatever reads it."""
+
+_PR_SET_PDEATHSIG = 1
+
+
+def arm(point: str, nth: int) -> None:
+    """From now on, the NTH return from this point is the end; one that brings nothing does not count."""
+    owner, name = _POINTS[point]
+    original = getattr(owner, name)
+    returns = count(1)
+
+    @wraps(original)
+    def deadly(*arguments: Any, **keywords: Any) -> Any:  # noqa: ANN401 - stands for any function
+        result = original(*arguments, **keywords)
+        if result != [] and next(returns) == nth:
+            _die()
+        return result
+
+    setattr(owner, name, deadly)
+
+
+def arm_message(message_id: str) -> None:
+    """From now on, reading the message with this id is the end."""
+    read = wire.read
+
+    @wraps(read)
+    def deadly(delivery: wire.Delivery) -> Message:
+        if delivery.properties.message_id == message_id:
+            _die()
+        return read(delivery)
+
+    setattr(wire, "read", deadly)  # noqa: B010 - as the points are set
+
+
+def supervise() -> None:
+    """Run the command line in a process of its own, again and again while it is killed; then end as it did."""
+    while (child := os.fork()) != 0:
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        if code >= 0:
+            os._exit(code)
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    main()
+
+
+def _die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    point, argument = sys.argv[1:3]
+    sys.argv = ["allocation-worker", *sys.argv[3:]]
+    if point == MESSAGE_ID:
+        arm_message(argument)
+        supervise()
+    else:
+        arm(point, int(argument))
+        main()

@@ -1,0 +1,108 @@
+"""The worker's own processes, as an operator starts, stops and kills them."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from allocation_worker.testing.waiting import wait_until
+
+
+class WorkerProcess:
+    """One `allocation-worker` process; its log goes to a file.
+
+    Args:
+        arguments: the verb and its options.
+        settings: environment variables on top of this process's own.
+        log: where its stderr and stdout go, appended.
+        crash: a point of `harness.crash_points`, and at which passing of it the process kills itself; or `message-id`
+            and the one whose reading kills it, each time that it is started again.
+    """
+
+    def __init__(
+        self, *arguments: str, settings: Mapping[str, str], log: Path, crash: tuple[str, int | str] | None = None
+    ) -> None:
+        self.arguments = arguments
+        program = ["allocation_worker"] if crash is None else ["harness.crash_points", crash[0], str(crash[1])]
+        self.log_path = log
+        self._log = log.open("ab")
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", *program, *arguments],
+            env={**os.environ, **settings},
+            stdout=self._log,
+            stderr=self._log,
+            stdin=subprocess.DEVNULL,
+        )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs; negative if a signal ended it."""
+        return self._process.poll()
+
+    @property
+    def log(self) -> str:
+        return self.log_path.read_text()
+
+    def send(self, number: signal.Signals) -> None:
+        if self.exit_code is None:
+            self._process.send_signal(number)
+
+    def kill(self) -> None:
+        """SIGKILL, and wait."""
+        self.send(signal.SIGKILL)
+        self.wait()
+
+    def terminate(self, within: float = 60) -> int:
+        """SIGTERM, and wait; the exit code."""
+        self.send(signal.SIGTERM)
+        return self.wait(within)
+
+    def wait(self, within: float = 60) -> int:
+        try:
+            return self._process.wait(within)
+        finally:
+            self._log.close()
+
+    def wait_for_log(self, text: str, within: float = 60) -> None:
+        """Wait until its log says this.
+
+        Raises:
+            TimeoutError: it did not, or the process ended; the log's end is in the text.
+        """
+        wait_until(
+            lambda: text in self.log or self.exit_code is not None,
+            within=within,
+            otherwise=lambda: f"{self.arguments} did not log {text!r}; its log ends: {self.log[-2000:]}",
+        )
+        if text not in self.log:
+            raise TimeoutError(f"{self.arguments} ended with {self.exit_code}; its log ends: {self.log[-2000:]}")
+
+
+def run_verb(*arguments: str, settings: Mapping[str, str], within: float = 60) -> subprocess.CompletedProcess[str]:
+    """Run a verb that ends by itself; stdout, stderr and the exit code come back."""
+    return subprocess.run(
+        [sys.executable, "-m", "allocation_worker", *arguments],
+        env={**os.environ, **settings},
+        capture_output=True,
+        text=True,
+        timeout=within,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+@contextmanager
+def ended(*processes: WorkerProcess) -> Iterator[None]:
+    """Whatever happens inside, none of these outlives it."""
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.kill()

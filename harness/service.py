@@ -1,0 +1,88 @@
+"""The whole service on real servers: a place of its own on each, and its processes."""
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from allocation_contracts import DEAD_LETTERS
+from allocation_worker import bootstrap
+from allocation_worker.config import PREFIX, load
+from allocation_worker.testing.servers import Servers
+from allocation_worker.testing.waiting import wait_until
+from harness.checker.events import Report, check
+from harness.checker.tables import check_tables, count_unpublished
+from harness.client import ExternalClient
+from harness.processes import WorkerProcess
+
+
+class RunningService:
+    """A fresh virtual host and a fresh database, migrated and declared; processes as they are asked for.
+
+    Args:
+        servers: where to make room.
+        folder: for the logs of the processes.
+        settings: environment variables for every process, on top of the two addresses.
+    """
+
+    def __init__(self, servers: Servers, folder: Path, settings: Mapping[str, str] | None = None) -> None:
+        self.servers = servers
+        self.amqp_url = servers.broker.new_vhost()
+        self.database_url = servers.database.new_database()
+        self.settings = {
+            "ALLOCATION_AMQP_URL": self.amqp_url,
+            "ALLOCATION_DATABASE_URL": self.database_url,
+            **(settings or {}),
+        }
+        self.processes: list[WorkerProcess] = []
+        self._folder = folder
+
+    def __enter__(self) -> Self:
+        # What `migrate` and `topology` do, without a second of imports for each of them.
+        settings = load(**{name.removeprefix(PREFIX).lower(): value for name, value in self.settings.items()})
+        bootstrap.migrate(settings)
+        bootstrap.declare_topology(settings)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for process in self.processes:
+            process.kill()
+
+    def start(
+        self, *arguments: str, settings: Mapping[str, str] | None = None, crash: tuple[str, int | str] | None = None
+    ) -> WorkerProcess:
+        """Start a process, such as `start("consume")`; `crash` is as for WorkerProcess."""
+        log = self._folder / f"{len(self.processes)}-{arguments[0]}.log"
+        process = WorkerProcess(*arguments, settings={**self.settings, **(settings or {})}, log=log, crash=crash)
+        self.processes.append(process)
+        return process
+
+    def outside(self) -> ExternalClient:
+        """A program of another team, to be entered with `with`."""
+        return ExternalClient(self.amqp_url)
+
+    def judge(self, outside: ExternalClient, *, dead: Collection[str] = frozenset()) -> Report:
+        """Wait until nothing is under way, and check all that this program saw, and the tables; `dead` as for `check`.
+
+        Raises:
+            TimeoutError: something is still under way after a minute.
+        """
+        wait_until(
+            lambda: not self._under_way(),
+            within=60,
+            every=0.2,
+            otherwise=lambda: f"Still under way: {self._under_way()}\n{self.logs()}",
+        )
+        report = check(outside.sent, outside.received, dead=dead)
+        check_tables(report, self.database_url)
+        return report
+
+    def _under_way(self) -> dict[str, int]:
+        waiting = {"outbox": count_unpublished(self.database_url), **self.servers.broker.queue_depths(self.amqp_url)}
+        return {name: count for name, count in waiting.items() if count and name != DEAD_LETTERS}
+
+    def logs(self) -> str:
+        """What all processes have logged."""
+        return "\n".join(process.log for process in self.processes)
