@@ -8,8 +8,8 @@ import sqlalchemy as sa
 
 from allocation_worker.adapters.postgres.pending import PendingEvents
 from allocation_worker.service_layer.ports import StoreUnavailableError
-from allocation_worker.testing.local import LocalDatabase
-from allocation_worker.testing.programs import private_folder
+from allocation_worker.testing.servers.local import LocalDatabase
+from allocation_worker.testing.servers.programs import private_folder
 from tests.integration.postgres.staging import until
 from tests.integration.postgres.store import PostgresStore, migrated_engine
 
@@ -33,7 +33,7 @@ def wait_for_standby(store: PostgresStore, name: str) -> None:
     with store.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(sa.text(f"ALTER SYSTEM SET synchronous_standby_names = '{name}'"))
         connection.execute(sa.text("SELECT pg_reload_conf()"))
-    until(lambda: [tuple(row) for row in store.rows("SHOW synchronous_standby_names")] == [(name,)])
+    until(lambda: bool(store.rows("SELECT WHERE current_setting('synchronous_standby_names') = :name", name=name)))
 
 
 def test_an_event_that_no_standby_has_is_not_published(alone: PostgresStore) -> None:
