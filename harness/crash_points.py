@@ -19,7 +19,7 @@ from typing import Any
 from allocation_worker.adapters import wire
 from allocation_worker.adapters.postgres.inbox import PostgresInbox
 from allocation_worker.adapters.postgres.outbox import PostgresOutbox
-from allocation_worker.adapters.postgres.pending import PendingEvents
+from allocation_worker.adapters.postgres.relay import PendingEvents
 from allocation_worker.adapters.postgres.repository import PostgresProducts
 from allocation_worker.adapters.postgres.unit_of_work import PostgresUnitOfWork
 from allocation_worker.adapters.rabbitmq.acknowledger import Acknowledger

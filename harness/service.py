@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Self
 
 from allocation_contracts import DEAD_LETTERS
-from allocation_worker import bootstrap
+from allocation_worker.bootstrap import migrate, topology
 from allocation_worker.config import PREFIX, load
 from allocation_worker.testing.servers import Servers
 from allocation_worker.testing.waiting import wait_until
@@ -40,8 +40,8 @@ class RunningService:
     def __enter__(self) -> Self:
         # What `migrate` and `topology` do, without a second of imports for each of them.
         settings = load(**{name.removeprefix(PREFIX).lower(): value for name, value in self.settings.items()})
-        bootstrap.migrate(settings)
-        bootstrap.declare_topology(settings)
+        migrate.migrate(settings)
+        topology.declare_topology(settings)
         return self
 
     def __exit__(

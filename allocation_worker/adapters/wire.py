@@ -12,7 +12,7 @@ from allocation_contracts import strict_json
 from allocation_contracts.message import model_of, validate
 from allocation_worker.domain import commands, events
 from allocation_worker.service_layer.messages import Message
-from allocation_worker.service_layer.projection import EventMessage
+from allocation_worker.service_layer.project import EventMessage
 
 REJECTED = contracts.CommandRejected.TYPE
 EVENT_TYPES = tuple(contracts.EVENTS)

@@ -11,11 +11,11 @@ from allocation_worker.adapters.postgres.unit_of_work import RehearsalUnitOfWork
 from allocation_worker.adapters.rabbitmq.dead_letter import DeadLetter
 from allocation_worker.adapters.rabbitmq.dead_letter_publisher import publish_copies
 from allocation_worker.adapters.rabbitmq.dead_letter_queue import DeadLetterQueue, open_dead_letters
-from allocation_worker.bootstrap.places import closing_connections, engine
+from allocation_worker.bootstrap.database import closing_connections, engine
 from allocation_worker.config import Settings
-from allocation_worker.entrypoints.dead_letters import Gatekeeper, Redrive
+from allocation_worker.service_layer.dead_letters import Gatekeeper, Redrive
+from allocation_worker.service_layer.dry_run import Prospect, Rehearsal
 from allocation_worker.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
-from allocation_worker.service_layer.rehearsal import Prospect, Rehearsal
 
 OnProgress = Callable[[int, int], None]
 """Told now and then how many dead letters were looked at, of how many."""

@@ -7,7 +7,20 @@ import typer
 
 from allocation_contracts import AllocationError
 from allocation_worker import __version__
-from allocation_worker.cli import auditing, dead_letters, looking_back, running, sending, showing, tailing
+from allocation_worker.cli import (
+    consume,
+    dead_letters,
+    explain,
+    migrate,
+    project,
+    relay,
+    replay,
+    send,
+    show,
+    tail,
+    topology,
+    verify,
+)
 from allocation_worker.config import SettingsError
 
 EX_CONFIG = 78
@@ -21,13 +34,11 @@ app = typer.Typer(
     help="Allocates order lines to batches of stock: commands in from RabbitMQ, events out.",
     epilog="Settings come from the environment, such as ALLOCATION_AMQP_URL and ALLOCATION_DATABASE_URL; see README.",
 )
-app.add_typer(running.verbs)
-app.add_typer(auditing.verbs)
-app.add_typer(looking_back.verbs)
-app.add_typer(sending.verbs, name="send")
+for verb in (migrate, topology, consume, relay, project, verify, explain, replay, tail):
+    app.add_typer(verb.verbs)
+app.add_typer(send.verbs, name="send")
 app.add_typer(dead_letters.verbs, name="dead-letters")
-app.add_typer(showing.verbs, name="show")
-app.add_typer(tailing.verbs)
+app.add_typer(show.verbs, name="show")
 
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer's shape of a callback

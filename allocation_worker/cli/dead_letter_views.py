@@ -9,7 +9,7 @@ from typing import Any
 from allocation_contracts import ContractError, strict_json
 from allocation_contracts.amqp.lenient import UNDECODABLE
 from allocation_worker.adapters.rabbitmq.dead_letter import UNROUTABLE, DeadLetter
-from allocation_worker.entrypoints.dead_letters import Group
+from allocation_worker.service_layer.dead_letters import Group
 
 _SHOWN_DETAIL = 100
 _SHOWN_BODY = 20_000

@@ -9,11 +9,11 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from allocation_worker import bootstrap
+from allocation_worker.bootstrap import dead_letters as wiring
 from allocation_worker.cli import dead_letter_views as views
 from allocation_worker.cli.settings import settings
 from allocation_worker.config import Settings
-from allocation_worker.entrypoints.dead_letters import Selection, by_reason, discard
+from allocation_worker.service_layer.dead_letters import Selection, by_reason, discard
 
 verbs = typer.Typer(
     no_args_is_help=True,
@@ -34,7 +34,7 @@ def list_letters(
     as_json: AsJson = False,
 ) -> None:
     """Count the dead letters by reason, or list those of one reason."""
-    with _progress() as on_progress, bootstrap.hold_dead_letters(settings(quiet=True), on_progress) as letters:
+    with _progress() as on_progress, wiring.hold_dead_letters(settings(quiet=True), on_progress) as letters:
         if reason is None:
             groups = by_reason(letters)
         else:
@@ -61,7 +61,7 @@ def show(
 ) -> None:
     """Show all of one dead letter, and what could be done about it."""
     found = 0
-    with _progress() as on_progress, bootstrap.hold_dead_letters(settings(quiet=True), on_progress) as letters:
+    with _progress() as on_progress, wiring.hold_dead_letters(settings(quiet=True), on_progress) as letters:
         for letter in letters:
             if letter.id != id_:
                 continue
@@ -96,7 +96,7 @@ def redrive(
     counts: Counter[bool] = Counter()
     with (
         _progress() as on_progress,
-        bootstrap.redrive_dead_letters(
+        wiring.redrive_dead_letters(
             settings(quiet=True), on_progress, even_if_forgotten=even_if_forgotten
         ) as redriving,
     ):
@@ -126,7 +126,7 @@ def discard_letters(
         selection = _confirmed(loaded, selection)
     found: set[str] = set()
     count = 0
-    with _progress() as on_progress, bootstrap.hold_dead_letters(loaded, on_progress) as letters:
+    with _progress() as on_progress, wiring.hold_dead_letters(loaded, on_progress) as letters:
         for letter in discard(letters, selection):
             found |= selection.ids & {letter.id}
             count += 1
@@ -137,9 +137,9 @@ def discard_letters(
 def _rehearse(loaded: Settings, selection: Selection, *, even_if_forgotten: bool) -> None:
     found: set[str] = set()
     with (
-        bootstrap.rehearse_dead_letters(loaded, even_if_forgotten=even_if_forgotten) as tell,
+        wiring.rehearse_dead_letters(loaded, even_if_forgotten=even_if_forgotten) as tell,
         _progress() as on_progress,
-        bootstrap.hold_dead_letters(loaded, on_progress) as letters,
+        wiring.hold_dead_letters(loaded, on_progress) as letters,
     ):
         for letter in letters:
             if letter in selection:
@@ -152,7 +152,7 @@ def _confirmed(loaded: Settings, selection: Selection) -> Selection:
     """What is meant, counted and agreed to: what arrives while the question stands is not part of it."""
     counts: Counter[str] = Counter()
     ids = set()
-    with _progress() as on_progress, bootstrap.hold_dead_letters(loaded, on_progress) as letters:
+    with _progress() as on_progress, wiring.hold_dead_letters(loaded, on_progress) as letters:
         for letter in letters:
             if letter in selection:
                 counts[letter.reason] += 1

@@ -9,7 +9,7 @@ from rich.cells import cell_len
 
 import allocation_contracts as contracts
 from allocation_contracts import ContractError
-from allocation_worker.bootstrap import SeenEvent
+from allocation_worker.bootstrap.tail import SeenEvent
 
 _TYPE_WIDTH = max(map(len, contracts.EVENTS))
 _SEQUENCE_WIDTH = 6

@@ -1,6 +1,7 @@
 """What every verb begins with."""
 
-from allocation_worker import bootstrap, logs
+from allocation_worker import logs
+from allocation_worker.bootstrap import addresses as wiring
 from allocation_worker.config import Settings, load
 
 
@@ -14,6 +15,6 @@ def settings(*, quiet: bool = False) -> Settings:
         SettingsError: one is missing or wrong.
     """
     loaded = load()
-    bootstrap.check_addresses(loaded)
+    wiring.check_addresses(loaded)
     logs.configure("warning" if quiet else loaded.log_level)
     return loaded

@@ -14,7 +14,7 @@ from allocation_worker.entrypoints.availability import until_available
 from allocation_worker.entrypoints.progress import Progress
 from allocation_worker.service_layer.messages import Message
 from allocation_worker.service_layer.outcomes import DeadLetter, Done, Outcome
-from allocation_worker.service_layer.projection import EventMessage
+from allocation_worker.service_layer.project import EventMessage
 
 log = structlog.get_logger()
 

@@ -6,8 +6,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from allocation_worker.adapters.postgres.audit import audit
 from allocation_worker.adapters.postgres.engine import create_engine
+from allocation_worker.adapters.postgres.verify import audit
 from harness.checker.events import Report
 
 _STATEMENT_TIMEOUT = 600

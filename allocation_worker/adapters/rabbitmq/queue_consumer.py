@@ -4,7 +4,6 @@ import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 from threading import Thread
-from typing import Any, cast
 
 import pika
 import structlog
@@ -16,6 +15,7 @@ from pika.spec import Basic, BasicProperties
 from allocation_contracts.amqp.confirms import ConfirmedChannel, OnResult
 from allocation_contracts.amqp.lenient import UNDECODABLE, UndecodableProperties
 from allocation_contracts.amqp.link import LinkFactory
+from allocation_contracts.amqp.pika_internals import forget_consumers
 from allocation_contracts.results import PublishResult
 from allocation_worker.adapters.rabbitmq.acknowledger import Acknowledger
 from allocation_worker.adapters.rabbitmq.copies import DEFAULT_FRAME_MAX
@@ -259,21 +259,12 @@ class QueueConsumer:
 
     def _abandon(self) -> None:
         if self._channel is not None:
-            _do_not_cancel(self._channel)
+            forget_consumers(self._channel)
         self._link.stop()
 
 
 def _give_back_and_close(channel: Channel) -> None:
     """Close the channel, and let the broker requeue at one stroke, and in order, what was delivered on it."""
     if channel.is_open:
-        _do_not_cancel(channel)
+        forget_consumers(channel)
         channel.close()
-
-
-def _do_not_cancel(channel: Channel) -> None:
-    """Keep pika from cancelling the consumer before it closes the channel.
-
-    The cancel would let a single-active-consumer queue's next consumer begin with the messages behind those that are
-    still in hand here.
-    """
-    cast("Any", channel)._consumers.clear()  # noqa: SLF001 - there is no public way

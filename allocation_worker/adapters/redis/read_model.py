@@ -13,7 +13,7 @@ from allocation_worker.adapters.redis import scripts
 from allocation_worker.adapters.redis.client import translated
 from allocation_worker.domain.events import ProductEvent
 from allocation_worker.service_layer.ports import StoreUnavailableError
-from allocation_worker.service_layer.projection import Change, change_of
+from allocation_worker.service_layer.project import Change, change_of
 from allocation_worker.service_layer.read_model import BatchView, LineView
 
 _BEAT_EVERY = scripts.IDLE_MILLISECONDS / 1000 / 5

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from allocation_worker.adapters.postgres.engine import create_engine
-from allocation_worker.adapters.postgres.pending import PendingEvents, open_pending
+from allocation_worker.adapters.postgres.relay import PendingEvents, open_pending
 from allocation_worker.adapters.postgres.schema import migrate
 from allocation_worker.adapters.postgres.unit_of_work import PostgresUnitOfWork
 from allocation_worker.service_layer.ports import StoreUnavailableError

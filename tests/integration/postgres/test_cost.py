@@ -8,8 +8,8 @@ from sqlalchemy import TextClause
 
 from allocation_worker.adapters.postgres import statements
 from allocation_worker.adapters.postgres.engine import array
-from allocation_worker.adapters.postgres.history import PRUNE_OUTBOX
-from allocation_worker.adapters.postgres.pending import OLDEST_SET_ASIDE
+from allocation_worker.adapters.postgres.prune import PRUNE_OUTBOX
+from allocation_worker.adapters.postgres.relay import OLDEST_SET_ASIDE
 from allocation_worker.adapters.postgres.rows import line_uuid
 from allocation_worker.adapters.wire import EVENT_TYPES
 from allocation_worker.domain.commands import ChangeBatchQuantity, Command, Deallocate

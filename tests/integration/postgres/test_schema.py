@@ -9,9 +9,9 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
-from allocation_worker import bootstrap
 from allocation_worker.adapters.postgres.engine import create_engine
 from allocation_worker.adapters.postgres.schema import SchemaOutdatedError, check, migrate
+from allocation_worker.bootstrap import migrate as wiring
 from allocation_worker.config import load
 from allocation_worker.service_layer.ports import StoreError
 from allocation_worker.testing.waiting import wait_until
@@ -56,7 +56,7 @@ def test_the_migration_of_an_operator_leaves_no_connection_behind(bare: Engine, 
     others = sa.text("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'allocation-worker migrate'")
     gc.disable()  # it would close them some day
     try:
-        bootstrap.migrate(load(database_url=database_url))
+        wiring.migrate(load(database_url=database_url))
         with bare.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             wait_until(lambda: connection.scalar(others) == 0, within=10, otherwise=lambda: "It is still connected.")
     finally:

@@ -14,7 +14,7 @@ from sqlalchemy.engine import Engine
 
 from allocation_worker.adapters.postgres import engine as engine_module
 from allocation_worker.adapters.postgres.engine import create_engine
-from allocation_worker.adapters.postgres.past import reading
+from allocation_worker.adapters.postgres.project import reading
 from allocation_worker.adapters.postgres.watchdog import Watchdog, WatchedConnection
 from allocation_worker.service_layer.outcomes import Done
 from allocation_worker.service_layer.ports import StoreUnavailableError

@@ -7,14 +7,14 @@ from contextlib import contextmanager
 from redis import Redis
 
 from allocation_worker.adapters import wire
-from allocation_worker.adapters.postgres.past import PostgresWriteModel, open_write_model
+from allocation_worker.adapters.postgres.project import PostgresWriteModel, open_write_model
 from allocation_worker.adapters.redis.address import parse
 from allocation_worker.adapters.redis.client import connect
 from allocation_worker.adapters.redis.read_model import RedisReadModel
 from allocation_worker.adapters.redis.views import RedisViews
 from allocation_worker.domain.commands import Command
 from allocation_worker.domain.events import ProductEvent
-from allocation_worker.service_layer.projection import EventMessage, Projector
+from allocation_worker.service_layer.project import EventMessage, Projector
 from harness.checker import read_model as comparing
 from tests.fakes.messages import message
 from tests.integration.postgres.staging import process

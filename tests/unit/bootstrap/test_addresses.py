@@ -2,7 +2,7 @@
 
 import pytest
 
-from allocation_worker.bootstrap import check_addresses
+from allocation_worker.bootstrap.addresses import check_addresses
 from allocation_worker.config import SettingsError, load
 
 

@@ -8,7 +8,7 @@ from datetime import date
 import pytest
 
 import allocation_contracts as contracts
-from allocation_worker.bootstrap import SeenEvent
+from allocation_worker.bootstrap.tail import SeenEvent
 from allocation_worker.cli.event_lines import as_json, as_text, concerns
 from tests.fakes.messages import FakeProperties
 

@@ -1,0 +1,94 @@
+"""What is stored of one command, for telling its story."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine
+
+from allocation_worker.adapters import wire
+from allocation_worker.adapters.postgres.project import reading, stream
+from allocation_worker.domain.events import ProductEvent
+from allocation_worker.domain.history import Stock
+from allocation_worker.domain.model import Batch
+from allocation_worker.service_layer.explain import Answer, Arrival, Rejection
+
+# No transaction lasts as long: a later event of a SKU cannot be stamped with an earlier time than this before it.
+LONGEST_TRANSACTION = timedelta(hours=1)
+
+ARRIVAL = sa.text("SELECT received_at, deliveries FROM inbox WHERE message_id = :message_id")
+
+_COLUMNS = """
+    id, type, body, message_id::text AS message_id, causation_id, created_at, published_at,
+    published_at IS NULL AND returned_at IS NOT NULL AS unwanted
+"""
+
+# Inbox and outbox are stamped with the time at which their transaction began, so one finds the other by the index.
+ANSWERS_OF_THAT_MOMENT = sa.text(f"""
+    SELECT {_COLUMNS} FROM outbox WHERE created_at = :received_at AND causation_id = :message_id ORDER BY id
+""")  # noqa: S608 - the columns are constants
+
+ANSWERS = sa.text(f"SELECT {_COLUMNS} FROM outbox WHERE causation_id = :message_id ORDER BY id")  # noqa: S608 - as above
+
+FIRST_ANNOUNCED = sa.text(f"""
+    SELECT {_COLUMNS} FROM outbox WHERE sku = :sku AND sequence = :sequence ORDER BY id LIMIT 1
+""")  # noqa: S608 - as above
+
+LAST = sa.text("SELECT sequence FROM products WHERE sku = :sku")
+
+BATCHES = sa.text("""
+    SELECT reference, sku, purchased, eta, arrival, created_qty, sequence, allocated FROM batches WHERE sku = :sku
+""")
+
+BACK_TO = sa.text("""
+    SELECT DISTINCT ON (sequence) type, body FROM outbox
+    WHERE sku = :sku AND sequence >= :sequence AND created_at >= :since ORDER BY sequence DESC
+""")
+
+
+class PostgresRecords:
+    """Keeps the promises of `service_layer.explaining.Records`."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def arrival(self, message_id: str) -> Arrival | None:
+        row = self._connection.execute(ARRIVAL, {"message_id": message_id}).one_or_none()
+        return None if row is None else Arrival(*row)
+
+    def answers(self, message_id: str, received_at: datetime | None) -> Iterator[Answer]:
+        if received_at is None:
+            rows = stream(self._connection, ANSWERS, message_id=message_id)
+        else:
+            rows = stream(self._connection, ANSWERS_OF_THAT_MOMENT, message_id=message_id, received_at=received_at)
+        return (_answer(*row) for row in rows)
+
+    def first_announced(self, sku: str, sequence: int) -> Answer:
+        return _answer(*self._connection.execute(FIRST_ANNOUNCED, {"sku": sku, "sequence": sequence}).one())
+
+    def stock(self, sku: str) -> tuple[int, Stock]:
+        last: int = self._connection.execute(LAST, {"sku": sku}).scalar_one()
+        rows = self._connection.execute(BATCHES, {"sku": sku})
+        return last, {row.reference: Batch(*row) for row in rows}
+
+    def back_to(self, sku: str, sequence: int, created_at: datetime) -> Iterator[ProductEvent]:
+        since = created_at - LONGEST_TRANSACTION
+        rows = stream(self._connection, BACK_TO, sku=sku, sequence=sequence, since=since)
+        return (wire.product_event(type_, body.encode()) for type_, body in rows)
+
+
+def _answer(id_: int, type_: str, body: str, *others: Any) -> Answer:  # noqa: ANN401 - columns, in the order of Answer
+    if type_ == wire.REJECTED:
+        data = json.loads(body)
+        return Answer(id_, Rejection(data["command"], data["reason"], data["detail"]), type_, *others)
+    return Answer(id_, wire.product_event(type_, body.encode()), type_, *others)
+
+
+@contextmanager
+def open_records(engine: Engine) -> Iterator[PostgresRecords]:
+    """What is stored at the present moment."""
+    with reading(engine) as connection:
+        yield PostgresRecords(connection)

@@ -1,0 +1,56 @@
+"""The history of published events, for announcing them again."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine
+
+from allocation_worker.adapters.postgres.project import reading, stream
+from allocation_worker.adapters.postgres.relay import COLUMNS, outgoing_event
+from allocation_worker.service_layer.outgoing import OutgoingEvent
+from allocation_worker.service_layer.replay import KeptEvents
+
+COUNTED = sa.text("SELECT sequence FROM products WHERE sku = :sku")
+
+# Numbers without a gap make an island: a number less its rank is the same for all of it. The last one is what is kept.
+KEPT = sa.text("""
+    WITH kept AS (
+        SELECT sequence, bool_or(published_at IS NOT NULL) AS published,
+            sequence - row_number() OVER (ORDER BY sequence) AS island
+        FROM outbox WHERE sku = :sku GROUP BY sequence
+    )
+    SELECT min(sequence) FILTER (WHERE island = (SELECT max(island) FROM kept)),
+        count(*) FILTER (WHERE published AND sequence BETWEEN :first AND coalesce(:last, sequence))
+    FROM kept
+""")
+
+EVENTS = sa.text(f"""
+    SELECT DISTINCT ON (sequence) {COLUMNS} FROM outbox
+    WHERE sku = :sku AND sequence BETWEEN :first AND :last AND published_at IS NOT NULL
+    ORDER BY sequence, id
+""")  # noqa: S608 - the columns are constants
+
+
+class PostgresPublishedEvents:
+    """Keeps the promises of `service_layer.replaying.PublishedEvents`."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def kept(self, sku: str, first: int, last: int | None) -> KeptEvents | None:
+        counted = self._connection.scalar(COUNTED, {"sku": sku})
+        if counted is None:
+            return None
+        kept_from, published = self._connection.execute(KEPT, {"sku": sku, "first": first, "last": last}).one()
+        return KeptEvents(counted, kept_from, published)
+
+    def events(self, sku: str, first: int, last: int) -> Iterator[OutgoingEvent]:
+        return (outgoing_event(*row) for row in stream(self._connection, EVENTS, sku=sku, first=first, last=last))
+
+
+@contextmanager
+def open_published(engine: Engine) -> Iterator[PostgresPublishedEvents]:
+    """The history at the present moment."""
+    with reading(engine) as connection:
+        yield PostgresPublishedEvents(connection)

@@ -1,0 +1,241 @@
+"""Whether the tables agree with themselves: counters with lines, sequences with the outbox, inbox with outbox.
+
+Everything is asked in one read-only transaction at REPEATABLE READ, so that a service at work is seen at one moment,
+and is not held up. Each check is one statement that brings the rows that are wrong; a right database brings none.
+
+An event may be announced again long after it, and those that followed it, were pruned: what is said about the order of
+events is said about the first announcement of each.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import NamedTuple
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine
+
+from allocation_worker.adapters.postgres.outbox import event_id
+from allocation_worker.service_layer.verify import Audit, Fault
+
+EXAMPLES = 10
+"""So many rows of each fault are told; the others are counted."""
+
+# What is about to be pruned goes in no particular order, and a transaction's time is that of its start: so much is left
+# out of account before the day when a row may go.
+_MARGIN_HOURS = 1
+
+
+class Check(NamedTuple):
+    """A statement that brings what is wrong, and a sentence for each of its rows."""
+
+    sentence: str
+    sql: str
+
+
+CHECKS = (
+    Check(
+        "Batch {reference} counts {allocated} as allocated, and its lines hold {held}.",
+        """
+        SELECT reference, allocated, coalesce(held, 0) AS held FROM batches LEFT JOIN (
+            SELECT batchref, sum(qty) AS held FROM order_lines WHERE batchref IS NOT NULL GROUP BY batchref
+        ) AS lines ON batchref = reference
+        WHERE allocated <> coalesce(held, 0)
+        """,
+    ),
+    Check(
+        "Batch {reference} is oversold: {allocated} of {purchased} are allocated.",
+        "SELECT reference, allocated, purchased FROM batches WHERE allocated NOT BETWEEN 0 AND purchased",
+    ),
+    Check(
+        "Line (order {orderid}, SKU {sku}, lineid {lineid!r}) holds stock of batch {batchref}, {of}.",
+        """
+        SELECT orderid, line.sku, lineid, batchref, coalesce('a batch of SKU ' || batch.sku, 'which is not there') AS of
+        FROM order_lines AS line LEFT JOIN batches AS batch ON reference = batchref
+        WHERE batchref IS NOT NULL AND (batch.sku IS DISTINCT FROM line.sku OR cancelled)
+        """,
+    ),
+    Check(
+        "SKU {sku} counts {batches_arrived} batches, and has {there}.",
+        """
+        SELECT sku, batches_arrived, coalesce(there, 0) AS there
+        FROM products LEFT JOIN (SELECT sku, count(*) AS there FROM batches GROUP BY sku) AS arrived USING (sku)
+        WHERE batches_arrived <> coalesce(there, 0)
+        """,
+    ),
+    Check(
+        "Line (order {orderid}, SKU {sku}, lineid {lineid!r}) was answered by event {sequence} of {counted}.",
+        """
+        SELECT orderid, sku, lineid, line.sequence, coalesce(products.sequence, 0) AS counted
+        FROM order_lines AS line LEFT JOIN products USING (sku)
+        WHERE line.sequence NOT BETWEEN 1 AND coalesce(products.sequence, 0)
+        """,
+    ),
+    Check(
+        "SKU {sku} counts {counted} events; {kept} of those from {first} on are in the outbox, the last is {last}.",
+        """
+        SELECT sku, products.sequence AS counted, first, last, kept FROM products JOIN (
+            SELECT sku, min(sequence) AS first, max(sequence) AS last, count(DISTINCT sequence) AS kept
+            FROM outbox JOIN (
+                SELECT sku, min(sequence) AS oldest FROM outbox
+                WHERE created_at >= now() - make_interval(hours => :kept_hours) AND NOT repeated GROUP BY sku
+            ) AS recent USING (sku)
+            WHERE sequence >= oldest GROUP BY sku
+        ) AS events USING (sku)
+        WHERE last <> products.sequence OR kept <> last - first + 1
+        """,
+    ),
+    Check(
+        "SKU {sku} has {different} different events with the sequence {sequence}.",
+        """
+        SELECT sku, sequence, count(DISTINCT (message_id, type, body)) AS different FROM outbox
+        WHERE sku IS NOT NULL GROUP BY sku, sequence HAVING count(DISTINCT (message_id, type, body)) > 1
+        """,
+    ),
+    Check(
+        "SKU {sku}: event {sequence} stands in the outbox before event {before}.",
+        """
+        SELECT sku, sequence, before FROM (
+            SELECT sku, sequence, id, lag(sequence) OVER by_sequence AS before, lag(id) OVER by_sequence AS id_before
+            FROM (
+                SELECT sku, sequence, min(id) AS id FROM outbox
+                WHERE sku IS NOT NULL AND NOT repeated GROUP BY sku, sequence
+            ) AS firsts
+            WINDOW by_sequence AS (PARTITION BY sku ORDER BY sequence)
+        ) AS neighbours WHERE id < id_before
+        """,
+    ),
+    Check(
+        "Line (order {orderid}, SKU {sku}, lineid {lineid!r}) holds {held}, and event {sequence} says {told}.",
+        """
+        SELECT orderid, sku, lineid, sequence, coalesce(batchref, 'no stock') AS held,
+            type || ' of order ' || (event ->> 'orderid') || ', ' || coalesce(event ->> 'batchref', 'no stock') AS told
+        FROM order_lines JOIN (
+            SELECT DISTINCT ON (sku, sequence) sku, sequence, type, CAST(body AS jsonb) AS event
+            FROM outbox WHERE sku IS NOT NULL AND created_at >= now() - make_interval(hours => :kept_hours)
+            ORDER BY sku, sequence
+        ) AS events USING (sku, sequence)
+        WHERE (event ->> 'orderid', event ->> 'lineid') IS DISTINCT FROM (orderid, lineid)
+            OR batchref IS DISTINCT FROM CASE WHEN type = 'allocated.v1' THEN event ->> 'batchref' END
+            OR qty <> CAST(event ->> 'qty' AS integer)
+        """,
+    ),
+    Check(
+        "Batch {reference} has {purchased} purchased, and its last event says {told}.",
+        """
+        SELECT reference, purchased, told FROM batches JOIN (
+            SELECT DISTINCT ON (event ->> 'batchref') event ->> 'batchref' AS reference,
+                CAST(event ->> 'qty' AS integer) AS told
+            FROM (
+                SELECT sequence, CAST(body AS jsonb) AS event FROM outbox
+                WHERE type IN ('batch-created.v1', 'batch-quantity-changed.v1') AND NOT repeated
+                    AND created_at >= now() - make_interval(hours => :kept_hours)
+            ) AS changes ORDER BY event ->> 'batchref', sequence DESC
+        ) AS latest USING (reference)
+        WHERE purchased <> told
+        """,
+    ),
+    Check(
+        "Command {message_id}, taken at {received_at:%Y-%m-%d %H:%M:%S}, has no event in the outbox.",
+        """
+        SELECT message_id, received_at FROM inbox
+        WHERE received_at >= now() - make_interval(hours => :kept_hours)
+            AND NOT EXISTS (SELECT FROM outbox WHERE causation_id = inbox.message_id)
+        """,
+    ),
+    Check(
+        "{type} {message_id} was caused by command {causation_id}, which is not in the inbox.",
+        """
+        SELECT type, message_id, causation_id FROM outbox
+        WHERE created_at >= now() - make_interval(hours => :known_hours)
+            AND NOT EXISTS (SELECT FROM inbox WHERE inbox.message_id = causation_id)
+        """,
+    ),
+    Check(
+        "{type} {message_id} has waited to be published for {waited} s; is `allocation-worker relay` running?",
+        """
+        SELECT type, message_id, extract(epoch FROM now() - created_at)::bigint AS waited FROM outbox
+        WHERE published_at IS NULL AND returned_at IS NULL AND created_at < now() - make_interval(secs => :stuck_after)
+        """,
+    ),
+)
+
+_NOTICES = (
+    Check(
+        "Events of type {type} are kept, since no queue is bound for them: {count}.",
+        """
+        SELECT type, count(*) AS count FROM outbox WHERE published_at IS NULL AND returned_at IS NOT NULL GROUP BY type
+        """,
+    ),
+)
+
+_COUNTS = ("products", "batches", "order_lines", "inbox", "outbox")
+
+_IDS = sa.text("""
+    SELECT sku, uuid_send(stream) AS stream, outbox.sequence, message_id FROM outbox JOIN products USING (sku)
+""")
+
+
+def audit(engine: Engine, *, history_days: int, inbox_days: int, stuck_after: float) -> Audit:
+    """Look at everything once.
+
+    Args:
+        engine: with a statement_timeout that suits the size of the database.
+        history_days: how long events are kept; older ones are not missed.
+        inbox_days: how long message_ids are.
+        stuck_after: seconds after which an event that was not published counts as stuck.
+
+    Raises:
+        StoreUnavailableError: the database is not there, or a statement took too long.
+    """
+    parameters = {
+        "kept_hours": 24 * history_days - _MARGIN_HOURS,
+        "known_hours": 24 * min(history_days, inbox_days) - _MARGIN_HOURS,
+        "stuck_after": stuck_after,
+    }
+    with _one_moment(engine) as connection:
+        faults = [fault for check in CHECKS if (fault := _look(connection, check, parameters))]
+        if wrong_ids := _look_at_ids(connection):
+            faults.append(wrong_ids)
+        notices = [example for check in _NOTICES for example in _examples(connection, check, parameters)]
+        counts = {table: connection.scalar(sa.text(f"SELECT count(*) FROM {table}")) or 0 for table in _COUNTS}  # noqa: S608 - names of our own
+    return Audit(faults=faults, notices=notices, counts=counts)
+
+
+@contextmanager
+def _one_moment(engine: Engine) -> Iterator[Connection]:
+    with engine.connect() as connection:
+        yield connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+        connection.rollback()
+
+
+def _look(connection: Connection, check: Check, parameters: Mapping[str, float]) -> Fault | None:
+    examples = _examples(connection, check, parameters)
+    if len(examples) < EXAMPLES:
+        return Fault(count=len(examples), examples=examples) if examples else None
+    count = connection.scalar(_bound(f"SELECT count(*) FROM ({check.sql}) AS faults", parameters))  # noqa: S608 - ours
+    return Fault(count=count or 0, examples=examples)
+
+
+def _examples(connection: Connection, check: Check, parameters: Mapping[str, float]) -> list[str]:
+    limited = f"SELECT * FROM ({check.sql}) AS faults LIMIT {EXAMPLES}"  # noqa: S608 - ours
+    rows = connection.execute(_bound(limited, parameters))
+    return [check.sentence.format_map(row._asdict()) for row in rows]
+
+
+def _bound(sql: str, parameters: Mapping[str, float]) -> sa.TextClause:
+    statement = sa.text(sql)
+    return statement.bindparams(**{name: value for name, value in parameters.items() if f":{name}" in sql})
+
+
+def _look_at_ids(connection: Connection) -> Fault | None:
+    """PostgreSQL has no SHA-1 of its own, so these are computed here."""
+    count = 0
+    examples: list[str] = []
+    rows = connection.execution_options(stream_results=True, max_row_buffer=1000).execute(_IDS)
+    for sku, stream, sequence, message_id in rows:
+        if UUID(event_id(bytes(stream), sequence)) != message_id:
+            count += 1
+            if len(examples) < EXAMPLES:
+                examples.append(f"Event {sequence} of SKU {sku} has the message_id {message_id}, which is not its own.")
+    return Fault(count=count, examples=examples) if count else None

@@ -1,0 +1,60 @@
+"""Wires `consume`: answers the commands of the queues."""
+
+import threading
+from collections.abc import Sequence
+from functools import partial
+
+import structlog
+
+from allocation_contracts import ORDERS_QUEUE
+from allocation_worker.adapters import wire
+from allocation_worker.adapters.postgres.unit_of_work import PostgresUnitOfWork
+from allocation_worker.adapters.rabbitmq.consumer import Consumer
+from allocation_worker.bootstrap.database import engine
+from allocation_worker.bootstrap.process import log_start, stopped_by_signals, tune_interpreter, wait_for_database
+from allocation_worker.config import Settings
+from allocation_worker.entrypoints.consume import QueueWorker
+from allocation_worker.service_layer.groups import GroupProcessor
+from allocation_worker.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
+from allocation_worker.service_layer.messagebus import MessageBus
+from allocation_worker.service_layer.ports import UnitOfWorkFactory
+from allocation_worker.service_layer.retries import RetryPolicy
+
+log = structlog.get_logger()
+
+
+def processor(new_unit_of_work: UnitOfWorkFactory, policy: RetryPolicy) -> GroupProcessor:
+    """The service layer, over whatever keeps its data."""
+    return GroupProcessor(MessageBus(COMMAND_HANDLERS, EVENT_HANDLERS), new_unit_of_work, policy)
+
+
+def consume(settings: Settings, queues: Sequence[str]) -> None:
+    """Answer the commands of these queues until told to stop."""
+    tune_interpreter()
+    stopping = threading.Event()
+    consumer = Consumer(
+        settings.amqp_url,
+        queues,
+        prefetch=settings.prefetch,
+        unordered=[ORDERS_QUEUE],
+        grace=settings.shutdown_timeout,
+    )
+    database = engine(settings, "consume")
+    service = processor(partial(PostgresUnitOfWork, database), settings.retry_policy)
+    workers = [
+        QueueWorker(feed, wire.read, service, group_limit=settings.group_limit, stopping=stopping)
+        for feed in consumer.feeds.values()
+    ]
+
+    def stop() -> None:
+        stopping.set()
+        consumer.stop()
+
+    with stopped_by_signals(stop):
+        log_start(settings, "consume", queues=list(queues))
+        if not wait_for_database(database, stopping):
+            return
+        for worker in workers:
+            threading.Thread(target=worker.run, name="worker", daemon=True).start()
+        consumer.run()
+        log.info("stopped")

@@ -1,0 +1,18 @@
+"""Wires `migrate`."""
+
+from allocation_worker.adapters.postgres import schema
+from allocation_worker.adapters.postgres.engine import create_engine
+from allocation_worker.bootstrap.addresses import check_database_files
+from allocation_worker.bootstrap.database import closing_connections
+from allocation_worker.config import Settings
+
+
+def migrate(settings: Settings) -> tuple[str | None, str]:
+    """Bring the schema up to date; the revision found, and the one that stands now."""
+    # It takes as long as it takes: on neither side a limit to a statement.
+    check_database_files(settings)
+    unhurried = create_engine(
+        settings.database_url, application_name="allocation-worker migrate", statement_timeout=None
+    )
+    with closing_connections(unhurried):
+        return schema.migrate(unhurried)

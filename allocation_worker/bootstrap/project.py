@@ -1,0 +1,93 @@
+"""Wires `project`: keeps the read model."""
+
+import threading
+from functools import partial
+
+import structlog
+from sqlalchemy.engine import Engine
+
+from allocation_worker.adapters import wire
+from allocation_worker.adapters.postgres.project import open_write_model
+from allocation_worker.adapters.rabbitmq import topology
+from allocation_worker.adapters.rabbitmq.consumer import Consumer
+from allocation_worker.adapters.rabbitmq.errors import BrokerError, TopologyMissingError
+from allocation_worker.bootstrap.addresses import redis_address
+from allocation_worker.bootstrap.database import closing_connections, engine
+from allocation_worker.bootstrap.process import log_start, stopped_by_signals, wait_for_database
+from allocation_worker.bootstrap.show import RedisNotInstalledError
+from allocation_worker.config import Settings
+from allocation_worker.entrypoints.availability import until_available
+from allocation_worker.entrypoints.consume import QueueWorker
+from allocation_worker.entrypoints.project import tend_patiently, tend_until
+from allocation_worker.service_layer.project import Projector
+
+log = structlog.get_logger()
+
+
+def project(settings: Settings) -> None:
+    """Keep the read model until told to stop."""
+    stopping = threading.Event()
+    database = engine(settings, "project")
+    projector = _projector(settings, database)
+    consumer = Consumer(
+        settings.amqp_url,
+        [topology.READ_MODEL_QUEUE],
+        prefetch=settings.prefetch,
+        grace=settings.shutdown_timeout,
+        name="allocation-worker project",
+    )
+    worker = QueueWorker(
+        consumer.feeds[topology.READ_MODEL_QUEUE],
+        wire.read_event,
+        projector,
+        group_limit=settings.group_limit,
+        stopping=stopping,
+        done="events projected",
+        store="Redis, or the database",
+    )
+
+    def stop() -> None:
+        stopping.set()
+        consumer.stop()
+
+    with stopped_by_signals(stop):
+        log_start(settings, "project")
+        # The queue first: what happens after it stands will be delivered, what happened before is caught up with.
+        ready = wait_for_database(database, stopping) and _declare_patiently(settings, stopping)
+        if not (ready and tend_patiently(stopping, projector)):
+            return
+        threading.Thread(target=worker.run, name="worker", daemon=True).start()
+        threading.Thread(target=tend_until, args=(stopping, projector), name="tending", daemon=True).start()
+        consumer.run()
+        log.info("stopped")
+
+
+def rebuild(settings: Settings) -> int:
+    """Build the read model anew beside the one shown, and show it then; the number of its SKUs."""
+    with closing_connections(engine(settings, "project --rebuild")) as database:
+        projector = _projector(settings, database)
+        # What happens meanwhile must be delivered to whoever projects later.
+        topology.declare_read_model(settings.amqp_url)
+        return projector.rebuild()
+
+
+def _projector(settings: Settings, database: Engine) -> Projector:
+    try:
+        from allocation_worker.adapters.redis import client  # noqa: PLC0415 - redis-py is an optional extra
+        from allocation_worker.adapters.redis.read_model import RedisReadModel  # noqa: PLC0415 - as above
+    except ImportError as error:
+        raise RedisNotInstalledError from error
+    address = redis_address(settings)
+    connection = client.connect(address, name="allocation-worker project", timeout=settings.statement_timeout)
+    read_model = RedisReadModel(connection, address.masked)
+    return Projector(read_model, partial(open_write_model, database))
+
+
+def _declare_patiently(settings: Settings, stopping: threading.Event) -> bool:
+    until_available(
+        partial(topology.declare_read_model, settings.amqp_url),
+        stopping=stopping,
+        waiting_for="the broker",
+        unavailable=(BrokerError, TopologyMissingError),
+    )
+    return not stopping.is_set()

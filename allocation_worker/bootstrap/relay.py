@@ -1,0 +1,49 @@
+"""Wires `relay`: publishes the outbox."""
+
+import threading
+from functools import partial
+
+import structlog
+
+from allocation_worker.adapters.postgres.prune import History
+from allocation_worker.adapters.postgres.relay import open_pending
+from allocation_worker.adapters.rabbitmq.publisher import EventPublisher
+from allocation_worker.bootstrap.database import engine
+from allocation_worker.bootstrap.process import log_start, stopped_by_signals, tune_interpreter, wait_for_database
+from allocation_worker.config import Settings
+from allocation_worker.entrypoints.prune import Pruner
+from allocation_worker.entrypoints.relay import Relay, Waker
+
+log = structlog.get_logger()
+
+
+def relay(settings: Settings) -> None:
+    """Publish the outbox until told to stop."""
+    tune_interpreter()
+    stopping = threading.Event()
+    waker = Waker()
+    database = engine(settings, "relay")
+    history = History(database, history_days=settings.history_days, inbox_days=settings.inbox_days)
+
+    def stop() -> None:
+        stopping.set()
+        waker.wake()
+
+    with stopped_by_signals(stop):
+        log_start(settings, "relay")
+        if not wait_for_database(database, stopping):
+            return
+        publisher = EventPublisher(settings.amqp_url, wake=waker.wake, blocked_timeout=settings.blocked_timeout)
+        try:
+            Relay(
+                partial(open_pending, database, lease=settings.relay_lease),
+                publisher,
+                Pruner(history.prune_some).prune_if_due,
+                waker=waker,
+                stopping=stopping,
+                window=settings.relay_window,
+                poll=settings.relay_poll,
+            ).run()
+        finally:
+            publisher.close()
+        log.info("stopped")

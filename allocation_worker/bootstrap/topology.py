@@ -1,0 +1,14 @@
+"""Wires `topology`."""
+
+from allocation_worker.adapters.rabbitmq import topology
+from allocation_worker.config import Settings
+
+
+def declare_topology(settings: Settings) -> None:
+    """Declare everything that the wire contract names."""
+    topology.declare(settings.amqp_url, retry_delays=settings.retry_policy.all_delays)
+
+
+def check_topology(settings: Settings) -> None:
+    """See that the exchanges and queues stand."""
+    topology.check(settings.amqp_url, retry_delays=settings.retry_policy.all_delays)

@@ -1,0 +1,28 @@
+"""Wires the look at the whole database."""
+
+from allocation_worker.adapters.postgres import schema
+from allocation_worker.adapters.postgres.engine import create_engine
+from allocation_worker.adapters.postgres.verify import audit
+from allocation_worker.bootstrap.addresses import check_database_files
+from allocation_worker.bootstrap.database import closing_connections
+from allocation_worker.config import Settings
+from allocation_worker.service_layer.verify import Audit
+
+# It reads every table once; on a large database that takes longer than a command may.
+_STATEMENT_TIMEOUT = 3600
+
+
+def verify(settings: Settings, *, stuck_after: float) -> Audit:
+    """Whether the tables agree with themselves, at one moment, read-only."""
+    check_database_files(settings)
+    database = create_engine(
+        settings.database_url, application_name="allocation-worker verify", statement_timeout=_STATEMENT_TIMEOUT
+    )
+    with closing_connections(database):
+        schema.check(database)
+        return audit(
+            database,
+            history_days=settings.history_days,
+            inbox_days=settings.inbox_days,
+            stuck_after=stuck_after,
+        )

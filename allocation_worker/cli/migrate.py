@@ -1,0 +1,15 @@
+"""The verb `migrate`."""
+
+import typer
+
+from allocation_worker.bootstrap import migrate as wiring
+from allocation_worker.cli.settings import settings
+
+verbs = typer.Typer()
+
+
+@verbs.command(epilog="Example: ALLOCATION_DATABASE_URL=postgresql://me:secret@db/allocation allocation-worker migrate")
+def migrate() -> None:
+    """Bring the database schema up to date; safe to repeat, and for two to run at once."""
+    before, after = wiring.migrate(settings())
+    typer.echo(f"The schema was at {before or 'nothing'}, and is at {after}.")

@@ -1,0 +1,25 @@
+"""The verb `project`."""
+
+from typing import Annotated
+
+import typer
+
+from allocation_worker.bootstrap import project as wiring
+from allocation_worker.cli.settings import settings
+
+verbs = typer.Typer()
+
+
+@verbs.command(epilog="Example: ALLOCATION_REDIS_URL=redis://cache:6379/0 allocation-worker project")
+def project(
+    *,
+    rebuild: Annotated[
+        bool,
+        typer.Option("--rebuild", help="Build it anew beside the one that is shown, switch over, and end."),
+    ] = False,
+) -> None:
+    """Keep the read model in Redis, until SIGTERM or Ctrl-C; run two, and one stands by."""
+    if rebuild:
+        typer.echo(f"The read model is built anew: {wiring.rebuild(settings())} SKUs.")
+    else:
+        wiring.project(settings())

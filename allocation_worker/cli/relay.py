@@ -1,0 +1,14 @@
+"""The verb `relay`."""
+
+import typer
+
+from allocation_worker.bootstrap import relay as wiring
+from allocation_worker.cli.settings import settings
+
+verbs = typer.Typer()
+
+
+@verbs.command(epilog="Example: run two; one is active, the other takes over when it ends.")
+def relay() -> None:
+    """Publish the events of the outbox, until SIGTERM or Ctrl-C."""
+    wiring.relay(settings())

@@ -1,0 +1,25 @@
+"""The verb `replay`."""
+
+from typing import Annotated
+
+import typer
+
+from allocation_worker.bootstrap import replay as wiring
+from allocation_worker.cli.settings import settings
+
+verbs = typer.Typer()
+
+
+@verbs.command(epilog="Example: allocation-worker replay --sku RED-CHAIR --from 10 --to 20 --queue shipping.catch-up")
+def replay(
+    sku: Annotated[str, typer.Option(help="The SKU whose events were missed.")],
+    first: Annotated[int, typer.Option("--from", min=1, help="The first `sequence` to announce again.")],
+    queue: Annotated[str, typer.Option(help="The queue to announce them to; it must stand.")],
+    last: Annotated[int | None, typer.Option("--to", min=1, help="The last one; left out: the latest.")] = None,
+) -> None:
+    """Announce published events again, to one queue: same message_id, same body, same properties, in order."""
+    done = wiring.replay(settings(), sku=sku, first=first, last=last, queue=queue)
+    typer.echo(
+        f"The events {done.first} to {done.last} of SKU {sku!r} were announced again to the queue {queue}: "
+        f"{done.events}, all confirmed."
+    )

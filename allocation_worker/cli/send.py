@@ -1,0 +1,142 @@
+"""The verbs that publish a command."""
+
+from pathlib import Path
+from typing import Annotated
+from uuid import uuid4
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+import allocation_contracts as contracts
+from allocation_worker.bootstrap import send as wiring
+from allocation_worker.cli.settings import settings
+
+verbs = typer.Typer()
+
+MessageId = Annotated[str | None, typer.Option(help="The idempotency key; a new one if left out.")]
+CorrelationId = Annotated[str | None, typer.Option(help="Ties together the messages of one business process.")]
+OrderId = Annotated[str, typer.Option(help="The order.")]
+Sku = Annotated[str, typer.Option(help="What is ordered, or stocked.")]
+LineId = Annotated[str, typer.Option(help="Tells apart lines of one order with the same SKU.")]
+Qty = Annotated[int, typer.Option(help="How many, a whole number.")]
+BatchRef = Annotated[str, typer.Option(help="The batch.")]
+
+
+@verbs.callback(
+    invoke_without_command=True,
+    no_args_is_help=True,
+    epilog="Example: allocation-worker send --file orders.csv --type allocate --column orderid=InvoiceNo",
+)
+def send_verb(
+    context: typer.Context,
+    *,
+    file: Annotated[
+        Path | None,
+        typer.Option(help="Send every row of this file: .csv with a header, or .jsonl; all are checked before."),
+    ] = None,
+    type_: Annotated[
+        str | None,
+        typer.Option("--type", help="What every row is, such as allocate; left out: its column `type` says."),
+    ] = None,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="FIELD=NAME: where a field is to be found, if not under its own name; #row is the row's number."
+        ),
+    ] = None,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Send the good rows, where others are bad.")] = False,
+) -> None:
+    """Publish commands, confirmed: one, its message_id being printed, or those of a file."""
+    if context.invoked_subcommand is not None:
+        if file or type_ or column or skip_bad:
+            raise typer.BadParameter(f"give either --file and its options, or {context.invoked_subcommand}.")
+    elif file is None:
+        raise typer.BadParameter("give --file, or a command such as allocate.")
+    else:
+        _send_file(file, type_, dict(map(_mapping, column or [])), skip_bad=skip_bad)
+
+
+@verbs.command("allocate", epilog="Example: allocation-worker send allocate --orderid o1 --sku RED-CHAIR --qty 3")
+def send_allocate(
+    orderid: OrderId,
+    sku: Sku,
+    qty: Qty,
+    lineid: LineId = "",
+    message_id: MessageId = None,
+    correlation_id: CorrelationId = None,
+) -> None:
+    """Ask for stock for an order line."""
+    _send(contracts.Allocate, message_id, correlation_id, orderid=orderid, sku=sku, qty=qty, lineid=lineid)
+
+
+@verbs.command("deallocate", epilog="Example: allocation-worker send deallocate --orderid o1 --sku RED-CHAIR")
+def send_deallocate(
+    orderid: OrderId,
+    sku: Sku,
+    lineid: LineId = "",
+    message_id: MessageId = None,
+    correlation_id: CorrelationId = None,
+) -> None:
+    """Cancel an order line."""
+    _send(contracts.Deallocate, message_id, correlation_id, orderid=orderid, sku=sku, lineid=lineid)
+
+
+@verbs.command(
+    "create-batch",
+    epilog="Example: allocation-worker send create-batch --batchref b1 --sku RED-CHAIR --qty 100 --eta 2030-01-31",
+)
+def send_create_batch(
+    batchref: BatchRef,
+    sku: Sku,
+    qty: Qty,
+    eta: Annotated[str | None, typer.Option(help="YYYY-MM-DD; left out: in the warehouse.")] = None,
+    message_id: MessageId = None,
+    correlation_id: CorrelationId = None,
+) -> None:
+    """Tell of a batch of stock."""
+    _send(contracts.CreateBatch, message_id, correlation_id, batchref=batchref, sku=sku, qty=qty, eta=eta)
+
+
+@verbs.command(
+    "change-batch-quantity", epilog="Example: allocation-worker send change-batch-quantity --batchref b1 --qty 50"
+)
+def send_change_batch_quantity(
+    batchref: BatchRef, qty: Qty, message_id: MessageId = None, correlation_id: CorrelationId = None
+) -> None:
+    """Correct how much of a batch was purchased."""
+    _send(contracts.ChangeBatchQuantity, message_id, correlation_id, batchref=batchref, qty=qty)
+
+
+def _mapping(text: str) -> tuple[str, str]:
+    name, equals, column = text.partition("=")
+    if not (name and equals and column):
+        raise typer.BadParameter(f"--column must be FIELD=NAME, such as orderid=InvoiceNo, got {text!r}.")
+    return name, column
+
+
+def _send_file(path: Path, type_: str | None, columns: dict[str, str], *, skip_bad: bool) -> None:
+    console = Console(stderr=True)
+    loaded = settings()
+    with console.status(f"Checking {path}"):
+        file, survey = wiring.survey_file(path, type_=type_, columns=columns, skip_bad=skip_bad)
+    if survey.unused:
+        typer.echo(f"Columns not used: {', '.join(sorted(survey.unused))}.", err=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        bar = progress.add_task("Sending", total=survey.good)
+        wiring.send_file(loaded, file, survey, lambda _message_id: progress.advance(bar))
+    if survey.bad:
+        typer.echo(f"{survey.complaint}\nRows skipped: {survey.bad}.", err=True)
+    typer.echo(f"Confirmed commands of {path}: {survey.good}.")
+
+
+def _send(
+    model: type[contracts.Command],
+    message_id: str | None,
+    correlation_id: str | None,
+    **fields: str | int | None,
+) -> None:
+    command = wiring.build_command(model, **fields)
+    identity = str(uuid4()) if message_id is None else message_id
+    wiring.send(settings(), command, message_id=identity, correlation_id=correlation_id)
+    typer.echo(identity)

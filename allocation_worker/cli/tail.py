@@ -1,0 +1,60 @@
+"""The verb that shows events as they come."""
+
+import os
+import select
+import sys
+from contextlib import closing
+from typing import Annotated
+
+import typer
+
+from allocation_worker.bootstrap import tail as wiring
+from allocation_worker.cli import event_lines
+from allocation_worker.cli.settings import settings
+
+verbs = typer.Typer()
+
+
+@verbs.command(epilog="Example: allocation-worker tail --type allocated --type out-of-stock --sku RED-CHAIR")
+def tail(
+    *,
+    type_: Annotated[
+        list[str] | None, typer.Option("--type", help="Only these events, such as allocated; may be repeated.")
+    ] = None,
+    order: Annotated[str | None, typer.Option(help="Only events of this order.")] = None,
+    sku: Annotated[str | None, typer.Option(help="Only events of this SKU.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+) -> None:
+    """Show events as they come, until Ctrl-C; nobody else misses one for it."""
+    names = [name.removesuffix(".v1") for name in type_ or []]
+    if unknown := set(names) - set(wiring.EVENT_NAMES):
+        raise typer.BadParameter(
+            f"there is no event {', '.join(sorted(unknown))}; take {', '.join(wiring.EVENT_NAMES)}."
+        )
+    show = event_lines.as_json if as_json else event_lines.as_text
+    events = wiring.tail(
+        settings(),
+        names,
+        on_listening=lambda: typer.echo("Listening; Ctrl-C ends it.", err=True),
+        on_lost=lambda: typer.echo("The broker is gone; events are missed until it is back.", err=True),
+    )
+    try:
+        with closing(events):
+            for event in events:
+                if event is None:
+                    _stop_if_nobody_reads()
+                elif event_lines.concerns(event, order=order, sku=sku):
+                    print(show(event), flush=True)  # noqa: T201 - typer.echo would hide a broken pipe
+    except KeyboardInterrupt:
+        return
+    except BrokenPipeError:
+        # What the interpreter would still flush has no reader either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _stop_if_nobody_reads() -> None:
+    """Notice the end of `tail | head` without waiting for one more event."""
+    looking = select.poll()
+    looking.register(sys.stdout.fileno(), 0)
+    if any(state & (select.POLLERR | select.POLLNVAL) for _, state in looking.poll(0)):
+        raise BrokenPipeError

@@ -1,0 +1,47 @@
+"""The verb that looks whether all is well."""
+
+import json
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from allocation_worker.bootstrap import verify as wiring
+from allocation_worker.cli.settings import settings
+from allocation_worker.service_layer.verify import Audit
+
+verbs = typer.Typer()
+
+
+@verbs.command(epilog="Example: allocation-worker verify --stuck-after 60 || page-someone")
+def verify(
+    *,
+    stuck_after: Annotated[
+        float,
+        typer.Option(
+            min=0, max=1_000_000_000, help="Seconds after which an event that is not published counts as stuck."
+        ),
+    ] = 300,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Check the tables of a live database against each other, read-only; exit 1 if anything is wrong."""
+    found = wiring.verify(settings(), stuck_after=stuck_after)
+    if as_json:
+        typer.echo(json.dumps(asdict(found)))
+    else:
+        _print(found)
+    if found.faults:
+        raise typer.Exit(1)
+
+
+def _print(found: Audit) -> None:
+    for fault in found.faults:
+        for example in fault.examples:
+            typer.echo(example)
+        if fault.count > len(fault.examples):
+            typer.echo(f"  ... and {fault.count - len(fault.examples):,} more like these.")
+    for notice in found.notices:
+        typer.echo(f"Notice: {notice}")
+    rows = ", ".join(f"{count:,} {table}" for table, count in found.counts.items())
+    total = sum(fault.count for fault in found.faults)
+    typer.echo(f"{total:,} faults in {rows}." if total else f"All is well in {rows}.")

@@ -1,0 +1,86 @@
+"""What would become of a message is told by the real handlers, and nothing of it stays."""
+
+from functools import partial
+
+import pytest
+
+from allocation_worker.adapters.postgres.unit_of_work import PostgresUnitOfWork, RehearsalUnitOfWork
+from allocation_worker.domain.commands import Allocate, CreateBatch, Deallocate
+from allocation_worker.domain.events import Allocated, CommandRejected, Deallocated, OutOfStock
+from allocation_worker.service_layer.dry_run import Prospect, Rehearsal
+from allocation_worker.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
+from allocation_worker.service_layer.messagebus import MessageBus
+from allocation_worker.service_layer.messages import Message
+from allocation_worker.service_layer.ports import UnitOfWork
+from tests.fakes.messages import message
+from tests.integration.postgres.store import PostgresStore
+
+LINE = Allocate(orderid="o", sku="SKU", qty=3, lineid="")
+
+
+@pytest.fixture
+def rehearsal(store: PostgresStore) -> Rehearsal:
+    return Rehearsal(COMMAND_HANDLERS, EVENT_HANDLERS, partial(RehearsalUnitOfWork, store.engine))
+
+
+def do(store: PostgresStore, *messages: Message) -> None:
+    bus = MessageBus(COMMAND_HANDLERS, EVENT_HANDLERS)
+    for each in messages:
+        with PostgresUnitOfWork(store.engine) as uow:
+            uow.inbox.receive([each])
+            uow.products.lock_for([each.command])
+            bus.handle(each, uow)
+            uow.commit()
+
+
+def test_it_tells_the_events_and_leaves_nothing(store: PostgresStore, rehearsal: Rehearsal) -> None:
+    do(store, message(CreateBatch(batchref="b", sku="SKU", qty=10, eta=None)))
+    before = (store.stock(), store.lines(), store.taken(), store.published())
+    for _ in range(2):
+        found = rehearsal.rehearse(message(LINE, "m"))
+        assert found.prospect is Prospect.ANSWERED
+        assert [type(event) for event in found.events] == [Allocated]
+    assert (store.stock(), store.lines(), store.taken(), store.published()) == before
+
+
+@pytest.mark.parametrize(
+    ("command", "event"),
+    [
+        (Allocate(orderid="o", sku="SKU", qty=11, lineid=""), OutOfStock),
+        (Allocate(orderid="o", sku="NEVER-SEEN", qty=1, lineid=""), CommandRejected),
+        (Deallocate(orderid="o", sku="SKU", lineid=""), Deallocated),
+    ],
+)
+def test_it_tells_refusals_too(
+    store: PostgresStore, rehearsal: Rehearsal, command: Allocate | Deallocate, event: type
+) -> None:
+    do(store, message(CreateBatch(batchref="b", sku="SKU", qty=10, eta=None)))
+    assert [type(each) for each in rehearsal.rehearse(message(command)).events] == [event]
+
+
+def test_it_knows_what_was_done_under_an_id(store: PostgresStore, rehearsal: Rehearsal) -> None:
+    do(store, message(CreateBatch(batchref="b", sku="SKU", qty=10, eta=None)), message(LINE, "m"))
+    assert rehearsal.rehearse(message(LINE, "m")).prospect is Prospect.ALREADY_DONE
+    other = message(Allocate(orderid="o", sku="SKU", qty=4, lineid=""), "m")
+    assert rehearsal.rehearse(other).prospect is Prospect.CONFLICT
+
+
+def test_it_tells_what_a_handler_would_raise(store: PostgresStore) -> None:
+    def fail(_command: Allocate, _uow: UnitOfWork) -> None:
+        raise ValueError("no")
+
+    stage = Rehearsal({**COMMAND_HANDLERS, Allocate: fail}, EVENT_HANDLERS, partial(RehearsalUnitOfWork, store.engine))
+    found = stage.rehearse(message(LINE))
+    assert found.prospect is Prospect.FAILED
+    assert str(found.failure) == "no"
+
+
+def test_what_the_tables_refuse_shows_as_well(store: PostgresStore, rehearsal: Rehearsal) -> None:
+    do(store, message(CreateBatch(batchref="b", sku="SKU", qty=10, eta=None)))
+    store.execute("ALTER TABLE order_lines ADD CONSTRAINT staged CHECK (qty <> 3)")
+    try:
+        found = rehearsal.rehearse(message(LINE))
+    finally:
+        store.execute("ALTER TABLE order_lines DROP CONSTRAINT staged")
+    assert found.prospect is Prospect.FAILED
+    assert "staged" in str(found.failure)

@@ -1,0 +1,185 @@
+"""The story of a command, out of the tables."""
+
+from datetime import date
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from allocation_worker.adapters.postgres.explain import open_records
+from allocation_worker.cli.story_view import as_json, outcome
+from allocation_worker.domain.commands import Allocate, ChangeBatchQuantity, Command, CreateBatch, Deallocate
+from allocation_worker.domain.events import Allocated, OutOfStock
+from allocation_worker.service_layer import explain as explain_module
+from allocation_worker.service_layer.explain import Rejection, Story, explain
+from tests.fakes.messages import message
+from tests.integration.postgres.staging import create, order, process
+from tests.integration.postgres.store import PostgresStore
+from tests.integration.postgres.test_model_against_reality import commands
+
+NEW_YEAR = date(2026, 1, 1)
+
+
+def decide(store: PostgresStore, *named: tuple[str, Command]) -> None:
+    for message_id, command in named:
+        process(store.unit_of_work, message(command, message_id))
+
+
+def story_of(store: PostgresStore, message_id: str) -> Story:
+    with open_records(store.engine) as records:
+        story = explain(records, message_id)
+    assert story is not None
+    return story
+
+
+def verdicts(story: Story) -> list[tuple[str, int, str]]:
+    [decision] = story.decisions
+    return [(each.batch.reference, each.batch.available_quantity, each.verdict) for each in decision.considered]
+
+
+@pytest.fixture
+def shop(store: PostgresStore) -> PostgresStore:
+    decide(
+        store,
+        ("c1", CreateBatch(batchref="ship", sku="LAMP", qty=20, eta=NEW_YEAR)),
+        ("c2", create("shelf", 5)),
+        ("c3", CreateBatch(batchref="later", sku="LAMP", qty=50, eta=date(2026, 2, 1))),
+        ("m1", order("o1", 3)),
+        ("m2", order("o2", 4)),
+        ("m3", order("o3", 100)),
+    )
+    return store
+
+
+def test_each_batch_that_was_passed_over_says_why(shop: PostgresStore) -> None:
+    story = story_of(shop, "m2")
+    assert verdicts(story) == [("shelf", 2, "too little left"), ("ship", 20, "took it"), ("later", 50, "not needed")]
+    assert story.decisions[0].agrees
+    assert story.first is not None
+    assert outcome(story.first.event) == (
+        "allocate.v1 asked for 4 for order o2, SKU LAMP: allocated to batch ship, due on 2026-01-01."
+    )
+    assert (story.events, story.published) == (1, 0)
+
+
+def test_what_has_happened_since_does_not_matter(shop: PostgresStore) -> None:
+    before = as_json(story_of(shop, "m2"))
+    decide(
+        shop,
+        ("d", Deallocate(orderid="o1", sku="LAMP")),
+        ("x", ChangeBatchQuantity(batchref="ship", qty=1)),
+        ("n", create("new-shelf", 1000)),
+        ("m9", order("o9", 30)),
+    )
+    assert as_json(story_of(shop, "m2")) == before
+
+
+def test_out_of_stock_has_passed_over_all(shop: PostgresStore) -> None:
+    story = story_of(shop, "m3")
+    assert [verdict for _, _, verdict in verdicts(story)] == ["too little left"] * 3
+    assert story.first is not None
+    assert "the most that one batch could give was 50" in outcome(story.first.event)
+
+
+def test_an_answer_that_was_announced_again_names_the_command_that_brought_it_about(shop: PostgresStore) -> None:
+    decide(shop, ("again", order("o2", 4)))
+    story = story_of(shop, "again")
+    assert story.repeats is not None
+    assert story.repeats.causation_id == "m2"
+    assert (story.decisions, story.decided, story.events) == ([], 0, 1)
+    assert story_of(shop, "m2").repeats is None
+
+
+def test_deliveries_are_counted(shop: PostgresStore) -> None:
+    decide(shop, ("m2", order("o2", 4)), ("m2", order("o2", 4)))
+    story = story_of(shop, "m2")
+    assert story.arrival is not None
+    assert story.arrival.deliveries == 3
+    assert story.events == 1
+
+
+def test_a_refusal_tells_its_reason(shop: PostgresStore) -> None:
+    decide(shop, ("r", order("o2", 5)))
+    story = story_of(shop, "r")
+    assert story.first is not None
+    assert isinstance(story.first.event, Rejection)
+    assert outcome(story.first.event).startswith("allocate.v1 was rejected, line-quantity-conflict: Line (order 'o2'")
+
+
+def test_a_shrink_tells_of_each_line_that_it_moved(shop: PostgresStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    decide(shop, ("m4", order("o4", 6)), ("m5", order("o5", 7)), ("x", ChangeBatchQuantity(batchref="ship", qty=4)))
+    story = story_of(shop, "x")
+    assert story.decided == 2
+    assert [decision.event.orderid for decision in story.decisions] == ["o5", "o4"]
+    first, second = story.decisions
+    left = {each.batch.reference: each.batch.available_quantity for each in second.considered}
+    assert left == {"shelf": 2, "ship": 0, "later": 43}
+    assert all(decision.agrees for decision in story.decisions)
+    assert isinstance(first.event, Allocated)
+    assert story.events == 5
+    monkeypatch.setattr(explain_module, "DECISIONS_TOLD", 1)
+    monkeypatch.setattr(explain_module, "EVENTS_TOLD", 2)
+    bounded = story_of(shop, "x")
+    assert (len(bounded.decisions), bounded.decided, len(bounded.answers), bounded.events) == (1, 2, 2, 5)
+
+
+def test_commands_that_look_for_no_stock(shop: PostgresStore) -> None:
+    decide(shop, ("d", Deallocate(orderid="o1", sku="LAMP")), ("never", Deallocate(orderid="never", sku="VASE")))
+    sentences = [outcome(story.first.event) for name in ("d", "never", "c1") if (story := story_of(shop, name)).first]
+    assert sentences == [
+        "deallocate.v1 cancelled order o1, SKU LAMP: 3 of batch shelf were freed.",
+        "deallocate.v1 cancelled order never, SKU VASE: it held no stock.",
+        "create-batch.v1 added batch ship: 20 of SKU LAMP, due on 2026-01-01.",
+    ]
+
+
+def test_what_was_never_heard_of_has_no_story(shop: PostgresStore) -> None:
+    with open_records(shop.engine) as records:
+        assert explain(records, "nobody") is None
+
+
+def test_a_command_that_waits_for_its_sku_has_no_story_yet(shop: PostgresStore) -> None:
+    process(shop.unit_of_work, message(order("o", 1, "UNKNOWN"), "waits"), grace=3)
+    with open_records(shop.engine) as records:
+        assert explain(records, "waits") is None
+
+
+def test_older_history_is_not_needed(shop: PostgresStore) -> None:
+    shop.execute("DELETE FROM outbox WHERE sequence < 5")
+    assert [verdict for _, _, verdict in verdicts(story_of(shop, "m2"))] == ["too little left", "took it", "not needed"]
+
+
+def test_a_hole_in_later_history_is_owned_up_to(shop: PostgresStore) -> None:
+    shop.execute("DELETE FROM outbox WHERE sequence = 6")
+    story = story_of(shop, "m2")
+    assert (story.batches_known, story.decisions, story.decided) == (False, [], 1)
+
+
+def test_an_answer_that_is_forgotten_is_owned_up_to(shop: PostgresStore) -> None:
+    shop.execute("DELETE FROM outbox")
+    story = story_of(shop, "m2")
+    assert (story.first, story.events) == (None, 0)
+
+
+def test_an_inbox_that_has_forgotten_is_no_hindrance(shop: PostgresStore) -> None:
+    told = as_json(story_of(shop, "m2"))
+    shop.execute("DELETE FROM inbox")
+    assert as_json(story_of(shop, "m2")) == told | {"received_at": None, "deliveries": None}
+
+
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+@given(history=st.lists(st.lists(commands, min_size=1, max_size=5), min_size=1, max_size=5))
+def test_the_rules_always_decide_as_they_did(store: PostgresStore, history: list[list[Command]]) -> None:
+    store.empty()
+    groups = [[message(command) for command in group] for group in history]
+    for group in groups:
+        process(store.unit_of_work, *group)
+    for sent in (each for group in groups for each in group):
+        story = story_of(store, sent.message_id)
+        assert story.first is not None
+        assert all(decision.agrees for decision in story.decisions)
+        if isinstance(story.first.event, Allocated | OutOfStock) and isinstance(sent.command, Allocate):
+            assert len(story.decisions) == (0 if story.repeats else 1)
+            assert story.first.event.orderid == sent.command.orderid

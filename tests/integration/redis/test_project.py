@@ -1,0 +1,296 @@
+"""The read model follows the write model, whatever is lost, repeated or overtaken on the way."""
+
+import random
+from datetime import date
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from redis import Redis
+
+from allocation_worker.adapters.redis import read_model as redis_read_model
+from allocation_worker.domain.commands import ChangeBatchQuantity, Command, CreateBatch, Deallocate
+from allocation_worker.domain.events import ProductEvent
+from allocation_worker.service_layer import project
+from allocation_worker.service_layer.outcomes import Done
+from allocation_worker.service_layer.ports import StoreUnavailableError
+from allocation_worker.service_layer.read_model import BatchView, GenerationClosedError, GenerationMissingError
+from allocation_worker.testing.servers.redis_server import local_redis
+from tests.integration.postgres.staging import create, order
+from tests.integration.postgres.store import PostgresStore
+from tests.integration.postgres.test_model_against_reality import commands
+from tests.integration.rabbitmq.rig import eventually
+from tests.integration.redis.rig import Models, delivered
+
+A_DAY: list[Command] = [
+    create("shelf", 10),
+    CreateBatch(batchref="ship", sku="LAMP", qty=20, eta=date(2026, 1, 1)),
+    create("vase", 5, "VASE"),
+    order("o1", 4),
+    order("o2", 5),
+    order("o3", 3),
+    order("o4", 100),
+    order("o1", 2, "VASE"),
+    Deallocate(orderid="o2", sku="LAMP"),
+    Deallocate(orderid="never-seen", sku="BOWL"),
+    ChangeBatchQuantity(batchref="shelf", qty=1),
+]
+
+
+def test_all_events_in_order(models: Models) -> None:
+    events = models.answer(*A_DAY)
+    projector = models.projector()
+    assert projector.process(delivered(events)) == [Done()] * len(events)
+    assert models.differences() == []
+
+
+def test_each_event_alone_is_applied_as_it_comes(models: Models) -> None:
+    projector = models.projector()
+    for command in A_DAY:
+        for event in models.answer(command):
+            projector.process(delivered([event]))
+        assert models.differences() == []
+
+
+def test_repeats_change_nothing(models: Models) -> None:
+    events = models.answer(*A_DAY)
+    projector = models.projector()
+    for _ in range(3):
+        projector.process(delivered(events))
+    projector.process(delivered(events[:5]))
+    assert models.differences() == []
+
+
+@pytest.mark.parametrize("pruned", [False, True])
+def test_a_gap_is_healed_before_anything_is_settled(models: Models, *, pruned: bool) -> None:
+    projector = models.projector()
+    projector.process(delivered(models.answer(*A_DAY[:3])))
+    events = models.answer(*A_DAY[3:])
+    if pruned:
+        models.forget_history()
+    projector.process(delivered(events[-1:]))
+    projector.process(delivered([event for event in events if event.sku == "VASE"]))
+    projector.process(delivered([event for event in events if event.sku == "BOWL"]))
+    assert models.differences() == []
+
+
+def test_history_that_begins_too_late_is_made_up_for_from_the_tables(models: Models) -> None:
+    models.answer(*A_DAY)
+    models.store.execute("DELETE FROM outbox WHERE sku = 'LAMP' AND sequence <= 3")
+    models.projector().tend()
+    assert models.differences() == []
+
+
+def test_a_start_finds_what_was_lost_while_nothing_more_happened(models: Models) -> None:
+    models.projector().process(delivered(models.answer(*A_DAY[:5])))
+    models.answer(*A_DAY[5:])
+    models.projector().tend()
+    assert models.differences() == []
+
+
+def test_a_lost_read_model_is_built_anew(models: Models) -> None:
+    projector = models.projector()
+    projector.process(delivered(models.answer(*A_DAY[:5])))
+    models.redis.flushdb()
+    with pytest.raises(GenerationMissingError, match="`allocation-worker project` builds it"):
+        models.views.sku("LAMP")
+    projector.process(delivered(models.answer(*A_DAY[5:])))
+    assert models.differences() == []
+
+
+def test_a_read_model_lost_while_nothing_happens_is_built_anew(models: Models) -> None:
+    projector = models.projector()
+    projector.process(delivered(models.answer(*A_DAY)))
+    models.redis.flushdb()
+    projector.tend()
+    assert models.differences() == []
+
+
+def test_a_redis_that_came_back_without_its_last_writes_while_nothing_happened_is_healed(
+    projected_store: PostgresStore,
+) -> None:
+    """Nobody hears of it: an idle connection that was closed is replaced without a word."""
+    projected_store.empty()
+    with local_redis() as server, Redis.from_url(server.url, decode_responses=True) as client:
+        models = Models(projected_store, server.url, client)
+        projector = models.projector()
+        projector.process(delivered(models.answer(*A_DAY[:5])))
+        client.save()
+        projector.process(delivered(models.answer(*A_DAY[5:])))
+        server.kill()
+        server.start()
+        projector.tend()
+        assert models.differences() == []
+
+
+def test_events_that_the_database_does_not_know_are_waited_for(models: Models) -> None:
+    projector = models.projector()
+    events = models.answer(*A_DAY)
+    models.store.empty()
+    with pytest.raises(StoreUnavailableError, match="old copy"):
+        projector.process(delivered(events[5:6]))
+
+
+def test_a_rebuild_from_a_database_that_is_behind_ends_and_says_so(models: Models) -> None:
+    models.projector().process(delivered(models.answer(*A_DAY)))
+    models.store.empty()
+    with pytest.raises(StoreUnavailableError, match="old copy"):
+        models.projector().rebuild()
+    assert models.read_model.current() == 1
+
+
+def test_a_rebuild_shows_the_old_until_it_switches_and_leaves_nothing_behind(models: Models) -> None:
+    models.projector().process(delivered(models.answer(*A_DAY)))
+    keys = {str(key) for key in models.redis.scan_iter()}
+    seen = []
+    models.projector(while_reading=lambda: seen.append(models.views.sku("LAMP"))).rebuild()
+    assert seen
+    assert seen[0] is not None
+    assert models.read_model.current() == 2
+    assert models.differences() == []
+    assert {str(key).replace(":2:", ":1:") for key in models.redis.scan_iter()} == keys
+
+
+@pytest.mark.parametrize("pruned", [False, True])
+def test_what_happens_while_it_is_rebuilt_is_not_lost(models: Models, *, pruned: bool) -> None:
+    """Live events of SKUs that are not loaded yet, of SKUs that are, and of one that is new."""
+    live = models.projector()
+    live.process(delivered(models.answer(*A_DAY[:6])))
+    still_to_come: list[list[Command]] = [
+        A_DAY[6:9],
+        [create("new", 1, "NEW"), order("o9", 1, "NEW")],
+        A_DAY[9:],
+        [order("o10", 1)],
+    ]
+
+    def something_happens() -> None:
+        if still_to_come:
+            live.process(delivered(models.answer(*still_to_come.pop(0))))
+            if pruned:
+                models.forget_history()
+
+    models.projector(while_reading=something_happens).rebuild()
+    assert len(still_to_come) < 3
+    for commands_ in still_to_come:
+        live.process(delivered(models.answer(*commands_)))
+    assert models.read_model.current() == 2
+    assert models.differences() == []
+
+
+def test_a_rebuild_comes_to_its_end_though_events_never_stop(models: Models) -> None:
+    models.answer(*A_DAY)
+    live = models.projector()
+    live.tend()
+    moments: list[int] = []
+
+    def one_more() -> None:
+        moments.append(len(moments))
+        assert len(moments) < 10
+        live.process(delivered(models.answer(order(f"more-{len(moments)}", 1))))
+
+    models.projector(while_reading=one_more).rebuild()
+    assert models.differences() == []
+
+
+def test_a_line_is_never_set_back(models: Models) -> None:
+    """As the tables told it a moment ago, when a later event of it has been applied meanwhile."""
+    live = models.projector()
+    live.process(delivered(models.answer(create("shelf", 5), order("o1", 2))))
+    [before] = models.views.order("o1")
+    live.process(delivered(models.answer(Deallocate(orderid="o1", sku="LAMP"))))
+    models.read_model.put_lines(1, [before])
+    models.read_model.put_stock(1, "LAMP", 2, [BatchView("shelf", "LAMP", 5, 2, None, 1)])
+    assert models.differences() == []
+
+
+def test_a_second_rebuild_ends_the_first(models: Models) -> None:
+    models.answer(*A_DAY)
+    other = models.projector()
+    begun: list[bool] = []
+
+    def another_begins() -> None:
+        if not begun:
+            begun.append(True)
+            other.rebuild()
+
+    with pytest.raises(GenerationClosedError, match="Another rebuild"):
+        models.projector(while_reading=another_begins).rebuild()
+    assert models.read_model.current() == 2
+    assert models.differences() == []
+
+
+def test_a_lost_read_model_is_not_built_twice_at_a_time(models: Models) -> None:
+    models.answer(*A_DAY)
+    building = models.read_model.begin(takeover=False)
+    with pytest.raises(StoreUnavailableError, match="Another process builds the read model now"):
+        models.projector().tend()
+    with models.read_model.kept_open(building):
+        pass
+    models.projector().tend()
+    assert models.differences() == []
+
+
+def test_a_rebuild_stays_open_for_as_long_as_it_takes(models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redis_read_model, "_BEAT_EVERY", 0.01)
+    building = models.read_model.begin(takeover=True)
+    models.redis.pexpire("allocation:building", 1000)
+    with models.read_model.kept_open(building):
+        eventually(lambda: int(str(models.redis.pttl("allocation:building"))) > 10_000)
+    assert not models.redis.exists("allocation:building")
+
+
+def test_the_remains_of_a_rebuild_that_died_go_with_the_next(models: Models) -> None:
+    models.answer(*A_DAY)
+    live = models.projector()
+    live.tend()
+    dead = models.read_model.begin(takeover=True)
+    models.read_model.put_stock(dead, "LAMP", 1, [])
+    live.process(delivered(models.answer(order("o20", 1))))
+    with pytest.raises(StoreUnavailableError, match="Another process builds"):
+        live.rebuild(takeover=False)
+    live.rebuild()
+    assert not models.redis.keys(f"allocation:{dead}:*")
+    assert models.differences() == []
+
+
+def test_many_are_read_a_few_at_a_time(models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(project, "AT_A_TIME", 2)
+    models.answer(*A_DAY)
+    models.store.execute("DELETE FROM outbox WHERE sku = 'VASE'")
+    models.projector().tend()
+    assert models.differences() == []
+
+
+def mangled(luck: random.Random, events: list[ProductEvent]) -> list[ProductEvent]:
+    """Some lost, some twice, some overtaken."""
+    kept = [event for event in events if luck.random() < 0.8 for _ in range(luck.choice([1, 1, 2]))]
+    for index in range(len(kept) - 1):
+        if luck.random() < 0.1:
+            kept[index], kept[index + 1] = kept[index + 1], kept[index]
+    return kept
+
+
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+@given(story=st.lists(st.lists(commands, min_size=1, max_size=6), min_size=1, max_size=6), luck=st.randoms())
+def test_whatever_is_lost_repeated_or_overtaken(
+    models: Models, story: list[list[Command]], luck: random.Random
+) -> None:
+    models.store.empty()
+    models.redis.flushdb()
+    projector = models.projector()
+    for group in story:
+        events = models.answer(*group)
+        projector.process(delivered(mangled(luck, events)))
+        match luck.randrange(10):
+            case 0:
+                models.redis.flushdb()
+            case 1:
+                models.forget_history()
+            case 2:
+                projector = models.projector()
+            case 3:
+                models.projector().rebuild()
+    models.projector().tend()
+    assert models.differences() == []
