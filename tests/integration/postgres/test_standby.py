@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import sqlalchemy as sa
 
-from allocation_worker.adapters.postgres.pending import PendingEvents
+from allocation_worker.adapters.postgres.relay import PendingEvents
 from allocation_worker.service_layer.ports import StoreUnavailableError
 from allocation_worker.testing.servers.local import LocalDatabase
 from allocation_worker.testing.servers.programs import private_folder
