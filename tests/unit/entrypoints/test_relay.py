@@ -666,7 +666,7 @@ def test_words_for_the_operator(stage: Stage, logs: list[MutableMapping[str, Any
     assert told == [
         "standby",
         "active",
-        "waiting for the database",
+        "waiting",
         "active",
         "events_unrouted",
         "events_routed_again",
