@@ -7,7 +7,7 @@ import pika
 from pika.adapters.utils.connection_workflow import AMQPConnectorStackTimeout
 
 from allocation_contracts.amqp.errors import access_refusal, words
-from allocation_contracts.amqp.lenient import LenientConnection
+from allocation_contracts.amqp.pika_internals import LenientConnection
 from allocation_contracts.amqp.urls import AddressError, masked, parameters
 from allocation_worker.adapters.rabbitmq.errors import CONNECTION_ERRORS, BrokerError
 
