@@ -239,7 +239,7 @@ def test_verbs_say_in_one_sentence_what_was_not_set_up(servers: Servers) -> None
 
 def test_help_and_version_work_without_any_server() -> None:
     assert run_verb("--version", settings={}).stdout.startswith("allocation-worker 0")
-    for verb in ("migrate", "topology", "consume", "relay", "demo", "show", "dead-letters"):
+    for verb in ("migrate", "topology", "consume", "relay", "show", "dead-letters"):
         done = run_verb(verb, "--help", settings={})
         assert done.returncode == 0
         assert "Example: " in done.stdout

@@ -109,7 +109,14 @@ def full_queue(service: RunningService) -> Sequence[str]:
     client = service.client()
     vhost = service.amqp_url.rpartition("/")[2]
     service.servers.broker.ctl(
-        *("set_policy", "--vhost", vhost, "short", "^external-client", '{"max-length": 5, "overflow": "reject-publish"}'),
+        *(
+            "set_policy",
+            "--vhost",
+            vhost,
+            "short",
+            "^external-client",
+            '{"max-length": 5, "overflow": "reject-publish"}',
+        ),
         *("--apply-to", "queues"),
     )
     with pika.BlockingConnection(pika.URLParameters(service.amqp_url)) as connection:
