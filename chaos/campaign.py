@@ -196,7 +196,7 @@ def _recorded(campaign: Campaign, target: str, fault: schedule.PlannedFault, act
         yield
     except Exception as error:  # noqa: BLE001 - any error is reported, and the campaign goes on
         injected.trouble = f"After {injected.began - campaign.began:.0f} s, {fault.kind!r} went wrong itself: {error!r}"
-        log.warning("a fault went wrong", kind=fault.kind, error=str(error))
+        log.warning("fault_failed", kind=fault.kind, error=str(error))
     finally:
         injected.healed = time.monotonic()
         campaign.injected.append(injected)

@@ -46,7 +46,7 @@ def project(settings: Settings) -> None:
             projector,
             group_limit=settings.group_limit,
             stopping=stopping,
-            done="events projected",
+            done="events_projected",
             store="Redis, or the database",
         ).run()
 

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from functools import partial
 from threading import Event
 from time import monotonic
@@ -9,16 +10,24 @@ from typing import Generic, Protocol, TypeVar
 
 import structlog
 
-from allocation_contracts import ContractError
+from allocation_contracts import AmqpProperties, ContractError
 from allocation_worker.entrypoints.availability import until_available
 from allocation_worker.entrypoints.progress import Progress
 from allocation_worker.service_layer.messages import Message
-from allocation_worker.service_layer.outcomes import DeadLetter, Done, Outcome
+from allocation_worker.service_layer.outcomes import DeadLetter, Done, Outcome, Retry
 from allocation_worker.service_layer.project import EventMessage
 
 log = structlog.get_logger()
 
-D = TypeVar("D")
+
+class Delivered(Protocol):
+    """A delivery, as far as the log needs it."""
+
+    @property
+    def properties(self) -> AmqpProperties: ...
+
+
+D = TypeVar("D", bound=Delivered)
 M = TypeVar("M", bound=Message | EventMessage)
 M_contra = TypeVar("M_contra", contravariant=True)
 
@@ -78,7 +87,7 @@ class QueueWorker(Generic[D, M]):
         *,
         group_limit: int,
         stopping: Event,
-        done: str = "commands answered",
+        done: str = "commands_answered",
         store: str = "the database",
         clock: Callable[[], float] = monotonic,
     ) -> None:
@@ -87,7 +96,7 @@ class QueueWorker(Generic[D, M]):
         self._processor = processor
         self._group_limit = group_limit
         self._stopping = stopping
-        self._store, self._back = store, f"{store} is back"
+        self._store = store
         self._clock = clock
         self._progress = Progress(done, clock=clock, queue=deliveries.queue)
 
@@ -118,7 +127,7 @@ class QueueWorker(Generic[D, M]):
             queue=self._deliveries.queue,
         )
         if held and results is not None:
-            log.info(self._back, queue=self._deliveries.queue)
+            log.info("available_again", waiting_for=self._store, queue=self._deliveries.queue)
             self._deliveries.release()
         return results
 
@@ -130,7 +139,12 @@ class QueueWorker(Generic[D, M]):
                 understood.append((delivery, self._read(delivery)))
             except ContractError as violation:
                 log.warning(
-                    "contract broken", queue=self._deliveries.queue, reason=violation.reason, detail=str(violation)
+                    "contract_violated",
+                    queue=self._deliveries.queue,
+                    message_id=delivery.properties.message_id,
+                    correlation_id=delivery.properties.correlation_id,
+                    reason=violation.reason,
+                    detail=str(violation),
                 )
                 results.append((delivery, DeadLetter(reason=violation.reason, detail=violation.detail)))
         outcomes = self._processor.process([message for _, message in understood])
@@ -143,13 +157,11 @@ class QueueWorker(Generic[D, M]):
 
 
 def _log(message: Message | EventMessage, outcome: Outcome) -> None:
-    if isinstance(outcome, Done):
-        log.debug("done", message_id=message.message_id, correlation_id=message.correlation_id, type=message.type)
-        return
-    log.warning(
-        "dead letter" if isinstance(outcome, DeadLetter) else "to be tried again",
-        message_id=message.message_id,
-        correlation_id=message.correlation_id,
-        type=message.type,
-        outcome=outcome,
-    )
+    about = log.bind(message_id=message.message_id, correlation_id=message.correlation_id, type=message.type)
+    match outcome:
+        case Done():
+            about.debug("message_answered")
+        case Retry():
+            about.warning("retry_scheduled", **asdict(outcome))
+        case DeadLetter():
+            about.warning("dead_lettered", **asdict(outcome))

@@ -159,7 +159,7 @@ def rules(service: RunningService) -> Sequence[str]:
         consume = service.start("consume")
         service.start("relay")
         early = client.send(Allocate(orderid="early", sku="SKU", qty=1), correlation_id="a conversation")
-        consume.wait_for_log("to be tried again", within=PATIENCE)
+        consume.wait_for("retry_scheduled", within=PATIENCE)
         client.ask(CreateBatch(batchref="late", sku="SKU", qty=30, eta=date(2031, 2, 1)))
         client.ask(CreateBatch(batchref="soon", sku="SKU", qty=30, eta=date(2031, 1, 1)))
         client.ask(CreateBatch(batchref="shelf", sku="SKU", qty=10))

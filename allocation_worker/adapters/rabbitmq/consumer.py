@@ -1,6 +1,7 @@
 """Consuming several queues, from start to end."""
 
 from collections.abc import Callable, Collection, Sequence
+from threading import Lock
 
 import structlog
 
@@ -46,6 +47,8 @@ class Consumer:
         self._grace = grace
         self._threads = threads or Threads()
         self._stop_asked = self._threads.queue()
+        self._not_consuming = set(queues)
+        self._lock = Lock()
         self.queues = [
             QueueConsumer(
                 urls,
@@ -56,6 +59,7 @@ class Consumer:
                 isolation_pause=position * _ISOLATION_APART,
                 link=link,
                 threads=self._threads,
+                on_consuming=self._consuming,
             )
             for position, queue in enumerate(queues)
         ]
@@ -75,7 +79,6 @@ class Consumer:
         for thread in running:
             thread.add_done_callback(lambda _: self.stop())
         self._stop_asked.get()
-        log.info("stopping", grace=self._grace)
         for queue in self.queues:
             queue.stop()
         self._threads.wait(running, self._grace)
@@ -88,6 +91,14 @@ class Consumer:
     def stop(self) -> None:
         """Ask `run` to end. Any thread may call it, and so may a signal handler."""
         self._stop_asked.put(None)
+
+    def _consuming(self, queue: str) -> None:
+        # Called by the network thread of each queue.
+        with self._lock:
+            last = self._not_consuming == {queue}
+            self._not_consuming.discard(queue)
+        if last:
+            log.info("ready", queues=[each.name for each in self.queues])
 
     def _abandon(self, late: Sequence[QueueConsumer]) -> None:
         log.error(

@@ -57,6 +57,7 @@ class QueueConsumer:
         isolation_pause: How many seconds to wait before messages are taken one at a time.
         link: Makes the connection.
         threads: Starts the threads.
+        on_consuming: Called in the network thread whenever the broker has begun to deliver.
 
     Attributes:
         name: The queue's name.
@@ -79,8 +80,10 @@ class QueueConsumer:
         isolation_pause: float,
         link: LinkFactory,
         threads: Threads,
+        on_consuming: Callable[[str], None],
     ) -> None:
         self.name = queue
+        self._on_consuming = on_consuming
         self._prefetch = prefetch
         self._isolation_pause = isolation_pause
         self._threads = threads
@@ -163,6 +166,7 @@ class QueueConsumer:
     def _consuming(self, prefetch: int, _frame: Method[Basic.ConsumeOk]) -> None:
         self._log.info("consuming", prefetch=prefetch)
         self._link.mark_healthy()
+        self._on_consuming(self.name)
 
     def _delivered(self, channel: Channel, method: Basic.Deliver, properties: BasicProperties, body: bytes) -> None:
         redelivered = bool(method.redelivered)
@@ -191,7 +195,13 @@ class QueueConsumer:
             self.buffer.put(delivery)
 
     def _refuse(self, delivery: Delivery, properties: UndecodableProperties) -> None:
-        self._log.warning("contract broken", reason=UNDECODABLE, detail=properties.detail)
+        self._log.warning(
+            "contract_violated",
+            message_id=properties.message_id,
+            correlation_id=properties.correlation_id,
+            reason=UNDECODABLE,
+            detail=properties.detail,
+        )
         self._ack([(delivery, DeadLetter(reason=UNDECODABLE, detail=properties.detail))])
 
     def _speed_up(self, channel: Channel) -> None:
