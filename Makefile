@@ -68,7 +68,7 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/python -m allocation_contracts.compatibility check contracts/released
+	$(BIN)/python -m tools.compatibility check contracts/released
 
 lock: $(READY)
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
@@ -80,8 +80,8 @@ lock: $(READY)
 
 # All that is generated from the code: JSON Schemas, the AsyncAPI document, and the reference pages of the site.
 schemas: $(READY)
-	$(BIN)/python -m allocation_contracts.schemas contracts/schemas
-	$(BIN)/python -m allocation_contracts.asyncapi contracts/asyncapi.yaml
+	$(BIN)/python -m tools.schemas contracts/schemas
+	$(BIN)/python -m tools.asyncapi contracts/asyncapi.yaml
 	$(BIN)/python -m docs.generate
 
 # The site: docs/build/html/index.html, and in it asyncapi.html, a page of contracts/asyncapi.yaml.

@@ -11,13 +11,13 @@ from typing import Any
 import typer
 
 import allocation_contracts as contracts
-from allocation_contracts.asyncapi import command_properties_schema, event_properties_schema
-from allocation_contracts.examples import EXAMPLES
 from allocation_contracts.fields import Rule
 from allocation_worker.cli import app
 from allocation_worker.config import PREFIX, Settings
 from allocation_worker.domain.errors import RefusalError
 from tests.planted.bugs import BUGS
+from tools.asyncapi import command_properties_schema, event_properties_schema
+from tools.examples import EXAMPLES
 
 HERE = Path(__file__).parent
 

@@ -20,11 +20,11 @@ from allocation_contracts import (
     read_command_properties,
     read_event_properties,
 )
-from allocation_contracts.asyncapi import document, main, text
-from allocation_contracts.examples import EXAMPLES
-from allocation_contracts.schemas import schema_of
 from harness.checker.events import OUTCOMES
 from tests.fakes.messages import FakeProperties
+from tools.asyncapi import document, main, text
+from tools.examples import EXAMPLES
+from tools.schemas import schema_of
 
 FILE = Path(__file__).parents[2] / "contracts" / "asyncapi.yaml"
 DOCUMENT: dict[str, Any] = yaml.safe_load(FILE.read_text("utf-8"))

@@ -8,7 +8,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from allocation_contracts import COMMANDS, EVENTS, ContractError, read_command, read_event
-from allocation_contracts.schemas import files, main
+from tools.schemas import files, main
 
 DIRECTORY = Path(__file__).parents[2] / "contracts" / "schemas"
 LINE: dict[str, Any] = {"orderid": "order-1", "sku": "SMALL-TABLE", "lineid": ""}

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from allocation_contracts import COMMANDS, EVENTS, Command, Event
-from allocation_contracts.asyncapi import document
+from tools.asyncapi import document
 
 pytestmark = pytest.mark.docs
 

@@ -64,7 +64,13 @@ def test_it_requires_pydantic_and_offers_pika(wheel: Path) -> None:
     assert [Requirement(each).name for each in required] == ["pydantic", "pika"]
     assert "extra" in str(Requirement(required[1]).marker)
     assert "allocation_contracts/py.typed" in names
-    assert all(name.split("/")[0].startswith("allocation_contracts") for name in names)
+    assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"allocation_contracts"}
+
+
+def test_the_generators_and_the_compatibility_check_are_not_in_it(wheel: Path) -> None:
+    tools = {file.name for file in (CONTRACTS / "tools").glob("*.py")} - {"__init__.py"}
+    with zipfile.ZipFile(wheel) as archive:
+        assert tools.isdisjoint(Path(name).name for name in archive.namelist())
 
 
 def test_a_message_can_be_built_and_read_with_nothing_else_installed(python: Path) -> None:
@@ -90,7 +96,11 @@ except ImportError as error:
     assert "install allocation-contracts[pika]" in run(python, "-I", "-c", program)
 
 
-def test_the_schemas_can_be_written_from_the_wheel(python: Path, tmp_path: Path) -> None:
-    run(python, "-I", "-m", "allocation_contracts.schemas", str(tmp_path / "schemas"))
-    written = {file.name: file.read_text("utf-8") for file in (tmp_path / "schemas").iterdir()}
-    assert written == {file.name: file.read_text("utf-8") for file in (CONTRACTS / "schemas").iterdir()}
+def test_it_carries_the_schemas_and_the_asyncapi_document_and_no_build_tools(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        schemas = {Path(name).name: archive.read(name) for name in names if "/schemas/" in name}
+        asyncapi = archive.read("allocation_contracts/asyncapi.yaml")
+    assert schemas == {file.name: file.read_bytes() for file in (CONTRACTS / "schemas").iterdir()}
+    assert asyncapi == (CONTRACTS / "asyncapi.yaml").read_bytes()
+    assert {Path(name).parts[0] for name in names if ".dist-info" not in name} == {"allocation_contracts"}

@@ -4,12 +4,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, cast
 
 from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import AMQPError, ChannelClosedByBroker
 from pika.spec import Basic, BasicProperties
 
+from allocation_contracts.amqp.pika_internals import ack_later
 from allocation_contracts.names import DEAD_LETTERS
 from allocation_worker.adapters.rabbitmq.dead_letter import DeadLetter
 from allocation_worker.adapters.rabbitmq.errors import NOT_FOUND, RUN_TOPOLOGY, BrokerError, TopologyMissingError
@@ -71,9 +71,7 @@ class DeadLetterQueue:
             BrokerError: the connection is gone, and what was removed last may be there again.
         """
         with _explained():
-            # The channel's own basic_ack sends at once, and reads what has come at each: faster than letters are taken,
-            # until all of them are in memory. This one is sent when the connection is next looked at.
-            cast("Any", self._channel)._impl.basic_ack(letter.tag)  # noqa: SLF001 - there is no public way
+            ack_later(self._channel, letter.tag)
         self._in_hand -= 1
         self._removed += 1
 

@@ -8,7 +8,7 @@ from pika.adapters.utils.connection_workflow import AMQPConnectorStackTimeout
 from tenacity import retry, retry_if_exception, stop_after_attempt
 
 from allocation_contracts.amqp.errors import access_refusal, closed_at_once, words
-from allocation_contracts.amqp.lenient import LenientConnection
+from allocation_contracts.amqp.pika_internals import LenientConnection
 from allocation_contracts.amqp.urls import AddressError, masked, parameters
 from allocation_worker.adapters.rabbitmq.errors import CONNECTION_ERRORS, BrokerError
 

@@ -8,11 +8,11 @@ from typing import get_args
 import pytest
 
 import allocation_contracts as contracts
-from allocation_contracts.examples import EXAMPLES
 from allocation_worker.adapters import wire
 from allocation_worker.domain import commands, events
 from allocation_worker.domain.events import ProductEvent
 from tests.fakes.messages import FakeDelivery, FakeProperties, message
+from tools.examples import EXAMPLES
 
 CAUSE = message(commands.Allocate(orderid="o", sku="s", qty=1))
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from allocation_contracts import compatibility
-from allocation_contracts.compatibility import breaks, contract, main
+from tools import compatibility
+from tools.compatibility import breaks, contract, main
 
 RELEASED = Path(__file__).parents[3] / "contracts" / "released"
 Change = Callable[[dict[str, Any]], object]

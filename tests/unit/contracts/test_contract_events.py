@@ -28,8 +28,8 @@ from allocation_contracts import (
     strict_json,
 )
 from allocation_contracts.events import MAX_EVENT_BYTES
-from allocation_contracts.schemas import schema_of
 from allocation_contracts.strict_json import MAX_BODY_BYTES, MAX_DEPTH
+from tools.schemas import schema_of
 
 # A busy machine is no bug of the contracts.
 relaxed = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from allocation_contracts.subsets import differences
+from tools.subsets import differences
 
 ALLOWED: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"type": "string"}, {"type": "string"}),

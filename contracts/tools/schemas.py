@@ -1,4 +1,4 @@
-"""Writes one JSON Schema (draft 2020-12) a message: `python -m allocation_contracts.schemas DIRECTORY`."""
+"""Writes one JSON Schema (draft 2020-12) a message: `python -m tools.schemas DIRECTORY`."""
 
 import json
 import sys
@@ -42,7 +42,7 @@ def files() -> dict[str, str]:
 def main(arguments: list[str]) -> int:
     """Write the schemas into the directory that is the only argument, and make it if it is not there."""
     if len(arguments) != 1:
-        print("usage: python -m allocation_contracts.schemas DIRECTORY", file=sys.stderr)  # noqa: T201 - a command's output
+        print("usage: python -m tools.schemas DIRECTORY", file=sys.stderr)  # noqa: T201 - a command's output
         return _USAGE_ERROR
     directory = Path(arguments[0])
     directory.mkdir(parents=True, exist_ok=True)

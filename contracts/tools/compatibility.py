@@ -1,6 +1,6 @@
 """Keeps what was released, and refuses what would break those who go by it.
 
-`python -m allocation_contracts.compatibility check DIRECTORY` compares the models with every released version there,
+`python -m tools.compatibility check DIRECTORY` compares the models with every released version there,
 and `... keep DIRECTORY` keeps them as the version that they are, once that is released.
 """
 
@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from allocation_contracts import names
-from allocation_contracts.asyncapi import command_properties_schema, event_properties_schema
 from allocation_contracts.commands import COMMANDS
 from allocation_contracts.events import EVENTS
-from allocation_contracts.schemas import schema_of
-from allocation_contracts.subsets import Difference, differences
+from tools.asyncapi import command_properties_schema, event_properties_schema
+from tools.schemas import schema_of
+from tools.subsets import Difference, differences
 
 Contract: TypeAlias = Mapping[str, Any]
 
@@ -66,7 +66,7 @@ def breaks(released: Contract, now: Contract) -> list[str]:
 def main(arguments: list[str]) -> int:
     """Check, or keep."""
     if len(arguments) != 2 or arguments[0] not in ("check", "keep"):  # noqa: PLR2004 - a verb and a directory
-        _say("usage: python -m allocation_contracts.compatibility check|keep DIRECTORY")
+        _say("usage: python -m tools.compatibility check|keep DIRECTORY")
         return _USAGE_ERROR
     directory = Path(arguments[1])
     return _keep(directory) if arguments[0] == "keep" else _check(directory)

@@ -1,4 +1,4 @@
-"""Describes the exchanges and messages as AsyncAPI 3: `python -m allocation_contracts.asyncapi FILE`."""
+"""Describes the exchanges and messages as AsyncAPI 3: `python -m tools.asyncapi FILE`."""
 
 import json
 import sys
@@ -9,7 +9,6 @@ from typing import Any
 
 from allocation_contracts.commands import COMMANDS
 from allocation_contracts.events import EVENTS, CommandRejected
-from allocation_contracts.examples import EXAMPLES
 from allocation_contracts.message import Message, encode
 from allocation_contracts.names import (
     APP_ID,
@@ -21,7 +20,8 @@ from allocation_contracts.names import (
     TRACEPARENT_HEADER,
 )
 from allocation_contracts.properties import MAX_ID_CHARACTERS
-from allocation_contracts.schemas import schema_of
+from tools.examples import EXAMPLES
+from tools.schemas import schema_of
 
 _USAGE_ERROR = 2
 _BINDING = {"bindingVersion": "0.3.0"}
@@ -109,7 +109,7 @@ def text() -> str:
 def main(arguments: list[str]) -> int:
     """Write the document into the file that is the only argument."""
     if len(arguments) != 1:
-        print("usage: python -m allocation_contracts.asyncapi FILE", file=sys.stderr)  # noqa: T201 - a command's output
+        print("usage: python -m tools.asyncapi FILE", file=sys.stderr)  # noqa: T201 - a command's output
         return _USAGE_ERROR
     Path(arguments[0]).write_text(text(), encoding="utf-8")
     return 0

@@ -1,0 +1,1 @@
+"""Generate and check what follows from the models: JSON Schemas, the AsyncAPI document, compatibility."""
