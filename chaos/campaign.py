@@ -185,7 +185,7 @@ def _noted(campaign: Campaign, target: str, strike: schedule.Strike, active: dic
         yield
     except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and the campaign goes on
         struck.trouble = f"After {struck.began - campaign.began:.0f} s, {strike.kind!r} went wrong itself: {error!r}"
-        log.warning("a fault went wrong", kind=strike.kind, error=str(error))
+        log.warning("fault_failed", kind=strike.kind, error=str(error))
     finally:
         struck.healed = time.monotonic()
         campaign.struck.append(struck)

@@ -99,7 +99,7 @@ class Upstream:
                             contracts.COMMANDS_EXCHANGE, contracts.Allocate.ROUTING_KEY, body, properties
                         )
                 except (AMQPError, BrokerError, OSError) as error:
-                    log.info("poison again", error=repr(error))
+                    log.info("poison_published_again", error=repr(error))
                     self._ended.wait(0.5)
                 else:
                     break
@@ -196,7 +196,7 @@ class Watcher:
                     while not self._ended.is_set():
                         connection.process_data_events(time_limit=0.1)
             except (AMQPError, BrokerError, OSError) as error:
-                log.info("watching again", error=repr(error))
+                log.info("watching_again", error=repr(error))
                 self._ended.wait(0.3)
 
     def _take(self, channel: Any, method: Any, properties: BasicProperties, _body: bytes) -> None:  # noqa: ANN401 - pika's

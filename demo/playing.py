@@ -148,7 +148,7 @@ def _own_log(path: Path) -> Iterator[None]:
         try:
             yield
         except Exception:
-            log.exception("the demo could not go on")
+            log.exception("demo_failed")
             raise
 
 

@@ -116,7 +116,7 @@ class ExternalClient:
                 with pika.BlockingConnection(pika.URLParameters(self._url)) as connection:
                     self._consume(connection.channel())
             except CONNECTION_ERRORS as error:
-                log.info("outside: listening again", error=repr(error))
+                log.info("client_listening_again", error=repr(error))
                 self._ended.wait(0.2)
 
     def _consume(self, channel: BlockingChannel) -> None:

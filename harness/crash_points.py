@@ -24,7 +24,7 @@ from allocation_worker.adapters.postgres.repository import PostgresProducts
 from allocation_worker.adapters.postgres.unit_of_work import PostgresUnitOfWork
 from allocation_worker.adapters.rabbitmq.acknowledger import Acknowledger
 from allocation_worker.adapters.rabbitmq.dead_letter_queue import DeadLetterQueue
-from allocation_worker.adapters.rabbitmq.feed import QueueFeed
+from allocation_worker.adapters.rabbitmq.deliveries import DeliveryBuffer
 from allocation_worker.adapters.rabbitmq.publisher import EventPublisher
 from allocation_worker.adapters.rabbitmq.until_confirmed import BlockingPublisher
 from allocation_worker.adapters.redis.read_model import RedisReadModel
@@ -34,14 +34,14 @@ from allocation_worker.service_layer.messages import Message
 
 # In the order in which a message passes them.
 CONSUME_POINTS: Mapping[str, tuple[Any, str]] = {
-    "received": (QueueFeed, "take"),
+    "received": (DeliveryBuffer, "take"),
     "parsed": (wire, "read"),
     "inbox-written": (PostgresInbox, "receive"),
     "loaded": (PostgresProducts, "lock_for"),
     "handled": (MessageBus, "handle"),
     "flushed": (PostgresOutbox, "flush"),
     "committed": (PostgresUnitOfWork, "commit"),
-    "acked": (Acknowledger, "settle"),
+    "acked": (Acknowledger, "ack"),
 }
 
 RELAY_POINTS: Mapping[str, tuple[Any, str]] = {
@@ -52,10 +52,10 @@ RELAY_POINTS: Mapping[str, tuple[Any, str]] = {
 }
 
 PROJECT_POINTS: Mapping[str, tuple[Any, str]] = {
-    "event-received": (QueueFeed, "take"),
+    "event-received": (DeliveryBuffer, "take"),
     "event-parsed": (wire, "read_event"),
     "event-applied": (RedisReadModel, "apply"),
-    "event-acked": (Acknowledger, "settle"),
+    "event-acked": (Acknowledger, "ack"),
 }
 
 REBUILD_POINTS: Mapping[str, tuple[Any, str]] = {

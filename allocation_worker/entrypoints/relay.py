@@ -87,7 +87,7 @@ class Relay:
         self._refusals = Refusals(window=window, clock=clock)
         self._unrouted = Unrouted(clock=clock)
         self._more = True
-        self._progress = Progress("events published", clock=clock)
+        self._progress = Progress("events_published", clock=clock)
 
     def run(self) -> None:
         """Work until told to stop, through any absence of either server."""
@@ -109,10 +109,10 @@ class Relay:
         told = False
         while not self._stopping.is_set():
             if pending.acquire():
-                log.info("relay is active")
+                log.info("ready", role="active")
                 return True
             if not told:
-                log.info("relay stands by: another one is active")
+                log.info("ready", role="standby", detail="Another relay is active.")
                 told = True
             self._waker.wait(self._poll)
         return False

@@ -64,7 +64,7 @@ class GroupProcessor:
             raise
         except Exception as error:  # noqa: BLE001 - any error becomes a retry or a dead letter
             if len(messages) > 1:
-                log.warning("group failed, its messages run one at a time", messages=len(messages), error=repr(error))
+                log.warning("group_failed", messages=len(messages), error=f"{type(error).__name__}: {error}")
                 return [outcome for message in messages for outcome in self.process([message])]
             return [self._after_failure(error, messages[0])]
 
@@ -108,10 +108,10 @@ class GroupProcessor:
     def _after_failure(self, error: Exception, message: Message) -> Outcome:
         outcome = self._policy.after_failure(error, message)
         log.error(
-            "message failed",
+            "message_failed",
             message_id=message.message_id,
             correlation_id=message.correlation_id,
-            outcome=outcome,
+            type=message.type,
             exc_info=error,
         )
         return outcome

@@ -41,7 +41,7 @@ def test_a_connection_that_is_cut_again_and_again_inside(
         assert report.faults == []
         assert report.batches["b1"].purchased == 10
         assert victim.exit_code is None
-        assert victim.log.count("waiting for the database") >= TIMES * len(CUTS)
+        assert victim.log.count('"waiting_for": "the database"') >= TIMES * len(CUTS)
         assert fresh_service.servers.broker.queue_depths(fresh_service.amqp_url)["allocation.dead-letters"] == 0
 
 
@@ -56,7 +56,7 @@ def test_an_answer_that_never_comes_to(
         silence = network.trap(statement, Fault.SILENCE)
         victim = fresh_service.start(verb, settings=settings)
         silence.wait()
-        victim.wait_for_log("its connection is given up")
+        victim.wait_for("database_call_abandoned")
         outside.wait_answered()
         assert fresh_service.judge(outside).faults == []
 
@@ -68,16 +68,16 @@ def test_a_relay_behind_a_black_hole_is_replaced_and_publishes_no_more(
     with fresh_service.outside() as outside:
         fresh_service.start("consume")
         first = fresh_service.start("relay", settings={**hasty, "ALLOCATION_DATABASE_URL": network.url})
-        first.wait_for_log("relay is active")
+        first.wait_for("ready", role="active")
         second = fresh_service.start("relay", settings=hasty)
-        second.wait_for_log("relay stands by")
+        second.wait_for("ready", role="standby")
         network.hold()
         a_little_of_everything(outside)
-        second.wait_for_log("relay is active")
+        second.wait_for("ready", role="active")
         outside.wait_answered()
-        first.wait_for_log("waiting for the database")
+        first.wait_for("waiting", waiting_for="the database")
         network.release()
-        first.wait_for_log("relay stands by")
+        first.wait_for("ready", role="standby")
         assert fresh_service.judge(outside).faults == []
 
 
@@ -86,13 +86,13 @@ def test_a_relay_that_was_stopped_finds_itself_replaced_when_it_goes_on(fresh_se
     with fresh_service.outside() as outside:
         fresh_service.start("consume")
         first = fresh_service.start("relay", settings=lease)
-        first.wait_for_log("relay is active")
+        first.wait_for("ready", role="active")
         second = fresh_service.start("relay", settings=lease)
-        second.wait_for_log("relay stands by")
+        second.wait_for("ready", role="standby")
         first.send(signal.SIGSTOP)
         a_little_of_everything(outside)
-        second.wait_for_log("relay is active")
+        second.wait_for("ready", role="active")
         outside.wait_answered()
         first.send(signal.SIGCONT)
-        first.wait_for_log("relay stands by")
+        first.wait_for("ready", role="standby")
         assert fresh_service.judge(outside).faults == []

@@ -123,7 +123,7 @@ def connections_that_break(service: RunningService, database: Proxy, broker: Pro
         database.vanish()
         orders(outside, 20)
         until_depth(service, 0)
-        consumer.wait_for_log("waiting for the database")
+        consumer.wait_for("waiting", waiting_for="the database")
         for number in range(outages):
             broker.cut()
             wait_until(
@@ -156,10 +156,10 @@ def test_processes_that_start_before_their_servers_say_so_and_wait_and_work_with
         processes = [fresh_service.start("consume"), fresh_service.start("relay")]
         a_little_of_everything(outside)
         for process in processes:
-            process.wait_for_log("waiting for the database")
+            process.wait_for("waiting", waiting_for="the database")
         database_network.accept()
         for process in processes:
-            process.wait_for_log("amqp_connect_failed")
+            process.wait_for("amqp_connect_failed")
         database_network.slow_down(0.02)
         broker_network.accept()
         assert_all_is_well(fresh_service, outside)

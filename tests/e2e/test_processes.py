@@ -1,6 +1,5 @@
 """The processes, as an operator runs them: signals, kills, absent servers, verbs."""
 
-import json
 import signal
 from contextlib import closing
 from pathlib import Path
@@ -65,7 +64,7 @@ def test_a_second_signal_ends_the_process_at_once(fresh_service: RunningService)
         outside.send(CreateBatch(batchref="b", sku="SKU", qty=1))
         group.wait()
         process.send(signal.SIGTERM)
-        process.wait_for_log("stopping")
+        process.wait_for("stopping")
         process.send(signal.SIGTERM)
         assert process.wait() == 128 + signal.SIGTERM
 
@@ -107,13 +106,13 @@ def test_a_second_relay_stands_by_and_takes_over(fresh_service: RunningService) 
     with fresh_service.outside() as outside:
         fresh_service.start("consume")
         first = fresh_service.start("relay")
-        first.wait_for_log("relay is active")
+        first.wait_for("ready", role="active")
         second = fresh_service.start("relay")
-        second.wait_for_log("relay stands by")
+        second.wait_for("ready", role="standby")
         stock(outside, 1, 10)
         first.kill()
         assert outside.ask(Allocate(orderid="o", sku="SKU-0", qty=1)).type == "allocated.v1"
-        assert "relay is active" in second.log
+        second.wait_for("ready", role="active")
 
 
 def test_events_that_no_queue_wants_are_kept_until_one_does(fresh_service: RunningService) -> None:
@@ -123,7 +122,7 @@ def test_events_that_no_queue_wants_are_kept_until_one_does(fresh_service: Runni
         "send", "create-batch", "--batchref", "b", "--sku", "SKU", "--qty", "5", settings=fresh_service.settings
     )
     assert sent.returncode == 0, sent.stderr
-    relay.wait_for_log("no queue is bound for these events")
+    relay.wait_for("events_unrouted")
     with fresh_service.outside() as outside:
         wait_until(
             lambda: [event.type for event in outside.received] == ["batch-created.v1"],
@@ -169,19 +168,19 @@ def test_consume_and_relay_wait_for_servers_that_are_away(fresh_service: Running
     nowhere = {"ALLOCATION_DATABASE_URL": "postgresql://me:hush@127.0.0.1:1/shop"}
     for verb in ("consume", "relay"):
         process = fresh_service.start(verb, settings=nowhere)
-        process.wait_for_log("waiting for the database")
+        process.wait_for("waiting", waiting_for="the database")
         assert process.terminate() == 0
         assert "hush" not in process.log
     process = fresh_service.start("consume", settings={"ALLOCATION_AMQP_URL": "amqp://me:hush@127.0.0.1:1/"})
-    process.wait_for_log("amqp_connect_failed")
+    process.wait_for("amqp_connect_failed")
     assert process.terminate() == 0
     assert "hush" not in process.log
 
 
 def test_the_start_up_line_tells_what_it_is_connected_to(fresh_service: RunningService) -> None:
     process = fresh_service.start("consume", "--queue", "allocation.stock")
-    process.wait_for_log('"starting"')
-    line = next(json.loads(line) for line in process.log.splitlines() if '"starting"' in line)
+    process.wait_for("starting")
+    line = next(line for line in process.events if line["event"] == "starting")
     assert line["queues"] == ["allocation.stock"]
     assert line["verb"] == "consume"
     assert "***" in line["broker"][0]
@@ -190,9 +189,8 @@ def test_the_start_up_line_tells_what_it_is_connected_to(fresh_service: RunningS
 def test_orders_begin_one_at_a_time_and_stock_with_all_that_the_prefetch_allows(fresh_service: RunningService) -> None:
     """An order may have killed the last process; stock must not be delivered alone, or it would lose its order."""
     process = fresh_service.start("consume", settings={"ALLOCATION_PREFETCH": "70"})
-    wait_until(lambda: process.log.count('"consuming"') >= 2, within=60, otherwise=lambda: process.log)
-    lines = [json.loads(line) for line in process.log.splitlines() if '"consuming"' in line]
-    assert {line["queue"]: line["prefetch"] for line in lines} == {ORDERS_QUEUE: 1, STOCK_QUEUE: 70}
+    process.wait_for("consuming", queue=ORDERS_QUEUE, prefetch=1)
+    process.wait_for("consuming", queue=STOCK_QUEUE, prefetch=70)
 
 
 def test_a_bad_setting_is_one_sentence_and_exit_78(tmp_path: Path) -> None:

@@ -94,7 +94,7 @@ def test_what_was_decided_before_and_after_its_start_is_shown(projected: Running
 def test_project_killed_again_and_again_at(point: str, projected: RunningService) -> None:
     with projected.outside() as outside:
         first = projected.start("project")
-        first.wait_for_log("consuming")
+        first.wait_for("ready")
         first.kill()
         send_a_little_of_everything(outside, "SKU")
         for nth in (1, 3, 2):
@@ -111,7 +111,7 @@ def test_project_killed_again_and_again_at(point: str, projected: RunningService
 def test_a_rebuild_killed_at(point: str, projected: RunningService) -> None:
     """One SKU's history is gone, so that the tables are read as well as the history."""
     with projected.outside() as outside:
-        projected.start("project").wait_for_log("consuming")
+        projected.start("project").wait_for("ready")
         send_a_little_of_everything(outside, "KEPT", 20)
         send_a_little_of_everything(outside, "PRUNED", 20)
         wait_until_equal(projected)
@@ -136,15 +136,15 @@ def test_project_waits_for_an_exchange_that_does_not_stand_yet(projected: Runnin
     project = projected.start("project")
     project.wait_for_log("run `allocation-worker topology`")
     assert run_verb("topology", settings=projected.settings).returncode == 0
-    project.wait_for_log("consuming")
+    project.wait_for("ready")
 
 
 @pytest.mark.long
 def test_a_second_project_stands_by_and_takes_over(projected: RunningService) -> None:
     with projected.outside() as outside:
         first, second = projected.start("project"), projected.start("project")
-        first.wait_for_log("consuming")
-        second.wait_for_log("consuming")
+        first.wait_for("ready")
+        second.wait_for("ready")
         for name, victim in (("ONE", first), ("TWO", second)):
             send_a_little_of_everything(outside, name)
             wait_until_equal(projected)
@@ -179,7 +179,7 @@ def test_a_rebuild_under_load_loses_nothing(projected: RunningService) -> None:
         for number in range(2000):
             outside.send(Allocate(orderid=f"o{number}", sku=f"SKU-{number % 20}", qty=1))
             if number == 1000:
-                rebuilds[0].wait_for_log("read model: building")
+                rebuilds[0].wait_for("read_model_building")
                 rebuilds.append(projected.start("project", "--rebuild"))
         outside.wait_answered()
         assert rebuilds[1].wait() == 0
@@ -206,7 +206,7 @@ def test_a_redis_that_goes_and_comes_back_empty_is_filled_again_without_a_loss(
         assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
         assert "Redis at redis://127.0.0.1:" in refused.stderr
         send_a_little_of_everything(outside, "MEANWHILE")
-        project.wait_for_log("waiting for Redis")
+        project.wait_for("waiting", waiting_for="Redis, or the database")
         own_redis.start()
         wait_until_equal(projected)
         assert project.exit_code is None
@@ -217,7 +217,7 @@ def test_a_redis_that_goes_and_comes_back_empty_is_filled_again_without_a_loss(
 def test_an_event_that_breaks_the_contract_is_a_dead_letter_and_harms_no_other(projected: RunningService) -> None:
 
     with projected.outside() as outside:
-        projected.start("project").wait_for_log("consuming")
+        projected.start("project").wait_for("ready")
         with pika.BlockingConnection(pika.URLParameters(projected.amqp_url)) as connection:
             connection.channel().basic_publish(
                 "", "allocation.read-model", b"{", pika.BasicProperties(type="allocated.v1")

@@ -152,7 +152,7 @@ def rules(service: RunningService) -> Sequence[str]:
         consume = service.start("consume")
         service.start("relay")
         early = outside.send(Allocate(orderid="early", sku="SKU", qty=1), correlation_id="a conversation")
-        consume.wait_for_log("to be tried again", within=PATIENCE)
+        consume.wait_for("retry_scheduled", within=PATIENCE)
         outside.ask(CreateBatch(batchref="late", sku="SKU", qty=30, eta=date(2031, 2, 1)))
         outside.ask(CreateBatch(batchref="soon", sku="SKU", qty=30, eta=date(2031, 1, 1)))
         outside.ask(CreateBatch(batchref="shelf", sku="SKU", qty=10))
