@@ -143,7 +143,7 @@ class Pending(Protocol):
         """
 
 
-class RabbitMQEventPublisher(Protocol):
+class EventPublisher(Protocol):
     """Publishes events in the order given. Exactly one result comes for each."""
 
     @property

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from allocation_worker.adapters.postgres.engine import array
+from allocation_worker.adapters.postgres.arrays import array
 from allocation_worker.service_layer.messages import CommandMessage
 from allocation_worker.service_layer.ports import Receipt
 
