@@ -17,7 +17,7 @@ from allocation_contracts import ORDERS_QUEUE
 from allocation_worker.config import Settings
 from allocation_worker.testing.servers import Servers
 from bench import bare_loop, seeds
-from bench.workloads import Stock
+from bench.workloads import InitialBatch
 from harness.processes import WorkerProcess, ended, run_verb
 from harness.service import RunningService
 
@@ -32,7 +32,7 @@ class Side(Protocol):
     amqp_url: str
     database_url: str
 
-    def seed(self, stock: Sequence[Stock]) -> None:
+    def seed(self, stock: Sequence[InitialBatch]) -> None:
         """Put batches in, as if they had been created long ago."""
 
     def running(self) -> AbstractContextManager[None]:
@@ -87,7 +87,7 @@ class BareSide:
         done = run_verb("topology", settings={"ALLOCATION_AMQP_URL": self.amqp_url})
         done.check_returncode()
 
-    def seed(self, stock: Sequence[Stock]) -> None:
+    def seed(self, stock: Sequence[InitialBatch]) -> None:
         seeds.bare(plain(self.database_url), stock)
 
     @contextmanager
@@ -117,7 +117,7 @@ class WorkerSide:
         self.consumers: list[WorkerProcess] = []
         self._count = consumers
 
-    def seed(self, stock: Sequence[Stock]) -> None:
+    def seed(self, stock: Sequence[InitialBatch]) -> None:
         seeds.worker(plain(self.database_url), stock)
 
     @contextmanager

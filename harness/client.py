@@ -31,10 +31,10 @@ class ExternalClient:
 
     def __init__(self, amqp_url: str) -> None:
         self._url = amqp_url
-        self.queue = f"outside.{uuid4()}"
+        self.queue = f"external-client.{uuid4()}"
         """Where its events wait."""
         self._publisher = CommandPublisher([amqp_url])
-        self._listener = threading.Thread(target=self._listen, name="outside", daemon=True)
+        self._listener = threading.Thread(target=self._listen, name="external-client", daemon=True)
         self._listening = threading.Event()
         self._ended = threading.Event()
         self.received: list[ReceivedEvent] = []

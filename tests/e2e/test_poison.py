@@ -17,7 +17,6 @@ from allocation_worker.testing.waiting import wait_until
 from harness.client import ExternalClient
 from harness.crash_points import MESSAGE_ID
 from harness.service import RunningService
-from tests.e2e.dead_letter_count import count_dead
 from tests.e2e.poison import ALL, GOOD, Poison
 from tests.raw_headers import TOO_LATE, allow, nested
 
@@ -29,10 +28,10 @@ def read_dead(service: RunningService) -> list[DeadLetter]:
 
 def wait_dead(service: RunningService, count: int, within: float) -> None:
     wait_until(
-        lambda: count_dead(service.amqp_url) >= count,
+        lambda: service.count_dead_letters() >= count,
         within=within,
         every=0.1,
-        otherwise=lambda: f"{count_dead(service.amqp_url)} of {count} are dead-lettered; {service.logs()[-3000:]}",
+        otherwise=lambda: f"{service.count_dead_letters()} of {count} are dead-lettered; {service.logs()[-3000:]}",
     )
 
 
@@ -56,8 +55,8 @@ def poisoned(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 @pytest.fixture(scope="module")
 def neighbours(poisoned: RunningService) -> Iterator[ExternalClient]:
-    with poisoned.outside() as outside:
-        yield outside
+    with poisoned.client() as client:
+        yield client
 
 
 @pytest.fixture(scope="module")
@@ -145,21 +144,21 @@ def test_what_kills_whatever_takes_it_ends_alone_in_the_dead_letters(
 ) -> None:
     allow(monkeypatch)
     with (
-        fresh_service.outside() as outside,
+        fresh_service.client() as client,
         closing(pika.BlockingConnection(pika.URLParameters(fresh_service.amqp_url))) as connection,
     ):
         channel = connection.channel()
         channel.confirm_delivery()
-        outside.send(CreateBatch(batchref="b", sku="SKU", qty=1000))
+        client.send(CreateBatch(batchref="b", sku="SKU", qty=1000))
         for number, name in enumerate(names):
-            _send_lines(outside, range(number * 100, number * 100 + 100))
+            _send_lines(client, range(number * 100, number * 100 + 100))
             publish(channel, Poison(name, "", GOOD, overrides={"headers": KILLERS[name]}))
-        _send_lines(outside, range(900, 1000))
+        _send_lines(client, range(900, 1000))
         fresh_service.start("relay")
         fresh_service.start("consume", crash=(MESSAGE_ID, "poison-killer"))
         wait_dead(fresh_service, len(names), within=90)
-        outside.wait_answered(within=60)
-        report = fresh_service.judge(outside)
+        client.wait_answered(within=60)
+        report = fresh_service.judge(client)
         assert report.faults == []
         letters = {str(letter.properties.message_id): letter for letter in read_dead(fresh_service)}
     assert letters.keys() == {f"poison-{name}" for name in names}
@@ -169,7 +168,7 @@ def test_what_kills_whatever_takes_it_ends_alone_in_the_dead_letters(
     assert reasons <= {"undecodable-headers"}
 
 
-def _send_lines(outside: ExternalClient, numbers: range) -> None:
+def _send_lines(client: ExternalClient, numbers: range) -> None:
     for number in numbers:
-        outside.send(Allocate(orderid=f"o{number}", sku="SKU", qty=1))
-    outside.wait_confirmed()
+        client.send(Allocate(orderid=f"o{number}", sku="SKU", qty=1))
+    client.wait_confirmed()

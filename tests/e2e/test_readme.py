@@ -71,9 +71,9 @@ def test_the_tutorial_can_be_followed_to_the_letter(environment: dict[str, str],
 
 
 @pytest.fixture(scope="module")
-def stocked(outside: ExternalClient) -> ExternalClient:
-    assert outside.ask(CreateBatch(batchref="batch-1", sku="RED-CHAIR", qty=100)).type == BatchCreated.TYPE
-    return outside
+def stocked(client: ExternalClient) -> ExternalClient:
+    assert client.ask(CreateBatch(batchref="batch-1", sku="RED-CHAIR", qty=100)).type == BatchCreated.TYPE
+    return client
 
 
 def test_the_page_about_publishing_can_be_followed_over_http(
