@@ -157,24 +157,24 @@ def dead_letters_away(service: RunningService) -> Sequence[str]:
 
 def undecodable_headers(service: RunningService) -> Sequence[str]:
     """Among the orders are some with a timestamp in milliseconds in their headers."""
-    with service.outside() as outside, _channel(service) as channel, pytest.MonkeyPatch.context() as patch:
+    with service.client() as client, _channel(service) as channel, pytest.MonkeyPatch.context() as patch:
         allow(patch)
         consume = service.start("consume")
         service.start("relay")
-        outside.ask(CreateBatch(batchref="b", sku="SKU", qty=10))
+        client.ask(CreateBatch(batchref="b", sku="SKU", qty=10))
         for number in range(3):
-            outside.send(Allocate(orderid=f"o{number}", sku="SKU", qty=1))
-            outside.wait_confirmed()
+            client.send(Allocate(orderid=f"o{number}", sku="SKU", qty=1))
+            client.wait_confirmed()
             headers: dict[str, Any] = {"at": MILLISECONDS}
             properties = BasicProperties(message_id=f"m{number}", headers=headers, delivery_mode=2)
             channel.basic_publish(COMMANDS_EXCHANGE, Allocate.ROUTING_KEY, b"{}", properties)
-        missed = [missing] if (missing := _answered(outside)) else []
+        missed = [missing] if (missing := _answered(client)) else []
         faults = _missed(
             lambda: channel.queue_declare(DEAD_LETTERS, passive=True).method.message_count == 3,
             "There are not 3 dead letters.",
         )
         faults += ["The connection was lost."] if "amqp_lost" in consume.log else []
-        return [*missed, *faults, *_faults(service, outside)]
+        return [*missed, *faults, *_faults(service, client)]
 
 
 def rules(service: RunningService) -> Sequence[str]:
