@@ -25,12 +25,12 @@ from allocation_worker.adapters.postgres.unit_of_work import PostgresUnitOfWork
 from allocation_worker.adapters.rabbitmq.acknowledger import Acknowledger
 from allocation_worker.adapters.rabbitmq.dead_letter_queue import DeadLetterQueue
 from allocation_worker.adapters.rabbitmq.deliveries import DeliveryBuffer
-from allocation_worker.adapters.rabbitmq.publisher import EventPublisher
+from allocation_worker.adapters.rabbitmq.publisher import RabbitMQEventPublisher
 from allocation_worker.adapters.rabbitmq.until_confirmed import BlockingPublisher
 from allocation_worker.adapters.redis.read_model import RedisReadModel
 from allocation_worker.cli import main
 from allocation_worker.service_layer.messagebus import MessageBus
-from allocation_worker.service_layer.messages import Message
+from allocation_worker.service_layer.messages import CommandMessage
 
 # In the order in which a message passes them.
 CONSUME_POINTS: Mapping[str, tuple[Any, str]] = {
@@ -46,8 +46,8 @@ CONSUME_POINTS: Mapping[str, tuple[Any, str]] = {
 
 RELAY_POINTS: Mapping[str, tuple[Any, str]] = {
     "claimed": (PendingEvents, "fetch"),
-    "published": (EventPublisher, "publish"),
-    "confirmed": (EventPublisher, "take_results"),
+    "published": (RabbitMQEventPublisher, "publish"),
+    "confirmed": (RabbitMQEventPublisher, "take_results"),
     "marked": (PendingEvents, "mark_published"),
 }
 
@@ -103,7 +103,7 @@ def arm_message(message_id: str) -> None:
     read = wire.read
 
     @wraps(read)
-    def deadly(delivery: wire.Delivery) -> Message:
+    def deadly(delivery: wire.IncomingMessage) -> CommandMessage:
         if delivery.properties.message_id == message_id:
             _die()
         return read(delivery)

@@ -13,8 +13,8 @@ import structlog
 from allocation_contracts import AmqpProperties, ContractError
 from allocation_worker.entrypoints.availability import until_available
 from allocation_worker.entrypoints.progress import Progress
-from allocation_worker.service_layer.messages import Message
-from allocation_worker.service_layer.outcomes import DeadLetter, Done, Outcome, Retry
+from allocation_worker.service_layer.messages import CommandMessage
+from allocation_worker.service_layer.outcomes import DeadLettered, Done, Outcome, Retry
 from allocation_worker.service_layer.project import EventMessage
 
 log = structlog.get_logger()
@@ -28,7 +28,7 @@ class Delivered(Protocol):
 
 
 D = TypeVar("D", bound=Delivered)
-M = TypeVar("M", bound=Message | EventMessage)
+M = TypeVar("M", bound=CommandMessage | EventMessage)
 M_contra = TypeVar("M_contra", contravariant=True)
 
 
@@ -146,7 +146,7 @@ class QueueWorker(Generic[D, M]):
                     reason=violation.reason,
                     detail=str(violation),
                 )
-                results.append((delivery, DeadLetter(reason=violation.reason, detail=violation.detail)))
+                results.append((delivery, DeadLettered(reason=violation.reason, detail=violation.detail)))
         outcomes = self._processor.process([message for _, message in understood])
         every_message = log.is_enabled_for(logging.DEBUG)
         for (delivery, message), outcome in zip(understood, outcomes, strict=True):
@@ -156,12 +156,12 @@ class QueueWorker(Generic[D, M]):
         return results
 
 
-def _log(message: Message | EventMessage, outcome: Outcome) -> None:
+def _log(message: CommandMessage | EventMessage, outcome: Outcome) -> None:
     about = log.bind(message_id=message.message_id, correlation_id=message.correlation_id, type=message.type)
     match outcome:
         case Done():
             about.debug("message_answered")
         case Retry():
             about.warning("retry_scheduled", **asdict(outcome))
-        case DeadLetter():
+        case DeadLettered():
             about.warning("dead_lettered", **asdict(outcome))

@@ -20,7 +20,7 @@ from allocation_worker.entrypoints.progress import Progress
 from allocation_worker.entrypoints.refusals import Refusals
 from allocation_worker.entrypoints.unrouted import Unrouted
 from allocation_worker.service_layer.outgoing import OutgoingEvent
-from allocation_worker.service_layer.ports import Pending, Publisher
+from allocation_worker.service_layer.ports import EventPublisher, Pending
 
 log = structlog.get_logger()
 
@@ -66,7 +66,7 @@ class Relay:
     def __init__(
         self,
         open_pending: Callable[[], AbstractContextManager[Pending]],
-        publisher: Publisher,
+        publisher: EventPublisher,
         when_idle: Callable[[], None],
         *,
         waker: Waker,

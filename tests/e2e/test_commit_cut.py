@@ -5,11 +5,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from harness.proxy import Fault, Proxy
+from harness.proxy import ConnectionFault, Proxy
 from harness.service import RunningService
 from tests.e2e.mixed_commands import ONE_AT_A_TIME, send_mixed_commands
 
-CUTS = (Fault.CUT_BEFORE, Fault.CUT_AFTER, Fault.CUT_ANSWER)
+CUTS = (ConnectionFault.CUT_BEFORE, ConnectionFault.CUT_AFTER, ConnectionFault.CUT_ANSWER)
 TIMES = 3
 
 # With its end: every transaction begins with READ COMMITTED.
@@ -53,7 +53,7 @@ def test_an_answer_that_never_comes_to(
     with fresh_service.client() as client:
         fresh_service.start(other)
         send_mixed_commands(client)
-        silence = network.trap(statement, Fault.SILENCE)
+        silence = network.trap(statement, ConnectionFault.SILENCE)
         victim = fresh_service.start(verb, settings=settings)
         silence.wait()
         victim.wait_for("database_call_abandoned")

@@ -14,7 +14,7 @@ from allocation_contracts import DEAD_LETTERS, ORDERS_QUEUE, Allocate, CreateBat
 from allocation_worker.testing.servers import Servers
 from allocation_worker.testing.waiting import wait_until
 from harness.client import ExternalClient
-from harness.proxy import Fault, Proxy
+from harness.proxy import ConnectionFault, Proxy
 from harness.service import RunningService
 from tests.e2e.mixed_commands import send_mixed_commands
 
@@ -131,7 +131,7 @@ def commits_that_fail(service: RunningService, network: Proxy, outages: int) -> 
         service.start("relay")
         consumer = service.start("consume")
         client.ask(CreateBatch(batchref="b", sku="SKU", qty=100))
-        trap = network.trap(COMMIT, Fault.CUT_BEFORE, times=outages)
+        trap = network.trap(COMMIT, ConnectionFault.CUT_BEFORE, times=outages)
         orders(client, 20)
         trap.wait(within=10 * outages)
         network.vanish()

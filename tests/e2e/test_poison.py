@@ -10,7 +10,7 @@ import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 
 from allocation_contracts import COMMANDS_EXCHANGE, ORDERS_QUEUE, STOCK_QUEUE, Allocate, CreateBatch
-from allocation_worker.adapters.rabbitmq.dead_letter import DeadLetter
+from allocation_worker.adapters.rabbitmq.dead_letter import HeldDeadLetter
 from allocation_worker.adapters.rabbitmq.dead_letter_queue import open_dead_letters
 from allocation_worker.testing.servers import Servers
 from allocation_worker.testing.waiting import wait_until
@@ -21,7 +21,7 @@ from tests.e2e.poison import ALL, GOOD, Poison
 from tests.raw_headers import TOO_LATE, allow, nested
 
 
-def read_dead(service: RunningService) -> list[DeadLetter]:
+def read_dead(service: RunningService) -> list[HeldDeadLetter]:
     with open_dead_letters([service.amqp_url], lambda _seen, _total: None) as letters:
         return list(letters)
 
@@ -60,7 +60,9 @@ def neighbours(poisoned: RunningService) -> Iterator[ExternalClient]:
 
 
 @pytest.fixture(scope="module")
-def dead(poisoned: RunningService, neighbours: ExternalClient, channel: BlockingChannel) -> dict[str, list[DeadLetter]]:
+def dead(
+    poisoned: RunningService, neighbours: ExternalClient, channel: BlockingChannel
+) -> dict[str, list[HeldDeadLetter]]:
     """What became of all kinds, by name; they stood in the queues among good ones before anything took them."""
     consumer = poisoned.start("consume")
     poisoned.start("relay")
@@ -74,14 +76,16 @@ def dead(poisoned: RunningService, neighbours: ExternalClient, channel: Blocking
     poisoned.start("consume")
     neighbours.wait_answered(within=60)
     wait_dead(poisoned, len(ALL), within=30)
-    found: dict[str, list[DeadLetter]] = {}
+    found: dict[str, list[HeldDeadLetter]] = {}
     for letter in read_dead(poisoned):
         found.setdefault(str((letter.properties.headers or {}).get("poison")), []).append(letter)
     return found
 
 
 @pytest.mark.parametrize("poison", [pytest.param(poison, id=poison.name) for poison in ALL])
-def test_it_is_dead_lettered_with_its_reason_and_its_bytes(poison: Poison, dead: dict[str, list[DeadLetter]]) -> None:
+def test_it_is_dead_lettered_with_its_reason_and_its_bytes(
+    poison: Poison, dead: dict[str, list[HeldDeadLetter]]
+) -> None:
     [letter] = dead[poison.name]
     assert letter.reason == poison.reason
     assert letter.body == poison.body
@@ -96,7 +100,7 @@ def test_it_is_dead_lettered_with_its_reason_and_its_bytes(poison: Poison, dead:
 @pytest.mark.parametrize(
     "poison", [pytest.param(poison, id=poison.name) for poison in ALL if poison.reason != "unroutable"]
 )
-def test_it_says_where_and_when_it_failed(poison: Poison, dead: dict[str, list[DeadLetter]]) -> None:
+def test_it_says_where_and_when_it_failed(poison: Poison, dead: dict[str, list[HeldDeadLetter]]) -> None:
     [letter] = dead[poison.name]
     headers = letter.properties.headers or {}
     queue = STOCK_QUEUE if poison.routing_key == "create-batch" else ORDERS_QUEUE
@@ -106,7 +110,7 @@ def test_it_says_where_and_when_it_failed(poison: Poison, dead: dict[str, list[D
 
 
 def test_nothing_else_is_dead_and_every_neighbour_was_answered_as_if_it_were_alone(
-    dead: dict[str, list[DeadLetter]], poisoned: RunningService, neighbours: ExternalClient
+    dead: dict[str, list[HeldDeadLetter]], poisoned: RunningService, neighbours: ExternalClient
 ) -> None:
     assert dead.keys() == {poison.name for poison in ALL}
     report = poisoned.judge(neighbours)
@@ -116,7 +120,7 @@ def test_nothing_else_is_dead_and_every_neighbour_was_answered_as_if_it_were_alo
 
 
 def test_a_timestamp_property_at_the_end_of_time_is_nobodys_business(
-    dead: dict[str, list[DeadLetter]], channel: BlockingChannel, neighbours: ExternalClient
+    dead: dict[str, list[HeldDeadLetter]], channel: BlockingChannel, neighbours: ExternalClient
 ) -> None:
     assert dead
     properties = Poison("timeless", "").properties

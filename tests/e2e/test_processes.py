@@ -12,7 +12,7 @@ from allocation_worker.testing.servers import Servers
 from allocation_worker.testing.waiting import wait_until
 from harness.client import ExternalClient, read_dead_letters
 from harness.processes import run_verb
-from harness.proxy import Fault, Proxy
+from harness.proxy import ConnectionFault, Proxy
 from harness.service import RunningService
 
 
@@ -60,7 +60,7 @@ def test_a_second_signal_ends_the_process_at_once(fresh_service: RunningService)
     """The first waits for the group in hand, whose answer from the database does not come."""
     with Proxy(fresh_service.database_url) as network, fresh_service.client() as client:
         process = fresh_service.start("consume", settings={"ALLOCATION_DATABASE_URL": network.url})
-        group = network.trap(b"inbox", Fault.SILENCE)
+        group = network.trap(b"inbox", ConnectionFault.SILENCE)
         client.send(CreateBatch(batchref="b", sku="SKU", qty=1))
         group.wait()
         process.send(signal.SIGTERM)

@@ -9,13 +9,13 @@ from allocation_worker.adapters import wire
 from allocation_worker.adapters.rabbitmq.consumer import Consumer
 from allocation_worker.adapters.rabbitmq.deliveries import DeliveryBuffer, Results
 from allocation_worker.adapters.rabbitmq.delivery import Delivery
-from allocation_worker.adapters.rabbitmq.publisher import EventPublisher
+from allocation_worker.adapters.rabbitmq.publisher import RabbitMQEventPublisher
 from allocation_worker.entrypoints.consume import QueueWorker
 from allocation_worker.entrypoints.relay import Relay
 from allocation_worker.service_layer.groups import GroupProcessor
 from allocation_worker.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
 from allocation_worker.service_layer.messagebus import MessageBus
-from allocation_worker.service_layer.messages import Message
+from allocation_worker.service_layer.messages import CommandMessage
 from allocation_worker.service_layer.outgoing import MessageResult, OutgoingEvent
 from allocation_worker.service_layer.ports import StoreContentionError, StoreError, StoreUnavailableError, UnitOfWork
 from tests.simulation import current, faults
@@ -135,7 +135,7 @@ class WatchedBus(MessageBus):
         super().__init__(COMMAND_HANDLERS, EVENT_HANDLERS)
         self._process = process
 
-    def handle(self, message: Message, uow: UnitOfWork) -> None:
+    def handle(self, message: CommandMessage, uow: UnitOfWork) -> None:
         if self._process.world.fails(message.message_id):
             raise StoreError("a handler that fails")
         super().handle(message, uow)
@@ -145,7 +145,7 @@ class WatchedBus(MessageBus):
 class WatchedPublisher:
     """A publisher, with points."""
 
-    def __init__(self, publisher: EventPublisher, process: Process) -> None:
+    def __init__(self, publisher: RabbitMQEventPublisher, process: Process) -> None:
         self._publisher = publisher
         self._process = process
 
@@ -168,7 +168,7 @@ def consume(process: Process) -> None:
     """As `bootstrap.consume`."""
     world = process.world
 
-    def read(delivery: Delivery) -> Message:
+    def read(delivery: Delivery) -> CommandMessage:
         if world.kills(delivery.properties.message_id):
             process.kill()
             raise Killed
@@ -210,7 +210,7 @@ def consume(process: Process) -> None:
 def relay(process: Process) -> None:
     """As `bootstrap.relay`."""
     world = process.world
-    publisher = EventPublisher(
+    publisher = RabbitMQEventPublisher(
         ["amqp://simulated"], wake=process.waker.wake, name="publisher", link=partial(SimulatedLink, process)
     )
     loop = Relay(

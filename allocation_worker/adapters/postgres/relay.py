@@ -11,7 +11,8 @@ from psycopg2.extensions import connection as PsycopgConnection  # noqa: N812 - 
 from sqlalchemy.engine import Connection, Engine
 
 from allocation_worker.adapters import wire
-from allocation_worker.adapters.postgres.engine import array, translated
+from allocation_worker.adapters.postgres.arrays import array
+from allocation_worker.adapters.postgres.errors import translated
 from allocation_worker.adapters.postgres.outbox import CHANNEL
 from allocation_worker.service_layer.outgoing import OutgoingEvent
 from allocation_worker.service_layer.ports import StoreUnavailableError

@@ -18,7 +18,7 @@ from allocation_worker.adapters.rabbitmq.deliveries import Results
 from allocation_worker.adapters.rabbitmq.delivery import Delivery
 from allocation_worker.adapters.rabbitmq.errors import RUN_TOPOLOGY
 from allocation_worker.adapters.rabbitmq.topology import retry_queue
-from allocation_worker.service_layer.outcomes import DeadLetter, Done, Retry
+from allocation_worker.service_layer.outcomes import DeadLettered, Done, Retry
 
 log = structlog.get_logger()
 
@@ -69,7 +69,7 @@ class Acknowledger:
                 case Retry():
                     name = retry_queue(delivery.queue, outcome.after)
                     self._begin(_Copy(delivery, "", name, retry_copy(delivery, outcome, self._frame_max)))
-                case DeadLetter():
+                case DeadLettered():
                     properties = dead_letter_copy(delivery, outcome, self._frame_max)
                     self._begin(_Copy(delivery, DEAD_LETTERS, delivery.routing_key, properties))
         self._ack_soon()

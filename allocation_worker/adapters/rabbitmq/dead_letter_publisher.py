@@ -7,7 +7,7 @@ from operator import attrgetter
 from allocation_contracts.amqp.link import LinkFactory
 from allocation_contracts.amqp.urls import parse
 from allocation_worker.adapters.rabbitmq.copies import redriven_copy
-from allocation_worker.adapters.rabbitmq.dead_letter import DeadLetter
+from allocation_worker.adapters.rabbitmq.dead_letter import HeldDeadLetter
 from allocation_worker.adapters.rabbitmq.errors import BrokerError
 from allocation_worker.adapters.rabbitmq.link import worker_link
 from allocation_worker.adapters.rabbitmq.publisher import Publication
@@ -24,8 +24,8 @@ _NAME = "allocation-worker redrive"
 
 
 def publish_copies(
-    urls: Sequence[str], letters: Iterable[DeadLetter], *, link: LinkFactory = worker_link
-) -> Iterator[tuple[DeadLetter, bool]]:
+    urls: Sequence[str], letters: Iterable[HeldDeadLetter], *, link: LinkFactory = worker_link
+) -> Iterator[tuple[HeldDeadLetter, bool]]:
     """Publish copies of dead letters that have a destination, in their order, each until it is confirmed.
 
     The order matters to the commands of the stock queue.
@@ -43,7 +43,7 @@ def publish_copies(
     """
     frame_max = min(parse(url).parameters(_NAME).frame_max for url in urls)
     convert = partial(_publication, frame_max=frame_max)
-    with BlockingPublisher[DeadLetter](urls, convert, name=_NAME, link=link) as publisher:
+    with BlockingPublisher[HeldDeadLetter](urls, convert, name=_NAME, link=link) as publisher:
         try:
             yield from publish_until_confirmed(publisher, letters, key=attrgetter("tag"), patience=_PATIENCE)
         except NotConfirmedError as error:
@@ -53,7 +53,7 @@ def publish_copies(
             ) from error
 
 
-def _publication(letter: DeadLetter, *, frame_max: int) -> Publication:
+def _publication(letter: HeldDeadLetter, *, frame_max: int) -> Publication:
     if letter.destination is None:
         raise ValueError(f"The dead letter {letter.id} has no destination.")
     return Publication(

@@ -11,7 +11,7 @@ from pika.spec import Basic, BasicProperties
 
 from allocation_contracts.amqp.pika_internals import ack_later
 from allocation_contracts.names import DEAD_LETTERS
-from allocation_worker.adapters.rabbitmq.dead_letter import DeadLetter
+from allocation_worker.adapters.rabbitmq.dead_letter import HeldDeadLetter
 from allocation_worker.adapters.rabbitmq.errors import NOT_FOUND, RUN_TOPOLOGY, BrokerError, TopologyMissingError
 from allocation_worker.adapters.rabbitmq.urls import connect_any
 
@@ -35,18 +35,18 @@ class DeadLetterQueue:
     def __init__(self, channel: BlockingChannel, on_progress: Callable[[int, int], None]) -> None:
         self._channel = channel
         self._on_progress = on_progress
-        self._arrived: deque[DeadLetter] = deque()
+        self._arrived: deque[HeldDeadLetter] = deque()
         self._consumers: list[str] = []
         self._in_hand = 0
         self._seen = 0
         self._removed = 0
         self._total = self._count()
 
-    def __iter__(self) -> Iterator[DeadLetter]:
+    def __iter__(self) -> Iterator[HeldDeadLetter]:
         while (letter := self.take()) is not None:
             yield letter
 
-    def take(self) -> DeadLetter | None:
+    def take(self) -> HeldDeadLetter | None:
         """The next one, on hold from now on; None if that was all.
 
         Raises:
@@ -64,7 +64,7 @@ class DeadLetterQueue:
             self._on_progress(self._seen, self._total)
         return self._arrived.popleft()
 
-    def remove(self, letter: DeadLetter) -> None:
+    def remove(self, letter: HeldDeadLetter) -> None:
         """Take it off the queue for good; at the latest by the next `take` that has to wait, or by `finish`.
 
         Raises:
@@ -109,7 +109,7 @@ class DeadLetterQueue:
 
     def _put(self, _channel: BlockingChannel, method: Basic.Deliver, properties: BasicProperties, body: bytes) -> None:
         self._arrived.append(
-            DeadLetter(
+            HeldDeadLetter(
                 tag=method.delivery_tag or 0, routing_key=method.routing_key or "", properties=properties, body=body
             )
         )

@@ -25,7 +25,7 @@ from allocation_worker.adapters.rabbitmq.errors import NOT_FOUND, RUN_TOPOLOGY
 from allocation_worker.adapters.rabbitmq.link import log_event
 from allocation_worker.adapters.rabbitmq.prefetch_policy import PrefetchMode, PrefetchPolicy
 from allocation_worker.adapters.rabbitmq.threads import Threads
-from allocation_worker.service_layer.outcomes import DeadLetter
+from allocation_worker.service_layer.outcomes import DeadLettered
 
 log = structlog.get_logger()
 
@@ -202,7 +202,7 @@ class QueueConsumer:
             reason=UNDECODABLE,
             detail=properties.detail,
         )
-        self._ack([(delivery, DeadLetter(reason=UNDECODABLE, detail=properties.detail))])
+        self._ack([(delivery, DeadLettered(reason=UNDECODABLE, detail=properties.detail))])
 
     def _speed_up(self, channel: Channel) -> None:
         def again(_frame: Method[Basic.CancelOk]) -> None:

@@ -14,7 +14,7 @@ from allocation_contracts import Allocate, Command, CreateBatch
 from allocation_contracts.amqp import Outgoing, Publisher, RefusedError, UnreachableError, UnroutableError
 from allocation_contracts.names import COMMANDS_EXCHANGE, EVENTS_EXCHANGE
 from allocation_contracts.results import PublishResult
-from allocation_worker.adapters.rabbitmq.publisher import EventPublisher, Publication
+from allocation_worker.adapters.rabbitmq.publisher import Publication, RabbitMQEventPublisher
 from allocation_worker.adapters.rabbitmq.until_confirmed import (
     BlockingPublisher,
     NotConfirmedError,
@@ -104,7 +104,7 @@ class EventDriver(Driver):
 
     def __init__(self, *urls: str) -> None:
         self._woken = Event()
-        self._publisher = EventPublisher(urls, self._woken.set)
+        self._publisher = RabbitMQEventPublisher(urls, self._woken.set)
         self._open: dict[int, Message] = {}
 
     def begin(self, messages: Sequence[Message]) -> None:

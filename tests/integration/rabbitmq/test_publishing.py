@@ -7,7 +7,7 @@ from structlog.testing import capture_logs
 from allocation_contracts.names import EVENTS_EXCHANGE
 from allocation_contracts.results import PublishResult
 from allocation_worker.adapters.rabbitmq import topology
-from allocation_worker.adapters.rabbitmq.publisher import BLOCKED_TIMEOUT, EventPublisher
+from allocation_worker.adapters.rabbitmq.publisher import BLOCKED_TIMEOUT, RabbitMQEventPublisher
 from allocation_worker.service_layer.outgoing import MessageResult, OutgoingEvent
 from tests.integration.rabbitmq.rig import Place, eventually, headers_of
 
@@ -35,7 +35,7 @@ class Relay:
 
     def __init__(self, *urls: str, blocked_timeout: float = BLOCKED_TIMEOUT) -> None:
         self.woken = threading.Event()
-        self.publisher = EventPublisher(urls, self.woken.set, blocked_timeout=blocked_timeout)
+        self.publisher = RabbitMQEventPublisher(urls, self.woken.set, blocked_timeout=blocked_timeout)
         self._taken: list[MessageResult] = []
 
     @property

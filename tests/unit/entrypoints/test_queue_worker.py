@@ -10,7 +10,7 @@ from allocation_worker.entrypoints.consume import QueueWorker
 from allocation_worker.service_layer.groups import CONTENTION_ATTEMPTS, GroupProcessor
 from allocation_worker.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
 from allocation_worker.service_layer.messagebus import MessageBus
-from allocation_worker.service_layer.outcomes import DeadLetter, Done, Retry
+from allocation_worker.service_layer.outcomes import DeadLettered, Done, Retry
 from allocation_worker.service_layer.ports import StoreContentionError, StoreUnavailableError
 from tests.fakes import policies
 from tests.fakes.deliveries import FakeDeliveries
@@ -56,7 +56,7 @@ def test_a_broken_contract_is_a_dead_letter_and_needs_no_database() -> None:
     deliveries = FakeDeliveries([broken, nameless])
     work(deliveries, ClosedDatabase())
     assert [delivery for delivery, _ in deliveries.acked] == [broken, nameless]
-    reasons = [outcome.reason for _, outcome in deliveries.acked if isinstance(outcome, DeadLetter)]
+    reasons = [outcome.reason for _, outcome in deliveries.acked if isinstance(outcome, DeadLettered)]
     assert reasons == ["invalid-json", "missing-message-id"]
 
 
@@ -65,7 +65,7 @@ def test_a_broken_contract_harms_no_neighbour() -> None:
     deliveries = FakeDeliveries([CREATE], [broken, good, early])
     work(deliveries, FakeDatabase())
     outcomes = {id(delivery): outcome for delivery, outcome in deliveries.acked}
-    assert isinstance(outcomes[id(broken)], DeadLetter)
+    assert isinstance(outcomes[id(broken)], DeadLettered)
     assert outcomes[id(good)] == Done()
     assert outcomes[id(early)] == Retry(after=1, attempts=1)
 
