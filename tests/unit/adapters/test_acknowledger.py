@@ -9,7 +9,7 @@ from allocation_contracts.amqp.confirms import OnResult
 from allocation_contracts.results import PublishResult
 from allocation_worker.adapters.rabbitmq.acknowledger import Acknowledger
 from allocation_worker.adapters.rabbitmq.delivery import Delivery
-from allocation_worker.service_layer.outcomes import DeadLetter, Done
+from allocation_worker.service_layer.outcomes import DeadLettered, Done
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,7 +58,7 @@ class Bench:
         )
 
     def dead_letter(self, *tags: int) -> None:
-        self.acknowledger.ack([(delivery(tag), DeadLetter(reason="r", detail="d")) for tag in tags])
+        self.acknowledger.ack([(delivery(tag), DeadLettered(reason="r", detail="d")) for tag in tags])
 
     def done(self, *tags: int) -> None:
         self.acknowledger.ack([(delivery(tag), Done()) for tag in tags])
