@@ -11,14 +11,14 @@ import structlog
 from allocation_worker.domain import events
 from allocation_worker.domain.events import ProductEvent
 from allocation_worker.service_layer.outcomes import Done, Outcome
-from allocation_worker.service_layer.ports import StoreUnavailableError
-from allocation_worker.service_layer.read_model import (
+from allocation_worker.service_layer.ports import (
     GenerationClosedError,
     GenerationMissingError,
     LineStatus,
     LineView,
     OpenWriteModel,
     ReadModel,
+    StoreUnavailableError,
     WriteModel,
 )
 

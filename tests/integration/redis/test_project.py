@@ -13,8 +13,12 @@ from allocation_worker.domain.commands import ChangeBatchQuantity, Command, Crea
 from allocation_worker.domain.events import ProductEvent
 from allocation_worker.service_layer import project
 from allocation_worker.service_layer.outcomes import Done
-from allocation_worker.service_layer.ports import StoreUnavailableError
-from allocation_worker.service_layer.read_model import BatchView, GenerationClosedError, GenerationMissingError
+from allocation_worker.service_layer.ports import (
+    BatchView,
+    GenerationClosedError,
+    GenerationMissingError,
+    StoreUnavailableError,
+)
 from allocation_worker.testing.servers.redis_server import local_redis
 from tests.integration.postgres.staging import create, order
 from tests.integration.postgres.store import PostgresStore
