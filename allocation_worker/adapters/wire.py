@@ -13,6 +13,7 @@ from allocation_contracts.message import model_of, validate
 from allocation_worker.domain import commands, events
 from allocation_worker.service_layer.messages import Message
 from allocation_worker.service_layer.project import EventMessage
+from allocation_worker.service_layer.read_model import ProjectedEvent, UnknownEvent
 
 REJECTED = contracts.CommandRejected.TYPE
 EVENT_TYPES = tuple(contracts.EVENTS)
@@ -71,13 +72,24 @@ def read_event(delivery: Delivery) -> EventMessage:
     """Return the event of a delivery, as our own subscriber needs it.
 
     Raises:
-        ContractError: The delivery breaks the contract, or the event belongs to no SKU.
+        ContractError: The delivery breaks the contract.
     """
     properties = delivery.properties
     type_ = str(properties.type or "")
-    return EventMessage(
-        product_event(type_, delivery.body), type_, str(properties.message_id), str(properties.correlation_id)
-    )
+    event = None if type_ == REJECTED else projected_event(type_, delivery.body)
+    return EventMessage(event, type_, str(properties.message_id), str(properties.correlation_id))
+
+
+def projected_event(type_: str, body: bytes) -> ProjectedEvent | None:
+    """Return an event of a SKU; of an unknown type, only its SKU and sequence, or None if it has none.
+
+    Raises:
+        ContractError: The body is no event.
+    """
+    if not type_ or type_ in contracts.EVENTS:
+        return product_event(type_, body)
+    unknown = contracts.read_unknown_event(type_, body)
+    return None if unknown is None else UnknownEvent(unknown.sku, unknown.sequence)
 
 
 def product_event(type_: str, body: bytes) -> events.ProductEvent:

@@ -14,7 +14,6 @@ from pika.exceptions import AMQPError, ChannelClosedByBroker
 
 from allocation_contracts.amqp.queues import NO_DELIVERY_LIMIT
 from allocation_contracts.commands import COMMANDS
-from allocation_contracts.events import EVENTS, CommandRejected
 from allocation_contracts.names import (
     COMMANDS_EXCHANGE,
     DEAD_LETTERS,
@@ -89,7 +88,7 @@ def declare(urls: Sequence[str], retry_delays: Sequence[int]) -> None:
 
 
 def declare_read_model(urls: Sequence[str]) -> None:
-    """Declare the read model's own queue, bound to the events of products; safe to repeat.
+    """Declare the read model's own queue, bound to all events; safe to repeat.
 
     It is not among those of `declare`: where nobody keeps a read model, it would fill up.
 
@@ -103,9 +102,8 @@ def declare_read_model(urls: Sequence[str]) -> None:
             channel.exchange_declare(EVENTS_EXCHANGE, passive=True)
         # One at a time applies them: several would see each other's events as missing, and fetch them.
         _declare_queue(channel, READ_MODEL_QUEUE, _COMMAND_QUEUE | {"x-single-active-consumer": True})
-        for event in EVENTS.values():
-            if event is not CommandRejected:
-                channel.queue_bind(READ_MODEL_QUEUE, EVENTS_EXCHANGE, event.ROUTING_KEY)
+        # All types, for a later version may add some. What an older version has bound stays, and does no harm.
+        channel.queue_bind(READ_MODEL_QUEUE, EVENTS_EXCHANGE, "#")
 
 
 def check_queue(urls: Sequence[str], queue: str) -> None:

@@ -11,6 +11,7 @@ import allocation_contracts as contracts
 from allocation_worker.adapters import wire
 from allocation_worker.domain import commands, events
 from allocation_worker.domain.events import ProductEvent
+from allocation_worker.service_layer.read_model import UnknownEvent
 from tests.fakes.messages import FakeDelivery, FakeProperties, message
 from tools.examples import EXAMPLES
 
@@ -58,3 +59,23 @@ def test_a_message_is_told_from_another_under_its_id_by_type_and_body() -> None:
     first = wire.read(FakeDelivery(body=b'{"orderid":"o","sku":"s","qty":1}')).fingerprint
     assert wire.read(FakeDelivery(body=b'{"orderid":"o","sku":"s","qty":1} ')).fingerprint != first
     assert wire.read(FakeDelivery(body=b'{"orderid":"o","sku":"s","qty":1}')).fingerprint == first
+
+
+@pytest.mark.parametrize(
+    ("type_", "body", "event"),
+    [
+        ("backordered.v1", b'{"sku":"s","sequence":2,"weeks":3}', UnknownEvent("s", 2)),
+        ("stocktaking-began.v1", b'{"on":"2030-01-31"}', None),
+        ("command-rejected.v1", b"not looked at", None),
+    ],
+)
+def test_of_an_event_that_changes_nothing_in_the_read_model_only_its_place_is_read(
+    type_: str, body: bytes, event: UnknownEvent | None
+) -> None:
+    assert wire.read_event(FakeDelivery(body=body, properties=FakeProperties(type=type_))).event == event
+
+
+@pytest.mark.parametrize("type_", ["", "backordered.v1"])
+def test_an_event_without_a_type_or_a_body_breaks_the_contract(type_: str) -> None:
+    with pytest.raises(contracts.ContractError):
+        wire.read_event(FakeDelivery(body=b"{", properties=FakeProperties(type=type_)))
