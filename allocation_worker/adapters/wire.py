@@ -15,6 +15,9 @@ from allocation_worker.service_layer.messages import Message
 from allocation_worker.service_layer.project import EventMessage
 from allocation_worker.service_layer.read_model import ProjectedEvent, UnknownEvent
 
+WRONG_QUEUE = "wrong-queue"
+"""The reason of a dead letter whose type belongs to another queue."""
+
 REJECTED = contracts.CommandRejected.TYPE
 EVENT_TYPES = tuple(contracts.EVENTS)
 
@@ -34,6 +37,17 @@ class Delivery(Protocol):
     def body(self) -> bytes: ...
     @property
     def attempts(self) -> int: ...
+
+
+class QueuedDelivery(Delivery, Protocol):
+    """A message that was taken from a command queue.
+
+    Attributes:
+        queue: The queue's name.
+    """
+
+    @property
+    def queue(self) -> str: ...
 
 
 def read(delivery: Delivery) -> Message:
@@ -56,6 +70,25 @@ def read(delivery: Delivery) -> Message:
         data=data,
         attempts=delivery.attempts,
     )
+
+
+def read_queued(delivery: QueuedDelivery) -> Message:
+    """Return the command of a delivery that was taken from a command queue.
+
+    Each kind of command has its queue, so that who may send one kind cannot send the other past its order.
+
+    Raises:
+        ContractError: The delivery breaks the contract, or came by the queue of the other kind: `wrong-queue`.
+    """
+    message = read(delivery)
+    command = contracts.COMMANDS[message.type]
+    if delivery.queue != command.QUEUE:
+        raise contracts.ContractError(
+            WRONG_QUEUE,
+            f"The type {message.type} belongs to the queue {command.QUEUE}, and came by {delivery.queue}; publish it "
+            f"with the routing key {command.ROUTING_KEY}.",
+        )
+    return message
 
 
 def write(event: events.Event, cause: Message) -> tuple[str, str]:

@@ -42,7 +42,7 @@ def consume(settings: Settings, queues: Sequence[str]) -> None:
     database = engine(settings, "consume")
     service = processor(partial(PostgresUnitOfWork, database), settings.retry_policy)
     workers = [
-        QueueWorker(feed, wire.read, service, group_limit=settings.group_limit, stopping=stopping)
+        QueueWorker(feed, wire.read_queued, service, group_limit=settings.group_limit, stopping=stopping)
         for feed in consumer.feeds.values()
     ]
 

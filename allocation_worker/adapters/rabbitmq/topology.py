@@ -29,6 +29,7 @@ from allocation_worker.adapters.rabbitmq.errors import (
     TopologyMismatchError,
     TopologyMissingError,
 )
+from allocation_worker.adapters.rabbitmq.retry_queues import is_retry_queue, retry_queue
 from allocation_worker.adapters.rabbitmq.urls import connect_any
 
 log = structlog.get_logger()
@@ -51,14 +52,9 @@ READ_MODEL_QUEUE = "allocation.read-model"
 _DEAD_LETTERS_QUEUE = {"x-queue-type": "quorum", "x-overflow": "reject-publish", "x-delivery-limit": NO_DELIVERY_LIMIT}
 
 
-def retry_queue(queue: str, delay: int) -> str:
-    """The name of the queue where messages of `queue` wait for `delay` seconds."""
-    return f"{_retry_prefix(queue)}{delay}s"
-
-
 def command_queue(name: str) -> str | None:
     """The command queue of this name, or that this retry queue belongs to."""
-    return next((own for own in _COMMAND_QUEUES if name == own or name.startswith(_retry_prefix(own))), None)
+    return next((own for own in _COMMAND_QUEUES if name == own or is_retry_queue(name, own)), None)
 
 
 def declare(urls: Sequence[str], retry_delays: Sequence[int]) -> None:
@@ -165,10 +161,6 @@ def check(urls: Sequence[str], retry_delays: Sequence[int]) -> None:
 def _queues(retry_delays: Sequence[int]) -> list[str]:
     retrying = [retry_queue(queue, delay) for queue in _COMMAND_QUEUES for delay in retry_delays]
     return [*_COMMAND_QUEUES, *retrying, DEAD_LETTERS]
-
-
-def _retry_prefix(queue: str) -> str:
-    return f"{queue}.retry."
 
 
 def _retry_arguments(queue: str, delay: int) -> dict[str, Any]:

@@ -79,3 +79,14 @@ def test_of_an_event_that_changes_nothing_in_the_read_model_only_its_place_is_re
 def test_an_event_without_a_type_or_a_body_breaks_the_contract(type_: str) -> None:
     with pytest.raises(contracts.ContractError):
         wire.read_event(FakeDelivery(body=b"{", properties=FakeProperties(type=type_)))
+
+
+@pytest.mark.parametrize("type_", contracts.COMMANDS)
+def test_a_command_is_read_from_the_queue_of_its_type_alone(type_: str) -> None:
+    body, properties = contracts.encode(EXAMPLES[type_]), FakeProperties(type=type_)
+    own = contracts.COMMANDS[type_].QUEUE
+    (other,) = {contracts.ORDERS_QUEUE, contracts.STOCK_QUEUE} - {own}
+    assert wire.read_queued(FakeDelivery(body=body, properties=properties, queue=own)).type == type_
+    with pytest.raises(contracts.ContractError, match=f"{type_} belongs to the queue {own}") as caught:
+        wire.read_queued(FakeDelivery(body=body, properties=properties, queue=other))
+    assert caught.value.reason == "wrong-queue"
