@@ -31,7 +31,7 @@ class Destination(NamedTuple):
     routing_key: str
 
 
-class DeadLetter:
+class HeldDeadLetter:
     """A message in the dead letters, on hold for us.
 
     What the broker has put there itself has no `x-reason`: its own death history tells the reason, and what has none

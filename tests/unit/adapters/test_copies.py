@@ -11,7 +11,7 @@ from pika.spec import BasicProperties
 from allocation_contracts.amqp.lenient import UndecodableProperties
 from allocation_worker.adapters.rabbitmq.copies import dead_letter_copy, redriven_copy
 from allocation_worker.adapters.rabbitmq.delivery import Delivery
-from allocation_worker.service_layer.outcomes import DeadLetter
+from allocation_worker.service_layer.outcomes import DeadLettered
 
 
 def delivery(properties: BasicProperties) -> Delivery:
@@ -45,7 +45,7 @@ def test_it_fits_into_a_frame_of_any_size(
         ("message_id", "type", "correlation_id", "reply_to", "app_id", "expiration", "user_id", "content_type"), short
     )
     original = BasicProperties(headers=headers, **names)
-    outcome = DeadLetter(reason="bad", detail=detail, exception=exception)
+    outcome = DeadLettered(reason="bad", detail=detail, exception=exception)
     copy = dead_letter_copy(delivery(original), outcome, frame_max)
     assert size(copy) <= frame_max - 20
     assert copy.headers is not None
@@ -58,7 +58,7 @@ def test_headers_that_cannot_be_decoded_are_kept_as_bytes(table_size: int) -> No
     raw = b"\x20\x80" + struct.pack(">I", len(table)) + table + b"\x03m-1"
     original = UndecodableProperties(raw, ValueError("year 55955 is out of range"))
     copy = dead_letter_copy(
-        delivery(original), DeadLetter(reason="undecodable-headers", detail=original.detail), 131_072
+        delivery(original), DeadLettered(reason="undecodable-headers", detail=original.detail), 131_072
     )
     received = BasicProperties().decode(b"".join(copy.encode()))
     assert received.message_id == "m-1"

@@ -5,15 +5,17 @@ import pytest
 from pika.spec import BasicProperties
 
 from allocation_contracts import ORDERS_QUEUE, STOCK_QUEUE
-from allocation_worker.adapters.rabbitmq.dead_letter import DeadLetter
+from allocation_worker.adapters.rabbitmq.dead_letter import HeldDeadLetter
 from allocation_worker.adapters.rabbitmq.topology import READ_MODEL_QUEUE
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
-def letter(headers: dict[str, Any] | None = None, **properties: Any) -> DeadLetter:
+def letter(headers: dict[str, Any] | None = None, **properties: Any) -> HeldDeadLetter:
     fields = {"message_id": "m", "type": "allocate.v1"} | properties
-    return DeadLetter(tag=1, routing_key="somewhere", properties=BasicProperties(headers=headers, **fields), body=b"{}")
+    return HeldDeadLetter(
+        tag=1, routing_key="somewhere", properties=BasicProperties(headers=headers, **fields), body=b"{}"
+    )
 
 
 def death(queue: str, reason: str) -> dict[str, Any]:
