@@ -14,7 +14,7 @@ from allocation_worker import logs
 from allocation_worker.testing.servers import NoServersError, Servers, start_servers
 from bench import others, report
 from bench.profiling import profile as run_profile
-from bench.progress import Shown
+from bench.progress import ProgressBar
 from bench.results import Result
 from bench.throughput import Throughput
 
@@ -26,7 +26,7 @@ app = typer.Typer(add_completion=False, help="Measures the worker beside a bare 
 Row = Callable[[], Result | None]
 
 
-def _rows(servers: Servers, shown: Shown, *, quick: bool) -> Iterator[tuple[str, Row]]:
+def _rows(servers: Servers, shown: ProgressBar, *, quick: bool) -> Iterator[tuple[str, Row]]:
     throughput = Throughput(servers, shown, repeats=1 if quick else 3, count=COMMANDS // 2 if quick else COMMANDS)
     yield "spread", throughput.spread
     yield "one-sku", throughput.one_sku
@@ -53,7 +53,7 @@ def main(
     quick = os.environ.get("QUICK", "") not in {"", "0"}
     console = Console(width=None if sys.stdout.isatty() else 160)
     results = []
-    with Shown(console) as shown, start_servers() as servers:
+    with ProgressBar(console) as shown, start_servers() as servers:
         for name, row in _rows(servers, shown, quick=quick):
             if not only or name in only:
                 if found := row():

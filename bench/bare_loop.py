@@ -57,8 +57,8 @@ COUNT = "UPDATE products SET version = version + 1 WHERE sku = ANY(%s::text[])"
 
 
 @dataclass(slots=True)
-class Group:
-    """Deliveries that share a transaction: the last one's tag, and how many confirms are to come."""
+class AckGroup:
+    """Deliveries that are acked together: the last one's tag, and how many confirms are missing."""
 
     tag: int
     unconfirmed: int
@@ -74,8 +74,8 @@ class BareLoop:
     def __init__(self, amqp_url: str, database_url: str) -> None:
         self._database = psycopg2.connect(database_url)
         self._waiting: deque[Delivered] = deque()
-        self._groups: deque[Group] = deque()
-        self._group_of: dict[int, Group] = {}
+        self._groups: deque[AckGroup] = deque()
+        self._group_of: dict[int, AckGroup] = {}
         self._published = 0
         self._confirmed = 0
         self._scheduled = False
@@ -115,7 +115,7 @@ class BareLoop:
             self._schedule()
         with self._database, self._database.cursor() as cursor:
             picks = _transact(cursor, group)
-        under_way = Group(tag=group[-1][0], unconfirmed=len(group))
+        under_way = AckGroup(tag=group[-1][0], unconfirmed=len(group))
         self._groups.append(under_way)
         for (_, message_id, order), pick in zip(group, picks, strict=True):
             self._publish(message_id, order, pick)

@@ -12,7 +12,7 @@ from pika.frame import Method
 from pika.spec import Basic
 
 from allocation_contracts import CAUSATION_ID_HEADER, COMMANDS_EXCHANGE, EVENTS_EXCHANGE
-from bench.workloads import Outgoing
+from bench.workloads import EncodedCommand
 
 SUBSCRIBER = "bench.subscriber"
 _WINDOW = 4000
@@ -22,7 +22,7 @@ _QUORUM = {"x-queue-type": "quorum"}
 class _Filler:
     """Publishes commands with a window of confirms; raises what goes wrong."""
 
-    def __init__(self, url: str, messages: Iterable[Outgoing], count: int, told: Callable[[int], None]) -> None:
+    def __init__(self, url: str, messages: Iterable[EncodedCommand], count: int, told: Callable[[int], None]) -> None:
         self._messages = iter(messages)
         self._count = count
         self._told = told
@@ -61,7 +61,9 @@ class _Filler:
             self._send()
 
 
-def fill(url: str, messages: Iterable[Outgoing], count: int, told: Callable[[int], None] = lambda _: None) -> None:
+def fill(
+    url: str, messages: Iterable[EncodedCommand], count: int, told: Callable[[int], None] = lambda _: None
+) -> None:
     """Publish so many commands; all are confirmed when this returns. `told` hears how many are."""
     _Filler(url, messages, count, told).run()
 
@@ -90,7 +92,7 @@ class Watch:
         """How many messages wait."""
         return self._channel.queue_declare(queue, passive=True).method.message_count
 
-    def send(self, messages: Sequence[Outgoing]) -> None:
+    def send(self, messages: Sequence[EncodedCommand]) -> None:
         """Publish a few commands on the same connection."""
         for message in messages:
             self._channel.basic_publish(COMMANDS_EXCHANGE, message.routing_key, message.body, message.properties)

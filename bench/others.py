@@ -11,11 +11,11 @@ from allocation_contracts import ChangeBatchQuantity
 from allocation_worker.testing.servers import Servers
 from bench import seeds, workloads
 from bench.broker import Watch, fill
-from bench.progress import Shown
+from bench.progress import ProgressBar
 from bench.results import Result
 from bench.sides import BareSide, Side, WorkerSide, peak_megabytes, plain
-from bench.traffic import Latency, Traffic
-from bench.workloads import PLENTY, Stock, outgoing
+from bench.traffic import Latency, OrderStream
+from bench.workloads import PLENTY, InitialBatch, encoded
 from harness.processes import ended
 
 RATE = 100
@@ -28,7 +28,7 @@ MEMORY_SECONDS = 20
 MEMORY_GOAL = 120
 
 
-def latency(servers: Servers, shown: Shown) -> Result:
+def latency(servers: Servers, shown: ProgressBar) -> Result:
     """Command published to event received, at a steady rate; each side's median of three slices, by turns."""
     work = f"latency at {RATE} commands a second"
     found: dict[str, list[Latency]] = {BareSide.name: [], WorkerSide.name: []}
@@ -63,27 +63,27 @@ def _slice(side: Side, number: int) -> Latency:
         watch.subscribe()
     with side.running():
         time.sleep(WARM_UP)
-        traffic = Traffic(side.amqp_url, load.orders, RATE)
+        traffic = OrderStream(side.amqp_url, load.orders, RATE)
         traffic.run(lambda: traffic.finished)
     return traffic.latency(since=traffic.began + WARM_UP)
 
 
-def shrink(servers: Servers, shown: Shown) -> Result:
+def shrink(servers: Servers, shown: ProgressBar) -> Result:
     """A batch of 50,000 lines shrunk to nothing, with other stock for all of them; orders of other SKUs meanwhile."""
     work = f"a batch of {SHRUNK_LINES:,} lines shrunk to nothing"
     shown.say(f"{work}: filling")
     side = WorkerSide(servers)
-    side.seed([Stock(reference="BIG/other", sku="BIG", qty=PLENTY)])
+    side.seed([InitialBatch(reference="BIG/other", sku="BIG", qty=PLENTY)])
     seeds.history(plain(side.database_url), per_sku=SHRUNK_LINES)
     others = workloads.allocates(300 * RATE, skus=200)
     side.seed(others.stock)
-    special = outgoing(ChangeBatchQuantity(batchref="old/BIG", qty=0), random.Random(5))
+    special = encoded(ChangeBatchQuantity(batchref="old/BIG", qty=0), random.Random(5))
     events = 1 + 2 * SHRUNK_LINES
     with Watch(side.amqp_url) as watch:
         watch.subscribe()
     with side.running():
         time.sleep(3)
-        traffic = Traffic(side.amqp_url, others.orders, RATE, special=special, special_after=5)
+        traffic = OrderStream(side.amqp_url, others.orders, RATE, special=special, special_after=5)
         told = shown.counting(work)
 
         def done() -> bool:
@@ -96,7 +96,7 @@ def shrink(servers: Servers, shown: Shown) -> Result:
     return _shrunk(work, traffic, peaks)
 
 
-def _shrunk(work: str, traffic: Traffic, peaks: Mapping[str, float]) -> Result:
+def _shrunk(work: str, traffic: OrderStream, peaks: Mapping[str, float]) -> Result:
     arrivals, sequences = zip(*traffic.special_events, strict=True)
     first, last = arrivals[0] - traffic.special_sent, arrivals[-1] - traffic.special_sent
     disordered = sum(after < before for before, after in pairwise(sequences))
@@ -121,7 +121,7 @@ def _shrunk(work: str, traffic: Traffic, peaks: Mapping[str, float]) -> Result:
     )
 
 
-def memory(servers: Servers, shown: Shown) -> Result:
+def memory(servers: Servers, shown: ProgressBar) -> Result:
     """Peak resident memory: `consume` on a queue of a million, then `relay` on an outbox of a million."""
     work = f"resident memory with {QUEUED:,} queued"
     side = WorkerSide(servers)

@@ -1,4 +1,4 @@
-"""Progress, as it is shown: a line for each run that ended, and a bar for the one under way."""
+"""Show progress: a line for each run that has ended, and a bar for the current one."""
 
 from collections.abc import Callable
 from types import TracebackType
@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 
-class Shown:
+class ProgressBar:
     """On a terminal the bar moves; elsewhere there are only the lines."""
 
     def __init__(self, console: Console) -> None:

@@ -7,10 +7,10 @@ from contextlib import closing
 import psycopg2
 from psycopg2.extras import execute_values
 
-from bench.workloads import Stock
+from bench.workloads import InitialBatch
 
 
-def bare(dsn: str, stock: Sequence[Stock]) -> None:
+def bare(dsn: str, stock: Sequence[InitialBatch]) -> None:
     """The bare loop's batches."""
     rows = [(it.reference, it.sku, number, it.eta, it.qty, 0) for number, it in enumerate(stock)]
     with closing(psycopg2.connect(dsn)) as connection, connection, connection.cursor() as cursor:
@@ -19,7 +19,7 @@ def bare(dsn: str, stock: Sequence[Stock]) -> None:
         cursor.execute("ANALYZE")
 
 
-def worker(dsn: str, stock: Sequence[Stock]) -> None:
+def worker(dsn: str, stock: Sequence[InitialBatch]) -> None:
     """The worker's batches, as `create-batch` leaves them once their events are published and pruned."""
     arrived = Counter[str]()
     rows = []

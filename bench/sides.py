@@ -13,15 +13,16 @@ from typing import Protocol
 import psycopg2
 from sqlalchemy import make_url
 
+from allocation_contracts import ORDERS_QUEUE
 from allocation_worker.config import Settings
 from allocation_worker.testing.servers import Servers
 from bench import bare_loop, seeds
-from bench.workloads import Stock
+from bench.workloads import InitialBatch
 from harness.processes import WorkerProcess, ended, run_verb
 from harness.service import RunningService
 
 LOGS = Path(__file__).parent / "results" / "logs"
-FULL_SPEED = f'"queue": "allocation.orders", "prefetch": {Settings.model_fields["prefetch"].default}'
+FULL_PREFETCH: int = Settings.model_fields["prefetch"].default
 
 
 class Side(Protocol):
@@ -31,7 +32,7 @@ class Side(Protocol):
     amqp_url: str
     database_url: str
 
-    def seed(self, stock: Sequence[Stock]) -> None:
+    def seed(self, stock: Sequence[InitialBatch]) -> None:
         """Put batches in, as if they had been created long ago."""
 
     def running(self) -> AbstractContextManager[None]:
@@ -86,7 +87,7 @@ class BareSide:
         done = run_verb("topology", settings={"ALLOCATION_AMQP_URL": self.amqp_url})
         done.check_returncode()
 
-    def seed(self, stock: Sequence[Stock]) -> None:
+    def seed(self, stock: Sequence[InitialBatch]) -> None:
         seeds.bare(plain(self.database_url), stock)
 
     @contextmanager
@@ -116,7 +117,7 @@ class WorkerSide:
         self.consumers: list[WorkerProcess] = []
         self._count = consumers
 
-    def seed(self, stock: Sequence[Stock]) -> None:
+    def seed(self, stock: Sequence[InitialBatch]) -> None:
         seeds.worker(plain(self.database_url), stock)
 
     @contextmanager
@@ -133,8 +134,8 @@ class WorkerSide:
     def start_relay(self) -> None:
         """Up, connected and the active one."""
         self.relay = self._start("relay")
-        for sign in ("relay is active", "amqp_connected"):
-            self.relay.wait_for_log(sign)
+        self.relay.wait_for("ready", role="active")
+        self.relay.wait_for("amqp_connected")
 
     def start_consumers(self) -> None:
         """On their way up."""
@@ -143,7 +144,7 @@ class WorkerSide:
     def wait_for_consumers(self) -> None:
         """Until each takes commands at full speed."""
         for consumer in self.consumers:
-            consumer.wait_for_log(FULL_SPEED)
+            consumer.wait_for("consuming", queue=ORDERS_QUEUE, prefetch=FULL_PREFETCH)
 
     def _start(self, verb: str) -> WorkerProcess:
         return WorkerProcess(verb, settings=self._settings, log=_folder_for_logs() / f"{verb}.log")

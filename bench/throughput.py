@@ -8,7 +8,7 @@ from pathlib import Path
 from allocation_worker.testing.servers import Servers
 from bench import clock, seeds, workloads
 from bench.clock import Run
-from bench.progress import Shown
+from bench.progress import ProgressBar
 from bench.results import Result
 from bench.sides import BareSide, Side, WorkerSide, plain
 from bench.workloads import Workload
@@ -32,7 +32,7 @@ class Throughput:
         count: how many commands a run.
     """
 
-    def __init__(self, servers: Servers, shown: Shown, *, repeats: int, count: int) -> None:
+    def __init__(self, servers: Servers, shown: ProgressBar, *, repeats: int, count: int) -> None:
         self._servers = servers
         self._shown = shown
         self._repeats = repeats

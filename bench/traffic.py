@@ -12,7 +12,7 @@ from pika.spec import Basic, BasicProperties
 
 from allocation_contracts import CAUSATION_ID_HEADER, COMMANDS_EXCHANGE
 from bench.broker import SUBSCRIBER
-from bench.workloads import Outgoing
+from bench.workloads import EncodedCommand
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +25,7 @@ class Latency:
     longest: float
 
 
-class Traffic:
+class OrderStream:
     """Publishes at a rate and listens, in one thread on one connection. The subscriber's queue stands.
 
     Args:
@@ -37,10 +37,10 @@ class Traffic:
     def __init__(
         self,
         url: str,
-        orders: Sequence[Outgoing],
+        orders: Sequence[EncodedCommand],
         rate: float,
         *,
-        special: Outgoing | None = None,
+        special: EncodedCommand | None = None,
         special_after: float = 0,
     ) -> None:
         self._orders = orders
@@ -104,7 +104,7 @@ class Traffic:
         else:
             self._connection.ioloop.call_later(0.5 / self._rate, self._send)
 
-    def _publish(self, order: Outgoing) -> float:
+    def _publish(self, order: EncodedCommand) -> float:
         now = time.perf_counter()
         self._channel.basic_publish(COMMANDS_EXCHANGE, order.routing_key, order.body, order.properties)
         return now

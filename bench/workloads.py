@@ -20,8 +20,8 @@ _ETA = date(2030, 1, 31)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stock:
-    """A batch that stands when the run begins."""
+class InitialBatch:
+    """A batch that exists when the run begins."""
 
     reference: str
     sku: str
@@ -30,8 +30,8 @@ class Stock:
 
 
 @dataclass(frozen=True, slots=True)
-class Outgoing:
-    """A command as it goes to the broker."""
+class EncodedCommand:
+    """A command, encoded for the broker."""
 
     routing_key: str
     properties: BasicProperties
@@ -46,31 +46,31 @@ class Outgoing:
 class Workload:
     """The stock, the commands that wait in the order queue, and the news of stock that come in their midst."""
 
-    stock: Sequence[Stock]
-    orders: Sequence[Outgoing]
-    news: Sequence[Outgoing] = field(default=())
+    stock: Sequence[InitialBatch]
+    orders: Sequence[EncodedCommand]
+    news: Sequence[EncodedCommand] = field(default=())
 
     @property
     def commands(self) -> int:
         return len(self.orders) + len(self.news)
 
 
-def outgoing(command: contracts.Command, luck: random.Random) -> Outgoing:
+def encoded(command: contracts.Command, rng: random.Random) -> EncodedCommand:
     """A command under a random id, as most senders make them; it is the harder case for an index."""
-    message_id = str(UUID(int=luck.getrandbits(128), version=4))
+    message_id = str(UUID(int=rng.getrandbits(128), version=4))
     properties = BasicProperties(**contracts.command_properties(command, message_id=message_id))
-    return Outgoing(command.ROUTING_KEY, properties, contracts.encode(command))
+    return EncodedCommand(command.ROUTING_KEY, properties, contracts.encode(command))
 
 
-def three_batches(skus: Iterable[str], first_qty: int) -> list[Stock]:
+def three_batches(skus: Iterable[str], first_qty: int) -> list[InitialBatch]:
     """For each SKU one in the warehouse and one at sea, both used up on the way, and one at sea that lasts."""
     return [
         batch
         for sku in skus
         for batch in (
-            Stock(reference=f"{sku}/warehouse", sku=sku, qty=first_qty),
-            Stock(reference=f"{sku}/next-ship", sku=sku, qty=first_qty, eta=_ETA),
-            Stock(reference=f"{sku}/last-ship", sku=sku, qty=PLENTY, eta=_ETA.replace(year=2031)),
+            InitialBatch(reference=f"{sku}/warehouse", sku=sku, qty=first_qty),
+            InitialBatch(reference=f"{sku}/next-ship", sku=sku, qty=first_qty, eta=_ETA),
+            InitialBatch(reference=f"{sku}/last-ship", sku=sku, qty=PLENTY, eta=_ETA.replace(year=2031)),
         )
     ]
 
@@ -82,44 +82,44 @@ def allocates(count: int, *, skus: int, seed: int = 1) -> Workload:
     return Workload(stock=stock, orders=list(new_lines(count, skus=skus, seed=seed)))
 
 
-def new_lines(count: int, *, skus: int, seed: int = 1) -> Iterator[Outgoing]:
+def new_lines(count: int, *, skus: int, seed: int = 1) -> Iterator[EncodedCommand]:
     """The orders of `allocates`, one by one."""
-    luck = random.Random(seed)
+    rng = random.Random(seed)
     names = sku_names(skus)
     for number in range(count):
-        sku, qty = luck.choice(names), luck.randint(1, MOST_ON_A_LINE)
-        yield outgoing(contracts.Allocate(orderid=f"order-{seed}-{number}", sku=sku, qty=qty), luck)
+        sku, qty = rng.choice(names), rng.randint(1, MOST_ON_A_LINE)
+        yield encoded(contracts.Allocate(orderid=f"order-{seed}-{number}", sku=sku, qty=qty), rng)
 
 
 def mixed(count: int, *, skus: int = 200) -> Workload:
     """90% allocate, 7% deallocate of a line sent before, 3% change-batch-quantity of any batch but the last."""
-    luck = random.Random(2)
+    rng = random.Random(2)
     names = sku_names(skus)
     stock = three_batches(names, count // skus * (MOST_ON_A_LINE + 1) // 4)
     changing = [batch for batch in stock if batch.qty != PLENTY]
     open_lines: list[contracts.Allocate] = []
     orders, news = [], []
     for number in range(count):
-        kind = luck.random()
+        kind = rng.random()
         if kind < 0.03:
-            batch = luck.choice(changing)
-            qty = batch.qty * luck.randint(70, 130) // 100
-            news.append(outgoing(contracts.ChangeBatchQuantity(batchref=batch.reference, qty=qty), luck))
+            batch = rng.choice(changing)
+            qty = batch.qty * rng.randint(70, 130) // 100
+            news.append(encoded(contracts.ChangeBatchQuantity(batchref=batch.reference, qty=qty), rng))
         elif kind < 0.10 and open_lines:
-            line = open_lines.pop(luck.randrange(len(open_lines)))
-            orders.append(outgoing(contracts.Deallocate(orderid=line.orderid, sku=line.sku), luck))
+            line = open_lines.pop(rng.randrange(len(open_lines)))
+            orders.append(encoded(contracts.Deallocate(orderid=line.orderid, sku=line.sku), rng))
         else:
             line = contracts.Allocate(
-                orderid=f"order-{number}", sku=luck.choice(names), qty=luck.randint(1, MOST_ON_A_LINE)
+                orderid=f"order-{number}", sku=rng.choice(names), qty=rng.randint(1, MOST_ON_A_LINE)
             )
             open_lines.append(line)
-            orders.append(outgoing(line, luck))
+            orders.append(encoded(line, rng))
     return Workload(stock=stock, orders=orders, news=news)
 
 
 def retail(path: Path) -> Workload:
     """The rows of a real shop; a negative quantity is left out. Half of what is ordered is there, half is at sea."""
-    luck = random.Random(3)
+    rng = random.Random(3)
     with path.open(encoding="utf-8-sig", newline="") as file:
         rows = [(row["InvoiceNo"], row["StockCode"].strip(), int(row["Quantity"])) for row in csv.DictReader(file)]
     lines = [
@@ -134,11 +134,11 @@ def retail(path: Path) -> Workload:
         batch
         for sku, qty in demand.items()
         for batch in (
-            Stock(reference=f"{sku}/shelf", sku=sku, qty=max(1, qty // 2)),
-            Stock(reference=f"{sku}/ship", sku=sku, qty=max(1, qty // 2), eta=_ETA),
+            InitialBatch(reference=f"{sku}/shelf", sku=sku, qty=max(1, qty // 2)),
+            InitialBatch(reference=f"{sku}/ship", sku=sku, qty=max(1, qty // 2), eta=_ETA),
         )
     ]
-    return Workload(stock=stock, orders=[outgoing(line, luck) for line in lines])
+    return Workload(stock=stock, orders=[encoded(line, rng) for line in lines])
 
 
 def sku_names(count: int) -> list[str]:

@@ -14,13 +14,13 @@ from rich.text import Text
 
 from allocation_worker.testing.servers.programs import ProgramError
 from chaos import report
-from chaos.campaign import Progress, run
+from chaos.campaign import CampaignProgress, run
 
 RESULTS = Path(__file__).parent / "results"
 
 
-class Shown(Progress):
-    """On a terminal a line that changes; elsewhere a line every half minute."""
+class ConsoleProgress(CampaignProgress):
+    """Shows a line that changes on a terminal, and a new line every half minute elsewhere."""
 
     def __init__(self, console: Console, live: Live) -> None:
         self._console = console
@@ -54,7 +54,7 @@ def main() -> int:
     console.print(f"{repeat}; logs and report: {folder}", highlight=False)
     try:
         with Live(console=console, refresh_per_second=2, transient=True) as live:
-            campaign = run(seed, options.minutes, folder / "logs", Shown(console, live))
+            campaign = run(seed, options.minutes, folder / "logs", ConsoleProgress(console, live))
     except KeyboardInterrupt:
         console.print("Stopped; nothing is left running.")
         return 130

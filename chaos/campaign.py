@@ -1,4 +1,4 @@
-"""One campaign from start to verdict."""
+"""Run one campaign from its start to its verdict."""
 
 import random
 import threading
@@ -13,8 +13,8 @@ import structlog
 from allocation_worker.testing.waiting import wait_until
 from chaos import orders, schedule, verdict
 from chaos.faults import FAULTS, KINDS
-from chaos.place import CONSUMERS, PROJECTORS, RELAYS, Place, place
-from chaos.traffic import Traffic, Upstream, Watcher, declare
+from chaos.sandbox import CONSUMERS, PROJECTORS, RELAYS, Sandbox, start_sandbox
+from chaos.traffic import CommandStream, Upstream, Watcher, declare
 from harness.checker.events import Report
 
 RATE = 80.0
@@ -24,7 +24,7 @@ log = structlog.get_logger()
 
 
 @dataclass(slots=True, kw_only=True)
-class Struck:
+class InjectedFault:
     """A fault that took place; times are of `time.monotonic`."""
 
     target: str
@@ -44,7 +44,7 @@ class Campaign:
         began: of `time.monotonic`, when the first command was sent.
         ended: when everything was healed.
         drained: when the last answer had come; None if it never did.
-        struck: the faults.
+        injected: the faults that took place.
         sent_at: when each command was first published.
         answered_at: when its first answer came.
         published_twice: how many publications were repeats.
@@ -57,7 +57,7 @@ class Campaign:
     began: float = 0.0
     ended: float = 0.0
     drained: float | None = None
-    struck: list[Struck] = field(default_factory=list)
+    injected: list[InjectedFault] = field(default_factory=list)
     sent_at: Mapping[str, float] = field(default_factory=dict)
     answered_at: Mapping[str, float] = field(default_factory=dict)
     published_twice: int = 0
@@ -66,47 +66,47 @@ class Campaign:
     report: Report = field(default_factory=Report)
 
 
-def run(seed: int, minutes: float, logs: Path, tell: "Progress") -> Campaign:
-    """Run it and judge it. Faults are in the report; whatever cannot even be judged is raised."""
+def run(seed: int, minutes: float, logs: Path, tell: "CampaignProgress") -> Campaign:
+    """Run a campaign, and check it. What was wrong is in its report; an error that prevents the check is raised."""
     campaign = Campaign(seed=seed)
     logs.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         tell.say("starting a cluster of three nodes, a database on a small disk, and a Redis")
-        here = stack.enter_context(place(logs))
-        here.prepare()
-        declare(here.amqp_urls)
-        upstream = stack.enter_context(Upstream(here.amqp_urls))
-        watcher = stack.enter_context(Watcher(here.amqp_urls))
+        sandbox = stack.enter_context(start_sandbox(logs))
+        sandbox.prepare()
+        declare(sandbox.amqp_urls)
+        upstream = stack.enter_context(Upstream(sandbox.amqp_urls))
+        watcher = stack.enter_context(Watcher(sandbox.amqp_urls))
         campaign.sent_at, campaign.answered_at = upstream.sent_at, watcher.answered_at
-        with here.processes.running(*CONSUMERS, *RELAYS, *PROJECTORS):
+        with sandbox.processes.running(*CONSUMERS, *RELAYS, *PROJECTORS):
             _stock_up(upstream, watcher, seed)
-            traffic = Traffic(upstream, orders.Orders(seed), RATE)
+            stream = CommandStream(upstream, orders.Orders(seed), RATE)
             campaign.began = time.monotonic()
-            with traffic.flowing():
-                _strike_all(campaign, here, traffic, minutes, tell)
+            with stream.flowing():
+                _inject_all(campaign, sandbox, stream, minutes, tell)
             campaign.ended = time.monotonic()
             tell.say("everything is healed; waiting for the last answers")
-            _drain(campaign, here, upstream, watcher)
+            _drain(campaign, sandbox, upstream, watcher)
             campaign.published_twice, campaign.poison = upstream.published_twice, len(upstream.poison)
             tell.say("judging")
-            campaign.report.faults += (judged := verdict.judge(here, upstream)).faults
+            campaign.report.faults += (judged := verdict.judge(sandbox, upstream)).faults
             campaign.report.counts = judged.counts
-            campaign.report.faults += [struck.trouble for struck in campaign.struck if struck.trouble]
+            campaign.report.faults += [injected.trouble for injected in campaign.injected if injected.trouble]
             if campaign.drained is None:
                 campaign.report.fault(f"Not everything was answered within {DRAIN_WITHIN:.0f} s of the last fault.")
-        campaign.deaths = here.processes.deaths
+        campaign.deaths = sandbox.processes.deaths
     return campaign
 
 
-class Progress:
-    """Where it is told how it goes."""
+class CampaignProgress:
+    """Shows how a campaign is getting on."""
 
     def say(self, sentence: str) -> None:
-        """A line of its own."""
+        """Print a line that stays."""
         raise NotImplementedError
 
     def show(self, done: float, sentence: str) -> None:
-        """How far it is, from 0 to 1, and what is going on."""
+        """Show how much is done, from 0 to 1, and what is going on."""
         raise NotImplementedError
 
 
@@ -120,25 +120,29 @@ def _stock_up(upstream: Upstream, watcher: Watcher, seed: int) -> None:
     )
 
 
-def _strike_all(campaign: Campaign, here: Place, traffic: Traffic, minutes: float, tell: Progress) -> None:
+def _inject_all(
+    campaign: Campaign, sandbox: Sandbox, stream: CommandStream, minutes: float, tell: CampaignProgress
+) -> None:
     seconds = 60 * minutes
     planned = schedule.draw(campaign.seed, seconds, KINDS)
-    with _striking(campaign, here, traffic, planned) as (threads, active):
+    with _injecting(campaign, sandbox, stream, planned) as (threads, active):
         _show(campaign, seconds, threads, active, tell)
-    if missing := sum(map(len, planned.values())) - len(campaign.struck):
+    if missing := sum(map(len, planned.values())) - len(campaign.injected):
         campaign.report.fault(f"{missing} of the planned faults did not take place.")
 
 
 @contextmanager
-def _striking(
-    campaign: Campaign, here: Place, traffic: Traffic, planned: Mapping[str, Sequence[schedule.Strike]]
+def _injecting(
+    campaign: Campaign, sandbox: Sandbox, stream: CommandStream, planned: Mapping[str, Sequence[schedule.PlannedFault]]
 ) -> Iterator[tuple[list[threading.Thread], dict[str, str]]]:
-    """A thread for each target; none strikes any more when this ends, and all that was struck is healed."""
+    """Run one thread a target. At the end of the block all threads have ended, and all faults are healed."""
     active: dict[str, str] = {}
     ended = threading.Event()
     threads = [
-        threading.Thread(target=_strike, args=(campaign, here, traffic, target, strikes, active, ended), name=target)
-        for target, strikes in planned.items()
+        threading.Thread(
+            target=_inject, args=(campaign, sandbox, stream, target, planned_faults, active, ended), name=target
+        )
+        for target, planned_faults in planned.items()
     ]
     for thread in threads:
         thread.start()
@@ -151,52 +155,59 @@ def _striking(
 
 
 def _show(
-    campaign: Campaign, seconds: float, threads: Sequence[threading.Thread], active: Mapping[str, str], tell: Progress
+    campaign: Campaign,
+    seconds: float,
+    threads: Sequence[threading.Thread],
+    active: Mapping[str, str],
+    tell: CampaignProgress,
 ) -> None:
     while (elapsed := time.monotonic() - campaign.began) < seconds or any(thread.is_alive() for thread in threads):
         answered, sent = len(campaign.answered_at), len(campaign.sent_at)
-        now = f"{len(campaign.struck)} faults; {', '.join(active.values()) or 'no fault'}"
+        now = f"{len(campaign.injected)} faults; {', '.join(active.values()) or 'no fault'}"
         tell.show(min(1.0, elapsed / seconds), f"{answered:,} of {sent:,} answered; {now}")
         time.sleep(0.5)
 
 
-def _strike(
+def _inject(
     campaign: Campaign,
-    here: Place,
-    traffic: Traffic,
+    sandbox: Sandbox,
+    stream: CommandStream,
     target: str,
-    strikes: Sequence[schedule.Strike],
+    planned_faults: Sequence[schedule.PlannedFault],
     active: dict[str, str],
     ended: threading.Event,
 ) -> None:
-    """One target's faults, one after the other. One that took longer than planned delays those that follow."""
-    for strike in strikes:
-        if ended.wait(max(0.0, campaign.began + strike.at - time.monotonic())):
+    """Inject the faults of one target, one after the other. A fault that takes longer than planned delays the next."""
+    for fault in planned_faults:
+        if ended.wait(max(0.0, campaign.began + fault.at - time.monotonic())):
             return
-        with _noted(campaign, target, strike, active), FAULTS[strike.kind](here, traffic, random.Random(strike.seed)):
-            ended.wait(strike.seconds)
+        with (
+            _recorded(campaign, target, fault, active),
+            FAULTS[fault.kind](sandbox, stream, random.Random(fault.seed)),
+        ):
+            ended.wait(fault.seconds)
 
 
 @contextmanager
-def _noted(campaign: Campaign, target: str, strike: schedule.Strike, active: dict[str, str]) -> Iterator[None]:
-    struck = Struck(target=target, kind=strike.kind, began=time.monotonic(), healed=0.0)
-    active[target] = strike.kind
+def _recorded(campaign: Campaign, target: str, fault: schedule.PlannedFault, active: dict[str, str]) -> Iterator[None]:
+    injected = InjectedFault(target=target, kind=fault.kind, began=time.monotonic(), healed=0.0)
+    active[target] = fault.kind
     try:
         yield
-    except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and the campaign goes on
-        struck.trouble = f"After {struck.began - campaign.began:.0f} s, {strike.kind!r} went wrong itself: {error!r}"
-        log.warning("a fault went wrong", kind=strike.kind, error=str(error))
+    except Exception as error:  # noqa: BLE001 - any error is reported, and the campaign goes on
+        injected.trouble = f"After {injected.began - campaign.began:.0f} s, {fault.kind!r} went wrong itself: {error!r}"
+        log.warning("fault_failed", kind=fault.kind, error=str(error))
     finally:
-        struck.healed = time.monotonic()
-        campaign.struck.append(struck)
+        injected.healed = time.monotonic()
+        campaign.injected.append(injected)
         del active[target]
 
 
-def _drain(campaign: Campaign, here: Place, upstream: Upstream, watcher: Watcher) -> None:
+def _drain(campaign: Campaign, sandbox: Sandbox, upstream: Upstream, watcher: Watcher) -> None:
     deadline = time.monotonic() + DRAIN_WITHIN
     while time.monotonic() < deadline:
         answered = not upstream.unconfirmed and upstream.sent.keys() <= watcher.answered_at.keys()
-        if answered and verdict.is_drained(here):
+        if answered and verdict.is_drained(sandbox):
             campaign.drained = time.monotonic()
             return
         time.sleep(1)

@@ -14,20 +14,20 @@ _SOON = date(2031, 1, 1)
 
 def stock(seed: int) -> Iterator[contracts.Command]:
     """The batches that every SKU begins with: one in the warehouse, one at sea."""
-    luck = random.Random(f"{seed}/stock")
+    rng = random.Random(f"{seed}/stock")
     for number in range(SKUS):
         sku = _name(number)
         plenty = 50 if number < HOT_SKUS else 1
-        yield contracts.CreateBatch(batchref=f"{sku}/shelf", sku=sku, qty=plenty * luck.randint(20, 100))
-        eta = _SOON + timedelta(days=luck.randrange(300))
-        yield contracts.CreateBatch(batchref=f"{sku}/ship", sku=sku, qty=plenty * luck.randint(20, 100), eta=eta)
+        yield contracts.CreateBatch(batchref=f"{sku}/shelf", sku=sku, qty=plenty * rng.randint(20, 100))
+        eta = _SOON + timedelta(days=rng.randrange(300))
+        yield contracts.CreateBatch(batchref=f"{sku}/ship", sku=sku, qty=plenty * rng.randint(20, 100), eta=eta)
 
 
 class Orders:
     """Commands without end: mostly new order lines, and whatever else happens to lines and batches."""
 
     def __init__(self, seed: int) -> None:
-        self._luck = random.Random(f"{seed}/orders")
+        self._rng = random.Random(f"{seed}/orders")
         self._lines: list[contracts.Allocate] = []
         self._batches = [f"{_name(number)}/{kind}" for number in range(SKUS) for kind in ("shelf", "ship")]
         self._count = 0
@@ -45,20 +45,20 @@ class Orders:
     def next(self) -> contracts.Command:
         """The next command."""
         self._count += 1
-        [make] = self._luck.choices(*self._kinds)
+        [make] = self._rng.choices(*self._kinds)
         return make()
 
     def _cancel(self) -> contracts.Command:
         if not self._lines:
             return self._new_line()
-        line = self._lines.pop(self._luck.randrange(len(self._lines)))
+        line = self._lines.pop(self._rng.randrange(len(self._lines)))
         return contracts.Deallocate(orderid=line.orderid, sku=line.sku, lineid=line.lineid)
 
     def _again(self) -> contracts.Command:
-        return self._luck.choice(self._lines) if self._lines else self._new_line()
+        return self._rng.choice(self._lines) if self._lines else self._new_line()
 
     def _change(self) -> contracts.Command:
-        return contracts.ChangeBatchQuantity(batchref=self._luck.choice(self._batches), qty=self._luck.randrange(200))
+        return contracts.ChangeBatchQuantity(batchref=self._rng.choice(self._batches), qty=self._rng.randrange(200))
 
     def _unknown_sku(self) -> contracts.Command:
         return contracts.Allocate(orderid=f"order-{self._count}", sku="NEVER-STOCKED", qty=1)
@@ -67,20 +67,20 @@ class Orders:
         return contracts.ChangeBatchQuantity(batchref=f"no-batch-{self._count}", qty=1)
 
     def _new_line(self) -> contracts.Allocate:
-        hot = self._luck.random() < 0.3
-        sku = _name(self._luck.randrange(HOT_SKUS if hot else SKUS))
-        line = contracts.Allocate(orderid=f"order-{self._count}", sku=sku, qty=self._luck.randint(1, 5))
+        hot = self._rng.random() < 0.3
+        sku = _name(self._rng.randrange(HOT_SKUS if hot else SKUS))
+        line = contracts.Allocate(orderid=f"order-{self._count}", sku=sku, qty=self._rng.randint(1, 5))
         self._lines.append(line)
         del self._lines[:-REMEMBERED]
         return line
 
     def _new_batch(self) -> contracts.CreateBatch:
-        hot = self._luck.random() < 0.3
-        sku = _name(self._luck.randrange(HOT_SKUS if hot else SKUS))
+        hot = self._rng.random() < 0.3
+        sku = _name(self._rng.randrange(HOT_SKUS if hot else SKUS))
         reference = f"{sku}/{self._count}"
         self._batches.append(reference)
-        eta = None if self._luck.random() < 0.3 else _SOON + timedelta(days=self._luck.randrange(300))
-        return contracts.CreateBatch(batchref=reference, sku=sku, qty=self._luck.randint(20, 300), eta=eta)
+        eta = None if self._rng.random() < 0.3 else _SOON + timedelta(days=self._rng.randrange(300))
+        return contracts.CreateBatch(batchref=reference, sku=sku, qty=self._rng.randint(20, 300), eta=eta)
 
 
 POISON = (

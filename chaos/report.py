@@ -26,10 +26,10 @@ def recoveries(campaign: Campaign) -> list[tuple[str, float]]:
     pairs = sorted((campaign.sent_at[key], at) for key, at in campaign.answered_at.items() if key in campaign.sent_at)
     sent = [pair[0] for pair in pairs]
     found = []
-    for struck in campaign.struck:
-        answers = [at for _, at in pairs[bisect_left(sent, struck.began) :][:5000] if at >= struck.healed]
+    for injected in campaign.injected:
+        answers = [at for _, at in pairs[bisect_left(sent, injected.began) :][:5000] if at >= injected.healed]
         if answers:
-            found.append((struck.kind, min(answers) - struck.healed))
+            found.append((injected.kind, min(answers) - injected.healed))
     return found
 
 
@@ -47,16 +47,16 @@ def summary(campaign: Campaign) -> dict[str, Any]:
         "published_again": campaign.published_twice,
         "poison": campaign.poison,
         "counts": campaign.report.counts,
-        "faults_struck": len(campaign.struck),
-        "kinds": len({struck.kind for struck in campaign.struck}),
+        "faults_struck": len(campaign.injected),
+        "kinds": len({injected.kind for injected in campaign.injected}),
         "by_kind": {
             kind: {
                 "times": count,
-                "seconds": round(sum(it.healed - it.began for it in campaign.struck if it.kind == kind), 1),
+                "seconds": round(sum(it.healed - it.began for it in campaign.injected if it.kind == kind), 1),
                 "recovery_median": round(statistics.median(recovered.get(kind, [0.0])), 2),
                 "recovery_longest": round(max(recovered.get(kind, [0.0])), 2),
             }
-            for kind, count in sorted(Counter(struck.kind for struck in campaign.struck).items())
+            for kind, count in sorted(Counter(injected.kind for injected in campaign.injected).items())
         },
         "answer_median": round(statistics.median(waits), 3) if waits else None,
         "answer_longest": round(waits[-1], 1) if waits else None,
@@ -125,7 +125,7 @@ def _draw(campaign: Campaign, file: Path) -> None:
     top.set_ylabel("commands a second")
     top.legend(loc="upper right")
     top.set_title(
-        f"Seed {campaign.seed}: {len(campaign.struck)} faults, {len(campaign.sent_at):,} commands, "
+        f"Seed {campaign.seed}: {len(campaign.injected)} faults, {len(campaign.sent_at):,} commands, "
         f"{len(campaign.report.faults)} promises broken"
     )
     _draw_faults(bottom, campaign)
@@ -142,11 +142,11 @@ def _histogram(values: Sequence[float], edges: Sequence[float]) -> tuple[list[in
 
 
 def _draw_faults(axes: Any, campaign: Campaign) -> None:  # noqa: ANN401 - matplotlib's
-    kinds = sorted({(struck.target, struck.kind) for struck in campaign.struck})
+    kinds = sorted({(injected.target, injected.kind) for injected in campaign.injected})
     rows = {kind: row for row, (_, kind) in enumerate(kinds)}
-    for struck in campaign.struck:
-        began = struck.began - campaign.began
-        width = max(struck.healed - struck.began, 1.0)
-        axes.broken_barh([(began, width)], (rows[struck.kind] - 0.4, 0.8), color=_COLOURS[struck.target])
+    for injected in campaign.injected:
+        began = injected.began - campaign.began
+        width = max(injected.healed - injected.began, 1.0)
+        axes.broken_barh([(began, width)], (rows[injected.kind] - 0.4, 0.8), color=_COLOURS[injected.target])
     axes.set_yticks(range(len(kinds)), [kind for _, kind in kinds], fontsize=7)
     axes.invert_yaxis()

@@ -1,4 +1,4 @@
-"""Which fault strikes when: drawn by chance, and the same for the same seed."""
+"""Draw the times and kinds of a campaign's faults at random, reproducibly by seed."""
 
 import random
 from collections.abc import Mapping, Sequence
@@ -21,14 +21,14 @@ class Kind(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Strike:
-    """One fault to come.
+class PlannedFault:
+    """One fault of the plan.
 
     Attributes:
         at: seconds from the start.
         kind: the name of its kind.
-        seconds: how long it is left to work.
-        seed: for what the fault itself leaves to chance, such as which node it hits.
+        seconds: how long it lasts.
+        seed: of the fault's own random choices, such as which node it hits.
     """
 
     at: float
@@ -37,7 +37,7 @@ class Strike:
     seed: int
 
 
-# Seconds of rest between two faults of one target. A broker's nodes need the longest to find each other again.
+# Seconds between two faults of one target, from and to. A broker's nodes take longest to form a cluster again.
 PAUSES: Mapping[str, tuple[float, float]] = {
     "broker": (15, 35),
     "database": (12, 30),
@@ -48,8 +48,8 @@ PAUSES: Mapping[str, tuple[float, float]] = {
 }
 
 
-def draw(seed: int, seconds: float, kinds: Mapping[str, Sequence[Kind]]) -> Mapping[str, list[Strike]]:
-    """The faults of a campaign, by target, in their order.
+def draw(seed: int, seconds: float, kinds: Mapping[str, Sequence[Kind]]) -> Mapping[str, list[PlannedFault]]:
+    """Return the faults of a campaign, by target, in their order.
 
     The faults of one target do not overlap, those of different targets do. Each target's kinds come from a deck that
     is shuffled again when it is used up, so that none is left out.
@@ -62,15 +62,15 @@ def draw(seed: int, seconds: float, kinds: Mapping[str, Sequence[Kind]]) -> Mapp
     return {target: _draw_one(random.Random(f"{seed}/{target}"), target, seconds, kinds[target]) for target in kinds}
 
 
-def _draw_one(luck: random.Random, target: str, seconds: float, kinds: Sequence[Kind]) -> list[Strike]:
-    strikes: list[Strike] = []
+def _draw_one(rng: random.Random, target: str, seconds: float, kinds: Sequence[Kind]) -> list[PlannedFault]:
+    planned_faults: list[PlannedFault] = []
     deck: list[Kind] = []
-    at = luck.uniform(*PAUSES[target])
+    at = rng.uniform(*PAUSES[target])
     while at < seconds:
         if not deck:
-            deck = luck.sample(kinds, len(kinds))
+            deck = rng.sample(kinds, len(kinds))
         kind = deck.pop()
-        lasting = luck.uniform(kind.shortest, kind.longest)
-        strikes.append(Strike(at=at, kind=kind.name, seconds=lasting, seed=luck.getrandbits(32)))
-        at += lasting + luck.uniform(*PAUSES[target])
-    return strikes
+        lasting = rng.uniform(kind.shortest, kind.longest)
+        planned_faults.append(PlannedFault(at=at, kind=kind.name, seconds=lasting, seed=rng.getrandbits(32)))
+        at += lasting + rng.uniform(*PAUSES[target])
+    return planned_faults

@@ -99,7 +99,7 @@ class Upstream:
                             contracts.COMMANDS_EXCHANGE, contracts.Allocate.ROUTING_KEY, body, properties
                         )
                 except (AMQPError, BrokerError, OSError) as error:
-                    log.info("poison again", error=repr(error))
+                    log.info("poison_published_again", error=repr(error))
                     self._ended.wait(0.5)
                 else:
                     break
@@ -111,8 +111,8 @@ class Upstream:
             self._ended.wait(0.05)
 
 
-class Traffic:
-    """A steady stream of commands; faults may have some published twice.
+class CommandStream:
+    """Publishes commands at a steady rate. A fault may have some published twice.
 
     Args:
         upstream: publishes.
@@ -131,7 +131,7 @@ class Traffic:
 
     @contextmanager
     def flowing(self) -> Iterator[None]:
-        """Until the end of the block."""
+        """Publish until the end of the block."""
         self._thread.start()
         try:
             yield
@@ -139,13 +139,13 @@ class Traffic:
             self._ended.set()
             self._thread.join()
 
-    def publish_again(self, luck: random.Random, count: int) -> None:
-        """Some that were published at any time before."""
-        for message_id, command in luck.sample(self._commands, min(count, len(self._commands))):
+    def publish_again(self, rng: random.Random, count: int) -> None:
+        """Publish some earlier commands again, at random."""
+        for message_id, command in rng.sample(self._commands, min(count, len(self._commands))):
             self._upstream.send(command, message_id)
 
     def poison(self) -> None:
-        """Bodies that break the contract."""
+        """Publish bodies that break the contract."""
         self._upstream.send_poison(POISON)
 
     def _run(self) -> None:
@@ -196,7 +196,7 @@ class Watcher:
                     while not self._ended.is_set():
                         connection.process_data_events(time_limit=0.1)
             except (AMQPError, BrokerError, OSError) as error:
-                log.info("watching again", error=repr(error))
+                log.info("watching_again", error=repr(error))
                 self._ended.wait(0.3)
 
     def _take(self, channel: Any, method: Any, properties: BasicProperties, _body: bytes) -> None:  # noqa: ANN401 - pika's

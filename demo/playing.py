@@ -88,9 +88,9 @@ def _perform(orders: int, console: Console, folder: Path) -> Ending:
     watched = _watched(console)
     with ExitStack() as stack:
         service = _set_up(stack, console, folder)
-        outside = stack.enter_context(service.outside())
+        client = stack.enter_context(service.client())
         view = stack.enter_context(LiveView(console) if watched else PlainView(console))
-        stage = Stage(service, outside, view, paced=watched)
+        stage = Stage(service, client, view, paced=watched)
         stage.start("consume")
         stage.start("relay")
         chronicle = perform(Cast(stage=stage, day=day, today=today))
@@ -99,7 +99,7 @@ def _perform(orders: int, console: Console, folder: Path) -> Ending:
             shop=stage.shop,
             chronicle=chronicle,
             exit_codes=stage.end(),  # first: after it, no more events come
-            report=check(outside.sent, outside.received),
+            report=check(client.sent, client.received),
             answered=len(stage.shop.caused),
         )
 
@@ -148,7 +148,7 @@ def _own_log(path: Path) -> Iterator[None]:
         try:
             yield
         except Exception:
-            log.exception("the demo could not go on")
+            log.exception("demo_failed")
             raise
 
 

@@ -1,4 +1,4 @@
-"""Where the play happens: the service's processes, and a program outside that talks to them."""
+"""Where the demo runs: the processes of the service, and an external client that talks to them."""
 
 import time
 from collections.abc import Sequence
@@ -27,16 +27,16 @@ class Stage:
 
     Args:
         service: Migrated and declared; its processes are started here.
-        outside: Entered.
+        client: Entered.
         view: Entered.
         paced: Whether a person watches, and needs time to.
     """
 
-    def __init__(self, service: RunningService, outside: ExternalClient, view: View, *, paced: bool) -> None:
+    def __init__(self, service: RunningService, client: ExternalClient, view: View, *, paced: bool) -> None:
         self.shop = Shop()
         self.view = view
         self._service = service
-        self._outside = outside
+        self._client = client
         self._paced = paced
         self._meter = Meter()
         self._taken = 0
@@ -69,7 +69,7 @@ class Stage:
         """Publish a command; its message_id."""
         message_id = message_id or str(uuid4())
         self._sent.add(message_id)
-        self._outside.send(command, message_id=message_id)
+        self._client.send(command, message_id=message_id)
         self.look()
         return message_id
 
@@ -84,11 +84,11 @@ class Stage:
         """Publish a command and wait for its answer."""
         message_id = self.send(command)
         self.wait_settled()
-        return self._outside.answers(message_id)[0]
+        return self._client.answers(message_id)[0]
 
     def caused_by(self, message_id: str) -> list[ReceivedEvent]:
         """Give the events that a command has caused."""
-        return self._outside.answers(message_id)
+        return self._client.answers(message_id)
 
     def wait_settled(self) -> None:
         """Wait until every command is answered, and every line that was moved has a new place or none.
@@ -97,7 +97,7 @@ class Stage:
             TimeoutError: It takes too long.
             ProcessEndedError: There is no one to wait for.
         """
-        self._outside.wait_confirmed(_ANSWERED_WITHIN)
+        self._client.wait_confirmed(_ANSWERED_WITHIN)
         wait_until(
             self._is_settled,
             within=_ANSWERED_WITHIN,
@@ -124,7 +124,7 @@ class Stage:
             ProcessEndedError: A process has ended that should not have.
         """
         self._check_processes()
-        new = self._outside.received[self._taken :]
+        new = self._client.received[self._taken :]
         for event in new:
             self.shop.take(event)
         self._taken += len(new)

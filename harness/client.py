@@ -31,10 +31,10 @@ class ExternalClient:
 
     def __init__(self, amqp_url: str) -> None:
         self._url = amqp_url
-        self.queue = f"outside.{uuid4()}"
+        self.queue = f"external-client.{uuid4()}"
         """Where its events wait."""
         self._publisher = CommandPublisher([amqp_url])
-        self._listener = threading.Thread(target=self._listen, name="outside", daemon=True)
+        self._listener = threading.Thread(target=self._listen, name="external-client", daemon=True)
         self._listening = threading.Event()
         self._ended = threading.Event()
         self.received: list[ReceivedEvent] = []
@@ -116,7 +116,7 @@ class ExternalClient:
                 with pika.BlockingConnection(pika.URLParameters(self._url)) as connection:
                     self._consume(connection.channel())
             except CONNECTION_ERRORS as error:
-                log.info("outside: listening again", error=repr(error))
+                log.info("client_listening_again", error=repr(error))
                 self._ended.wait(0.2)
 
     def _consume(self, channel: BlockingChannel) -> None:

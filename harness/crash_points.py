@@ -24,38 +24,38 @@ from allocation_worker.adapters.postgres.repository import PostgresProducts
 from allocation_worker.adapters.postgres.unit_of_work import PostgresUnitOfWork
 from allocation_worker.adapters.rabbitmq.acknowledger import Acknowledger
 from allocation_worker.adapters.rabbitmq.dead_letter_queue import DeadLetterQueue
-from allocation_worker.adapters.rabbitmq.feed import QueueFeed
-from allocation_worker.adapters.rabbitmq.publisher import EventPublisher
+from allocation_worker.adapters.rabbitmq.deliveries import DeliveryBuffer
+from allocation_worker.adapters.rabbitmq.publisher import RabbitMQEventPublisher
 from allocation_worker.adapters.rabbitmq.until_confirmed import BlockingPublisher
 from allocation_worker.adapters.redis.read_model import RedisReadModel
 from allocation_worker.cli import main
 from allocation_worker.service_layer.messagebus import MessageBus
-from allocation_worker.service_layer.messages import Message
+from allocation_worker.service_layer.messages import CommandMessage
 
 # In the order in which a message passes them.
 CONSUME_POINTS: Mapping[str, tuple[Any, str]] = {
-    "received": (QueueFeed, "take"),
+    "received": (DeliveryBuffer, "take"),
     "parsed": (wire, "read"),
     "inbox-written": (PostgresInbox, "receive"),
     "loaded": (PostgresProducts, "lock_for"),
     "handled": (MessageBus, "handle"),
     "flushed": (PostgresOutbox, "flush"),
     "committed": (PostgresUnitOfWork, "commit"),
-    "acked": (Acknowledger, "settle"),
+    "acked": (Acknowledger, "ack"),
 }
 
 RELAY_POINTS: Mapping[str, tuple[Any, str]] = {
     "claimed": (PendingEvents, "fetch"),
-    "published": (EventPublisher, "publish"),
-    "confirmed": (EventPublisher, "take_results"),
+    "published": (RabbitMQEventPublisher, "publish"),
+    "confirmed": (RabbitMQEventPublisher, "take_results"),
     "marked": (PendingEvents, "mark_published"),
 }
 
 PROJECT_POINTS: Mapping[str, tuple[Any, str]] = {
-    "event-received": (QueueFeed, "take"),
+    "event-received": (DeliveryBuffer, "take"),
     "event-parsed": (wire, "read_event"),
     "event-applied": (RedisReadModel, "apply"),
-    "event-acked": (Acknowledger, "settle"),
+    "event-acked": (Acknowledger, "ack"),
 }
 
 REBUILD_POINTS: Mapping[str, tuple[Any, str]] = {
@@ -103,7 +103,7 @@ def arm_message(message_id: str) -> None:
     read = wire.read_queued
 
     @wraps(read)
-    def deadly(delivery: wire.QueuedDelivery) -> Message:
+    def deadly(delivery: wire.QueuedMessage) -> CommandMessage:
         if delivery.properties.message_id == message_id:
             _die()
         return read(delivery)

@@ -1,5 +1,6 @@
 """The worker's own processes, as an operator starts, stops and kills them."""
 
+import json
 import os
 import signal
 import subprocess
@@ -7,6 +8,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from allocation_worker.testing.waiting import wait_until
 
@@ -69,6 +71,31 @@ class WorkerProcess:
             return self._process.wait(within)
         finally:
             self._log.close()
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """What it has logged, line by line."""
+        lines = self.log_path.read_bytes().splitlines()
+        return [json.loads(line) for line in lines if line.startswith(b"{") and line.endswith(b"}")]
+
+    def wait_for(self, event: str, within: float = 60, **fields: Any) -> None:  # noqa: ANN401 - fields of any type
+        """Wait until it has logged this event with these fields.
+
+        Raises:
+            TimeoutError: It did not, or the process ended. The end of the log is in the text.
+        """
+        wanted = {"event": event, **fields}
+
+        def logged() -> bool:
+            return any(wanted.items() <= line.items() for line in self.events)
+
+        wait_until(
+            lambda: logged() or self.exit_code is not None,
+            within=within,
+            otherwise=lambda: f"{self.arguments} did not log {wanted}; its log ends: {self.log[-2000:]}",
+        )
+        if not logged():
+            raise TimeoutError(f"{self.arguments} ended with {self.exit_code}; its log ends: {self.log[-2000:]}")
 
     def wait_for_log(self, text: str, within: float = 60) -> None:
         """Wait until its log says this.

@@ -24,7 +24,7 @@ _RESET = struct.pack("ii", 1, 0)
 T = TypeVar("T")
 
 
-class Fault(Enum):
+class ConnectionFault(Enum):
     """What becomes of a connection on which a client has sent the bytes that a trap waits for."""
 
     CUT_BEFORE = "cut, and the server never gets them"
@@ -42,7 +42,7 @@ class Trap:
         times: how often; after that, they pass.
     """
 
-    def __init__(self, pattern: bytes, fault: Fault, times: int) -> None:
+    def __init__(self, pattern: bytes, fault: ConnectionFault, times: int) -> None:
         self.pattern = pattern
         self.fault = fault
         self.times = times
@@ -139,7 +139,7 @@ class Proxy:
         """Pass each piece on after `delay` seconds only; 0 for no delay."""
         self._delay = delay
 
-    def trap(self, pattern: bytes, fault: Fault, times: int = 1) -> Trap:
+    def trap(self, pattern: bytes, fault: ConnectionFault, times: int = 1) -> Trap:
         """Wait for a client to send these bytes, and then fail. Traps are tried in the order in which they were set."""
         trap = Trap(pattern, fault, times)
         self._traps.append(trap)
@@ -211,23 +211,23 @@ class Proxy:
                 seen = b""
             # What is looked for may come in two pieces.
             seen = seen[-max((len(each.pattern) for each in self._traps), default=1) + 1 :]
-            if link.fault is not Fault.CUT_BEFORE:
+            if link.fault is not ConnectionFault.CUT_BEFORE:
                 link.server.write(chunk)
                 await link.server.drain()
             if trap is not None:
                 trap.sprung += 1
-            if link.fault in {Fault.CUT_BEFORE, Fault.CUT_AFTER}:
+            if link.fault in {ConnectionFault.CUT_BEFORE, ConnectionFault.CUT_AFTER}:
                 link.cut()
         link.server.write_eof()
 
     async def _pump_answers(self, link: "_Link", reader: asyncio.StreamReader) -> None:
         while chunk := await self._next(reader):
-            if link.fault is Fault.CUT_ANSWER:
+            if link.fault is ConnectionFault.CUT_ANSWER:
                 link.cut()
             elif link.fault is None:
                 link.client.write(chunk)
                 await link.client.drain()
-        if link.fault is not Fault.SILENCE:
+        if link.fault is not ConnectionFault.SILENCE:
             link.client.write_eof()
 
     async def _next(self, reader: asyncio.StreamReader) -> bytes:
@@ -247,7 +247,7 @@ class _Link:
     def __init__(self, client: asyncio.StreamWriter, server: asyncio.StreamWriter) -> None:
         self.client = client
         self.server = server
-        self.fault: Fault | None = None
+        self.fault: ConnectionFault | None = None
         for side in (client, server):
             side.transport.set_write_buffer_limits(high=0)  # drained means handed to the kernel
 

@@ -1,9 +1,12 @@
 """The whole service on real servers: a place of its own on each, and its processes."""
 
 from collections.abc import Collection, Mapping
+from contextlib import closing
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+import pika
 
 from allocation_contracts import DEAD_LETTERS
 from allocation_worker.bootstrap import migrate, topology
@@ -59,11 +62,11 @@ class RunningService:
         self.processes.append(process)
         return process
 
-    def outside(self) -> ExternalClient:
+    def client(self) -> ExternalClient:
         """A program of another team, to be entered with `with`."""
         return ExternalClient(self.amqp_url)
 
-    def judge(self, outside: ExternalClient, *, dead: Collection[str] = frozenset()) -> Report:
+    def judge(self, client: ExternalClient, *, dead: Collection[str] = frozenset()) -> Report:
         """Wait until nothing is under way, and check all that this program saw, and the tables; `dead` as for `check`.
 
         Raises:
@@ -75,13 +78,27 @@ class RunningService:
             every=0.2,
             otherwise=lambda: f"Still under way: {self._under_way()}\n{self.logs()}",
         )
-        report = check(outside.sent, outside.received, dead=dead)
+        report = check(client.sent, client.received, dead=dead)
         check_tables(report, self.database_url)
         return report
 
     def _under_way(self) -> dict[str, int]:
         waiting = {"outbox": count_unpublished(self.database_url), **self.servers.broker.queue_depths(self.amqp_url)}
         return {name: count for name, count in waiting.items() if count and name != DEAD_LETTERS}
+
+    def count_dead_letters(self) -> int:
+        """Return how many dead letters there are, once nobody holds any.
+
+        Those that an ended reader held are back in the queue only when the broker has noticed its end.
+        """
+        with closing(pika.BlockingConnection(pika.URLParameters(self.amqp_url))) as connection:
+            channel = connection.channel()
+            wait_until(
+                lambda: not channel.queue_declare(DEAD_LETTERS, passive=True).method.consumer_count,
+                within=10,
+                otherwise=lambda: "Somebody goes on reading the dead letters.",
+            )
+            return int(channel.queue_declare(DEAD_LETTERS, passive=True).method.message_count)
 
     def logs(self) -> str:
         """What all processes have logged."""

@@ -11,7 +11,7 @@ import allocation_contracts as contracts
 from allocation_contracts import strict_json
 from allocation_contracts.message import model_of, validate
 from allocation_worker.domain import commands, events
-from allocation_worker.service_layer.messages import Message
+from allocation_worker.service_layer.messages import CommandMessage
 from allocation_worker.service_layer.project import EventMessage
 from allocation_worker.service_layer.read_model import ProjectedEvent, UnknownEvent
 
@@ -22,7 +22,7 @@ REJECTED = contracts.CommandRejected.TYPE
 EVENT_TYPES = tuple(contracts.EVENTS)
 
 
-class Delivery(Protocol):
+class IncomingMessage(Protocol):
     """A message as the broker delivered it.
 
     Attributes:
@@ -39,7 +39,7 @@ class Delivery(Protocol):
     def attempts(self) -> int: ...
 
 
-class QueuedDelivery(Delivery, Protocol):
+class QueuedMessage(IncomingMessage, Protocol):
     """A message that was taken from a command queue.
 
     Attributes:
@@ -50,7 +50,7 @@ class QueuedDelivery(Delivery, Protocol):
     def queue(self) -> str: ...
 
 
-def read(delivery: Delivery) -> Message:
+def read(delivery: IncomingMessage) -> CommandMessage:
     """Return the command of a delivery, with what travels beside it.
 
     Raises:
@@ -60,7 +60,7 @@ def read(delivery: Delivery) -> Message:
     model = model_of(properties.type, contracts.COMMANDS)
     data = strict_json.read(delivery.body)
     command = validate(model, data)
-    return Message(
+    return CommandMessage(
         command=_COMMANDS[model](**command.__dict__),
         type=properties.type,
         message_id=properties.message_id,
@@ -72,7 +72,7 @@ def read(delivery: Delivery) -> Message:
     )
 
 
-def read_queued(delivery: QueuedDelivery) -> Message:
+def read_queued(delivery: QueuedMessage) -> CommandMessage:
     """Return the command of a delivery that was taken from a command queue.
 
     Each kind of command has its queue, so that who may send one kind cannot send the other past its order.
@@ -91,7 +91,7 @@ def read_queued(delivery: QueuedDelivery) -> Message:
     return message
 
 
-def write(event: events.Event, cause: Message) -> tuple[str, str]:
+def write(event: events.Event, cause: CommandMessage) -> tuple[str, str]:
     """Return the type and the JSON body of an event; the same event gives the same text."""
     model: contracts.Event
     if isinstance(event, events.CommandRejected):
@@ -101,7 +101,7 @@ def write(event: events.Event, cause: Message) -> tuple[str, str]:
     return model.TYPE, contracts.encode(model).decode()
 
 
-def read_event(delivery: Delivery) -> EventMessage:
+def read_event(delivery: IncomingMessage) -> EventMessage:
     """Return the event of a delivery, as our own subscriber needs it.
 
     Raises:

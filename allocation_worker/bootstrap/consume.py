@@ -10,6 +10,7 @@ from allocation_contracts import ORDERS_QUEUE
 from allocation_worker.adapters import wire
 from allocation_worker.adapters.postgres.unit_of_work import PostgresUnitOfWork
 from allocation_worker.adapters.rabbitmq.consumer import Consumer
+from allocation_worker.adapters.rabbitmq.deliveries import DeliveryBuffer
 from allocation_worker.bootstrap.database import engine
 from allocation_worker.bootstrap.process import log_start, stopped_by_signals, tune_interpreter, wait_for_database
 from allocation_worker.config import Settings
@@ -41,10 +42,9 @@ def consume(settings: Settings, queues: Sequence[str]) -> None:
     )
     database = engine(settings, "consume")
     service = processor(partial(PostgresUnitOfWork, database), settings.retry_policy)
-    workers = [
-        QueueWorker(feed, wire.read_queued, service, group_limit=settings.group_limit, stopping=stopping)
-        for feed in consumer.feeds.values()
-    ]
+
+    def work(deliveries: DeliveryBuffer) -> None:
+        QueueWorker(deliveries, wire.read_queued, service, group_limit=settings.group_limit, stopping=stopping).run()
 
     def stop() -> None:
         stopping.set()
@@ -54,7 +54,5 @@ def consume(settings: Settings, queues: Sequence[str]) -> None:
         log_start(settings, "consume", queues=list(queues))
         if not wait_for_database(database, stopping):
             return
-        for worker in workers:
-            threading.Thread(target=worker.run, name="worker", daemon=True).start()
-        consumer.run()
+        consumer.run(work)
         log.info("stopped")

@@ -8,7 +8,7 @@ from functools import partial
 from allocation_worker.adapters import wire
 from allocation_worker.adapters.postgres import schema
 from allocation_worker.adapters.postgres.unit_of_work import RehearsalUnitOfWork
-from allocation_worker.adapters.rabbitmq.dead_letter import DeadLetter
+from allocation_worker.adapters.rabbitmq.dead_letter import HeldDeadLetter
 from allocation_worker.adapters.rabbitmq.dead_letter_publisher import publish_copies
 from allocation_worker.adapters.rabbitmq.dead_letter_queue import DeadLetterQueue, open_dead_letters
 from allocation_worker.bootstrap.database import closing_connections, engine
@@ -31,7 +31,7 @@ def hold_dead_letters(settings: Settings, on_progress: OnProgress) -> Iterator[D
 @contextmanager
 def redrive_dead_letters(
     settings: Settings, on_progress: OnProgress, *, even_if_forgotten: bool
-) -> Iterator[Redrive[DeadLetter]]:
+) -> Iterator[Redrive[HeldDeadLetter]]:
     """What has dead letters taken as commands again."""
     objection = _gatekeeper(settings, even_if_forgotten=even_if_forgotten).objection
     with open_dead_letters(settings.amqp_url, on_progress) as letters:
@@ -39,14 +39,14 @@ def redrive_dead_letters(
 
 
 @contextmanager
-def rehearse_dead_letters(settings: Settings, *, even_if_forgotten: bool) -> Iterator[Callable[[DeadLetter], str]]:
+def rehearse_dead_letters(settings: Settings, *, even_if_forgotten: bool) -> Iterator[Callable[[HeldDeadLetter], str]]:
     """What tells, in a sentence without its subject, what would become of a dead letter if it was redriven now."""
     gatekeeper = _gatekeeper(settings, even_if_forgotten=even_if_forgotten)
     with closing_connections(engine(settings, "dead-letters")) as database:
         schema.check(database)
         stage = Rehearsal(COMMAND_HANDLERS, EVENT_HANDLERS, partial(RehearsalUnitOfWork, database))
 
-        def tell(letter: DeadLetter) -> str:
+        def tell(letter: HeldDeadLetter) -> str:
             objection = gatekeeper.objection(letter)
             return f"would be left: {objection}" if objection else _foretell(stage, letter)
 
@@ -59,7 +59,7 @@ def _gatekeeper(settings: Settings, *, even_if_forgotten: bool) -> Gatekeeper:
     )
 
 
-def _foretell(stage: Rehearsal, letter: DeadLetter) -> str:
+def _foretell(stage: Rehearsal, letter: HeldDeadLetter) -> str:
     message = wire.read(letter)
     found = stage.rehearse(message)
     match found.prospect:

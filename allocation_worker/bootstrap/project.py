@@ -10,7 +10,9 @@ from allocation_worker.adapters import wire
 from allocation_worker.adapters.postgres.project import open_write_model
 from allocation_worker.adapters.rabbitmq import topology
 from allocation_worker.adapters.rabbitmq.consumer import Consumer
+from allocation_worker.adapters.rabbitmq.deliveries import DeliveryBuffer
 from allocation_worker.adapters.rabbitmq.errors import BrokerError, TopologyMissingError
+from allocation_worker.adapters.rabbitmq.threads import Threads
 from allocation_worker.bootstrap.addresses import redis_address
 from allocation_worker.bootstrap.database import closing_connections, engine
 from allocation_worker.bootstrap.process import log_start, stopped_by_signals, wait_for_database
@@ -36,15 +38,17 @@ def project(settings: Settings) -> None:
         grace=settings.shutdown_timeout,
         name="allocation-worker project",
     )
-    worker = QueueWorker(
-        consumer.feeds[topology.READ_MODEL_QUEUE],
-        wire.read_event,
-        projector,
-        group_limit=settings.group_limit,
-        stopping=stopping,
-        done="events projected",
-        store="Redis, or the database",
-    )
+
+    def work(deliveries: DeliveryBuffer) -> None:
+        QueueWorker(
+            deliveries,
+            wire.read_event,
+            projector,
+            group_limit=settings.group_limit,
+            stopping=stopping,
+            done="events_projected",
+            store="Redis, or the database",
+        ).run()
 
     def stop() -> None:
         stopping.set()
@@ -56,9 +60,11 @@ def project(settings: Settings) -> None:
         ready = wait_for_database(database, stopping) and _declare_patiently(settings, stopping)
         if not (ready and tend_patiently(stopping, projector)):
             return
-        threading.Thread(target=worker.run, name="worker", daemon=True).start()
-        threading.Thread(target=tend_until, args=(stopping, projector), name="tending", daemon=True).start()
-        consumer.run()
+        tending = Threads().spawn("tending", partial(tend_until, stopping, projector))
+        tending.add_done_callback(lambda _: stop())
+        consumer.run(work)
+        if tending.done():
+            tending.result()
         log.info("stopped")
 
 

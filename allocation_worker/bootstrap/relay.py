@@ -7,7 +7,7 @@ import structlog
 
 from allocation_worker.adapters.postgres.prune import History
 from allocation_worker.adapters.postgres.relay import open_pending
-from allocation_worker.adapters.rabbitmq.publisher import EventPublisher
+from allocation_worker.adapters.rabbitmq.publisher import RabbitMQEventPublisher
 from allocation_worker.bootstrap.database import engine
 from allocation_worker.bootstrap.process import log_start, stopped_by_signals, tune_interpreter, wait_for_database
 from allocation_worker.config import Settings
@@ -33,7 +33,7 @@ def relay(settings: Settings) -> None:
         log_start(settings, "relay")
         if not wait_for_database(database, stopping):
             return
-        publisher = EventPublisher(settings.amqp_url, wake=waker.wake, blocked_timeout=settings.blocked_timeout)
+        publisher = RabbitMQEventPublisher(settings.amqp_url, wake=waker.wake, blocked_timeout=settings.blocked_timeout)
         try:
             Relay(
                 partial(open_pending, database, lease=settings.relay_lease),

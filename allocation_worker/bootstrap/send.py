@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
 import allocation_contracts as contracts
 from allocation_contracts.amqp import Outgoing, Publisher, PublishError
+from allocation_contracts.amqp.link import Link
 from allocation_worker.adapters.command_file import CommandFile, CommandFileError, GoodRow, Survey
 from allocation_worker.config import Settings
 
@@ -14,6 +16,13 @@ APP_ID = "allocation-worker send"
 SEND_TIMEOUT = 15.0
 # What is under way in memory; a file may have millions of rows.
 BATCH = 5000
+
+
+def _log_nothing(level: int, event: str, **fields: object) -> None:
+    """Log nothing: the error in the end says what the link would say at each attempt."""
+
+
+_quiet_link = partial(Link, log=_log_nothing)
 
 
 def build_command(model: type[contracts.Command], **fields: str | int | None) -> contracts.Command:
@@ -31,7 +40,7 @@ def send(settings: Settings, command: contracts.Command, *, message_id: str, cor
     Raises:
         PublishError: it is not safe; the text says why.
     """
-    with Publisher(settings.amqp_url, app_id=APP_ID, timeout=SEND_TIMEOUT) as publisher:
+    with Publisher(settings.amqp_url, app_id=APP_ID, timeout=SEND_TIMEOUT, link=_quiet_link) as publisher:
         publisher.publish(command, message_id=message_id, correlation_id=correlation_id)
 
 
@@ -62,7 +71,7 @@ def send_file(settings: Settings, file: CommandFile, survey: Survey, confirmed: 
     """
     sent = Survey()
     rows = file.rows()
-    with Publisher(settings.amqp_url, app_id=APP_ID, timeout=SEND_TIMEOUT) as publisher:
+    with Publisher(settings.amqp_url, app_id=APP_ID, timeout=SEND_TIMEOUT, link=_quiet_link) as publisher:
         while batch := list(islice(rows, BATCH)):
             good = [row for row in batch if isinstance(row, GoodRow)]
             try:

@@ -24,4 +24,4 @@ def consume(
         raise typer.BadParameter(
             f"there is no queue {', '.join(sorted(unknown))}; take {contracts.ORDERS_QUEUE} or {contracts.STOCK_QUEUE}."
         )
-    wiring.consume(settings(), queues)
+    wiring.consume(settings("consume"), queues)

@@ -8,7 +8,7 @@ from typing import Any
 
 from allocation_contracts import ContractError, strict_json
 from allocation_contracts.amqp.lenient import UNDECODABLE
-from allocation_worker.adapters.rabbitmq.dead_letter import UNROUTABLE, DeadLetter
+from allocation_worker.adapters.rabbitmq.dead_letter import UNROUTABLE, HeldDeadLetter
 from allocation_worker.service_layer.dead_letters import Group
 
 _SHOWN_DETAIL = 100
@@ -62,13 +62,13 @@ def group_json(group: Group) -> str:
     return json.dumps({"reason": group.reason, "count": group.count, **moments, "example": group.example})
 
 
-def letter_line(letter: DeadLetter) -> str:
+def letter_line(letter: HeldDeadLetter) -> str:
     """One line about one."""
     type_ = "(no type)" if letter.properties.type is None else plain(letter.properties.type)
     return f"{letter.id}  {when(letter.failed_at):<19}  {plain(letter.reason)}  {type_}  {_short(letter.detail)}"
 
 
-def letter_json(letter: DeadLetter, *, whole: bool = False) -> str:
+def letter_json(letter: HeldDeadLetter, *, whole: bool = False) -> str:
     """One as one line of JSON; `whole`: with properties and body."""
     shown: dict[str, Any] = {
         "id": letter.id,
@@ -91,7 +91,7 @@ def letter_json(letter: DeadLetter, *, whole: bool = False) -> str:
     return json.dumps(shown, default=_json_default)
 
 
-def story(letter: DeadLetter) -> Iterator[str]:
+def story(letter: HeldDeadLetter) -> Iterator[str]:
     """All about one, line by line."""
     yield f"Dead letter {letter.id}: {plain(letter.reason)}"
     yield f"  {plain(letter.detail)}"
@@ -122,7 +122,7 @@ def next_step(reason: str) -> str:
     return _NEXT_STEPS.get(reason, "See what would happen with `redrive --dry-run`.")
 
 
-def _headers(letter: DeadLetter) -> Iterator[str]:
+def _headers(letter: HeldDeadLetter) -> Iterator[str]:
     yield ""
     yield "Headers"
     if letter.undecodable is not None:
@@ -177,7 +177,7 @@ def _iso(moment: datetime | None) -> str | None:
     return None if moment is None else moment.isoformat()
 
 
-def _json_headers(letter: DeadLetter) -> object:
+def _json_headers(letter: HeldDeadLetter) -> object:
     try:
         headers = _jsonable(letter.properties.headers or {})
         json.dumps(headers, default=_json_default)

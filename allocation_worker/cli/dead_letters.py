@@ -34,7 +34,10 @@ def list_letters(
     as_json: AsJson = False,
 ) -> None:
     """Count the dead letters by reason, or list those of one reason."""
-    with _progress() as on_progress, wiring.hold_dead_letters(settings(quiet=True), on_progress) as letters:
+    with (
+        _progress() as on_progress,
+        wiring.hold_dead_letters(settings("dead-letters", quiet=True), on_progress) as letters,
+    ):
         if reason is None:
             groups = by_reason(letters)
         else:
@@ -61,7 +64,10 @@ def show(
 ) -> None:
     """Show all of one dead letter, and what could be done about it."""
     found = 0
-    with _progress() as on_progress, wiring.hold_dead_letters(settings(quiet=True), on_progress) as letters:
+    with (
+        _progress() as on_progress,
+        wiring.hold_dead_letters(settings("dead-letters", quiet=True), on_progress) as letters,
+    ):
         for letter in letters:
             if letter.id != id_:
                 continue
@@ -90,14 +96,14 @@ def redrive(
     """Have dead letters taken as commands again; exit 1 if any had to stay."""
     selection = _selection(ids, reason, everything=everything)
     if dry_run:
-        _rehearse(settings(quiet=True), selection, even_if_forgotten=even_if_forgotten)
+        _rehearse(settings("dead-letters", quiet=True), selection, even_if_forgotten=even_if_forgotten)
         return
     found: set[str] = set()
     counts: Counter[bool] = Counter()
     with (
         _progress() as on_progress,
         wiring.redrive_dead_letters(
-            settings(quiet=True), on_progress, even_if_forgotten=even_if_forgotten
+            settings("dead-letters", quiet=True), on_progress, even_if_forgotten=even_if_forgotten
         ) as redriving,
     ):
         for letter, objection in redriving.run(selection):
@@ -121,7 +127,7 @@ def discard_letters(
 ) -> None:
     """Throw dead letters away for good."""
     selection = _selection(ids, reason, everything=everything)
-    loaded = settings(quiet=True)
+    loaded = settings("dead-letters", quiet=True)
     if not yes:
         selection = _confirmed(loaded, selection)
     found: set[str] = set()

@@ -20,6 +20,6 @@ def project(
 ) -> None:
     """Keep the read model in Redis, until SIGTERM or Ctrl-C; run two, and one stands by."""
     if rebuild:
-        typer.echo(f"The read model is built anew: {wiring.rebuild(settings())} SKUs.")
+        typer.echo(f"The read model is built anew: {wiring.rebuild(settings('project'))} SKUs.")
     else:
-        wiring.project(settings())
+        wiring.project(settings("project"))

@@ -11,4 +11,4 @@ verbs = typer.Typer()
 @verbs.command(epilog="Example: run two; one is active, the other takes over when it ends.")
 def relay() -> None:
     """Publish the events of the outbox, until SIGTERM or Ctrl-C."""
-    wiring.relay(settings())
+    wiring.relay(settings("relay"))

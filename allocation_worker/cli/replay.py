@@ -18,7 +18,7 @@ def replay(
     last: Annotated[int | None, typer.Option("--to", min=1, help="The last one; left out: the latest.")] = None,
 ) -> None:
     """Announce published events again, to one queue: same message_id, same body, same properties, in order."""
-    done = wiring.replay(settings(), sku=sku, first=first, last=last, queue=queue)
+    done = wiring.replay(settings("replay"), sku=sku, first=first, last=last, queue=queue)
     typer.echo(
         f"The events {done.first} to {done.last} of SKU {sku!r} were announced again to the queue {queue}: "
         f"{done.events}, all confirmed."

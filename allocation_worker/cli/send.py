@@ -117,7 +117,7 @@ def _mapping(text: str) -> tuple[str, str]:
 
 def _send_file(path: Path, type_: str | None, columns: dict[str, str], *, skip_bad: bool) -> None:
     console = Console(stderr=True)
-    loaded = settings()
+    loaded = settings("send")
     with console.status(f"Checking {path}"):
         file, survey = wiring.survey_file(path, type_=type_, columns=columns, skip_bad=skip_bad)
     if survey.unused:
@@ -138,5 +138,5 @@ def _send(
 ) -> None:
     command = wiring.build_command(model, **fields)
     identity = str(uuid4()) if message_id is None else message_id
-    wiring.send(settings(), command, message_id=identity, correlation_id=correlation_id)
+    wiring.send(settings("send"), command, message_id=identity, correlation_id=correlation_id)
     typer.echo(identity)

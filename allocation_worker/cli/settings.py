@@ -5,10 +5,11 @@ from allocation_worker.bootstrap import addresses as wiring
 from allocation_worker.config import Settings, load
 
 
-def settings(*, quiet: bool = False) -> Settings:
+def settings(verb: str, *, quiet: bool = False) -> Settings:
     """The settings of this process, with its logs going where they say.
 
     Args:
+        verb: What this process does; a field of every log line.
         quiet: log warnings only, since a person reads along.
 
     Raises:
@@ -16,5 +17,5 @@ def settings(*, quiet: bool = False) -> Settings:
     """
     loaded = load()
     wiring.check_addresses(loaded)
-    logs.configure("warning" if quiet else loaded.log_level)
+    logs.configure("warning" if quiet else loaded.log_level, verb=verb)
     return loaded

@@ -23,7 +23,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs in
 @verbs.command("order", epilog="Example: allocation-worker show order order-17")
 def show_order(orderid: Annotated[str, typer.Argument(help="The order.")], *, as_json: AsJson = False) -> None:
     """What each line of an order holds."""
-    lines = wiring.views(settings()).order(orderid)
+    lines = wiring.views(settings("show")).order(orderid)
     if not lines:
         _unknown(f"Nothing is known of order {orderid!r}: no line of it was ever allocated, out of stock or cancelled.")
     if as_json:
@@ -40,7 +40,7 @@ def show_order(orderid: Annotated[str, typer.Argument(help="The order.")], *, as
 @verbs.command("sku", epilog="Example: allocation-worker show sku RED-CHAIR --json")
 def show_sku(sku: Annotated[str, typer.Argument(help="The SKU.")], *, as_json: AsJson = False) -> None:
     """What each batch of a SKU has left, in the order in which they are used."""
-    view = wiring.views(settings()).sku(sku)
+    view = wiring.views(settings("show")).sku(sku)
     if view is None:
         _unknown(f"Nothing is known of SKU {sku!r}: no batch of it was ever created, and no line of it cancelled.")
         return
@@ -55,7 +55,7 @@ def show_sku(sku: Annotated[str, typer.Argument(help="The SKU.")], *, as_json: A
 @verbs.command("batch", epilog="Example: allocation-worker show batch shipment-7")
 def show_batch(reference: Annotated[str, typer.Argument(help="The batch.")], *, as_json: AsJson = False) -> None:
     """What a batch has left."""
-    batch = wiring.views(settings()).batch(reference)
+    batch = wiring.views(settings("show")).batch(reference)
     if batch is None:
         _unknown(f"Nothing is known of batch {reference!r}: it was never created.")
         return

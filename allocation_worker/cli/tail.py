@@ -33,7 +33,7 @@ def tail(
         )
     show = event_lines.as_json if as_json else event_lines.as_text
     events = wiring.tail(
-        settings(),
+        settings("tail"),
         names,
         on_listening=lambda: typer.echo("Listening; Ctrl-C ends it.", err=True),
         on_lost=lambda: typer.echo("The broker is gone; events are missed until it is back.", err=True),

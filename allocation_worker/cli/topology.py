@@ -20,8 +20,8 @@ def topology(
 ) -> None:
     """Declare exchanges, queues and bindings; safe to repeat."""
     if check:
-        wiring.check_topology(settings(quiet=True))
+        wiring.check_topology(settings("topology", quiet=True))
         typer.echo("Exchanges and queues stand.")
     else:
-        wiring.declare_topology(settings())
+        wiring.declare_topology(settings("topology"))
         typer.echo("Exchanges, queues and bindings stand.")

@@ -25,7 +25,7 @@ def verify(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Check the tables of a live database against each other, read-only; exit 1 if anything is wrong."""
-    found = wiring.verify(settings(), stuck_after=stuck_after)
+    found = wiring.verify(settings("verify"), stuck_after=stuck_after)
     if as_json:
         typer.echo(json.dumps(asdict(found)))
     else:

@@ -1,1 +1,1 @@
-"""What runs: `consume` takes commands, `relay` publishes events, `project` keeps the read model, people mend."""
+"""The long-running processes: `consume` answers commands, `relay` publishes events, `project` keeps the read model."""

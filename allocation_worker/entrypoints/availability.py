@@ -56,8 +56,8 @@ def until_available(
 
     def failed(state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
-        event = f"waiting for {waiting_for}"
-        log.warning(event, seconds=round(state.upcoming_sleep, 1), error=str(error), **context)
+        seconds = round(state.upcoming_sleep, 1)
+        log.warning("waiting", waiting_for=waiting_for, seconds=seconds, error=str(error), **context)
         if on_failure is not None:
             on_failure()
 

@@ -34,7 +34,7 @@ class Pruner:
             more = self._prune_some()
         except (StoreUnavailableError, StoreContentionError) as error:
             # It has a connection of its own; if the relay's is gone, too, that will show.
-            log.warning("history cannot be pruned now", error=str(error))
+            log.warning("prune_failed", error=str(error))
             more = False
         if not more:
             self._due = self._clock() + PRUNE_EVERY

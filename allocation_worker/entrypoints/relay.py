@@ -20,7 +20,7 @@ from allocation_worker.entrypoints.progress import Progress
 from allocation_worker.entrypoints.refusals import Refusals
 from allocation_worker.entrypoints.unrouted import Unrouted
 from allocation_worker.service_layer.outgoing import OutgoingEvent
-from allocation_worker.service_layer.ports import Pending, Publisher
+from allocation_worker.service_layer.ports import EventPublisher, Pending
 
 log = structlog.get_logger()
 
@@ -66,7 +66,7 @@ class Relay:
     def __init__(
         self,
         open_pending: Callable[[], AbstractContextManager[Pending]],
-        publisher: Publisher,
+        publisher: EventPublisher,
         when_idle: Callable[[], None],
         *,
         waker: Waker,
@@ -87,7 +87,7 @@ class Relay:
         self._refusals = Refusals(window=window, clock=clock)
         self._unrouted = Unrouted(clock=clock)
         self._more = True
-        self._progress = Progress("events published", clock=clock)
+        self._progress = Progress("events_published", clock=clock)
 
     def run(self) -> None:
         """Work until told to stop, through any absence of either server."""
@@ -109,10 +109,10 @@ class Relay:
         told = False
         while not self._stopping.is_set():
             if pending.acquire():
-                log.info("relay is active")
+                log.info("ready", role="active")
                 return True
             if not told:
-                log.info("relay stands by: another one is active")
+                log.info("ready", role="standby", detail="Another relay is active.")
                 told = True
             self._waker.wait(self._poll)
         return False

@@ -50,7 +50,11 @@ class Unrouted:
         pending.set_aside([event.id for event in events])
         types = {event.type for event in events} - self._types
         if types:
-            log.warning("no queue is bound for these events; they are kept and offered again", types=sorted(types))
+            log.warning(
+                "events_unrouted",
+                types=sorted(types),
+                detail="No queue is bound for these types; they are kept, and offered again.",
+            )
             self._types |= types
 
     def routed(self, pending: Pending, events: Iterable[OutgoingEvent]) -> bool:
@@ -62,7 +66,7 @@ class Unrouted:
         types = {event.type for event in events} & self._types if self._types else set()
         if not types:
             return False
-        log.info("events are wanted again", types=sorted(types))
+        log.info("events_routed_again", types=sorted(types))
         self._types -= types
         pending.take_up(types)
         return True

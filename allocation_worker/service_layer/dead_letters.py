@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, Generic, Protocol, TypeVar
 
 from allocation_contracts import ContractError
-from allocation_worker.service_layer.messages import Message
+from allocation_worker.service_layer.messages import CommandMessage
 
 _SECONDS_A_DAY = 86_400
 
@@ -85,7 +85,7 @@ class Gatekeeper:
         even_if_forgotten: do not mind that.
     """
 
-    read: Callable[[Any], Message]
+    read: Callable[[Any], CommandMessage]
     now: float
     inbox_days: int
     even_if_forgotten: bool = False

@@ -9,7 +9,7 @@ from allocation_worker.domain.errors import RefusalError
 from allocation_worker.domain.events import CommandRejected, Event
 from allocation_worker.service_layer.handlers import CommandHandler, EventHandler
 from allocation_worker.service_layer.messagebus import MessageBus
-from allocation_worker.service_layer.messages import Message
+from allocation_worker.service_layer.messages import CommandMessage
 from allocation_worker.service_layer.ports import (
     Receipt,
     StoreContentionError,
@@ -63,7 +63,7 @@ class Rehearsal:
         self._new_unit_of_work = new_unit_of_work
         self._events: list[Event] = []
 
-    def rehearse(self, message: Message) -> Rehearsed:
+    def rehearse(self, message: CommandMessage) -> Rehearsed:
         """Run one message.
 
         Raises:
@@ -86,7 +86,7 @@ class Rehearsal:
             return Rehearsed(prospect=Prospect.FAILED, failure=error)
         return Rehearsed(prospect=Prospect.ANSWERED, events=tuple(self._events))
 
-    def _handle(self, message: Message, uow: UnitOfWork) -> None:
+    def _handle(self, message: CommandMessage, uow: UnitOfWork) -> None:
         uow.products.lock_for([message.command])
         try:
             self._bus.handle(message, uow)

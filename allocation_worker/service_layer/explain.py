@@ -20,7 +20,7 @@ EVENTS_TOLD = 50
 Verdict = Literal["took it", "too little left", "not needed"]
 
 
-class Arrival(NamedTuple):
+class InboxEntry(NamedTuple):
     """When a command was taken, and how often it, or another under its id, has come."""
 
     received_at: datetime
@@ -88,7 +88,7 @@ class Story:
     """
 
     message_id: str
-    arrival: Arrival | None
+    arrival: InboxEntry | None
     first: Answer | None = None
     repeats: Answer | None = None
     batches_known: bool = False
@@ -102,7 +102,7 @@ class Story:
 class Records(Protocol):
     """What is stored, as it stood at one moment."""
 
-    def arrival(self, message_id: str) -> Arrival | None:
+    def arrival(self, message_id: str) -> InboxEntry | None:
         """What the inbox knows of a message."""
 
     def answers(self, message_id: str, received_at: datetime | None) -> Iterator[Answer]:

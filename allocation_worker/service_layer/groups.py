@@ -8,8 +8,8 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 
 from allocation_worker.domain.errors import RefusalError
 from allocation_worker.service_layer.messagebus import MessageBus
-from allocation_worker.service_layer.messages import Message
-from allocation_worker.service_layer.outcomes import DeadLetter, Done, Outcome
+from allocation_worker.service_layer.messages import CommandMessage
+from allocation_worker.service_layer.outcomes import DeadLettered, Done, Outcome
 from allocation_worker.service_layer.ports import (
     Receipt,
     StoreContentionError,
@@ -47,7 +47,7 @@ class GroupProcessor:
         self._policy = policy
         self._sleep = sleep
 
-    def process(self, messages: Sequence[Message]) -> list[Outcome]:
+    def process(self, messages: Sequence[CommandMessage]) -> list[Outcome]:
         """Return the outcome of each message, in their order. What is `Done` is durable.
 
         It is safe to process the same messages again after any error.
@@ -64,11 +64,11 @@ class GroupProcessor:
             raise
         except Exception as error:  # noqa: BLE001 - any error becomes a retry or a dead letter
             if len(messages) > 1:
-                log.warning("group failed, its messages run one at a time", messages=len(messages), error=repr(error))
+                log.warning("group_failed", messages=len(messages), error=f"{type(error).__name__}: {error}")
                 return [outcome for message in messages for outcome in self.process([message])]
             return [self._after_failure(error, messages[0])]
 
-    def _transact_patiently(self, messages: Sequence[Message]) -> list[Outcome]:
+    def _transact_patiently(self, messages: Sequence[CommandMessage]) -> list[Outcome]:
         patience = Retrying(
             retry=retry_if_exception_type(StoreContentionError),
             wait=wait_random_exponential(multiplier=0.02, max=0.5),
@@ -78,7 +78,7 @@ class GroupProcessor:
         )
         return patience(self._transact, messages)
 
-    def _transact(self, messages: Sequence[Message]) -> list[Outcome]:
+    def _transact(self, messages: Sequence[CommandMessage]) -> list[Outcome]:
         with self._new_unit_of_work() as uow:
             receipts = uow.inbox.receive(messages)
             taken = list(zip(messages, receipts, strict=True))
@@ -87,11 +87,11 @@ class GroupProcessor:
             uow.commit()
         return outcomes
 
-    def _answer(self, message: Message, receipt: Receipt, uow: UnitOfWork) -> Outcome:
+    def _answer(self, message: CommandMessage, receipt: Receipt, uow: UnitOfWork) -> Outcome:
         if receipt is Receipt.REPEAT:
             return Done()
         if receipt is Receipt.CONFLICT:
-            return DeadLetter(
+            return DeadLettered(
                 reason="message-id-conflict",
                 detail=f"Another message was taken under the message_id {message.message_id!r}; send this one under "
                 "an id of its own.",
@@ -105,13 +105,13 @@ class GroupProcessor:
             self._bus.reject(message, refusal, uow)
         return Done()
 
-    def _after_failure(self, error: Exception, message: Message) -> Outcome:
+    def _after_failure(self, error: Exception, message: CommandMessage) -> Outcome:
         outcome = self._policy.after_failure(error, message)
         log.error(
-            "message failed",
+            "message_failed",
             message_id=message.message_id,
             correlation_id=message.correlation_id,
-            outcome=outcome,
+            type=message.type,
             exc_info=error,
         )
         return outcome

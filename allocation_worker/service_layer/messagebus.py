@@ -8,7 +8,7 @@ from allocation_worker.domain.commands import Command
 from allocation_worker.domain.errors import RefusalError
 from allocation_worker.domain.events import CommandRejected, Event
 from allocation_worker.service_layer.handlers import CommandHandler, EventHandler
-from allocation_worker.service_layer.messages import Message
+from allocation_worker.service_layer.messages import CommandMessage
 from allocation_worker.service_layer.ports import UnitOfWork
 
 
@@ -29,7 +29,7 @@ class MessageBus:
         self._command_handlers = command_handlers
         self._event_handlers = event_handlers
 
-    def handle(self, message: Message, uow: UnitOfWork) -> None:
+    def handle(self, message: CommandMessage, uow: UnitOfWork) -> None:
         """Run the command, then the handlers of its events in their order. All events are added to the outbox.
 
         Raises:
@@ -44,7 +44,7 @@ class MessageBus:
                 handler(event, uow)
                 unfollowed.extend(uow.collect_new_events())
 
-    def reject(self, message: Message, refusal: RefusalError, uow: UnitOfWork) -> None:
+    def reject(self, message: CommandMessage, refusal: RefusalError, uow: UnitOfWork) -> None:
         """Add the answer to a refused command to the outbox."""
         uow.outbox.add(CommandRejected(reason=refusal.reason, detail=str(refusal)), message)
 

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 from allocation_worker.domain.commands import Command
 
 
-class Message(NamedTuple):
+class CommandMessage(NamedTuple):
     """A command, with what travels beside it. A tuple, because one is built for every message.
 
     Attributes:

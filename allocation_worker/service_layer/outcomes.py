@@ -22,7 +22,7 @@ class Retry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DeadLetter:
+class DeadLettered:
     """Nothing is committed: publish a copy to the dead letters, then acknowledge the original."""
 
     reason: str
@@ -31,4 +31,4 @@ class DeadLetter:
     exception: str | None = None
 
 
-Outcome = Done | Retry | DeadLetter
+Outcome = Done | Retry | DeadLettered

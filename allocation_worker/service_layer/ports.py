@@ -9,7 +9,7 @@ from allocation_contracts import AllocationError
 from allocation_worker.domain.commands import Command
 from allocation_worker.domain.events import Event, ProductEvent
 from allocation_worker.domain.model import LineId, OrderLine, Product
-from allocation_worker.service_layer.messages import Message
+from allocation_worker.service_layer.messages import CommandMessage
 from allocation_worker.service_layer.outgoing import MessageResult, OutgoingEvent
 
 
@@ -59,20 +59,20 @@ class Products(Protocol):
 class Inbox(Protocol):
     """The messages that have been received."""
 
-    def receive(self, messages: Sequence[Message]) -> list[Receipt]:
+    def receive(self, messages: Sequence[CommandMessage]) -> list[Receipt]:
         """Record these messages as received, and return a receipt for each, in their order.
 
         Each message is written, not only looked up, so this waits for a transaction that is receiving the same message.
         """
 
-    def forget(self, message: Message) -> None:
+    def forget(self, message: CommandMessage) -> None:
         """Remove the record of a message that will be retried."""
 
 
 class Outbox(Protocol):
     """The events that are published after the commit, in order for each product."""
 
-    def add(self, event: Event, cause: Message) -> None:
+    def add(self, event: Event, cause: CommandMessage) -> None:
         """Add an event that `cause` led to."""
 
 
@@ -143,7 +143,7 @@ class Pending(Protocol):
         """
 
 
-class Publisher(Protocol):
+class EventPublisher(Protocol):
     """Publishes events in the order given. Exactly one result comes for each."""
 
     @property

@@ -148,7 +148,7 @@ class Projector:
                 what is shown.
         """
         generation = self._read_model.begin(takeover=takeover)
-        log.info("read model: building", generation=generation)
+        log.info("read_model_building", generation=generation)
         with self._read_model.kept_open(generation):
             self._catch_up(generation)
             in_vain = 0
@@ -159,7 +159,7 @@ class Projector:
                     raise StoreUnavailableError(_BEHIND)
         self._read_model.forget_old()
         count = len(self._read_model.sequences(generation))
-        log.info("read model: built", generation=generation, skus=count)
+        log.info("read_model_built", generation=generation, skus=count)
         return count
 
     def _recover_if_doubtful(self) -> None:
@@ -179,13 +179,13 @@ class Projector:
             try:
                 gaps = self._read_model.apply(batch)
             except GenerationMissingError:
-                log.warning("read model: lost; it is built anew")
+                log.warning("read_model_lost")
                 self.rebuild(takeover=False)
                 continue
             if not gaps:
                 return
             for generation, skus in gaps.items():
-                log.warning("read model: events are missing", generation=generation, skus=sorted(skus)[:10])
+                log.warning("read_model_events_missing", generation=generation, skus=sorted(skus)[:10])
                 with suppress(GenerationClosedError):
                     self._catch_up(generation, skus)
         raise StoreUnavailableError(_BEHIND)
@@ -204,7 +204,7 @@ class Projector:
             pruned = [sku for sku, sequence in targets.items() if reached[sku] < sequence]
             if pruned:
                 self._copy(generation, {sku: targets[sku] for sku in pruned}, written)
-        log.info("read model: caught up", generation=generation, skus=len(targets), from_tables=len(pruned))
+        log.info("read_model_caught_up", generation=generation, skus=len(targets), from_tables=len(pruned))
         return True
 
     def _replay(self, generation: int, history: Iterator[ProjectedEvent], reached: dict[str, int]) -> None:

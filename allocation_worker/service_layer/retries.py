@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from allocation_worker.domain.errors import RefusalError
-from allocation_worker.service_layer.messages import Message
-from allocation_worker.service_layer.outcomes import DeadLetter, Retry
+from allocation_worker.service_layer.messages import CommandMessage
+from allocation_worker.service_layer.outcomes import DeadLettered, Retry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,18 +26,18 @@ class RetryPolicy:
         """Return each delay once, in ascending order. Each needs its own retry queue."""
         return tuple(sorted({self.grace_delay, *self.delays}))
 
-    def after_refusal(self, refusal: RefusalError, message: Message) -> Retry | None:
+    def after_refusal(self, refusal: RefusalError, message: CommandMessage) -> Retry | None:
         """Return how to try again, or None if the refusal is final."""
         if refusal.may_pass and message.attempts < self.grace_attempts:
             return Retry(after=self.grace_delay, attempts=message.attempts + 1)
         return None
 
-    def after_failure(self, error: Exception, message: Message) -> Retry | DeadLetter:
+    def after_failure(self, error: Exception, message: CommandMessage) -> Retry | DeadLettered:
         """Return what becomes of a message whose handler raised an unexpected error."""
         attempts = message.attempts + 1
         if message.attempts < len(self.delays):
             return Retry(after=self.delays[message.attempts], attempts=attempts)
-        return DeadLetter(
+        return DeadLettered(
             reason="handler-failed",
             detail=f"{message.type} {message.message_id!r} failed {attempts} times; mend the cause, then redrive it.",
             attempts=attempts,

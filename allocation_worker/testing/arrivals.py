@@ -21,7 +21,7 @@ _SHOWN = 40
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Arrival:
+class ArrivedEvent:
     """An event, with what stood beside it."""
 
     event: contracts.Event
@@ -63,7 +63,7 @@ class Arrivals:
         self._connection: pika.BlockingConnection | None = None
         self._open: BlockingChannel | None = None
         self._queue = _new_queue()
-        self.events: list[Arrival] = []
+        self.events: list[ArrivedEvent] = []
         self.dead_letters: list[DeadLetter] = []
         self._channel()
 
@@ -185,8 +185,8 @@ def _listed(noun: str, lines: Sequence[str]) -> list[str]:
     return [title, *hidden, *(f"  {line}" for line in lines[-_SHOWN:])]
 
 
-def _arrival(properties: BasicProperties, body: bytes) -> Arrival:
-    return Arrival(
+def _arrival(properties: BasicProperties, body: bytes) -> ArrivedEvent:
+    return ArrivedEvent(
         event=contracts.read_event(properties.type, body),
         message_id=properties.message_id or "",
         correlation_id=properties.correlation_id or "",

@@ -1,4 +1,4 @@
-"""The faults, a module for each kind of target; importing them enters them into the tables."""
+"""The faults, one module for each kind of target. Importing the modules registers the faults."""
 
 from chaos.faults import broker, database, messages, processes, read_model
 from chaos.faults.table import FAULTS, KINDS

@@ -7,25 +7,25 @@ from contextlib import contextmanager, suppress
 
 from allocation_worker.testing.servers.local import LocalBroker
 from allocation_worker.testing.servers.programs import ProgramError
-from chaos.faults.table import Fault, fault
-from chaos.place import Place
-from chaos.traffic import Traffic
+from chaos.faults.table import InjectFault, fault
+from chaos.sandbox import Sandbox
+from chaos.traffic import CommandStream
 
 
-def _node(strike: Callable[[Place, LocalBroker], None], heal: Callable[[Place, LocalBroker], None]) -> Fault:
+def _node(inject: Callable[[Sandbox, LocalBroker], None], heal: Callable[[Sandbox, LocalBroker], None]) -> InjectFault:
     @contextmanager
-    def act(place: Place, _traffic: Traffic, luck: random.Random) -> Iterator[None]:
-        node = luck.choice(place.cluster.nodes)
+    def act(sandbox: Sandbox, _stream: CommandStream, rng: random.Random) -> Iterator[None]:
+        node = rng.choice(sandbox.cluster.nodes)
         try:
-            strike(place, node)
+            inject(sandbox, node)
             yield
         finally:
-            heal(place, node)
+            heal(sandbox, node)
 
     return act
 
 
-def _start(_place: Place, node: LocalBroker) -> None:
+def _start(_sandbox: Sandbox, node: LocalBroker) -> None:
     node.start()
 
 
@@ -33,21 +33,21 @@ fault("broker", "broker node: SIGKILL", 2, 20)(_node(lambda _, node: node.kill()
 fault("broker", "broker node: SIGSTOP", 3, 25)(_node(lambda _, node: node.freeze(), lambda _, node: node.thaw()))
 fault("broker", "broker node: orderly stop", 2, 20)(_node(lambda _, node: node.stop(), _start))
 fault("broker", "broker node: cut off from the others", 5, 30)(
-    _node(lambda place, node: place.cluster.cut_off(node), lambda place, _: place.cluster.join_again())
+    _node(lambda sandbox, node: sandbox.cluster.cut_off(node), lambda sandbox, _: sandbox.cluster.join_again())
 )
 
 
 @fault("broker", "broker: connections reset")
 @contextmanager
-def _connections_reset(place: Place, _traffic: Traffic, _luck: random.Random) -> Iterator[None]:
-    place.cluster.ctl("close_all_connections", "--global", "chaos")
+def _connections_reset(sandbox: Sandbox, _stream: CommandStream, _rng: random.Random) -> Iterator[None]:
+    sandbox.cluster.ctl("close_all_connections", "--global", "chaos")
     yield
 
 
 @fault("broker", "broker: memory alarm", 3, 15)
 @contextmanager
-def _memory_alarm(place: Place, _traffic: Traffic, luck: random.Random) -> Iterator[None]:
-    node = luck.choice(place.cluster.nodes)
+def _memory_alarm(sandbox: Sandbox, _stream: CommandStream, rng: random.Random) -> Iterator[None]:
+    node = rng.choice(sandbox.cluster.nodes)
     try:
         node.ctl("set_vm_memory_high_watermark", "0.0000001")
         yield
@@ -57,8 +57,8 @@ def _memory_alarm(place: Place, _traffic: Traffic, luck: random.Random) -> Itera
 
 @fault("broker", "broker: disk alarm", 3, 15)
 @contextmanager
-def _disk_alarm(place: Place, _traffic: Traffic, luck: random.Random) -> Iterator[None]:
-    node = luck.choice(place.cluster.nodes)
+def _disk_alarm(sandbox: Sandbox, _stream: CommandStream, rng: random.Random) -> Iterator[None]:
+    node = rng.choice(sandbox.cluster.nodes)
     try:
         node.ctl("set_disk_free_limit", "1000GB")
         yield
@@ -68,21 +68,21 @@ def _disk_alarm(place: Place, _traffic: Traffic, luck: random.Random) -> Iterato
 
 @fault("broker", "broker: every node in turn", 0, 0)
 @contextmanager
-def _rolling_restart(place: Place, _traffic: Traffic, _luck: random.Random) -> Iterator[None]:
-    for node in place.cluster.nodes:
+def _rolling_restart(sandbox: Sandbox, _stream: CommandStream, _rng: random.Random) -> Iterator[None]:
+    for node in sandbox.cluster.nodes:
         node.stop()
         node.start()
-        _wait_for_members(place)
+        _wait_for_members(sandbox)
     yield
 
 
-def _wait_for_members(place: Place) -> None:
+def _wait_for_members(sandbox: Sandbox) -> None:
     """As an operator would before taking the next node: `rabbitmq-queues check_if_node_is_quorum_critical`."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         with suppress(ProgramError):
-            if place.cluster.ctl("eval", "length(rabbit_nodes:all_running()).").strip() == str(
-                len(place.cluster.nodes)
+            if sandbox.cluster.ctl("eval", "length(rabbit_nodes:all_running()).").strip() == str(
+                len(sandbox.cluster.nodes)
             ):
                 return
         time.sleep(0.5)

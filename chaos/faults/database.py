@@ -10,34 +10,34 @@ import psycopg2.extensions
 from sqlalchemy import make_url
 
 from chaos.faults.table import fault
-from chaos.place import Place
-from chaos.traffic import Traffic
+from chaos.sandbox import Sandbox
+from chaos.traffic import CommandStream
 
 
 @fault("database", "database: restart", 0, 5)
 @contextmanager
-def _database_restarted(place: Place, _traffic: Traffic, _luck: random.Random) -> Iterator[None]:
-    place.database.stop("fast")
+def _database_restarted(sandbox: Sandbox, _stream: CommandStream, _rng: random.Random) -> Iterator[None]:
+    sandbox.database.stop("fast")
     try:
         yield
     finally:
-        place.database.start()
+        sandbox.database.start()
 
 
 @fault("database", "database: crash", 0, 20)
 @contextmanager
-def _database_crashed(place: Place, _traffic: Traffic, _luck: random.Random) -> Iterator[None]:
-    place.database.stop("immediate")
+def _database_crashed(sandbox: Sandbox, _stream: CommandStream, _rng: random.Random) -> Iterator[None]:
+    sandbox.database.stop("immediate")
     try:
         yield
     finally:
-        place.database.start()
+        sandbox.database.start()
 
 
 @fault("database", "database: connections reset")
 @contextmanager
-def _backends_terminated(place: Place, _traffic: Traffic, _luck: random.Random) -> Iterator[None]:
-    with _connected(place) as connection, connection.cursor() as cursor:
+def _backends_terminated(sandbox: Sandbox, _stream: CommandStream, _rng: random.Random) -> Iterator[None]:
+    with _connected(sandbox) as connection, connection.cursor() as cursor:
         cursor.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = "
             "current_database()"
@@ -47,8 +47,8 @@ def _backends_terminated(place: Place, _traffic: Traffic, _luck: random.Random) 
 
 @fault("database", "database: products locked", 2, 12)
 @contextmanager
-def _products_locked(place: Place, _traffic: Traffic, _luck: random.Random) -> Iterator[None]:
-    with _connected(place) as connection, connection.cursor() as cursor:
+def _products_locked(sandbox: Sandbox, _stream: CommandStream, _rng: random.Random) -> Iterator[None]:
+    with _connected(sandbox) as connection, connection.cursor() as cursor:
         connection.autocommit = False
         cursor.execute("SET lock_timeout = '20s'; SELECT 1 FROM products ORDER BY sku LIMIT 100 FOR UPDATE")
         yield
@@ -57,13 +57,13 @@ def _products_locked(place: Place, _traffic: Traffic, _luck: random.Random) -> I
 
 @fault("database", "database: out of connections", 3, 10)
 @contextmanager
-def _out_of_connections(place: Place, _traffic: Traffic, _luck: random.Random) -> Iterator[None]:
+def _out_of_connections(sandbox: Sandbox, _stream: CommandStream, _rng: random.Random) -> Iterator[None]:
     held: list[psycopg2.extensions.connection] = []
     try:
         # Those who are connected stay so: cutting them off as well makes them need new ones.
-        with _connected(place) as connection, connection.cursor() as cursor, suppress(psycopg2.OperationalError):
+        with _connected(sandbox) as connection, connection.cursor() as cursor, suppress(psycopg2.OperationalError):
             while len(held) < 300:
-                held.append(psycopg2.connect(_dsn(place)))
+                held.append(psycopg2.connect(_dsn(sandbox)))
             cursor.execute("SELECT 1")
         with suppress(psycopg2.OperationalError, IndexError), held[0].cursor() as cursor:
             cursor.execute(
@@ -78,31 +78,31 @@ def _out_of_connections(place: Place, _traffic: Traffic, _luck: random.Random) -
 
 @fault("database", "database: full disk", 2, 10)
 @contextmanager
-def _full_disk(place: Place, _traffic: Traffic, _luck: random.Random) -> Iterator[None]:
-    filler = place.disk / "filler"
+def _full_disk(sandbox: Sandbox, _stream: CommandStream, _rng: random.Random) -> Iterator[None]:
+    filler = sandbox.disk / "filler"
     try:
-        _fill(filler, place)
+        _fill(filler, sandbox)
         yield
     finally:
         filler.unlink(missing_ok=True)
-        place.database.stop("immediate")  # it may have ended by itself, or be about to
-        place.database.start()
+        sandbox.database.stop("immediate")  # it may have ended by itself, or be about to
+        sandbox.database.start()
 
 
-def _fill(filler: "os.PathLike[str]", place: Place) -> None:
+def _fill(filler: "os.PathLike[str]", sandbox: Sandbox) -> None:
     with open(filler, "wb", buffering=0) as file, suppress(OSError):  # noqa: PTH123 - unbuffered, to the last byte
         for size in (1 << 20, 1 << 12):
             with suppress(OSError):
-                while os.statvfs(place.disk).f_bavail:
+                while os.statvfs(sandbox.disk).f_bavail:
                     file.write(bytes(size))
 
 
-def _dsn(place: Place) -> str:
-    return make_url(place.database_url).set(drivername="postgresql").render_as_string(hide_password=False)
+def _dsn(sandbox: Sandbox) -> str:
+    return make_url(sandbox.database_url).set(drivername="postgresql").render_as_string(hide_password=False)
 
 
 @contextmanager
-def _connected(place: Place) -> "Iterator[psycopg2.extensions.connection]":
-    with closing(psycopg2.connect(_dsn(place), connect_timeout=10)) as connection:
+def _connected(sandbox: Sandbox) -> "Iterator[psycopg2.extensions.connection]":
+    with closing(psycopg2.connect(_dsn(sandbox), connect_timeout=10)) as connection:
         connection.autocommit = True
         yield connection

@@ -5,29 +5,29 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from chaos.faults.table import fault
-from chaos.place import Place
-from chaos.traffic import Traffic
+from chaos.sandbox import Sandbox
+from chaos.traffic import CommandStream
 
 
 @fault("messages", "messages published twice", 2, 8)
 @contextmanager
-def _published_twice(_place: Place, traffic: Traffic, _luck: random.Random) -> Iterator[None]:
-    traffic.twice = True
+def _published_twice(_sandbox: Sandbox, stream: CommandStream, _rng: random.Random) -> Iterator[None]:
+    stream.twice = True
     try:
         yield
     finally:
-        traffic.twice = False
+        stream.twice = False
 
 
 @fault("messages", "old messages published again")
 @contextmanager
-def _published_again(_place: Place, traffic: Traffic, luck: random.Random) -> Iterator[None]:
-    traffic.publish_again(luck, 200)
+def _published_again(_sandbox: Sandbox, stream: CommandStream, rng: random.Random) -> Iterator[None]:
+    stream.publish_again(rng, 200)
     yield
 
 
 @fault("messages", "messages that nobody can read")
 @contextmanager
-def _poison(_place: Place, traffic: Traffic, _luck: random.Random) -> Iterator[None]:
-    traffic.poison()
+def _poison(_sandbox: Sandbox, stream: CommandStream, _rng: random.Random) -> Iterator[None]:
+    stream.poison()
     yield

@@ -5,18 +5,18 @@ import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from chaos.faults.table import Fault, fault
-from chaos.place import CONSUMERS, RELAYS, Place
-from chaos.traffic import Traffic
+from chaos.faults.table import InjectFault, fault
+from chaos.sandbox import CONSUMERS, RELAYS, Sandbox
+from chaos.traffic import CommandStream
 
 
-def signals(names: Sequence[str], *strike: signal.Signals, heal: signal.Signals | None = None) -> Fault:
+def signals(names: Sequence[str], *numbers: signal.Signals, heal: signal.Signals | None = None) -> InjectFault:
     """Send one of these processes the signals, and at the end the one that heals."""
 
     @contextmanager
-    def act(place: Place, _traffic: Traffic, luck: random.Random) -> Iterator[None]:
-        process = place.processes.get(luck.choice(names))
-        for number in strike:
+    def act(sandbox: Sandbox, _stream: CommandStream, rng: random.Random) -> Iterator[None]:
+        process = sandbox.processes.get(rng.choice(names))
+        for number in numbers:
             process.send(number)
         try:
             yield
@@ -37,7 +37,7 @@ fault("relay", "relay: SIGTERM")(signals(RELAYS, signal.SIGTERM))
 
 @fault("consume", "consume: all killed")
 @contextmanager
-def _all_consumers_killed(place: Place, _traffic: Traffic, _luck: random.Random) -> Iterator[None]:
+def _all_consumers_killed(sandbox: Sandbox, _stream: CommandStream, _rng: random.Random) -> Iterator[None]:
     for name in CONSUMERS:
-        place.processes.get(name).send(signal.SIGKILL)
+        sandbox.processes.get(name).send(signal.SIGKILL)
     yield

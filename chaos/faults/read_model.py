@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 from chaos.faults.processes import signals
 from chaos.faults.table import fault
-from chaos.place import PROJECTORS, Place
-from chaos.traffic import Traffic
+from chaos.sandbox import PROJECTORS, Sandbox
+from chaos.traffic import CommandStream
 from harness.processes import run_verb
 
 _REBUILT_WITHIN = 300.0
@@ -20,17 +20,17 @@ fault("read model", "project: SIGTERM")(signals(PROJECTORS, signal.SIGTERM))
 
 @fault("read model", "redis: killed, and empty when it is back", 0, 10)
 @contextmanager
-def _redis_killed(place: Place, _traffic: Traffic, _luck: random.Random) -> Iterator[None]:
-    place.redis.kill()
+def _redis_killed(sandbox: Sandbox, _stream: CommandStream, _rng: random.Random) -> Iterator[None]:
+    sandbox.redis.kill()
     try:
         yield
     finally:
-        place.redis.start()
+        sandbox.redis.start()
 
 
 @fault("read model", "read model: built anew")
 @contextmanager
-def _built_anew(place: Place, _traffic: Traffic, _luck: random.Random) -> Iterator[None]:
+def _built_anew(sandbox: Sandbox, _stream: CommandStream, _rng: random.Random) -> Iterator[None]:
     """As an operator would; it may say that it cannot, since the database is struck meanwhile."""
-    run_verb("project", "--rebuild", settings=place.settings, within=_REBUILT_WITHIN)
+    run_verb("project", "--rebuild", settings=sandbox.settings, within=_REBUILT_WITHIN)
     yield

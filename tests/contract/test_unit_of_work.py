@@ -12,8 +12,8 @@ from allocation_worker.domain.model import OrderLine, Product
 from allocation_worker.service_layer.groups import GroupProcessor
 from allocation_worker.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
 from allocation_worker.service_layer.messagebus import MessageBus
-from allocation_worker.service_layer.messages import Message
-from allocation_worker.service_layer.outcomes import DeadLetter, Done, Outcome, Retry
+from allocation_worker.service_layer.messages import CommandMessage
+from allocation_worker.service_layer.outcomes import DeadLettered, Done, Outcome, Retry
 from allocation_worker.service_layer.ports import Receipt, StoreError, UnitOfWork
 from tests.contract.conftest import MemoryStore, Store
 from tests.fakes import policies
@@ -60,9 +60,9 @@ def cancel(orderid: str, *, sku: str = "LAMP", lineid: str = "") -> Deallocate:
     return Deallocate(orderid=orderid, sku=sku, lineid=lineid)
 
 
-def process(store: Store, *messages: Message | Command, grace: int = 0) -> list[Outcome]:
+def process(store: Store, *messages: CommandMessage | Command, grace: int = 0) -> list[Outcome]:
     """One group."""
-    group = [each if isinstance(each, Message) else message(each) for each in messages]
+    group = [each if isinstance(each, CommandMessage) else message(each) for each in messages]
     return GroupProcessor(BUS, store.unit_of_work, policies.with_grace(grace)).process(group)
 
 
@@ -536,7 +536,7 @@ class TestGroups:
         given(store, create("b", 10))
         outcomes = process(store, message(order("o", 3), "a"), message(order("p", 3), "a"))
         assert outcomes[0] == Done()
-        assert isinstance(outcomes[1], DeadLetter)
+        assert isinstance(outcomes[1], DeadLettered)
         assert outcomes[1].reason == "message-id-conflict"
         assert briefly(store.published())[1:] == ["allocated.v1 o b"]
 

@@ -23,8 +23,8 @@ def service(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Itera
     with RunningService(servers, tmp_path_factory.mktemp("service")) as running:
         running.start("consume")
         running.start("relay")
-        with running.outside() as outside:
-            stocked = outside.ask(CreateBatch(batchref="batch-1", sku="RED-CHAIR", qty=10))
+        with running.client() as client:
+            stocked = client.ask(CreateBatch(batchref="batch-1", sku="RED-CHAIR", qty=10))
         assert stocked.type == BatchCreated.TYPE
         yield running
 

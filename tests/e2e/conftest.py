@@ -18,8 +18,8 @@ def service(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 @pytest.fixture(scope="module")
-def outside(service: RunningService) -> Iterator[ExternalClient]:
-    with service.outside() as shop:
+def client(service: RunningService) -> Iterator[ExternalClient]:
+    with service.client() as shop:
         yield shop
 
 

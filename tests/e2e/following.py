@@ -75,7 +75,7 @@ def follow(steps: list[Block], folder: Path, environment: Mapping[str, str], wit
                 os.killpg(shell.pid, signal.SIGTERM)
             shell.wait()
     printed = output.read_text("utf-8")
-    logs = "".join(f"\n{log.name}: {log.read_text()[-2000:]}" for log in folder.glob("*.log"))
+    logs = "".join(f"\n{log.name}: {log.read_text()[-2000:]}" for log in folder.rglob("*.log"))
     assert code == 0, f"ended with {code}: {printed}{logs}"
     return re.split(rf"\n{_MARK} \d+\n", printed)[1:]
 

@@ -23,7 +23,6 @@ from allocation_worker.testing.waiting import wait_until
 from harness.crash_points import DEAD_LETTER_POINTS
 from harness.processes import run_verb
 from harness.service import RunningService
-from tests.e2e.dead_letter_count import count_dead
 
 QUICK = {"ALLOCATION_RETRY_DELAYS": "1"}
 
@@ -54,7 +53,7 @@ def dead_letters(service: RunningService, *arguments: str, answer: str | None = 
 
 def depths(service: RunningService) -> tuple[int, int]:
     """How many wait in the dead letters and in the order queue."""
-    dead = count_dead(service.amqp_url)
+    dead = service.count_dead_letters()
     return dead, service.servers.broker.queue_depths(service.amqp_url)[ORDERS_QUEUE]
 
 
@@ -80,7 +79,7 @@ def clean_up(service: RunningService, *ids: str, reason: str = "handler-failed",
 def waiting_ids(service: RunningService, queue: str, *, take: bool = False) -> list[str]:
     """The message_ids in a queue; they stay there, or are taken."""
     found: list[str] = []
-    count_dead(service.amqp_url)  # whatever held some is gone
+    service.count_dead_letters()  # whatever held some is gone
     with closing(pika.BlockingConnection(pika.URLParameters(service.amqp_url))) as connection:
         channel = connection.channel()
         while True:
@@ -203,12 +202,12 @@ def test_a_failure_is_mended_rehearsed_and_redriven(fresh_service: RunningServic
     fresh_service.settings.update(QUICK)
     fresh_service.start("relay")
     fresh_service.start("consume")
-    with fresh_service.outside() as outside:
-        outside.ask(CreateBatch(batchref="b", sku="SKU", qty=3))
+    with fresh_service.client() as client:
+        client.ask(CreateBatch(batchref="b", sku="SKU", qty=3))
         execute(fresh_service, "ALTER TABLE batches RENAME COLUMN eta TO lost")
         ids = new_ids(4)
         for id_ in ids:
-            outside.send(Allocate(orderid=id_, sku="SKU", qty=1), message_id=id_)
+            client.send(Allocate(orderid=id_, sku="SKU", qty=1), message_id=id_)
         wait_until(lambda: depths(fresh_service)[0] == 4, within=30, otherwise=fresh_service.logs)
         code, out = dead_letters(fresh_service, "redrive", "--all", "--dry-run")
         assert code == 0
@@ -219,13 +218,13 @@ def test_a_failure_is_mended_rehearsed_and_redriven(fresh_service: RunningServic
         assert code == 0
         assert out.count("would be answered by allocated.v1") == 4
         assert depths(fresh_service) == (4, 0)
-        assert not outside.answers(ids[0])
+        assert not client.answers(ids[0])
 
         assert dead_letters(fresh_service, "redrive", "--all") == (0, "4 redriven, 0 left.\n")
-        outside.wait_answered()
+        client.wait_answered()
         rehearse_what_is_done(fresh_service, ids)
-        outside.wait_confirmed()
-        report = fresh_service.judge(outside)
+        client.wait_confirmed()
+        report = fresh_service.judge(client)
         assert report.faults == []
         assert report.batches["b"].allocated == 3
         assert report.counts["out-of-stock.v1"] == 1

@@ -20,16 +20,16 @@ ORDERS = 700
 
 
 @pytest.fixture(scope="module")
-def lamps(service: RunningService, outside: ExternalClient) -> list[ReceivedEvent]:
+def lamps(service: RunningService, client: ExternalClient) -> list[ReceivedEvent]:
     """A SKU with some more events than are announced again at one go; they are all published, and marked."""
-    outside.ask(CreateBatch(batchref="lamps", sku="LAMP", qty=ORDERS))
+    client.ask(CreateBatch(batchref="lamps", sku="LAMP", qty=ORDERS))
     for number in range(ORDERS):
-        outside.send(
+        client.send(
             Allocate(orderid=f"o{number}", sku="LAMP", qty=1), message_id=f"m{number}", traceparent="00-ab-cd-01"
         )
-    outside.wait_answered()
+    client.wait_answered()
     wait_until(lambda: unpublished(service) == 0, within=20, otherwise=lambda: f"{unpublished(service)} unpublished")
-    return [event for event in outside.received if event.data.get("sku") == "LAMP"]
+    return [event for event in client.received if event.data.get("sku") == "LAMP"]
 
 
 def unpublished(service: RunningService) -> int:
@@ -116,8 +116,8 @@ def test_the_story_of_a_command(service: RunningService) -> None:
     assert data["decisions"][0]["agrees"] is True
 
 
-def test_a_command_that_nothing_is_known_of(service: RunningService, outside: ExternalClient) -> None:
-    outside.publish_raw(b"{}", routing_key="nonsense", properties=pika.BasicProperties(message_id="astray"))
+def test_a_command_that_nothing_is_known_of(service: RunningService, client: ExternalClient) -> None:
+    client.publish_raw(b"{}", routing_key="nonsense", properties=pika.BasicProperties(message_id="astray"))
     astray = run_verb("explain", "astray", settings=service.settings)
     assert (astray.returncode, astray.stdout) == (1, "")
     assert astray.stderr == (

@@ -7,21 +7,26 @@ from pathlib import Path
 from time import monotonic
 
 import pika
+import psycopg2
 import pytest
 
 from allocation_contracts import DEAD_LETTERS, ORDERS_QUEUE, Allocate, CreateBatch
 from allocation_worker.testing.servers import Servers
 from allocation_worker.testing.waiting import wait_until
 from harness.client import ExternalClient
-from harness.proxy import Fault, Proxy
+from harness.proxy import ConnectionFault, Proxy
 from harness.service import RunningService
-from tests.e2e.hogs import take_every_connection
-from tests.e2e.work import a_little_of_everything
+from tests.e2e.mixed_commands import send_mixed_commands
 
 COMMIT = b"COMMIT\0"
 # It takes a back-off, of 5 s at most, and a connection; this is for machines that many share.
 WITHIN_SECONDS = 60.0
 DELIVERY_LIMIT = 20
+ALL_CONNECTIONS_ARE_TAKEN = """
+SELECT count(*) = current_setting('max_connections')::int
+   AND NOT bool_or(application_name IN ('allocation-worker consume', 'allocation-worker relay'))
+  FROM pg_stat_activity WHERE backend_type = 'client backend'
+"""
 
 
 @pytest.fixture
@@ -47,24 +52,48 @@ def own_servers(servers: Servers) -> Servers:
     return servers
 
 
-def orders(outside: ExternalClient, count: int) -> None:
+def orders(client: ExternalClient, count: int) -> None:
     for number in range(count):
-        outside.send(Allocate(orderid=f"o{number}", sku="SKU", qty=1))
-    outside.wait_confirmed()
+        client.send(Allocate(orderid=f"o{number}", sku="SKU", qty=1))
+    client.wait_confirmed()
 
 
-def assert_answered_soon(outside: ExternalClient, orderid: str) -> None:
+def take_every_connection(dsn: str, connections: ExitStack) -> None:
+    """Connect until no connection is free. A backend whose client has gone keeps its own until it notices."""
+    watcher = connections.enter_context(closing(psycopg2.connect(dsn)))
+    watcher.autocommit = True
+
+    def none_is_free() -> bool:
+        take_free_connections(dsn, connections)
+        with watcher.cursor() as cursor:
+            cursor.execute(ALL_CONNECTIONS_ARE_TAKEN)
+            return bool(cursor.fetchall()[0][0])
+
+    wait_until(none_is_free, within=30, otherwise=lambda: "The processes keep connections, or others come and go.")
+
+
+def take_free_connections(dsn: str, connections: ExitStack) -> None:
+    while True:
+        try:
+            connections.enter_context(closing(psycopg2.connect(dsn)))
+        except psycopg2.OperationalError as error:
+            if "too many clients" not in str(error):
+                raise
+            return
+
+
+def assert_answered_soon(client: ExternalClient, orderid: str) -> None:
     began = monotonic()
-    message_id = outside.send(Allocate(orderid=orderid, sku="SKU", qty=1))
-    outside.wait_confirmed(WITHIN_SECONDS)
-    outside.wait_answered([message_id], WITHIN_SECONDS)
+    message_id = client.send(Allocate(orderid=orderid, sku="SKU", qty=1))
+    client.wait_confirmed(WITHIN_SECONDS)
+    client.wait_answered([message_id], WITHIN_SECONDS)
     assert monotonic() - began < WITHIN_SECONDS
 
 
-def assert_all_is_well(service: RunningService, outside: ExternalClient) -> None:
-    outside.wait_confirmed()
-    outside.wait_answered()
-    assert service.judge(outside).faults == []
+def assert_all_is_well(service: RunningService, client: ExternalClient) -> None:
+    client.wait_confirmed()
+    client.wait_answered()
+    assert service.judge(client).faults == []
     assert service.servers.broker.queue_depths(service.amqp_url)[DEAD_LETTERS] == 0
 
 
@@ -98,12 +127,12 @@ def resident_megabytes(pid: int) -> float:
 
 
 def commits_that_fail(service: RunningService, network: Proxy, outages: int) -> None:
-    with service.outside() as outside:
+    with service.client() as client:
         service.start("relay")
         consumer = service.start("consume")
-        outside.ask(CreateBatch(batchref="b", sku="SKU", qty=100))
-        trap = network.trap(COMMIT, Fault.CUT_BEFORE, times=outages)
-        orders(outside, 20)
+        client.ask(CreateBatch(batchref="b", sku="SKU", qty=100))
+        trap = network.trap(COMMIT, ConnectionFault.CUT_BEFORE, times=outages)
+        orders(client, 20)
         trap.wait(within=10 * outages)
         network.vanish()
         until_depth(service, 0)
@@ -111,19 +140,19 @@ def commits_that_fail(service: RunningService, network: Proxy, outages: int) -> 
         assert deliveries_spent(service, 20) <= {0, 1}
         network.accept()
         service.start("consume")
-        assert_answered_soon(outside, "last")
-        assert_all_is_well(service, outside)
+        assert_answered_soon(client, "last")
+        assert_all_is_well(service, client)
 
 
 def connections_that_break(service: RunningService, database: Proxy, broker: Proxy, outages: int) -> None:
-    with service.outside() as outside:
+    with service.client() as client:
         service.start("relay")
         consumer = service.start("consume")
-        outside.ask(CreateBatch(batchref="b", sku="SKU", qty=100))
+        client.ask(CreateBatch(batchref="b", sku="SKU", qty=100))
         database.vanish()
-        orders(outside, 20)
+        orders(client, 20)
         until_depth(service, 0)
-        consumer.wait_for_log("waiting for the database")
+        consumer.wait_for("waiting", waiting_for="the database")
         for number in range(outages):
             broker.cut()
             wait_until(
@@ -133,8 +162,8 @@ def connections_that_break(service: RunningService, database: Proxy, broker: Pro
             )
         assert deliveries_spent(service, 20) <= {0, 1}
         database.accept()
-        assert_answered_soon(outside, "last")
-        assert_all_is_well(service, outside)
+        assert_answered_soon(client, "last")
+        assert_all_is_well(service, client)
 
 
 def test_commits_that_fail_spend_no_delivery(fresh_service: RunningService, database_network: Proxy) -> None:
@@ -152,48 +181,48 @@ def test_processes_that_start_before_their_servers_say_so_and_wait_and_work_with
 ) -> None:
     database_network.refuse()
     broker_network.refuse()
-    with fresh_service.outside() as outside:
+    with fresh_service.client() as client:
         processes = [fresh_service.start("consume"), fresh_service.start("relay")]
-        a_little_of_everything(outside)
+        send_mixed_commands(client)
         for process in processes:
-            process.wait_for_log("waiting for the database")
+            process.wait_for("waiting", waiting_for="the database")
         database_network.accept()
         for process in processes:
-            process.wait_for_log("amqp_connect_failed")
+            process.wait_for("amqp_connect_failed")
         database_network.slow_down(0.02)
         broker_network.accept()
-        assert_all_is_well(fresh_service, outside)
+        assert_all_is_well(fresh_service, client)
 
 
 def test_a_database_without_a_free_connection_is_waited_for(
     fresh_service: RunningService, database_network: Proxy, own_servers: Servers
 ) -> None:
     dsn = own_servers.database.admin_url.replace("+psycopg2", "")
-    with fresh_service.outside() as outside, ExitStack() as hogs:
+    with fresh_service.client() as client, ExitStack() as connections:
         consumer, relay = fresh_service.start("consume"), fresh_service.start("relay")
-        outside.ask(CreateBatch(batchref="b", sku="SKU", qty=100))
+        client.ask(CreateBatch(batchref="b", sku="SKU", qty=100))
         database_network.vanish()
-        take_every_connection(dsn, hogs)
+        take_every_connection(dsn, connections)
         database_network.accept()
-        orders(outside, 20)
+        orders(client, 20)
         for process in (consumer, relay):
             process.wait_for_log("too many clients")
-        hogs.close()
-        assert_answered_soon(outside, "last")
-        assert_all_is_well(fresh_service, outside)
+        connections.close()
+        assert_answered_soon(client, "last")
+        assert_all_is_well(fresh_service, client)
 
 
 def test_an_alarm_of_the_broker_holds_events_up_and_nothing_else(
     fresh_service: RunningService, own_servers: Servers
 ) -> None:
     settings = {"ALLOCATION_BLOCKED_TIMEOUT": "1"}
-    with fresh_service.outside() as outside:
+    with fresh_service.client() as client:
         # Known before the orders come: one that waited for its SKU would have to be published, and be held up, too.
         before = [fresh_service.start("consume"), fresh_service.start("relay")]
-        outside.ask(CreateBatch(batchref="b", sku="SKU", qty=1000))
+        client.ask(CreateBatch(batchref="b", sku="SKU", qty=1000))
         for process in before:
             process.terminate()
-        orders(outside, 500)
+        orders(client, 500)
         own_servers.broker.ctl("set_vm_memory_high_watermark", "0")
         try:
             fresh_service.start("consume")
@@ -203,29 +232,29 @@ def test_an_alarm_of_the_broker_holds_events_up_and_nothing_else(
             assert "ConnectionBlockedTimeout" in relay.log
         finally:
             own_servers.broker.ctl("set_vm_memory_high_watermark", "0.6")
-        assert_answered_soon(outside, "last")
-        assert_all_is_well(fresh_service, outside)
+        assert_answered_soon(client, "last")
+        assert_all_is_well(fresh_service, client)
 
 
 def test_servers_that_are_restarted_under_load_lose_nothing(
     fresh_service: RunningService, own_servers: Servers
 ) -> None:
     broker, database = own_servers.broker, own_servers.database
-    with fresh_service.outside() as outside:
+    with fresh_service.client() as client:
         fresh_service.start("consume")
         fresh_service.start("relay")
-        outside.ask(CreateBatch(batchref="b", sku="SKU", qty=100_000))
+        client.ask(CreateBatch(batchref="b", sku="SKU", qty=100_000))
         broker.save_queue_names()
         for number in range(1000):
-            outside.send(Allocate(orderid=f"o{number}", sku="SKU", qty=1))
+            client.send(Allocate(orderid=f"o{number}", sku="SKU", qty=1))
         database.stop("immediate")
         database.start()
-        assert_answered_soon(outside, "after the database")
+        assert_answered_soon(client, "after the database")
         broker.stop()
         broker.start()
-        outside.wait_confirmed()
-        assert_answered_soon(outside, "after the broker")
-        assert_all_is_well(fresh_service, outside)
+        client.wait_confirmed()
+        assert_answered_soon(client, "after the broker")
+        assert_all_is_well(fresh_service, client)
 
 
 @pytest.mark.long
@@ -247,23 +276,23 @@ def test_more_broken_connections_in_a_row_than_the_delivery_limit(
 def test_more_restarts_in_a_row_than_the_delivery_limit(
     server: str, fresh_service: RunningService, own_servers: Servers
 ) -> None:
-    with fresh_service.outside() as outside:
+    with fresh_service.client() as client:
         fresh_service.start("consume")
         fresh_service.start("relay")
-        outside.ask(CreateBatch(batchref="b", sku="SKU", qty=100_000))
+        client.ask(CreateBatch(batchref="b", sku="SKU", qty=100_000))
         own_servers.broker.save_queue_names()
         for outage in range(DELIVERY_LIMIT + 5):
             for number in range(1000):
-                outside.send(Allocate(orderid=f"o{outage}-{number}", sku="SKU", qty=1))
+                client.send(Allocate(orderid=f"o{outage}-{number}", sku="SKU", qty=1))
             if server == "database":
                 own_servers.database.stop("fast" if outage % 2 else "immediate")
                 own_servers.database.start()
             else:
                 own_servers.broker.stop()
                 own_servers.broker.start()
-            outside.wait_confirmed()
-            assert_answered_soon(outside, f"after outage {outage}")
-        assert_all_is_well(fresh_service, outside)
+            client.wait_confirmed()
+            assert_answered_soon(client, f"after outage {outage}")
+        assert_all_is_well(fresh_service, client)
 
 
 @pytest.mark.long
@@ -271,22 +300,22 @@ def test_more_restarts_in_a_row_than_the_delivery_limit(
 def test_a_minute_away_costs_no_memory_and_no_message(
     server: str, fresh_service: RunningService, own_servers: Servers
 ) -> None:
-    with fresh_service.outside() as outside:
+    with fresh_service.client() as client:
         processes = [fresh_service.start("consume"), fresh_service.start("relay")]
-        outside.ask(CreateBatch(batchref="b", sku="SKU", qty=100_000))
+        client.ask(CreateBatch(batchref="b", sku="SKU", qty=100_000))
         own_servers.broker.save_queue_names()
-        orders(outside, 5000)
-        outside.wait_answered()
+        orders(client, 5000)
+        client.wait_answered()
         before = [resident_megabytes(process.pid) for process in processes]
         away = own_servers.database if server == "database" else own_servers.broker
         for number in range(20_000):
-            outside.send(Allocate(orderid=f"more-{number}", sku="SKU", qty=1))
-        wait_until(lambda: len(outside.received) > 6000, within=60, otherwise=fresh_service.logs)
+            client.send(Allocate(orderid=f"more-{number}", sku="SKU", qty=1))
+        wait_until(lambda: len(client.received) > 6000, within=60, otherwise=fresh_service.logs)
         away.stop()
         threading.Event().wait(60)
         grown = [resident_megabytes(process.pid) - was for process, was in zip(processes, before, strict=True)]
         assert max(grown) < 30
         away.start()
-        outside.wait_confirmed()
-        assert_answered_soon(outside, "last")
-        assert_all_is_well(fresh_service, outside)
+        client.wait_confirmed()
+        assert_answered_soon(client, "last")
+        assert_all_is_well(fresh_service, client)

@@ -10,29 +10,28 @@ import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 
 from allocation_contracts import COMMANDS_EXCHANGE, ORDERS_QUEUE, STOCK_QUEUE, Allocate, CreateBatch
-from allocation_worker.adapters.rabbitmq.dead_letter import DeadLetter
+from allocation_worker.adapters.rabbitmq.dead_letter import HeldDeadLetter
 from allocation_worker.adapters.rabbitmq.dead_letter_queue import open_dead_letters
 from allocation_worker.testing.servers import Servers
 from allocation_worker.testing.waiting import wait_until
 from harness.client import ExternalClient
 from harness.crash_points import MESSAGE_ID
 from harness.service import RunningService
-from tests.e2e.dead_letter_count import count_dead
 from tests.e2e.poison import ALL, GOOD, Poison
 from tests.raw_headers import TOO_LATE, allow, nested
 
 
-def read_dead(service: RunningService) -> list[DeadLetter]:
+def read_dead(service: RunningService) -> list[HeldDeadLetter]:
     with open_dead_letters([service.amqp_url], lambda _seen, _total: None) as letters:
         return list(letters)
 
 
 def wait_dead(service: RunningService, count: int, within: float) -> None:
     wait_until(
-        lambda: count_dead(service.amqp_url) >= count,
+        lambda: service.count_dead_letters() >= count,
         within=within,
         every=0.1,
-        otherwise=lambda: f"{count_dead(service.amqp_url)} of {count} are dead-lettered; {service.logs()[-3000:]}",
+        otherwise=lambda: f"{service.count_dead_letters()} of {count} are dead-lettered; {service.logs()[-3000:]}",
     )
 
 
@@ -56,12 +55,14 @@ def poisoned(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 @pytest.fixture(scope="module")
 def neighbours(poisoned: RunningService) -> Iterator[ExternalClient]:
-    with poisoned.outside() as outside:
-        yield outside
+    with poisoned.client() as client:
+        yield client
 
 
 @pytest.fixture(scope="module")
-def dead(poisoned: RunningService, neighbours: ExternalClient, channel: BlockingChannel) -> dict[str, list[DeadLetter]]:
+def dead(
+    poisoned: RunningService, neighbours: ExternalClient, channel: BlockingChannel
+) -> dict[str, list[HeldDeadLetter]]:
     """What became of all kinds, by name; they stood in the queues among good ones before anything took them."""
     consumer = poisoned.start("consume")
     poisoned.start("relay")
@@ -75,14 +76,16 @@ def dead(poisoned: RunningService, neighbours: ExternalClient, channel: Blocking
     poisoned.start("consume")
     neighbours.wait_answered(within=60)
     wait_dead(poisoned, len(ALL), within=30)
-    found: dict[str, list[DeadLetter]] = {}
+    found: dict[str, list[HeldDeadLetter]] = {}
     for letter in read_dead(poisoned):
         found.setdefault(str((letter.properties.headers or {}).get("poison")), []).append(letter)
     return found
 
 
 @pytest.mark.parametrize("poison", [pytest.param(poison, id=poison.name) for poison in ALL])
-def test_it_is_dead_lettered_with_its_reason_and_its_bytes(poison: Poison, dead: dict[str, list[DeadLetter]]) -> None:
+def test_it_is_dead_lettered_with_its_reason_and_its_bytes(
+    poison: Poison, dead: dict[str, list[HeldDeadLetter]]
+) -> None:
     [letter] = dead[poison.name]
     assert letter.reason == poison.reason
     assert letter.body == poison.body
@@ -97,7 +100,7 @@ def test_it_is_dead_lettered_with_its_reason_and_its_bytes(poison: Poison, dead:
 @pytest.mark.parametrize(
     "poison", [pytest.param(poison, id=poison.name) for poison in ALL if poison.reason != "unroutable"]
 )
-def test_it_says_where_and_when_it_failed(poison: Poison, dead: dict[str, list[DeadLetter]]) -> None:
+def test_it_says_where_and_when_it_failed(poison: Poison, dead: dict[str, list[HeldDeadLetter]]) -> None:
     [letter] = dead[poison.name]
     headers = letter.properties.headers or {}
     queue = STOCK_QUEUE if poison.routing_key == "create-batch" else ORDERS_QUEUE
@@ -107,7 +110,7 @@ def test_it_says_where_and_when_it_failed(poison: Poison, dead: dict[str, list[D
 
 
 def test_nothing_else_is_dead_and_every_neighbour_was_answered_as_if_it_were_alone(
-    dead: dict[str, list[DeadLetter]], poisoned: RunningService, neighbours: ExternalClient
+    dead: dict[str, list[HeldDeadLetter]], poisoned: RunningService, neighbours: ExternalClient
 ) -> None:
     assert dead.keys() == {poison.name for poison in ALL}
     report = poisoned.judge(neighbours)
@@ -117,7 +120,7 @@ def test_nothing_else_is_dead_and_every_neighbour_was_answered_as_if_it_were_alo
 
 
 def test_a_timestamp_property_at_the_end_of_time_is_nobodys_business(
-    dead: dict[str, list[DeadLetter]], channel: BlockingChannel, neighbours: ExternalClient
+    dead: dict[str, list[HeldDeadLetter]], channel: BlockingChannel, neighbours: ExternalClient
 ) -> None:
     assert dead
     properties = Poison("timeless", "").properties
@@ -145,21 +148,21 @@ def test_what_kills_whatever_takes_it_ends_alone_in_the_dead_letters(
 ) -> None:
     allow(monkeypatch)
     with (
-        fresh_service.outside() as outside,
+        fresh_service.client() as client,
         closing(pika.BlockingConnection(pika.URLParameters(fresh_service.amqp_url))) as connection,
     ):
         channel = connection.channel()
         channel.confirm_delivery()
-        outside.send(CreateBatch(batchref="b", sku="SKU", qty=1000))
+        client.send(CreateBatch(batchref="b", sku="SKU", qty=1000))
         for number, name in enumerate(names):
-            _send_lines(outside, range(number * 100, number * 100 + 100))
+            _send_lines(client, range(number * 100, number * 100 + 100))
             publish(channel, Poison(name, "", GOOD, overrides={"headers": KILLERS[name]}))
-        _send_lines(outside, range(900, 1000))
+        _send_lines(client, range(900, 1000))
         fresh_service.start("relay")
         fresh_service.start("consume", crash=(MESSAGE_ID, "poison-killer"))
         wait_dead(fresh_service, len(names), within=90)
-        outside.wait_answered(within=60)
-        report = fresh_service.judge(outside)
+        client.wait_answered(within=60)
+        report = fresh_service.judge(client)
         assert report.faults == []
         letters = {str(letter.properties.message_id): letter for letter in read_dead(fresh_service)}
     assert letters.keys() == {f"poison-{name}" for name in names}
@@ -169,7 +172,7 @@ def test_what_kills_whatever_takes_it_ends_alone_in_the_dead_letters(
     assert reasons <= {"undecodable-headers"}
 
 
-def _send_lines(outside: ExternalClient, numbers: range) -> None:
+def _send_lines(client: ExternalClient, numbers: range) -> None:
     for number in numbers:
-        outside.send(Allocate(orderid=f"o{number}", sku="SKU", qty=1))
-    outside.wait_confirmed()
+        client.send(Allocate(orderid=f"o{number}", sku="SKU", qty=1))
+    client.wait_confirmed()

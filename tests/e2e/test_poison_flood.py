@@ -16,7 +16,6 @@ from allocation_worker.testing.waiting import wait_until
 from harness.client import ExternalClient
 from harness.processes import WorkerProcess, run_verb
 from harness.service import RunningService
-from tests.e2e.dead_letter_count import count_dead
 from tests.e2e.poison import ALL
 
 log = structlog.get_logger()
@@ -62,31 +61,31 @@ class Flood:
 @pytest.fixture
 def flooded(fresh_service: RunningService) -> Iterator[tuple[RunningService, ExternalClient, Flood]]:
     fresh_service.start("relay")
-    with fresh_service.outside() as outside, closing(Flood(fresh_service.amqp_url)) as flood:
-        yield fresh_service, outside, flood
+    with fresh_service.client() as client, closing(Flood(fresh_service.amqp_url)) as flood:
+        yield fresh_service, client, flood
 
 
 @pytest.mark.parametrize("amount", [2_000, pytest.param(50_000, marks=[pytest.mark.long, pytest.mark.timeout(600)])])
 def test_the_good_ones_are_answered_in_the_same_memory(
     amount: int, flooded: tuple[RunningService, ExternalClient, Flood]
 ) -> None:
-    service, outside, flood = flooded
+    service, client, flood = flooded
     consume = service.start("consume")
-    outside.ask(CreateBatch(batchref="b", sku="SKU", qty=10_000))
+    client.ask(CreateBatch(batchref="b", sku="SKU", qty=10_000))
     flood.pour(500)  # so that all that is loaded on the first occasion is loaded
     wait_dead(service, 500)
     before = memory(consume, "VmRSS")
     for number in range(amount // 500):
         flood.pour(500)
-        outside.send(Allocate(orderid=f"o{number}", sku="SKU", qty=1))
-        outside.wait_confirmed()
-    outside.wait_answered(within=60)
+        client.send(Allocate(orderid=f"o{number}", sku="SKU", qty=1))
+        client.wait_confirmed()
+    client.wait_answered(within=60)
     wait_dead(service, amount + 500, within=300)
     peak = memory(consume, "VmHWM")
     log.info("flooded", bad=amount, before_kb=before, after_kb=memory(consume, "VmRSS"), peak_kb=peak)
     assert peak - before < 30 * MB, f"{before} kB before, {peak} kB at the peak"
-    assert service.judge(outside).faults == []
-    assert count_dead(service.amqp_url) == amount + 500
+    assert service.judge(client).faults == []
+    assert service.count_dead_letters() == amount + 500
     if amount > 2_000:
         look_through_all(service, amount + 500)
 
@@ -104,14 +103,14 @@ def look_through_all(service: RunningService, amount: int) -> None:
     )
     assert gone.returncode == 0
     discarded = int(gone.stdout.split()[0].replace(",", ""))
-    left = count_dead(service.amqp_url)
+    left = service.count_dead_letters()
     assert (discarded + left, discarded > 0) == (amount, True)
 
 
 def wait_dead(service: RunningService, amount: int, within: float = 60) -> None:
     wait_until(
-        lambda: count_dead(service.amqp_url) >= amount,
+        lambda: service.count_dead_letters() >= amount,
         within=within,
         every=0.2,
-        otherwise=lambda: f"{count_dead(service.amqp_url)} of {amount} are there.",
+        otherwise=lambda: f"{service.count_dead_letters()} of {amount} are there.",
     )

@@ -1,6 +1,5 @@
 """The processes, as an operator runs them: signals, kills, absent servers, verbs."""
 
-import json
 import signal
 from contextlib import closing
 from pathlib import Path
@@ -13,107 +12,107 @@ from allocation_worker.testing.servers import Servers
 from allocation_worker.testing.waiting import wait_until
 from harness.client import ExternalClient, read_dead_letters
 from harness.processes import run_verb
-from harness.proxy import Fault, Proxy
+from harness.proxy import ConnectionFault, Proxy
 from harness.service import RunningService
 
 
-def stock(outside: ExternalClient, skus: int, qty: int) -> None:
+def stock(client: ExternalClient, skus: int, qty: int) -> None:
     for number in range(skus):
         for batch in range(2):
-            outside.send(CreateBatch(batchref=f"b{number}-{batch}", sku=f"SKU-{number}", qty=qty))
-    outside.wait_answered()
+            client.send(CreateBatch(batchref=f"b{number}-{batch}", sku=f"SKU-{number}", qty=qty))
+    client.wait_answered()
 
 
-def wait_for_progress(outside: ExternalClient, events: int) -> None:
-    wait_until(lambda: len(outside.received) >= events, within=60, otherwise=lambda: f"{len(outside.received)} events")
+def wait_for_progress(client: ExternalClient, events: int) -> None:
+    wait_until(lambda: len(client.received) >= events, within=60, otherwise=lambda: f"{len(client.received)} events")
 
 
-def assert_all_is_well(service: RunningService, outside: ExternalClient) -> None:
-    outside.wait_confirmed()
-    outside.wait_answered()
-    assert service.judge(outside).faults == []
+def assert_all_is_well(service: RunningService, client: ExternalClient) -> None:
+    client.wait_confirmed()
+    client.wait_answered()
+    assert service.judge(client).faults == []
     assert service.servers.broker.queue_depths(service.amqp_url)["allocation.dead-letters"] == 0
 
 
 def test_sigterm_finishes_and_exits_zero(fresh_service: RunningService) -> None:
-    with fresh_service.outside() as outside:
+    with fresh_service.client() as client:
         processes = [fresh_service.start("consume"), fresh_service.start("relay")]
-        stock(outside, 1, 10)
+        stock(client, 1, 10)
         for process in processes:
             assert process.terminate() == 0
             assert "stopped" in process.log
 
 
 def test_sigterm_while_busy_loses_nothing_and_a_successor_goes_on(fresh_service: RunningService) -> None:
-    with fresh_service.outside() as outside:
+    with fresh_service.client() as client:
         fresh_service.start("relay")
         consumer = fresh_service.start("consume")
-        stock(outside, 10, 10_000)
+        stock(client, 10, 10_000)
         for number in range(3000):
-            outside.send(Allocate(orderid=f"o{number}", sku=f"SKU-{number % 10}", qty=1))
-        wait_for_progress(outside, 200)
+            client.send(Allocate(orderid=f"o{number}", sku=f"SKU-{number % 10}", qty=1))
+        wait_for_progress(client, 200)
         assert consumer.terminate() == 0
         fresh_service.start("consume")
-        assert_all_is_well(fresh_service, outside)
+        assert_all_is_well(fresh_service, client)
 
 
 def test_a_second_signal_ends_the_process_at_once(fresh_service: RunningService) -> None:
     """The first waits for the group in hand, whose answer from the database does not come."""
-    with Proxy(fresh_service.database_url) as network, fresh_service.outside() as outside:
+    with Proxy(fresh_service.database_url) as network, fresh_service.client() as client:
         process = fresh_service.start("consume", settings={"ALLOCATION_DATABASE_URL": network.url})
-        group = network.trap(b"inbox", Fault.SILENCE)
-        outside.send(CreateBatch(batchref="b", sku="SKU", qty=1))
+        group = network.trap(b"inbox", ConnectionFault.SILENCE)
+        client.send(CreateBatch(batchref="b", sku="SKU", qty=1))
         group.wait()
         process.send(signal.SIGTERM)
-        process.wait_for_log("stopping")
+        process.wait_for("stopping")
         process.send(signal.SIGTERM)
         assert process.wait() == 128 + signal.SIGTERM
 
 
 def test_kill_9_of_either_process_again_and_again_loses_nothing(fresh_service: RunningService) -> None:
-    with fresh_service.outside() as outside:
+    with fresh_service.client() as client:
         consumer, relay = fresh_service.start("consume"), fresh_service.start("relay")
-        stock(outside, 20, 400)
+        stock(client, 20, 400)
         for number in range(6000):
             line = Allocate(orderid=f"o{number}", sku=f"SKU-{number % 20}", qty=1 + number % 3)
-            message_id = outside.send(line)
+            message_id = client.send(line)
             if number % 10 == 0:
-                outside.send(line, message_id=message_id)
+                client.send(line, message_id=message_id)
             if number % 500 == 0:
-                outside.send(ChangeBatchQuantity(batchref=f"b{number // 500}-0", qty=50))
+                client.send(ChangeBatchQuantity(batchref=f"b{number // 500}-0", qty=50))
         for target in (500, 1500, 2500, 3500):
-            wait_for_progress(outside, target)
+            wait_for_progress(client, target)
             consumer.kill()
             consumer = fresh_service.start("consume")
             relay.kill()
             relay = fresh_service.start("relay")
-        assert_all_is_well(fresh_service, outside)
+        assert_all_is_well(fresh_service, client)
 
 
 def test_two_consumers_fighting_over_one_sku_never_oversell(fresh_service: RunningService) -> None:
-    with fresh_service.outside() as outside:
+    with fresh_service.client() as client:
         fresh_service.start("relay")
         fresh_service.start("consume")
         fresh_service.start("consume")
-        outside.ask(CreateBatch(batchref="b", sku="SKU", qty=1500))
+        client.ask(CreateBatch(batchref="b", sku="SKU", qty=1500))
         for number in range(2000):
-            outside.send(Allocate(orderid=f"o{number}", sku="SKU", qty=1))
-        assert_all_is_well(fresh_service, outside)
-        report = fresh_service.judge(outside)
+            client.send(Allocate(orderid=f"o{number}", sku="SKU", qty=1))
+        assert_all_is_well(fresh_service, client)
+        report = fresh_service.judge(client)
         assert (report.counts["allocated.v1"], report.counts["out-of-stock.v1"]) == (1500, 500)
 
 
 def test_a_second_relay_stands_by_and_takes_over(fresh_service: RunningService) -> None:
-    with fresh_service.outside() as outside:
+    with fresh_service.client() as client:
         fresh_service.start("consume")
         first = fresh_service.start("relay")
-        first.wait_for_log("relay is active")
+        first.wait_for("ready", role="active")
         second = fresh_service.start("relay")
-        second.wait_for_log("relay stands by")
-        stock(outside, 1, 10)
+        second.wait_for("ready", role="standby")
+        stock(client, 1, 10)
         first.kill()
-        assert outside.ask(Allocate(orderid="o", sku="SKU-0", qty=1)).type == "allocated.v1"
-        assert "relay is active" in second.log
+        assert client.ask(Allocate(orderid="o", sku="SKU-0", qty=1)).type == "allocated.v1"
+        second.wait_for("ready", role="active")
 
 
 def test_events_that_no_queue_wants_are_kept_until_one_does(fresh_service: RunningService) -> None:
@@ -123,14 +122,14 @@ def test_events_that_no_queue_wants_are_kept_until_one_does(fresh_service: Runni
         "send", "create-batch", "--batchref", "b", "--sku", "SKU", "--qty", "5", settings=fresh_service.settings
     )
     assert sent.returncode == 0, sent.stderr
-    relay.wait_for_log("no queue is bound for these events")
-    with fresh_service.outside() as outside:
+    relay.wait_for("events_unrouted")
+    with fresh_service.client() as client:
         wait_until(
-            lambda: [event.type for event in outside.received] == ["batch-created.v1"],
+            lambda: [event.type for event in client.received] == ["batch-created.v1"],
             within=30,
-            otherwise=lambda: str(outside.received),
+            otherwise=lambda: str(client.received),
         )
-        assert outside.received[0].causation_id == sent.stdout.strip()
+        assert client.received[0].causation_id == sent.stdout.strip()
 
 
 def test_a_command_that_keeps_failing_is_a_dead_letter_with_its_exception(fresh_service: RunningService) -> None:
@@ -150,38 +149,38 @@ def test_a_command_that_keeps_failing_is_a_dead_letter_with_its_exception(fresh_
         )
     engine.dispose()
     settings = {"ALLOCATION_RETRY_DELAYS": "1,1"}
-    with fresh_service.outside() as outside:
+    with fresh_service.client() as client:
         fresh_service.start("consume", settings=settings)
         fresh_service.start("relay")
-        stock(outside, 1, 100)
-        cursed = outside.send(Allocate(orderid="cursed", sku="SKU-0", qty=1))
-        others = [outside.send(Allocate(orderid=f"o{number}", sku="SKU-0", qty=1)) for number in range(20)]
-        outside.wait_answered(others)
+        stock(client, 1, 100)
+        cursed = client.send(Allocate(orderid="cursed", sku="SKU-0", qty=1))
+        others = [client.send(Allocate(orderid=f"o{number}", sku="SKU-0", qty=1)) for number in range(20)]
+        client.wait_answered(others)
         [(properties, _)] = read_dead_letters(fresh_service.amqp_url, expected=1)
         headers = properties.headers or {}
         assert (properties.message_id, headers["x-reason"], headers["x-attempts"]) == (cursed, "handler-failed", 3)
         assert "the floor gave way" in str(headers["x-exception"])
-        outside.wait_confirmed()
-        assert fresh_service.judge(outside, dead={cursed}).faults == []
+        client.wait_confirmed()
+        assert fresh_service.judge(client, dead={cursed}).faults == []
 
 
 def test_consume_and_relay_wait_for_servers_that_are_away(fresh_service: RunningService) -> None:
     nowhere = {"ALLOCATION_DATABASE_URL": "postgresql://me:hush@127.0.0.1:1/shop"}
     for verb in ("consume", "relay"):
         process = fresh_service.start(verb, settings=nowhere)
-        process.wait_for_log("waiting for the database")
+        process.wait_for("waiting", waiting_for="the database")
         assert process.terminate() == 0
         assert "hush" not in process.log
     process = fresh_service.start("consume", settings={"ALLOCATION_AMQP_URL": "amqp://me:hush@127.0.0.1:1/"})
-    process.wait_for_log("amqp_connect_failed")
+    process.wait_for("amqp_connect_failed")
     assert process.terminate() == 0
     assert "hush" not in process.log
 
 
 def test_the_start_up_line_tells_what_it_is_connected_to(fresh_service: RunningService) -> None:
     process = fresh_service.start("consume", "--queue", "allocation.stock")
-    process.wait_for_log('"starting"')
-    line = next(json.loads(line) for line in process.log.splitlines() if '"starting"' in line)
+    process.wait_for("starting")
+    line = next(line for line in process.events if line["event"] == "starting")
     assert line["queues"] == ["allocation.stock"]
     assert line["verb"] == "consume"
     assert "***" in line["broker"][0]
@@ -190,9 +189,8 @@ def test_the_start_up_line_tells_what_it_is_connected_to(fresh_service: RunningS
 def test_orders_begin_one_at_a_time_and_stock_with_all_that_the_prefetch_allows(fresh_service: RunningService) -> None:
     """An order may have killed the last process; stock must not be delivered alone, or it would lose its order."""
     process = fresh_service.start("consume", settings={"ALLOCATION_PREFETCH": "70"})
-    wait_until(lambda: process.log.count('"consuming"') >= 2, within=60, otherwise=lambda: process.log)
-    lines = [json.loads(line) for line in process.log.splitlines() if '"consuming"' in line]
-    assert {line["queue"]: line["prefetch"] for line in lines} == {ORDERS_QUEUE: 1, STOCK_QUEUE: 70}
+    process.wait_for("consuming", queue=ORDERS_QUEUE, prefetch=1)
+    process.wait_for("consuming", queue=STOCK_QUEUE, prefetch=70)
 
 
 def test_a_bad_setting_is_one_sentence_and_exit_78(tmp_path: Path) -> None:
@@ -239,7 +237,7 @@ def test_verbs_say_in_one_sentence_what_was_not_set_up(servers: Servers) -> None
 
 def test_help_and_version_work_without_any_server() -> None:
     assert run_verb("--version", settings={}).stdout.startswith("allocation-worker 0")
-    for verb in ("migrate", "topology", "consume", "relay", "demo", "show", "dead-letters"):
+    for verb in ("migrate", "topology", "consume", "relay", "show", "dead-letters"):
         done = run_verb(verb, "--help", settings={})
         assert done.returncode == 0
         assert "Example: " in done.stdout

@@ -54,24 +54,24 @@ def wait_until_equal(service: RunningService, within: float = 60) -> None:
     )
 
 
-def send_a_little_of_everything(outside: ExternalClient, name: str, orders: int = 60) -> None:
+def send_mixed_commands(client: ExternalClient, name: str, orders: int = 60) -> None:
     for batch, qty in (("shelf", orders), ("ship", orders)):
-        outside.send(CreateBatch(batchref=f"{name}-{batch}", sku=name, qty=qty))
-    outside.wait_answered()  # or orders would wait for their SKU, and be overtaken by their cancellations
+        client.send(CreateBatch(batchref=f"{name}-{batch}", sku=name, qty=qty))
+    client.wait_answered()  # or orders would wait for their SKU, and be overtaken by their cancellations
     for number in range(orders):
-        outside.send(Allocate(orderid=f"{name}-{number}", sku=name, qty=1 + number % 3))
+        client.send(Allocate(orderid=f"{name}-{number}", sku=name, qty=1 + number % 3))
         if number % 10 == 9:
-            outside.send(Deallocate(orderid=f"{name}-{number}", sku=name))
-    outside.send(ChangeBatchQuantity(batchref=f"{name}-shelf", qty=orders // 3))
-    outside.wait_answered()
+            client.send(Deallocate(orderid=f"{name}-{number}", sku=name))
+    client.send(ChangeBatchQuantity(batchref=f"{name}-shelf", qty=orders // 3))
+    client.wait_answered()
 
 
 def test_what_was_decided_before_and_after_its_start_is_shown(projected: RunningService) -> None:
-    with projected.outside() as outside:
-        send_a_little_of_everything(outside, "BEFORE")
+    with projected.client() as client:
+        send_mixed_commands(client, "BEFORE")
         project = projected.start("project")
         wait_until_equal(projected)
-        send_a_little_of_everything(outside, "AFTER")
+        send_mixed_commands(client, "AFTER")
         wait_until_equal(projected)
         assert project.terminate() == 0
         assert "stopped" in project.log
@@ -92,17 +92,17 @@ def test_what_was_decided_before_and_after_its_start_is_shown(projected: Running
 
 @pytest.mark.parametrize("point", one_always(PROJECT_POINTS, "event-applied"))
 def test_project_killed_again_and_again_at(point: str, projected: RunningService) -> None:
-    with projected.outside() as outside:
+    with projected.client() as client:
         first = projected.start("project")
-        first.wait_for_log("consuming")
+        first.wait_for("ready")
         first.kill()
-        send_a_little_of_everything(outside, "SKU")
+        send_mixed_commands(client, "SKU")
         for nth in (1, 3, 2):
             victim = projected.start("project", crash=(point, nth), settings=A_FEW_AT_A_TIME)
             wait_until(lambda: victim.exit_code is not None, within=30, otherwise=lambda: victim.log)  # noqa: B023 - asked at once
             assert victim.exit_code == -signal.SIGKILL, victim.log
-            outside.send(Allocate(orderid=f"after-{nth}", sku="SKU", qty=1))
-            outside.wait_answered()
+            client.send(Allocate(orderid=f"after-{nth}", sku="SKU", qty=1))
+            client.wait_answered()
         projected.start("project")
         wait_until_equal(projected)
 
@@ -110,10 +110,10 @@ def test_project_killed_again_and_again_at(point: str, projected: RunningService
 @pytest.mark.parametrize("point", one_always(REBUILD_POINTS, "lines-written"))
 def test_a_rebuild_killed_at(point: str, projected: RunningService) -> None:
     """One SKU's history is gone, so that the tables are read as well as the history."""
-    with projected.outside() as outside:
-        projected.start("project").wait_for_log("consuming")
-        send_a_little_of_everything(outside, "KEPT", 20)
-        send_a_little_of_everything(outside, "PRUNED", 20)
+    with projected.client() as client:
+        projected.start("project").wait_for("ready")
+        send_mixed_commands(client, "KEPT", 20)
+        send_mixed_commands(client, "PRUNED", 20)
         wait_until_equal(projected)
         engine = sa.create_engine(projected.database_url)
         with engine.begin() as connection:
@@ -121,8 +121,8 @@ def test_a_rebuild_killed_at(point: str, projected: RunningService) -> None:
         engine.dispose()
         victim = projected.start("project", "--rebuild", crash=(point, 1))
         assert victim.wait() == -signal.SIGKILL, victim.log
-        outside.send(Allocate(orderid="afterwards", sku="KEPT", qty=1))
-        outside.wait_answered()
+        client.send(Allocate(orderid="afterwards", sku="KEPT", qty=1))
+        client.wait_answered()
         wait_until_equal(projected)
         done = run_verb("project", "--rebuild", settings=projected.settings)
         assert (done.returncode, done.stdout) == (0, "The read model is built anew: 2 SKUs.\n"), done.stderr
@@ -136,17 +136,17 @@ def test_project_waits_for_an_exchange_that_does_not_stand_yet(projected: Runnin
     project = projected.start("project")
     project.wait_for_log("run `allocation-worker topology`")
     assert run_verb("topology", settings=projected.settings).returncode == 0
-    project.wait_for_log("consuming")
+    project.wait_for("ready")
 
 
 @pytest.mark.long
 def test_a_second_project_stands_by_and_takes_over(projected: RunningService) -> None:
-    with projected.outside() as outside:
+    with projected.client() as client:
         first, second = projected.start("project"), projected.start("project")
-        first.wait_for_log("consuming")
-        second.wait_for_log("consuming")
+        first.wait_for("ready")
+        second.wait_for("ready")
         for name, victim in (("ONE", first), ("TWO", second)):
-            send_a_little_of_everything(outside, name)
+            send_mixed_commands(client, name)
             wait_until_equal(projected)
             victim.kill()
             projected.start("project")
@@ -156,8 +156,8 @@ def test_a_second_project_stands_by_and_takes_over(projected: RunningService) ->
 @pytest.mark.long
 def test_killed_while_it_builds_for_the_first_time(projected: RunningService) -> None:
     """The generation that was begun stands in the way until it closes by itself."""
-    with projected.outside() as outside:
-        send_a_little_of_everything(outside, "SKU")
+    with projected.client() as client:
+        send_mixed_commands(client, "SKU")
         victim = projected.start("project", crash=("begun", 1))
         assert victim.wait() == -signal.SIGKILL, victim.log
         refused = run_verb("show", "sku", "SKU", settings=projected.settings)
@@ -170,18 +170,18 @@ def test_killed_while_it_builds_for_the_first_time(projected: RunningService) ->
 
 @pytest.mark.long
 def test_a_rebuild_under_load_loses_nothing(projected: RunningService) -> None:
-    with projected.outside() as outside:
+    with projected.client() as client:
         projected.start("project")
         for number in range(20):
-            outside.send(CreateBatch(batchref=f"b{number}", sku=f"SKU-{number}", qty=100))
-        outside.wait_answered()
+            client.send(CreateBatch(batchref=f"b{number}", sku=f"SKU-{number}", qty=100))
+        client.wait_answered()
         rebuilds = [projected.start("project", "--rebuild")]
         for number in range(2000):
-            outside.send(Allocate(orderid=f"o{number}", sku=f"SKU-{number % 20}", qty=1))
+            client.send(Allocate(orderid=f"o{number}", sku=f"SKU-{number % 20}", qty=1))
             if number == 1000:
-                rebuilds[0].wait_for_log("read model: building")
+                rebuilds[0].wait_for("read_model_building")
                 rebuilds.append(projected.start("project", "--rebuild"))
-        outside.wait_answered()
+        client.wait_answered()
         assert rebuilds[1].wait() == 0
         assert rebuilds[0].wait() == 0 or "Another rebuild of the read model has begun" in rebuilds[0].log
         wait_until_equal(projected)
@@ -197,16 +197,16 @@ def test_a_redis_that_goes_and_comes_back_empty_is_filled_again_without_a_loss(
     projected: RunningService, own_redis: LocalRedis
 ) -> None:
     projected.settings["ALLOCATION_REDIS_URL"] = own_redis.url
-    with projected.outside() as outside:
+    with projected.client() as client:
         project = projected.start("project")
-        send_a_little_of_everything(outside, "BEFORE")
+        send_mixed_commands(client, "BEFORE")
         wait_until_equal(projected)
         own_redis.kill()
         refused = run_verb("show", "sku", "BEFORE", settings=projected.settings)
         assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
         assert "Redis at redis://127.0.0.1:" in refused.stderr
-        send_a_little_of_everything(outside, "MEANWHILE")
-        project.wait_for_log("waiting for Redis")
+        send_mixed_commands(client, "MEANWHILE")
+        project.wait_for("waiting", waiting_for="Redis, or the database")
         own_redis.start()
         wait_until_equal(projected)
         assert project.exit_code is None
@@ -216,13 +216,13 @@ def test_a_redis_that_goes_and_comes_back_empty_is_filled_again_without_a_loss(
 
 def test_an_event_that_breaks_the_contract_is_a_dead_letter_and_harms_no_other(projected: RunningService) -> None:
 
-    with projected.outside() as outside:
-        projected.start("project").wait_for_log("consuming")
+    with projected.client() as client:
+        projected.start("project").wait_for("ready")
         with pika.BlockingConnection(pika.URLParameters(projected.amqp_url)) as connection:
             connection.channel().basic_publish(
                 "", "allocation.read-model", b"{", pika.BasicProperties(type="allocated.v1")
             )
-        send_a_little_of_everything(outside, "SKU", 10)
+        send_mixed_commands(client, "SKU", 10)
         wait_until_equal(projected)
     wait_until(
         lambda: projected.servers.broker.queue_depths(projected.amqp_url)["allocation.dead-letters"] == 1,

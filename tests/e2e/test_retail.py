@@ -55,31 +55,31 @@ def test_every_line_of_a_real_shop_is_answered_once_and_no_batch_is_oversold(
     lines = order_lines()
     assert len(lines) == 9999
     demand = demanded(lines)
-    with fresh_service.outside() as outside:
+    with fresh_service.client() as client:
         consumers = [fresh_service.start("consume"), fresh_service.start("consume")]
         relay = fresh_service.start("relay")
         project = fresh_service.start("project")
         for sku, qty in demand.items():
-            outside.send(CreateBatch(batchref=f"{sku}/shelf", sku=sku, qty=max(1, qty // 2)))
-            outside.send(CreateBatch(batchref=f"{sku}/ship", sku=sku, qty=max(1, qty // 2), eta=None))
-        outside.wait_answered(within=120)
+            client.send(CreateBatch(batchref=f"{sku}/shelf", sku=sku, qty=max(1, qty // 2)))
+            client.send(CreateBatch(batchref=f"{sku}/ship", sku=sku, qty=max(1, qty // 2), eta=None))
+        client.wait_answered(within=120)
         for number, line in enumerate(lines):
-            message_id = outside.send(line, message_id=f"row-{number}")
+            message_id = client.send(line, message_id=f"row-{number}")
             if luck.random() < 0.05:
-                outside.send(line, message_id=message_id)
+                client.send(line, message_id=message_id)
             if luck.random() < 0.03:
-                outside.send(ChangeBatchQuantity(batchref=f"{luck.choice(lines).sku}/shelf", qty=luck.randrange(50)))
+                client.send(ChangeBatchQuantity(batchref=f"{luck.choice(lines).sku}/shelf", qty=luck.randrange(50)))
         for target in (6000, 9000):
-            wait_until(lambda least=target: len(outside.received) > least, within=120, otherwise=fresh_service.logs)  # type: ignore[misc] # mypy does not infer lambdas with defaults
+            wait_until(lambda least=target: len(client.received) > least, within=120, otherwise=fresh_service.logs)  # type: ignore[misc] # mypy does not infer lambdas with defaults
             consumers.pop(0).kill()
             consumers.append(fresh_service.start("consume"))
             relay.kill()
             relay = fresh_service.start("relay")
             project.kill()
             project = fresh_service.start("project")
-        outside.wait_confirmed()
-        outside.wait_answered(within=120)
-        report = fresh_service.judge(outside)
+        client.wait_confirmed()
+        client.wait_answered(within=120)
+        report = fresh_service.judge(client)
         assert report.faults == []
         assert report.counts["allocated.v1"] > 5000
         assert report.counts["out-of-stock.v1"] > 100

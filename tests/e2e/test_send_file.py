@@ -25,8 +25,8 @@ REAL_COLUMNS = [
 ]
 
 
-def wait_for(outside: ExternalClient, events: int) -> None:
-    wait_until(lambda: len(outside.received) >= events, within=60, otherwise=lambda: f"{len(outside.received)} events")
+def wait_for(client: ExternalClient, events: int) -> None:
+    wait_until(lambda: len(client.received) >= events, within=60, otherwise=lambda: f"{len(client.received)} events")
 
 
 @pytest.fixture
@@ -75,10 +75,10 @@ def test_killed_half_way_and_run_again_comes_to_the_same(fresh_service: RunningS
         file.write("orderid,sku,qty,colour\n")
         file.writelines(f"o{number},SKU-{number % 50},1,blue\n" for number in range(rows))
     arguments = ("send", "--file", str(path), "--type", "allocate")
-    with fresh_service.outside() as outside:
+    with fresh_service.client() as client:
         for sku in range(50):
-            outside.send(CreateBatch(batchref=f"b{sku}", sku=f"SKU-{sku}", qty=rows))
-        outside.wait_confirmed()
+            client.send(CreateBatch(batchref=f"b{sku}", sku=f"SKU-{sku}", qty=rows))
+        client.wait_confirmed()
         waiting = partial(queued, fresh_service.servers, fresh_service.amqp_url)
         sender = WorkerProcess(*arguments, settings=fresh_service.settings, log=tmp_path / "send.log")
         wait_until(lambda: waiting() > 0, within=60, otherwise=lambda: sender.log, every=0.005)
@@ -93,11 +93,11 @@ def test_killed_half_way_and_run_again_comes_to_the_same(fresh_service: RunningS
             assert done.stdout == f"Confirmed commands of {path}: {rows}.\n", done.stderr
             assert done.stderr == "Columns not used: colour.\n"
 
-        wait_for(outside, 50 + rows)
+        wait_for(client, 50 + rows)
         wait_until(lambda: waiting() == 0, within=60, otherwise=lambda: f"{waiting()} wait")
         # What a repeat has caused, if anything, comes before the answer to what is sent after it.
-        outside.ask(Allocate(orderid="last", sku="SKU-0", qty=1))
-        answers = [event for event in outside.received if event.type != "batch-created.v1"]
+        client.ask(Allocate(orderid="last", sku="SKU-0", qty=1))
+        answers = [event for event in client.received if event.type != "batch-created.v1"]
         assert len(answers) == len({event.causation_id for event in answers}) == rows + 1
         assert {event.type for event in answers} == {"allocated.v1"}
 

@@ -37,10 +37,10 @@ def line_of(stream: IO[str] | None) -> str:
     return stream.readline()
 
 
-def test_events_are_shown_as_they_come_until_ctrl_c(service: RunningService, outside: ExternalClient) -> None:
+def test_events_are_shown_as_they_come_until_ctrl_c(service: RunningService, client: ExternalClient) -> None:
     with tail(service) as process:
-        outside.ask(CreateBatch(batchref="tail-1", sku="TAIL-1", qty=5))
-        outside.ask(Allocate(orderid="o1", sku="TAIL-1", qty=3))
+        client.ask(CreateBatch(batchref="tail-1", sku="TAIL-1", qty=5))
+        client.ask(Allocate(orderid="o1", sku="TAIL-1", qty=3))
         first, second = (" ".join(line_of(process.stdout).split()) for _ in range(2))
         assert first.endswith(" batch-created.v1 1 TAIL-1 tail-1 5 in the warehouse")
         assert second.endswith(" allocated.v1 2 TAIL-1 o1 3 from tail-1, in the warehouse")
@@ -50,16 +50,16 @@ def test_events_are_shown_as_they_come_until_ctrl_c(service: RunningService, out
 
 
 def test_events_are_picked_by_type_order_and_sku_and_written_as_json(
-    service: RunningService, outside: ExternalClient
+    service: RunningService, client: ExternalClient
 ) -> None:
     with (
         tail(service, "--json", "--type", "allocated", "--type", "out-of-stock.v1", "--order", "o2") as by_order,
         tail(service, "--json", "--sku", "TAIL-3") as by_sku,
     ):
         for sku in ("TAIL-2", "TAIL-3"):
-            outside.ask(CreateBatch(batchref=sku, sku=sku, qty=5))
-            outside.ask(Allocate(orderid="o1", sku=sku, qty=3))
-            outside.ask(Allocate(orderid="o2", sku=sku, qty=3), correlation_id="basket")
+            client.ask(CreateBatch(batchref=sku, sku=sku, qty=5))
+            client.ask(Allocate(orderid="o1", sku=sku, qty=3))
+            client.ask(Allocate(orderid="o2", sku=sku, qty=3), correlation_id="basket")
         bodies = [json.loads(line_of(by_order.stdout)) for _ in range(2)]
         assert [(each["type"], each["body"]["orderid"], each["body"]["sku"]) for each in bodies] == [
             ("out-of-stock.v1", "o2", "TAIL-2"),
@@ -79,13 +79,13 @@ def test_it_ends_in_peace_when_nobody_reads_any_more(service: RunningService) ->
         assert process.stderr.read() == ""
 
 
-def test_it_goes_on_when_the_broker_is_back(service: RunningService, outside: ExternalClient) -> None:
+def test_it_goes_on_when_the_broker_is_back(service: RunningService, client: ExternalClient) -> None:
     with tail(service, "--sku", "TAIL-4") as process:
         service.servers.broker.close_connections(service.amqp_url)
         assert line_of(process.stderr) == "The broker is gone; events are missed until it is back.\n"
         assert line_of(process.stderr) == "Listening; Ctrl-C ends it.\n"
-        outside.send(CreateBatch(batchref="tail-4", sku="TAIL-4", qty=5))
-        outside.wait_confirmed()
+        client.send(CreateBatch(batchref="tail-4", sku="TAIL-4", qty=5))
+        client.wait_confirmed()
         assert "tail-4" in line_of(process.stdout)
 
 

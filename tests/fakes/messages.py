@@ -8,7 +8,7 @@ from typing import Any
 import allocation_contracts as contracts
 from allocation_worker.adapters import wire
 from allocation_worker.domain.commands import Allocate, ChangeBatchQuantity, Command, CreateBatch, Deallocate
-from allocation_worker.service_layer.messages import Message
+from allocation_worker.service_layer.messages import CommandMessage
 
 _numbers = count(1)
 
@@ -71,7 +71,7 @@ def message(
     correlation_id: str | None = None,
     traceparent: str | None = None,
     attempts: int = 0,
-) -> Message:
+) -> CommandMessage:
     """The same, understood."""
     return wire.read(
         delivery(command, message_id, correlation_id=correlation_id, traceparent=traceparent, attempts=attempts)

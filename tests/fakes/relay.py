@@ -201,9 +201,9 @@ class FakePublisher:
             self.unanswered.append(event.id)
             self.most_unanswered = max(self.most_unanswered, len(self.unanswered))
             if kind := self.answer(event):
-                self.settle(kind, event.id)
+                self.resolve(kind, event.id)
 
-    def settle(self, kind: PublishResult, *ids: int) -> None:
+    def resolve(self, kind: PublishResult, *ids: int) -> None:
         for id_ in ids:
             self.unanswered.remove(id_)
             self._results.append(MessageResult(id_, kind))

@@ -17,7 +17,7 @@ from allocation_worker.adapters import wire
 from allocation_worker.domain.commands import ChangeBatchQuantity, Command, CreateBatch
 from allocation_worker.domain.events import CommandRejected, Event, ProductEvent
 from allocation_worker.domain.model import LineId, OrderLine, Product
-from allocation_worker.service_layer.messages import Message
+from allocation_worker.service_layer.messages import CommandMessage
 from allocation_worker.service_layer.ports import Receipt, StoreContentionError, StoreError
 from tests.fakes.locks import Locks
 
@@ -260,7 +260,7 @@ class FakeInbox:
     def __init__(self, transaction: Transaction) -> None:
         self._transaction = transaction
 
-    def receive(self, messages: Sequence[Message]) -> list[Receipt]:
+    def receive(self, messages: Sequence[CommandMessage]) -> list[Receipt]:
         known = {id_: self._transaction.receipt(id_) for id_ in sorted({each.message_id for each in messages})}
         receipts = []
         for message in messages:
@@ -274,7 +274,7 @@ class FakeInbox:
                 receipts.append(Receipt.REPEAT if same else Receipt.CONFLICT)
         return receipts
 
-    def forget(self, message: Message) -> None:
+    def forget(self, message: CommandMessage) -> None:
         self._transaction.receipts[message.message_id] = None
 
 
@@ -282,7 +282,7 @@ class FakeOutbox:
     def __init__(self, transaction: Transaction) -> None:
         self._transaction = transaction
 
-    def add(self, event: Event, cause: Message) -> None:
+    def add(self, event: Event, cause: CommandMessage) -> None:
         type_, body = wire.write(event, cause)
         if isinstance(event, CommandRejected):
             message_id, sku, sequence = self._transaction.new_uuid(), None, None

@@ -94,3 +94,13 @@ except ImportError as error:
     print(error)
 """
     assert "install allocation-contracts[pika]" in run(python, "-I", "-c", program)
+
+
+def test_it_carries_the_schemas_and_the_asyncapi_document_and_no_build_tools(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        schemas = {Path(name).name: archive.read(name) for name in names if "/schemas/" in name}
+        asyncapi = archive.read("allocation_contracts/asyncapi.yaml")
+    assert schemas == {file.name: file.read_bytes() for file in (CONTRACTS / "schemas").iterdir()}
+    assert asyncapi == (CONTRACTS / "asyncapi.yaml").read_bytes()
+    assert {Path(name).parts[0] for name in names if ".dist-info" not in name} == {"allocation_contracts"}

@@ -9,7 +9,7 @@ from time import monotonic
 import pytest
 
 from allocation_worker.testing.waiting import wait_until
-from harness.proxy import Fault, Proxy
+from harness.proxy import ConnectionFault, Proxy
 
 
 class Echo(socketserver.BaseRequestHandler):
@@ -123,8 +123,10 @@ def test_slowed_down_each_piece_takes_its_time(proxy: Proxy) -> None:
         proxy.slow_down(0)
 
 
-@pytest.mark.parametrize("fault", [Fault.CUT_BEFORE, Fault.CUT_AFTER, Fault.CUT_ANSWER])
-def test_a_trap_cuts_the_connection_as_often_as_it_was_set_to(proxy: Proxy, heard: list[bytes], fault: Fault) -> None:
+@pytest.mark.parametrize("fault", [ConnectionFault.CUT_BEFORE, ConnectionFault.CUT_AFTER, ConnectionFault.CUT_ANSWER])
+def test_a_trap_cuts_the_connection_as_often_as_it_was_set_to(
+    proxy: Proxy, heard: list[bytes], fault: ConnectionFault
+) -> None:
     trap = proxy.trap(b"COMMIT", fault, times=2)
     for _ in range(2):
         with connect(proxy) as client:
@@ -134,12 +136,12 @@ def test_a_trap_cuts_the_connection_as_often_as_it_was_set_to(proxy: Proxy, hear
     trap.wait()
     with connect(proxy) as client:
         assert ask(client, b"COMMIT") == b"COMMIT"
-    expected = 1 if fault is Fault.CUT_BEFORE else 3
+    expected = 1 if fault is ConnectionFault.CUT_BEFORE else 3
     wait_until(lambda: heard.count(b"COMMIT") == expected, within=5, otherwise=lambda: str(heard))
 
 
 def test_silence_swallows_the_answers_and_nothing_else(proxy: Proxy, heard: list[bytes]) -> None:
-    trap = proxy.trap(b"COMMIT", Fault.SILENCE)
+    trap = proxy.trap(b"COMMIT", ConnectionFault.SILENCE)
     with connect(proxy) as client:
         client.sendall(b"COM")
         assert client.recv(3) == b"COM"

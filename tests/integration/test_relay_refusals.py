@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from allocation_contracts import EVENTS_EXCHANGE
 from allocation_worker.adapters.rabbitmq import topology
-from allocation_worker.adapters.rabbitmq.publisher import EventPublisher
+from allocation_worker.adapters.rabbitmq.publisher import RabbitMQEventPublisher
 from allocation_worker.entrypoints.relay import Relay, Waker
 from allocation_worker.testing.servers import Servers
 from tests.integration.postgres.store import PostgresStore, migrated_engine
@@ -49,7 +49,7 @@ def place(servers: Servers) -> Iterator[Place]:
 @contextmanager
 def relaying(place: Place, store: PostgresStore) -> Iterator[None]:
     waker, stopping = Waker(), threading.Event()
-    publisher = EventPublisher([place.url], waker.wake)
+    publisher = RabbitMQEventPublisher([place.url], waker.wake)
     relay = Relay(store.open_pending, publisher, lambda: None, waker=waker, stopping=stopping, window=1000, poll=1.0)
     thread = threading.Thread(target=relay.run)
     thread.start()

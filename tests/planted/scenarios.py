@@ -34,12 +34,12 @@ OFFERED = "SELECT count(*) FROM outbox WHERE published_at IS NOT NULL OR returne
 
 def crashes(service: RunningService) -> Sequence[str]:
     """Both processes killed between two steps, one step after the other."""
-    with service.outside() as outside:
+    with service.client() as client:
         first = service.start("consume")
-        _batches(outside)
+        _batches(client)
         missed = _rows(service, "SELECT count(*) FROM batches", 2)
         first.terminate()
-        _orders(outside)
+        _orders(client)
         for point in ("handled", "flushed", "committed"):
             _killed(service.start("consume", crash=(point, 1), settings={"ALLOCATION_GROUP_LIMIT": "5"}))
         service.start("consume")
@@ -47,31 +47,31 @@ def crashes(service: RunningService) -> Sequence[str]:
         for point in ("published", "confirmed", "marked"):
             _killed(service.start("relay", crash=(point, 1), settings={"ALLOCATION_RELAY_WINDOW": "4"}))
         service.start("relay")
-        return [*missed, *_faults(service, outside)]
+        return [*missed, *_faults(service, client)]
 
 
 def race(service: RunningService) -> Sequence[str]:
     """Two consumers at the same products; and a cancellation that both have in hand at the same time."""
     limits = {"ALLOCATION_GROUP_LIMIT": "60", "ALLOCATION_PREFETCH": "60"}
-    with service.outside() as outside:
+    with service.client() as client:
         consumers = [service.start("consume", settings=limits) for _ in range(2)]
         service.start("relay")
         skus = [f"SKU-{number}" for number in range(60)]
         for sku in skus:
-            outside.send(CreateBatch(batchref=f"{sku}/b", sku=sku, qty=60))
-        outside.wait_answered(within=PATIENCE)
+            client.send(CreateBatch(batchref=f"{sku}/b", sku=sku, qty=60))
+        client.wait_answered(within=PATIENCE)
         missed: list[str] = []
         for part in range(6):
             with _locked(service, skus[30]):  # so that both get stuck with some products in hand
                 for number in range(600 * part, 600 * part + 600):
-                    outside.send(Allocate(orderid=f"o{number}", sku=skus[number % 60], qty=1))
+                    client.send(Allocate(orderid=f"o{number}", sku=skus[number % 60], qty=1))
                 missed += _rows(service, BOTH_WAIT, 2)
-            _answered(outside)
+            _answered(client)
         with _locked(service, skus[0]):
-            cancelled = outside.send(Deallocate(orderid="o0", sku=skus[0]))
-            outside.send(Deallocate(orderid="o0", sku=skus[0]), message_id=cancelled)
+            cancelled = client.send(Deallocate(orderid="o0", sku=skus[0]))
+            client.send(Deallocate(orderid="o0", sku=skus[0]), message_id=cancelled)
             missed += _rows(service, BOTH_WAIT, 2)
-        faults = [*missed, *_faults(service, outside)]
+        faults = [*missed, *_faults(service, client)]
         for consumer in consumers:
             consumer.terminate()  # a backend reports what it has counted when it ends
         deadlocks = _one(service, "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
@@ -80,58 +80,65 @@ def race(service: RunningService) -> Sequence[str]:
 
 def repeats(service: RunningService) -> Sequence[str]:
     """Messages that come again, after the effect of the first has been undone."""
-    with service.outside() as outside:
+    with service.client() as client:
         service.start("consume")
         service.start("relay")
-        outside.ask(CreateBatch(batchref="b", sku="SKU", qty=10))
+        client.ask(CreateBatch(batchref="b", sku="SKU", qty=10))
         line, cancellation = Allocate(orderid="o", sku="SKU", qty=1), Deallocate(orderid="o", sku="SKU")
-        first = outside.ask(line).causation_id
-        second = outside.ask(cancellation).causation_id
-        outside.send(cancellation, message_id=second)
-        outside.send(line, message_id=first)
-        outside.ask(Allocate(orderid="last", sku="SKU", qty=1))
-        return _faults(service, outside)
+        first = client.ask(line).causation_id
+        second = client.ask(cancellation).causation_id
+        client.send(cancellation, message_id=second)
+        client.send(line, message_id=first)
+        client.ask(Allocate(orderid="last", sku="SKU", qty=1))
+        return _faults(service, client)
 
 
 def late_subscriber(service: RunningService) -> Sequence[str]:
     """At first no queue is bound for any event. It is bound in the middle of an offer, so order is not promised."""
-    outside = service.outside()
+    client = service.client()
     service.start("consume")
     service.start("relay")
-    _a_little_of_everything(outside)
+    _send_batches_and_orders(client)
     missed = _rows(service, OFFERED, 20)
-    with outside:
-        return [*missed, *(fault for fault in _faults(service, outside) if "was due" not in fault)]
+    with client:
+        return [*missed, *(fault for fault in _faults(service, client) if "was due" not in fault)]
 
 
 def full_queue(service: RunningService) -> Sequence[str]:
     """The subscriber's queue takes five events, and refuses more until somebody reads them; another takes all."""
-    outside = service.outside()
+    client = service.client()
     vhost = service.amqp_url.rpartition("/")[2]
     service.servers.broker.ctl(
-        *("set_policy", "--vhost", vhost, "short", "^outside", '{"max-length": 5, "overflow": "reject-publish"}'),
+        *(
+            "set_policy",
+            "--vhost",
+            vhost,
+            "short",
+            "^external-client",
+            '{"max-length": 5, "overflow": "reject-publish"}',
+        ),
         *("--apply-to", "queues"),
     )
     with pika.BlockingConnection(pika.URLParameters(service.amqp_url)) as connection:
         channel = connection.channel()
-        channel.queue_declare(outside.queue, durable=True)
-        channel.queue_bind(outside.queue, EVENTS_EXCHANGE, "#")
+        channel.queue_declare(client.queue, durable=True)
+        channel.queue_bind(client.queue, EVENTS_EXCHANGE, "#")
         channel.queue_declare("healthy", durable=True)
         channel.queue_bind("healthy", EVENTS_EXCHANGE, "#")
     service.start("consume")
     relay = service.start("relay")
-    _a_little_of_everything(outside)
+    _send_batches_and_orders(client)
     missed = _rows(service, "SELECT count(*) FROM outbox", 20)
     missed += _missed(lambda: "events_refused" in relay.log, "No event was refused.")
     flood = _flood(service, "healthy", most=200, within=4.0)
-    with outside:
-        return [*missed, *flood, *_faults(service, outside)]
+    with client:
+        return [*missed, *flood, *_faults(service, client)]
 
 
 def dead_letters_away(service: RunningService) -> Sequence[str]:
     """The queue of dead letters is not bound when a message breaks the contract."""
     body = b"  {never closed  "
-    with service.outside() as outside, _channel(service) as channel:
+    with service.client() as client, _channel(service) as channel:
         consume = service.start("consume")
         service.start("relay")
         channel.queue_unbind(DEAD_LETTERS, DEAD_LETTERS, "")
@@ -142,30 +149,30 @@ def dead_letters_away(service: RunningService) -> Sequence[str]:
         found = read_dead_letters(service.amqp_url, expected=1, within=10)
         faults = [] if found else ["The broken message is not in the dead letters."]
         faults += [f"Its bytes have become {taken!r}." for _, taken in found if taken != body]
-        outside.ask(CreateBatch(batchref="b", sku="SKU", qty=10))
-        return [*missed, *faults, *_faults(service, outside)]
+        client.ask(CreateBatch(batchref="b", sku="SKU", qty=10))
+        return [*missed, *faults, *_faults(service, client)]
 
 
 def rules(service: RunningService) -> Sequence[str]:
     """One thing after the other, through every rule."""
-    with service.outside() as outside:
+    with service.client() as client:
         consume = service.start("consume")
         service.start("relay")
-        early = outside.send(Allocate(orderid="early", sku="SKU", qty=1), correlation_id="a conversation")
-        consume.wait_for_log("to be tried again", within=PATIENCE)
-        outside.ask(CreateBatch(batchref="late", sku="SKU", qty=30, eta=date(2031, 2, 1)))
-        outside.ask(CreateBatch(batchref="soon", sku="SKU", qty=30, eta=date(2031, 1, 1)))
-        outside.ask(CreateBatch(batchref="shelf", sku="SKU", qty=10))
-        _answered(outside, [early])
+        early = client.send(Allocate(orderid="early", sku="SKU", qty=1), correlation_id="a conversation")
+        consume.wait_for("retry_scheduled", within=PATIENCE)
+        client.ask(CreateBatch(batchref="late", sku="SKU", qty=30, eta=date(2031, 2, 1)))
+        client.ask(CreateBatch(batchref="soon", sku="SKU", qty=30, eta=date(2031, 1, 1)))
+        client.ask(CreateBatch(batchref="shelf", sku="SKU", qty=10))
+        _answered(client, [early])
         for number in range(8):
-            outside.ask(Allocate(orderid=f"o{number}", sku="SKU", qty=3))
-        outside.ask(Allocate(orderid="o0", sku="SKU", qty=3))
-        outside.ask(Allocate(orderid="big", sku="SKU", qty=100))
-        outside.ask(ChangeBatchQuantity(batchref="shelf", qty=4))
-        outside.ask(ChangeBatchQuantity(batchref="soon", qty=9))
-        outside.ask(Deallocate(orderid="o1", sku="SKU"))
-        outside.ask(Allocate(orderid="last", sku="SKU", qty=3))
-        return _faults(service, outside)
+            client.ask(Allocate(orderid=f"o{number}", sku="SKU", qty=3))
+        client.ask(Allocate(orderid="o0", sku="SKU", qty=3))
+        client.ask(Allocate(orderid="big", sku="SKU", qty=100))
+        client.ask(ChangeBatchQuantity(batchref="shelf", qty=4))
+        client.ask(ChangeBatchQuantity(batchref="soon", qty=9))
+        client.ask(Deallocate(orderid="o1", sku="SKU"))
+        client.ask(Allocate(orderid="last", sku="SKU", qty=3))
+        return _faults(service, client)
 
 
 SCENARIOS: Mapping[str, Callable[[RunningService], Sequence[str]]] = {
@@ -174,41 +181,41 @@ SCENARIOS: Mapping[str, Callable[[RunningService], Sequence[str]]] = {
 }
 
 
-def _a_little_of_everything(outside: ExternalClient) -> None:
-    _batches(outside)
-    _orders(outside)
+def _send_batches_and_orders(client: ExternalClient) -> None:
+    _batches(client)
+    _orders(client)
 
 
-def _batches(outside: ExternalClient) -> None:
+def _batches(client: ExternalClient) -> None:
     for batch, qty in (("b1", 20), ("b2", 30)):
-        outside.send(CreateBatch(batchref=batch, sku="SKU", qty=qty))
-    outside.wait_confirmed()
+        client.send(CreateBatch(batchref=batch, sku="SKU", qty=qty))
+    client.wait_confirmed()
 
 
-def _orders(outside: ExternalClient) -> None:
+def _orders(client: ExternalClient) -> None:
     for number in range(20):
-        outside.send(Allocate(orderid=f"o{number}", sku="SKU", qty=2))
-    outside.wait_confirmed()
+        client.send(Allocate(orderid=f"o{number}", sku="SKU", qty=2))
+    client.wait_confirmed()
 
 
-def _answered(outside: ExternalClient, message_ids: Sequence[str] | None = None) -> str | None:
+def _answered(client: ExternalClient, message_ids: Sequence[str] | None = None) -> str | None:
     """What is missing, if anything is."""
-    outside.wait_confirmed()
+    client.wait_confirmed()
     try:
-        outside.wait_answered(message_ids, within=PATIENCE)
+        client.wait_answered(message_ids, within=PATIENCE)
     except TimeoutError as error:
         return str(error)
     return None
 
 
-def _faults(service: RunningService, outside: ExternalClient) -> Sequence[str]:
+def _faults(service: RunningService, client: ExternalClient) -> Sequence[str]:
     """The checker's verdict, also where the service does not come to rest."""
-    if _answered(outside):
-        return check(outside.sent, outside.received).faults
+    if _answered(client):
+        return check(client.sent, client.received).faults
     try:
-        return service.judge(outside).faults
+        return service.judge(client).faults
     except TimeoutError as error:
-        return [str(error)[:300], *check(outside.sent, outside.received).faults]
+        return [str(error)[:300], *check(client.sent, client.received).faults]
 
 
 def _killed(process: WorkerProcess) -> None:

@@ -99,7 +99,7 @@ class Queue:
         self._deliver()
 
     def ack(self, subscription: Subscription, tag: int, *, multiple: bool) -> None:
-        tags = [each for each in subscription.unacked if each <= tag] if multiple else [tag]
+        tags = [each for each in subscription.unacked if each == tag or (multiple and each < tag)]
         assert tags, f"an ack of {tag}, which is not in hand: the broker would close the channel"
         for each in tags:
             del subscription.unacked[each]

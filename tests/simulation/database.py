@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from allocation_worker.domain.commands import Command
-from allocation_worker.service_layer.messages import Message
+from allocation_worker.service_layer.messages import CommandMessage
 from allocation_worker.service_layer.outgoing import OutgoingEvent
 from allocation_worker.service_layer.ports import Receipt, StoreUnavailableError
 from tests.fakes.pending import FakePending
@@ -71,7 +71,7 @@ class SimulatedInbox(FakeInbox):
         super().__init__(transaction)
         self._session = session
 
-    def receive(self, messages: Sequence[Message]) -> list[Receipt]:
+    def receive(self, messages: Sequence[CommandMessage]) -> list[Receipt]:
         return self._session.statement(
             "inbox-written", faults.LOCKING, lambda: super(SimulatedInbox, self).receive(messages)
         )

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import allocation_contracts as contracts
 from allocation_contracts.names import STOCK_QUEUE
-from allocation_worker.adapters.rabbitmq.probation import FAILURES_BEFORE
+from allocation_worker.adapters.rabbitmq.prefetch_policy import FAILURES_BEFORE
 from harness.checker.events import ReceivedEvent, SentCommand, check
 from tests.fakes.naive_shop import Answer, NaiveShop
 from tests.fakes.unit_of_work import FakeDatabase, Published

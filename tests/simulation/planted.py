@@ -32,14 +32,14 @@ class Plant(Protocol):
 
 
 def ack_before_commit() -> AbstractContextManager[Any]:
-    answer = QueueWorker._answer
+    answer = QueueWorker._process
 
     def hasty(self: QueueWorker[Any, Any], group: Sequence[Any]) -> list[Any]:
-        self._feed.settle([(delivery, Done()) for delivery in group])
+        self._deliveries.ack([(delivery, Done()) for delivery in group])
         answer(self, group)
         return []
 
-    return patch.object(QueueWorker, "_answer", hasty)
+    return patch.object(QueueWorker, "_process", hasty)
 
 
 def no_inbox() -> AbstractContextManager[Any]:
@@ -113,9 +113,9 @@ def not_mandatory() -> AbstractContextManager[Any]:
 def acks_on_the_wrong_channel() -> AbstractContextManager[Any]:
     def confused(self: QueueConsumer, results: Any) -> None:
         if self._acknowledger is not None:
-            self._acknowledger.settle(results)
+            self._acknowledger.ack(results)
 
-    return patch.object(QueueConsumer, "_settle", confused)
+    return patch.object(QueueConsumer, "_ack", confused)
 
 
 def copies_carry_their_death() -> AbstractContextManager[Any]:
@@ -136,11 +136,11 @@ def counter_lost_on_a_shrink() -> AbstractContextManager[Any]:
 def failures_taken_for_success() -> AbstractContextManager[Any]:
     def impatient(self: QueueWorker[Any, Any], group: Sequence[Any]) -> Any:
         try:
-            return self._answer(group)
+            return self._process(group)
         except Exception:  # noqa: BLE001 - the bug
             return [(delivery, Done()) for delivery in group]
 
-    return patch.object(QueueWorker, "_answer_patiently", impatient)
+    return patch.object(QueueWorker, "_process_patiently", impatient)
 
 
 def _named(*plants: Plant) -> Mapping[str, Plant]:

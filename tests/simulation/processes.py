@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, TypeVar
 from allocation_contracts.names import ORDERS_QUEUE, STOCK_QUEUE
 from allocation_worker.adapters import wire
 from allocation_worker.adapters.rabbitmq.consumer import Consumer
+from allocation_worker.adapters.rabbitmq.deliveries import DeliveryBuffer, Results
 from allocation_worker.adapters.rabbitmq.delivery import Delivery
-from allocation_worker.adapters.rabbitmq.feed import QueueFeed, Results
-from allocation_worker.adapters.rabbitmq.publisher import EventPublisher
+from allocation_worker.adapters.rabbitmq.publisher import RabbitMQEventPublisher
 from allocation_worker.entrypoints.consume import QueueWorker
 from allocation_worker.entrypoints.relay import Relay
 from allocation_worker.service_layer.groups import GroupProcessor
 from allocation_worker.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
 from allocation_worker.service_layer.messagebus import MessageBus
-from allocation_worker.service_layer.messages import Message
+from allocation_worker.service_layer.messages import CommandMessage
 from allocation_worker.service_layer.outgoing import MessageResult, OutgoingEvent
 from allocation_worker.service_layer.ports import StoreContentionError, StoreError, StoreUnavailableError, UnitOfWork
 from tests.simulation import current, faults
@@ -23,12 +23,14 @@ from tests.simulation.database import SimulatedUnitOfWork, open_pending
 from tests.simulation.faults import Options, Outcome
 from tests.simulation.link import SimulatedLink
 from tests.simulation.scheduler import Killed, Task
-from tests.simulation.seams import SimulatedEvent, SimulatedWaker, now, sleep
+from tests.simulation.seams import SimulatedEvent, SimulatedThreads, SimulatedWaker, now, sleep
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
 T = TypeVar("T")
+
+GRACE = 30.0
 
 
 def _nothing() -> None:
@@ -106,26 +108,24 @@ class Process:
 Start = Callable[[Process], None]
 
 
-class WatchedFeed:
-    """A feed, with points."""
+class WatchedDeliveries:
+    """The deliveries of a queue, with points."""
 
-    def __init__(self, feed: QueueFeed, process: Process) -> None:
-        self._feed = feed
+    def __init__(self, deliveries: DeliveryBuffer, process: Process) -> None:
+        self._deliveries = deliveries
         self._process = process
-        self.queue = feed.queue
-        self.hold = feed.hold
-        self.release = feed.release
-        self.finished = feed.finished
-        self.failed = feed.failed
+        self.queue = deliveries.queue
+        self.hold = deliveries.hold
+        self.release = deliveries.release
 
     def take(self, limit: int) -> list[Delivery]:
-        taken = self._feed.take(limit)
+        taken = self._deliveries.take(limit)
         self._process.point("received")
         return taken
 
-    def settle(self, results: Results) -> None:
-        self._feed.settle(results)
-        self._process.point("settled")
+    def ack(self, results: Results) -> None:
+        self._deliveries.ack(results)
+        self._process.point("acked")
 
 
 class WatchedBus(MessageBus):
@@ -135,7 +135,7 @@ class WatchedBus(MessageBus):
         super().__init__(COMMAND_HANDLERS, EVENT_HANDLERS)
         self._process = process
 
-    def handle(self, message: Message, uow: UnitOfWork) -> None:
+    def handle(self, message: CommandMessage, uow: UnitOfWork) -> None:
         if self._process.world.fails(message.message_id):
             raise StoreError("a handler that fails")
         super().handle(message, uow)
@@ -145,7 +145,7 @@ class WatchedBus(MessageBus):
 class WatchedPublisher:
     """A publisher, with points."""
 
-    def __init__(self, publisher: EventPublisher, process: Process) -> None:
+    def __init__(self, publisher: RabbitMQEventPublisher, process: Process) -> None:
         self._publisher = publisher
         self._process = process
 
@@ -168,7 +168,7 @@ def consume(process: Process) -> None:
     """As `bootstrap.consume`."""
     world = process.world
 
-    def read(delivery: Delivery) -> Message:
+    def read(delivery: Delivery) -> CommandMessage:
         if world.kills(delivery.properties.message_id):
             process.kill()
             raise Killed
@@ -187,27 +187,30 @@ def consume(process: Process) -> None:
         ["amqp://simulated"],
         queues,
         prefetch=world.setting.prefetch,
+        grace=GRACE,
         unordered=[ORDERS_QUEUE],
         name="queue",
         link=partial(SimulatedLink, process),
+        threads=SimulatedThreads(process.spawn),
     )
-    for queue, feed in consumer.feeds.items():
-        worker = QueueWorker(
-            WatchedFeed(feed, process),
+
+    def work(deliveries: DeliveryBuffer) -> None:
+        QueueWorker(
+            WatchedDeliveries(deliveries, process),
             read,
             service,
             group_limit=world.setting.group_limit,
             stopping=process.stopping,
             clock=now,
-        )
-        process.spawn(f"worker of {queue}", worker.run)
-    process.spawn("main", consumer.run)
+        ).run()
+
+    process.spawn("main", partial(consumer.run, work))
 
 
 def relay(process: Process) -> None:
     """As `bootstrap.relay`."""
     world = process.world
-    publisher = EventPublisher(
+    publisher = RabbitMQEventPublisher(
         ["amqp://simulated"], wake=process.waker.wake, name="publisher", link=partial(SimulatedLink, process)
     )
     loop = Relay(

@@ -1,23 +1,19 @@
-"""Where the product touches threads, sockets and clocks, and what stands there instead.
-
-The product is not changed for it: these names are replaced in the modules that use them, for as long as `simulated`
-lasts.
-"""
+"""What the product is given in a simulation in place of threads and clocks."""
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Collection, Iterator, MutableMapping
+from concurrent.futures import Future
 from contextlib import contextmanager
+from functools import partial
 from itertools import count
-from queue import Empty
 from threading import Condition, Event
-from types import SimpleNamespace, TracebackType
+from types import TracebackType
 from typing import Any
-from unittest.mock import patch
 
 import structlog
 
-from allocation_worker.adapters.rabbitmq import consumer, feed, queue_consumer
+from allocation_worker.adapters.rabbitmq.threads import Threads, run_into
 from allocation_worker.entrypoints.relay import Waker
 from tests.simulation import current
 
@@ -61,31 +57,39 @@ class SimulatedQueue:
     """As `queue.SimpleQueue`."""
 
     def __init__(self) -> None:
-        self._items: deque[object] = deque()
+        self._items: deque[None] = deque()
 
-    def put(self, item: object) -> None:
+    def put(self, item: None) -> None:
         self._items.append(item)
 
-    def get(self, *, timeout: float | None = None) -> object:
-        if not current.world().scheduler.wait(lambda: bool(self._items), timeout):
-            raise Empty
-        return self._items.popleft()
+    def get(self) -> None:
+        current.world().scheduler.wait(lambda: bool(self._items), None)
+        self._items.popleft()
 
 
-class SimulatedThread:
-    """A task of the process that is being built."""
+class SimulatedThreads(Threads):
+    """The tasks of a process.
 
-    def __init__(self, *, target: Callable[[], None], name: str, daemon: bool) -> None:
-        del daemon
-        self._target = target
-        self._name = name
-        self._process = current.process()
+    Args:
+        start: Starts a task.
+    """
 
-    def start(self) -> None:
-        self._process.spawn(self._name, self._target)
+    def __init__(self, start: Callable[[str, Callable[[], None]], None]) -> None:
+        self._start = start
 
-    def join(self, timeout: float) -> None:
-        pass
+    def spawn(self, name: str, function: Callable[[], None]) -> Future[None]:
+        future: Future[None] = Future()
+        self._start(name, partial(run_into, future, function))
+        return future
+
+    def wait(self, futures: Collection[Future[None]], timeout: float) -> None:
+        current.world().scheduler.wait(lambda: all(future.done() for future in futures), timeout)
+
+    def condition(self) -> Condition:
+        return SimulatedCondition()
+
+    def queue(self) -> Any:
+        return SimulatedQueue()
 
 
 class SimulatedWaker(Waker):
@@ -132,12 +136,6 @@ def simulated(*, with_logs: bool = False) -> Iterator[None]:
         processors=[_to_trace], wrapper_class=structlog.make_filtering_bound_logger(0) if with_logs else _QUIET
     )
     try:
-        with (
-            patch.object(feed, "Condition", SimulatedCondition),
-            patch.object(consumer, "SimpleQueue", SimulatedQueue),
-            patch.object(consumer, "time", SimpleNamespace(monotonic=now)),
-            patch.object(queue_consumer, "Thread", SimulatedThread),
-        ):
-            yield
+        yield
     finally:
         structlog.configure(**logs)

@@ -1,7 +1,6 @@
-"""Connections to PostgreSQL, with time limits on all that can hang, and its errors in our words."""
+"""Connect to PostgreSQL, with time limits on everything that can hang."""
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -10,55 +9,13 @@ import psycopg2
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine, ExceptionContext
 from sqlalchemy.engine.url import URL
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import PoolProxiedConnection, QueuePool
 
 from allocation_worker.adapters.postgres.address import parse
+from allocation_worker.adapters.postgres.errors import translated
 from allocation_worker.adapters.postgres.watchdog import Watchdog, WatchedConnection
-from allocation_worker.service_layer.ports import StoreContentionError, StoreError, StoreUnavailableError
-
-# https://www.postgresql.org/docs/current/errcodes-appendix.html
-_CONTENTION = {
-    "40001",  # serialization_failure
-    "40P01",  # deadlock_detected
-    "55P03",  # lock_not_available: lock_timeout ran out
-    "23505",  # unique_violation: another transaction has just brought the same product or batch
-}
-_UNAVAILABLE = {
-    "25006",  # read_only_sql_transaction: connected to a standby
-    "25P03",  # idle_in_transaction_session_timeout
-    "57014",  # query_canceled: statement_timeout ran out
-    "57P01",  # admin_shutdown
-    "57P02",  # crash_shutdown
-    "57P03",  # cannot_connect_now
-    "57P05",  # idle_session_timeout
-}
-_UNAVAILABLE_CLASSES = {
-    "08",  # connection_exception
-    "28",  # invalid_authorization: a password under rotation
-    "53",  # insufficient_resources: disk full, out of memory, too many connections
-    "58",  # system_error
-}
-
-# How libpq begins when there is no connection.
-_NO_CONNECTION = ("connection to server ", "could not translate host name ", "invalid port number")
-
-# What cannot pass by itself: what the server or libpq says, what it means, and where to look.
-_REFUSALS = (
-    (
-        "authentication failed|no password supplied|no pg_hba.conf entry|role .* does not exist|not permitted to log",
-        "The database refuses the login",
-        "the user and the password",
-    ),
-    ("database .* does not exist", "There is no such database", "its name"),
-    ("permission denied for database", "The database refuses this user", "the user"),
-    (
-        "certificate|does not support SSL|SSL error|private key file",
-        "The database's TLS does not fit",
-        "sslmode and the certificates",
-    ),
-)
+from allocation_worker.service_layer.ports import StoreError, StoreUnavailableError
 
 # How long, in seconds, the other side's kernel may be silent.
 _NETWORK_AWAY = 20
@@ -175,66 +132,3 @@ def _translate(context: ExceptionContext) -> None:
     if isinstance(error, StoreError) or not isinstance(error, Exception):  # Ctrl-C is nobody's error
         return
     raise translated(error, disconnected=context.is_disconnect) from error
-
-
-def translated(error: BaseException, *, disconnected: bool = False) -> StoreError:
-    """The same failure in our words."""
-    cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
-    code: str = getattr(cause, "pgcode", None) or ""
-    sentence = " ".join(str(cause).split())
-    if code in _CONTENTION:
-        return StoreContentionError(sentence)
-    connecting = not code and type(cause).__name__ in {"OperationalError", "InterfaceError"}
-    if connecting and sentence.startswith(_NO_CONNECTION):
-        return StoreUnavailableError(_unreachable(str(cause)))
-    if disconnected or connecting or code in _UNAVAILABLE or code[:2] in _UNAVAILABLE_CLASSES:
-        return StoreUnavailableError(sentence)
-    return StoreError(f"{' '.join(filter(None, (type(cause).__name__, code)))}: {sentence}")
-
-
-def _unreachable(told: str) -> str:
-    """Return a sentence from what libpq tells of each address that it has tried.
-
-    Its hints, which begin with a tab, are left out. It gives no SQLSTATE for a connection, only the server's text.
-    """
-    tried = "; ".join(line.strip() for line in told.splitlines() if line.strip() and not line.startswith("\t"))
-    for pattern, begin, look_at in _REFUSALS:
-        if re.search(pattern, tried):
-            return f"{begin} ({tried}); look at {look_at} in ALLOCATION_DATABASE_URL."
-    return f"The database cannot be reached ({tried}); look whether it runs there, and at ALLOCATION_DATABASE_URL."
-
-
-def array(values: Sequence[Any]) -> str:
-    """An array of values of one type, or None, in PostgreSQL's own notation, to be cast in the statement.
-
-    psycopg2 adapts a list element by element; this takes half the time for 250 rows.
-
-    Raises:
-        ValueError: a text holds NUL, which PostgreSQL has no place for.
-    """
-    if None not in values:
-        kind = type(values[0]) if values else int
-        if kind is int or kind is bool:
-            return "{" + ",".join(map(str, values)) + "}"
-        if kind is str:
-            return _texts(values)
-    return "{" + ",".join(map(_element, values)) + "}"
-
-
-def _texts(values: Sequence[str]) -> str:
-    """All at one go: a call for each would take longer than the statement."""
-    joined = "\0".join(values)
-    if joined.count("\0") != len(values) - 1:
-        raise ValueError("A text with NUL in it cannot be stored.")
-    escaped = joined.replace("\\", "\\\\").replace('"', '\\"').replace("\0", '","')
-    return f'{{"{escaped}"}}'
-
-
-def _element(value: object) -> str:
-    if value is None:
-        return "NULL"
-    if type(value) is int:
-        return str(value)
-    if isinstance(value, bytes):
-        return f'"\\\\x{value.hex()}"'
-    return '"' + str(value).replace("\\", "\\\\").replace('"', '\\"') + '"'

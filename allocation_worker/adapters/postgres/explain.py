@@ -14,7 +14,7 @@ from allocation_worker.adapters.postgres.project import reading, stream
 from allocation_worker.domain.events import ProductEvent
 from allocation_worker.domain.history import Stock
 from allocation_worker.domain.model import Batch
-from allocation_worker.service_layer.explain import Answer, Arrival, Rejection
+from allocation_worker.service_layer.explain import Answer, InboxEntry, Rejection
 
 # No transaction lasts as long: a later event of a SKU cannot be stamped with an earlier time than this before it.
 LONGEST_TRANSACTION = timedelta(hours=1)
@@ -55,9 +55,9 @@ class PostgresRecords:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def arrival(self, message_id: str) -> Arrival | None:
+    def arrival(self, message_id: str) -> InboxEntry | None:
         row = self._connection.execute(ARRIVAL, {"message_id": message_id}).one_or_none()
-        return None if row is None else Arrival(*row)
+        return None if row is None else InboxEntry(*row)
 
     def answers(self, message_id: str, received_at: datetime | None) -> Iterator[Answer]:
         if received_at is None:

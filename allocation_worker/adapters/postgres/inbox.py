@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from allocation_worker.adapters.postgres.engine import array
-from allocation_worker.service_layer.messages import Message
+from allocation_worker.adapters.postgres.arrays import array
+from allocation_worker.service_layer.messages import CommandMessage
 from allocation_worker.service_layer.ports import Receipt
 
 # The update makes a repeat wait for a transaction that is still receiving the same message. A plain read would not.
@@ -29,7 +29,7 @@ class PostgresInbox:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def receive(self, messages: Sequence[Message]) -> list[Receipt]:
+    def receive(self, messages: Sequence[CommandMessage]) -> list[Receipt]:
         # One statement must not contain a key twice, and all transactions must use the same key order.
         first = {message.message_id: message for message in reversed(messages)}
         message_ids = sorted(first)
@@ -51,5 +51,5 @@ class PostgresInbox:
             seen.add(message.message_id)
         return receipts
 
-    def forget(self, message: Message) -> None:
+    def forget(self, message: CommandMessage) -> None:
         self._connection.execute(FORGET, {"message_id": message.message_id})

@@ -8,7 +8,7 @@ from allocation_worker.adapters import wire
 from allocation_worker.adapters.postgres.rows import Stream
 from allocation_worker.adapters.postgres.writer import ROWS_AT_A_TIME, Write, Writer
 from allocation_worker.domain.events import CommandRejected, Event
-from allocation_worker.service_layer.messages import Message
+from allocation_worker.service_layer.messages import CommandMessage
 
 CHANNEL = "allocation_outbox"
 
@@ -42,7 +42,7 @@ class PostgresOutbox:
         self._last: dict[str, int] = {}
         self._rows: list[tuple[object, ...]] = []
 
-    def add(self, event: Event, cause: Message) -> None:
+    def add(self, event: Event, cause: CommandMessage) -> None:
         type_, body = wire.write(event, cause)
         if isinstance(event, CommandRejected):
             sku = sequence = None

@@ -12,7 +12,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from allocation_worker.adapters import wire
-from allocation_worker.adapters.postgres.engine import array, patient
+from allocation_worker.adapters.postgres.arrays import array
+from allocation_worker.adapters.postgres.engine import patient
 from allocation_worker.service_layer.read_model import BatchView, LineView, ProjectedEvent
 
 ROWS_AT_A_TIME = 500

@@ -1,4 +1,4 @@
-"""The outbox, as the relay reads it: what waits to be published, in order, for one reader at a time."""
+"""The outbox as the relay reads it: the events that wait to be published, in order, for one reader at a time."""
 
 import select
 from collections.abc import Callable, Collection, Iterator
@@ -11,16 +11,24 @@ from psycopg2.extensions import connection as PsycopgConnection  # noqa: N812 - 
 from sqlalchemy.engine import Connection, Engine
 
 from allocation_worker.adapters import wire
-from allocation_worker.adapters.postgres.engine import array, translated
+from allocation_worker.adapters.postgres.arrays import array
+from allocation_worker.adapters.postgres.errors import translated
 from allocation_worker.adapters.postgres.outbox import CHANNEL
 from allocation_worker.service_layer.outgoing import OutgoingEvent
+from allocation_worker.service_layer.ports import StoreUnavailableError
 
-# Any number will do that no one else uses for an advisory lock in this database.
+# The number is arbitrary. Nothing else may use it for an advisory lock in this database.
 _RELAY_LOCK = 7_140_002
-# So many rows are taken up by one statement, which has a time limit.
+# The most rows that one statement takes up, since a statement has a time limit.
 _TAKEN_UP_AT_A_TIME = 10_000
-# How often, in seconds, it is looked which rows need not be looked at any more.
+# Seconds between two attempts to raise the floor.
 _RAISE_FLOOR_EVERY = 1.0
+
+# Commits synchronously, and writes no row. When the commit returns, all that was visible before is where the server's
+# settings want a commit to be: on the disk, and on a standby if there is a synchronous one.
+_SYNCHRONOUS_COMMIT = """
+    BEGIN; SET LOCAL synchronous_commit = on; SELECT pg_logical_emit_message(true, 'allocation', ''); COMMIT
+"""
 
 COLUMNS = """
     id, message_id::text AS message_id, type, body, correlation_id, causation_id, traceparent,
@@ -71,11 +79,11 @@ OLDEST_RUNNING = sa.text("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::
 
 
 class _Floor:
-    """The id up to which every row is published or in flight, so that a look need not pass it again.
+    """The id up to which every row is published or in flight, so that `fetch` need not read those rows again.
 
-    Transactions commit out of the order in which they numbered their rows, and one may number many thousands. So the
-    floor rises to the highest id of a moment only when all transactions of that moment have ended, and a look after
-    that has found no more rows below.
+    Transactions commit in another order than the one in which they numbered their rows, and one of them may number many
+    thousands. So the floor rises to the highest id of a moment once all transactions of that moment have ended, and a
+    later fetch has found no more rows below that id.
     """
 
     def __init__(self, connection: Connection, clock: Callable[[], float]) -> None:
@@ -88,7 +96,7 @@ class _Floor:
         self.id = 0
 
     def look(self) -> None:
-        """To be called before each look: see whether the transactions have ended."""
+        """Ask whether the transactions have ended. To be called before each fetch."""
         if self._clock() < self._due:
             return
         self._due = self._clock() + _RAISE_FLOOR_EVERY
@@ -100,14 +108,18 @@ class _Floor:
             self._ended = self._connection.execute(OLDEST_RUNNING).scalar_one() >= self._ends_before
 
     def looked(self, *, up_to: int | None) -> None:
-        """To be called after each look: it found all rows, or those up to this id."""
+        """Raise the floor if that is possible. To be called after each fetch.
+
+        Args:
+            up_to: the highest id that the fetch found; None if it found all rows.
+        """
         if self._ended and (up_to is None or up_to > self._target):
             self.id = self._target
             self._ends_before = None
             self._ended = False
 
     def sink(self) -> None:
-        """Look at everything again."""
+        """Let the next fetch read all rows."""
         self.id = 0
         self._ends_before = None
         self._ended = False
@@ -116,8 +128,8 @@ class _Floor:
 class PendingEvents:
     """A session with the outbox. The lock that makes it the only reader lives and dies with its connection.
 
-    A connection may outlive its reader: one that is stopped, or behind a network that answers in its place, holds the
-    lock and does nothing. So the server ends a reader's session after a lease in which it has said nothing.
+    A connection may outlive its reader: a process that is stopped, or cut off by its network, holds the lock and does
+    nothing. So the server ends a session in which it has heard nothing for a lease.
 
     Args:
         connection: of its own, and in autocommit mode.
@@ -136,9 +148,10 @@ class PendingEvents:
         self._floor = _Floor(connection, clock)
 
     def acquire(self) -> bool:
-        """Become the one reader; False while another is."""
+        """Become the one reader. Return False while another session is."""
         # A mark lost in a crash costs a duplicate; waiting for the disk after each would cost half the throughput.
         self._connection.execute(sa.text("SET synchronous_commit = off"))
+        self._check_writable()
         taken = self._connection.scalar(sa.text(f"SELECT pg_try_advisory_lock({_RELAY_LOCK})"))
         if taken:
             self._connection.execute(
@@ -147,28 +160,31 @@ class PendingEvents:
         return bool(taken)
 
     def fetch(self, limit: int, in_flight: Collection[int]) -> list[OutgoingEvent]:
-        """The next events to publish, in order, but those in flight; each product's in the order of its sequence."""
+        """Return the next events to publish, without those in flight; each product's in the order of its sequence."""
         self._floor.look()
         rows = self._connection.execute(
             FETCH, {"floor": self._floor.id, "in_flight": array(list(in_flight)), "limit": limit}
         )
         events = [outgoing_event(*row) for row in rows]
         self._floor.looked(up_to=events[-1].id if len(events) == limit else None)
+        if events:
+            self._commit_synchronously()
         return events
 
     def start_over(self) -> None:
-        """Some that were in flight are not, and have to come again."""
+        """Let `fetch` bring again what was in flight and was not marked."""
         self._floor.sink()
 
     def mark_published(self, ids: Collection[int]) -> None:
+        """Mark these events as published."""
         self._connection.execute(MARK_PUBLISHED, {"ids": array(sorted(ids))})
 
     def set_aside(self, ids: Collection[int]) -> None:
-        """These are not wanted by any queue now; `fetch` leaves them out until they are taken up again."""
+        """Keep these events, which no queue is bound for, out of `fetch` until they are taken up."""
         self._connection.execute(SET_ASIDE, {"ids": array(sorted(ids))})
 
     def oldest_set_aside(self) -> list[OutgoingEvent]:
-        """The first event set aside of each type."""
+        """Return the first event set aside of each type."""
         rows = self._connection.execute(OLDEST_SET_ASIDE, {"types": array(wire.EVENT_TYPES)})
         return [outgoing_event(*row) for row in rows]
 
@@ -182,15 +198,36 @@ class PendingEvents:
                 ).scalar_one()
         self._floor.sink()
 
+    def _commit_synchronously(self) -> None:
+        """Wait until the rows that were fetched can be lost in no failover.
+
+        After a crash the server shows rows that no standby has yet. Published, and then lost in a failover, such an
+        event's sequence and message_id would be given to another event.
+        """
+        self._driver.notices.clear()
+        try:
+            with self._driver.cursor() as cursor:
+                cursor.execute(_SYNCHRONOUS_COMMIT)
+        except psycopg2.Error as error:
+            raise translated(error) from error
+        # The server's notice is in its own language. There is no other that could come here.
+        if self._driver.notices:
+            raise StoreUnavailableError(f"The wait for a standby was cancelled: {self._driver.notices[-1].strip()}")
+
+    def _check_writable(self) -> None:
+        """See that the server has not been demoted under us."""
+        if self._connection.scalar(sa.text("SHOW transaction_read_only")) == "on":
+            raise StoreUnavailableError("The database is read-only here: it is a standby, or was demoted.")
+
     def wait(self, timeout: float, wake_fd: int) -> bool:
-        """Return when something was written to the outbox or to `wake_fd`, or after `timeout` seconds, or a beat.
+        """Wait for a commit to the outbox, for `wake_fd`, or for `timeout` seconds; a third of a lease at most.
 
         Returns:
-            Whether there may be something new in the outbox.
+            Whether there may be new events in the outbox.
         """
         beat = self._lease / 3
         if self._clock() >= self._beat_due:
-            self._connection.execute(sa.text("SELECT 1"))
+            self._check_writable()
             self._beat_due = self._clock() + beat
         try:
             self._driver.poll()
@@ -215,7 +252,7 @@ def outgoing_event(
     traceparent: str | None,
     timestamp: int,
 ) -> OutgoingEvent:
-    """The event of a row of COLUMNS."""
+    """Return the event of a row of COLUMNS."""
     return OutgoingEvent(
         id_,
         wire.routing_key(type_),
@@ -231,7 +268,7 @@ def outgoing_event(
 
 @contextmanager
 def open_pending(engine: Engine, *, lease: float) -> Iterator[PendingEvents]:
-    """A session with the outbox; leaving it gives up the lock, and so does saying nothing for `lease` seconds."""
+    """Open a session with the outbox. Leaving it gives up the lock; so does a silence of `lease` seconds."""
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         try:
             yield PendingEvents(connection, lease=lease)

@@ -6,7 +6,7 @@ from uuid import uuid4
 from sqlalchemy.engine import Connection
 
 from allocation_worker.adapters.postgres import statements
-from allocation_worker.adapters.postgres.engine import array
+from allocation_worker.adapters.postgres.arrays import array
 from allocation_worker.adapters.postgres.rows import LineKey, Rows, Stream
 from allocation_worker.adapters.postgres.writer import Writer
 from allocation_worker.domain.commands import Allocate, ChangeBatchQuantity, Command, CreateBatch, Deallocate

@@ -103,7 +103,7 @@ class Watchdog:
         for watched, deadline in list(self._deadlines.items()):
             if deadline < now:
                 self._deadlines.pop(watched, None)
-                log.error("a call to the database did not return: its connection is given up", seconds=watched.limit)
+                log.error("database_call_abandoned", seconds=watched.limit)
                 _shut_down(watched)
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from allocation_worker.adapters.postgres.engine import array
+from allocation_worker.adapters.postgres.arrays import array
 
 Values = tuple[object, ...]
 

@@ -14,11 +14,11 @@ from allocation_contracts.amqp.confirms import OnResult
 from allocation_contracts.names import DEAD_LETTERS
 from allocation_contracts.results import PublishResult
 from allocation_worker.adapters.rabbitmq.copies import dead_letter_copy, retry_copy
+from allocation_worker.adapters.rabbitmq.deliveries import Results
 from allocation_worker.adapters.rabbitmq.delivery import Delivery
 from allocation_worker.adapters.rabbitmq.errors import RUN_TOPOLOGY
-from allocation_worker.adapters.rabbitmq.feed import Results
 from allocation_worker.adapters.rabbitmq.retry_queues import retry_queue
-from allocation_worker.service_layer.outcomes import DeadLetter, Done, Retry
+from allocation_worker.service_layer.outcomes import DeadLettered, Done, Retry
 
 log = structlog.get_logger()
 
@@ -60,8 +60,8 @@ class Acknowledger:
         self._ack_is_due = False
         self._on_idle: Callable[[], None] | None = None
 
-    def settle(self, results: Results) -> None:
-        """Do what the outcomes say, and ack as far as that goes."""
+    def ack(self, results: Results) -> None:
+        """Ack deliveries; one that is retried or dead-lettered is acked once its copy is confirmed."""
         for delivery, outcome in results:
             match outcome:
                 case Done():
@@ -69,7 +69,7 @@ class Acknowledger:
                 case Retry():
                     name = retry_queue(delivery.queue, outcome.after)
                     self._begin(_Copy(delivery, "", name, retry_copy(delivery, outcome, self._frame_max)))
-                case DeadLetter():
+                case DeadLettered():
                     properties = dead_letter_copy(delivery, outcome, self._frame_max)
                     self._begin(_Copy(delivery, DEAD_LETTERS, delivery.routing_key, properties))
         self._ack_soon()

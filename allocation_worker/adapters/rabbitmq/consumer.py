@@ -1,60 +1,35 @@
-"""Consuming several queues, from start to a tidy end."""
+"""Consuming several queues, from start to end."""
 
-import time
-from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
-from functools import partial
-from queue import Empty, SimpleQueue
-from types import MappingProxyType
+from collections.abc import Callable, Collection, Sequence
+from threading import Lock
 
 import structlog
 
 from allocation_contracts.amqp.link import LinkFactory
-from allocation_worker.adapters.rabbitmq.feed import QueueFeed
+from allocation_worker.adapters.rabbitmq.deliveries import DeliveryBuffer
 from allocation_worker.adapters.rabbitmq.link import worker_link
 from allocation_worker.adapters.rabbitmq.queue_consumer import QueueConsumer
+from allocation_worker.adapters.rabbitmq.threads import Threads
 
 log = structlog.get_logger()
 
-_JOIN_TIME = 6.0
-# Seconds between the queues of a process when they go on one message at a time.
-_PROBATION_APART = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class _StopAsked:
-    pass
-
-
-@dataclass(frozen=True, slots=True)
-class _WorkerEnded:
-    queue: str
-    error: BaseException | None
-
-
-@dataclass(frozen=True, slots=True)
-class _NetworkEnded:
-    queue: str
-    error: BaseException | None
-
-
-_Happening = _StopAsked | _WorkerEnded | _NetworkEnded
+_CLOSING_TIME = 6.0
+# Seconds between the queues of a process when they are consumed one message at a time.
+_ISOLATION_APART = 1.0
 
 
 class Consumer:
-    """Brings the messages of several queues to as many worker threads, and acks what they have settled.
-
-    The worker threads are the caller's, one for each of `feeds`, and each in the end calls its `finished` or `failed`.
+    """Consumes several queues, each with a network thread and a worker thread of its own.
 
     Args:
         urls: AMQP addresses, tried in turn.
-        queues: Their names.
-        prefetch: How many messages of each to have in hand at most; some groups' worth.
-        unordered: Those of them whose messages may overtake each other.
-        grace: How many seconds the workers have to finish once `stop` was called.
-        name: What the broker shows the connections as.
+        queues: The names of the queues.
+        prefetch: The most messages of each queue that are unacked at a time.
+        unordered: Those of the queues whose messages may overtake each other.
+        grace: How many seconds the workers have to finish after `stop`.
+        name: How the broker shows the connections.
         link: Makes each queue's connection.
+        threads: Starts the threads.
     """
 
     def __init__(
@@ -62,83 +37,75 @@ class Consumer:
         urls: Sequence[str],
         queues: Sequence[str],
         *,
-        prefetch: int = 500,
+        prefetch: int,
+        grace: float,
         unordered: Collection[str] = (),
-        grace: float = 30.0,
         name: str = "allocation-worker consume",
         link: LinkFactory = worker_link,
+        threads: Threads | None = None,
     ) -> None:
         self._grace = grace
-        # Unlike an Event's lock, that of a SimpleQueue may be taken twice: by `run`, and by a signal handler inside it.
-        self._happenings: SimpleQueue[_Happening] = SimpleQueue()
-        self._consumers = {
-            queue: QueueConsumer(
+        self._threads = threads or Threads()
+        self._stop_asked = self._threads.queue()
+        self._not_consuming = set(queues)
+        self._lock = Lock()
+        self.queues = [
+            QueueConsumer(
                 urls,
                 queue,
                 prefetch=prefetch,
                 ordered=queue not in unordered,
                 name=f"{name} {queue}",
-                probation_pause=position * _PROBATION_APART,
-                on_worker_end=partial(self._worker_ended, queue),
-                on_end=partial(self._network_ended, queue),
+                isolation_pause=position * _ISOLATION_APART,
                 link=link,
+                threads=self._threads,
+                on_consuming=self._consuming,
             )
             for position, queue in enumerate(queues)
-        }
-        self._working = set(queues)
-        self._connected = set(queues)
-        self._failure: BaseException | None = None
+        ]
 
-    @property
-    def feeds(self) -> Mapping[str, QueueFeed]:
-        """The feed of each queue."""
-        return MappingProxyType({queue: consumer.feed for queue, consumer in self._consumers.items()})
+    def run(self, work: Callable[[DeliveryBuffer], None]) -> None:
+        """Consume until `stop`, or until a thread ends; then wait until what was answered is acked.
 
-    def run(self) -> None:
-        """Consume until `stop`; return when the workers have finished, and what they have settled is acked.
+        Args:
+            work: Called in the worker thread of each queue. It takes deliveries until there are none.
 
         Raises:
-            BaseException: What a thread died of, once the others have finished.
+            BaseException: What a thread raised, once the others have ended.
         """
-        for consumer in self._consumers.values():
-            consumer.start()
-        self._take_in(self._happenings.get())  # whatever happens, it is time to stop
-        log.info("stopping", grace=self._grace)
-        for feed in self.feeds.values():
-            feed.close()
-        self._finish(deadline=time.monotonic() + self._grace)
-        for consumer in self._consumers.values():
-            consumer.abandon()
-            consumer.join(_JOIN_TIME)
-        if self._failure is not None:
-            raise self._failure
+        for queue in self.queues:
+            queue.start(work)
+        running = [thread for queue in self.queues for thread in (queue.worker, queue.network)]
+        for thread in running:
+            thread.add_done_callback(lambda _: self.stop())
+        self._stop_asked.get()
+        for queue in self.queues:
+            queue.stop()
+        self._threads.wait(running, self._grace)
+        if late := [queue for queue in self.queues if not queue.network.done()]:
+            self._abandon(late)
+        for thread in running:
+            if thread.done():
+                thread.result()
 
     def stop(self) -> None:
-        """Ask `run` to end; may be called from any thread and from a signal handler."""
-        self._happenings.put(_StopAsked())
+        """Ask `run` to end. Any thread may call it, and so may a signal handler."""
+        self._stop_asked.put(None)
 
-    def _finish(self, deadline: float) -> None:
-        while self._connected:
-            with suppress(Empty):
-                self._take_in(self._happenings.get(timeout=max(0.0, deadline - time.monotonic())))
-            if self._connected and time.monotonic() >= deadline:
-                log.error("stopped_too_late", unfinished=sorted(self._working), unacked=sorted(self._connected))
-                return
+    def _consuming(self, queue: str) -> None:
+        # Called by the network thread of each queue.
+        with self._lock:
+            last = self._not_consuming == {queue}
+            self._not_consuming.discard(queue)
+        if last:
+            log.info("ready", queues=[each.name for each in self.queues])
 
-    def _take_in(self, happening: _Happening) -> None:
-        match happening:
-            case _WorkerEnded(queue, error):
-                self._working.discard(queue)
-                self._failure = self._failure or error
-                self._consumers[queue].finish()
-            case _NetworkEnded(queue, error):
-                self._connected.discard(queue)
-                self._failure = self._failure or error
-            case _StopAsked():
-                pass
-
-    def _worker_ended(self, queue: str, error: BaseException | None) -> None:
-        self._happenings.put(_WorkerEnded(queue, error))
-
-    def _network_ended(self, queue: str, error: BaseException | None) -> None:
-        self._happenings.put(_NetworkEnded(queue, error))
+    def _abandon(self, late: Sequence[QueueConsumer]) -> None:
+        log.error(
+            "stopped_too_late",
+            unfinished=sorted(queue.name for queue in late if not queue.worker.done()),
+            unacked=sorted(queue.name for queue in late),
+        )
+        for queue in late:
+            queue.abandon()
+        self._threads.wait([queue.network for queue in late], _CLOSING_TIME)

@@ -18,7 +18,7 @@ from pika.spec import BasicProperties
 from allocation_contracts.amqp.lenient import UndecodableProperties
 from allocation_contracts.names import TRACEPARENT_HEADER
 from allocation_worker.adapters.rabbitmq.delivery import ATTEMPTS_HEADER, Delivery
-from allocation_worker.service_layer.outcomes import DeadLetter, Retry
+from allocation_worker.service_layer.outcomes import DeadLettered, Retry
 
 REASON_HEADER = "x-reason"
 ORIGINAL_PROPERTIES_HEADER = "x-original-properties"
@@ -57,7 +57,7 @@ def retry_copy(delivery: Delivery, outcome: Retry, frame_max: int) -> BasicPrope
     return _copy(_original(delivery), {ATTEMPTS_HEADER: outcome.attempts}, frame_max)
 
 
-def dead_letter_copy(delivery: Delivery, outcome: DeadLetter, frame_max: int) -> BasicProperties:
+def dead_letter_copy(delivery: Delivery, outcome: DeadLettered, frame_max: int) -> BasicProperties:
     """Return the properties of the copy for the dead letters: the original's, and why it is there."""
     added = {
         REASON_HEADER: outcome.reason,

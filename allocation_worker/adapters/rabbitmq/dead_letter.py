@@ -31,7 +31,7 @@ class Destination(NamedTuple):
     routing_key: str
 
 
-class DeadLetter:
+class HeldDeadLetter:
     """A message in the dead letters, on hold for us.
 
     Only our own copies are published to the dead-letter exchange: their `x-reason` and the other headers of ours count.

@@ -5,7 +5,7 @@ from operator import attrgetter
 
 from allocation_contracts.amqp.link import LinkFactory
 from allocation_worker.adapters.rabbitmq.copies import redriven_copy
-from allocation_worker.adapters.rabbitmq.dead_letter import DeadLetter
+from allocation_worker.adapters.rabbitmq.dead_letter import HeldDeadLetter
 from allocation_worker.adapters.rabbitmq.errors import BrokerError
 from allocation_worker.adapters.rabbitmq.link import worker_link
 from allocation_worker.adapters.rabbitmq.publisher import Publication
@@ -21,8 +21,8 @@ _PATIENCE = 30.0
 
 
 def publish_copies(
-    urls: Sequence[str], letters: Iterable[DeadLetter], *, link: LinkFactory = worker_link
-) -> Iterator[tuple[DeadLetter, bool]]:
+    urls: Sequence[str], letters: Iterable[HeldDeadLetter], *, link: LinkFactory = worker_link
+) -> Iterator[tuple[HeldDeadLetter, bool]]:
     """Publish copies of dead letters that have a destination, in their order, each until it is confirmed.
 
     The order matters to the commands of the stock queue.
@@ -38,7 +38,9 @@ def publish_copies(
     Raises:
         BrokerError: The broker confirmed nothing for too long.
     """
-    with BlockingPublisher[DeadLetter](urls, _publication, name="allocation-worker redrive", link=link) as publisher:
+    with BlockingPublisher[HeldDeadLetter](
+        urls, _publication, name="allocation-worker redrive", link=link
+    ) as publisher:
         try:
             yield from publish_until_confirmed(publisher, letters, key=attrgetter("tag"), patience=_PATIENCE)
         except NotConfirmedError as error:
@@ -48,7 +50,7 @@ def publish_copies(
             ) from error
 
 
-def _publication(letter: DeadLetter) -> Publication:
+def _publication(letter: HeldDeadLetter) -> Publication:
     if letter.destination is None:
         raise ValueError(f"The dead letter {letter.id} has no destination.")
     return Publication(

@@ -4,14 +4,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, cast
 
 from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import AMQPError, ChannelClosedByBroker
 from pika.spec import Basic, BasicProperties
 
+from allocation_contracts.amqp.pika_internals import ack_later
 from allocation_contracts.names import DEAD_LETTERS
-from allocation_worker.adapters.rabbitmq.dead_letter import DeadLetter
+from allocation_worker.adapters.rabbitmq.dead_letter import HeldDeadLetter
 from allocation_worker.adapters.rabbitmq.errors import NOT_FOUND, RUN_TOPOLOGY, BrokerError, TopologyMissingError
 from allocation_worker.adapters.rabbitmq.urls import connect_any
 
@@ -35,18 +35,18 @@ class DeadLetterQueue:
     def __init__(self, channel: BlockingChannel, on_progress: Callable[[int, int], None]) -> None:
         self._channel = channel
         self._on_progress = on_progress
-        self._arrived: deque[DeadLetter] = deque()
+        self._arrived: deque[HeldDeadLetter] = deque()
         self._consumers: list[str] = []
         self._in_hand = 0
         self._seen = 0
         self._removed = 0
         self._total = self._count()
 
-    def __iter__(self) -> Iterator[DeadLetter]:
+    def __iter__(self) -> Iterator[HeldDeadLetter]:
         while (letter := self.take()) is not None:
             yield letter
 
-    def take(self) -> DeadLetter | None:
+    def take(self) -> HeldDeadLetter | None:
         """The next one, on hold from now on; None if that was all.
 
         Raises:
@@ -64,16 +64,14 @@ class DeadLetterQueue:
             self._on_progress(self._seen, self._total)
         return self._arrived.popleft()
 
-    def remove(self, letter: DeadLetter) -> None:
+    def remove(self, letter: HeldDeadLetter) -> None:
         """Take it off the queue for good; at the latest by the next `take` that has to wait, or by `finish`.
 
         Raises:
             BrokerError: the connection is gone, and what was removed last may be there again.
         """
         with _explained():
-            # The channel's own basic_ack sends at once, and reads what has come at each: faster than letters are taken,
-            # until all of them are in memory. This one is sent when the connection is next looked at.
-            cast("Any", self._channel)._impl.basic_ack(letter.tag)  # noqa: SLF001 - there is no public way
+            ack_later(self._channel, letter.tag)
         self._in_hand -= 1
         self._removed += 1
 
@@ -111,7 +109,7 @@ class DeadLetterQueue:
 
     def _put(self, _channel: BlockingChannel, method: Basic.Deliver, properties: BasicProperties, body: bytes) -> None:
         self._arrived.append(
-            DeadLetter(
+            HeldDeadLetter(
                 tag=method.delivery_tag or 0,
                 exchange=method.exchange or "",
                 routing_key=method.routing_key or "",

@@ -1,4 +1,4 @@
-"""The worker's link to the broker: coalesced frames, and log lines by structlog."""
+"""The worker's link to the broker, which logs by structlog."""
 
 import logging
 from functools import partial
@@ -7,7 +7,6 @@ from typing import Any
 import structlog
 
 from allocation_contracts.amqp.link import Link
-from allocation_worker.adapters.rabbitmq.coalescing import CoalescingConnection
 
 _logger = structlog.get_logger()
 
@@ -20,4 +19,4 @@ def log_event(level: int, event: str, **fields: Any) -> None:  # noqa: ANN401 - 
     _logger.log(level, event, **fields)
 
 
-worker_link = partial(Link, connection_class=CoalescingConnection, log=log_event)
+worker_link = partial(Link, log=log_event)

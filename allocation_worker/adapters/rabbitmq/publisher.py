@@ -160,7 +160,7 @@ class ConfirmedPublisher(Generic[T]):
             self._wake()
 
 
-class EventPublisher(ConfirmedPublisher[OutgoingEvent]):
+class RabbitMQEventPublisher(ConfirmedPublisher[OutgoingEvent]):
     """Publishes events to their exchange."""
 
     def __init__(

@@ -2,9 +2,8 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from functools import partial
-from threading import Thread
-from typing import Any, cast
 
 import pika
 import structlog
@@ -16,15 +15,17 @@ from pika.spec import Basic, BasicProperties
 from allocation_contracts.amqp.confirms import ConfirmedChannel, OnResult
 from allocation_contracts.amqp.lenient import UNDECODABLE, UndecodableProperties
 from allocation_contracts.amqp.link import LinkFactory
+from allocation_contracts.amqp.pika_internals import forget_consumers
 from allocation_contracts.results import PublishResult
 from allocation_worker.adapters.rabbitmq.acknowledger import Acknowledger
 from allocation_worker.adapters.rabbitmq.copies import DEFAULT_FRAME_MAX
+from allocation_worker.adapters.rabbitmq.deliveries import DeliveryBuffer, Results
 from allocation_worker.adapters.rabbitmq.delivery import Delivery, delivery_failures
 from allocation_worker.adapters.rabbitmq.errors import NOT_FOUND, RUN_TOPOLOGY
-from allocation_worker.adapters.rabbitmq.feed import QueueFeed, Results
-from allocation_worker.adapters.rabbitmq.link import log_event, worker_link
-from allocation_worker.adapters.rabbitmq.probation import Pace, Probation
-from allocation_worker.service_layer.outcomes import DeadLetter
+from allocation_worker.adapters.rabbitmq.link import log_event
+from allocation_worker.adapters.rabbitmq.prefetch_policy import PrefetchMode, PrefetchPolicy
+from allocation_worker.adapters.rabbitmq.threads import Threads
+from allocation_worker.service_layer.outcomes import DeadLettered
 
 log = structlog.get_logger()
 
@@ -32,32 +33,41 @@ _CONFIRMS_AGAIN_AFTER = 1.0
 
 
 class QueueConsumer:
-    """Consumes one queue over a connection of its own, in a thread of its own.
+    """Consumes one queue over a connection of its own, with a network thread and a worker thread of its own.
 
-    A connection of its own, because a message that kills it must not spend deliveries of the other queues' messages.
+    A connection of its own, because one that is lost must not spend deliveries of the other queues' messages.
 
-    Whether it takes messages one at a time is for `Probation` to decide. To change over, all is given back by closing
-    the channel, and consuming begins anew, since on a quorum queue the prefetch belongs to the consumer and cannot be
-    changed. A cancel would keep messages in hand, but would let the next of a single-active-consumer queue's consumers
-    overtake them; where order does not matter, it saves the one message that ends a probation from coming twice.
+    `PrefetchPolicy` decides whether messages are taken one at a time. To change that, all messages are returned by
+    closing the channel, and consuming begins anew: on a quorum queue the prefetch belongs to the consumer and cannot be
+    changed. A cancel would keep the unacked messages, but the next consumer of a single-active-consumer queue could
+    overtake them. Where order does not matter, a cancel saves one message from being delivered twice.
 
-    There is no limit to how long an alarm of the broker may block the connection: giving it up would free nothing, and
-    spend one delivery of each message in hand.
+    An alarm of the broker may block the connection for any time. To close it would free nothing, and would spend a
+    delivery of each unacked message.
 
-    What kills the process spends a delivery of the other queues' messages in hand, too. So that they are not always in
-    hand when it strikes, each of a process's queues waits another while before it goes on one at a time.
+    A message that kills the process spends a delivery of the other queues' unacked messages, too. So each of a
+    process's queues waits for another time before it is consumed one message at a time.
 
     Args:
         urls: AMQP addresses.
-        queue: Its name.
-        prefetch: How many messages to have in hand at most.
-        ordered: Its messages must not overtake each other.
-        name: What the broker shows the connection as.
-        probation_pause: How many seconds to wait before going on one at a time.
-        on_worker_end: Told that the worker thread has ended, and of what it died, if it did.
-        on_end: As `on_worker_end`, of the network thread.
+        queue: The queue's name.
+        prefetch: The most messages that are unacked at a time.
+        ordered: Whether its messages must not overtake each other.
+        name: How the broker shows the connection.
+        isolation_pause: How many seconds to wait before messages are taken one at a time.
         link: Makes the connection.
+        threads: Starts the threads.
+        on_consuming: Called in the network thread whenever the broker has begun to deliver.
+
+    Attributes:
+        name: The queue's name.
+        buffer: Its deliveries, for the worker thread.
+        network: Done when the network thread has ended, with what it raised.
+        worker: Done when the worker thread has ended, with what it raised.
     """
+
+    network: Future[None]
+    worker: Future[None]
 
     def __init__(
         self,
@@ -67,56 +77,53 @@ class QueueConsumer:
         prefetch: int,
         ordered: bool,
         name: str,
-        probation_pause: float,
-        on_worker_end: Callable[[BaseException | None], None],
-        on_end: Callable[[BaseException | None], None],
-        link: LinkFactory = worker_link,
+        isolation_pause: float,
+        link: LinkFactory,
+        threads: Threads,
+        on_consuming: Callable[[str], None],
     ) -> None:
-        self._queue = queue
+        self.name = queue
+        self._on_consuming = on_consuming
         self._prefetch = prefetch
-        self._probation_pause = probation_pause
-        self._on_end = on_end
+        self._isolation_pause = isolation_pause
+        self._threads = threads
         self._link = link(urls, name=name, on_connected=self._connected, on_lost=self._lost)
-        self._thread = Thread(target=self._run, name=name, daemon=True)
         self._connection: pika.SelectConnection | None = None
         self._channel: Channel | None = None
         self._acknowledger: Acknowledger | None = None
         self._confirms: ConfirmedChannel | None = None
         self._consumer_tag = ""
         self._generation = 0
-        self._probation = Probation(ordered=ordered)
+        self._policy = PrefetchPolicy(ordered=ordered)
         self._finishing = False
         self._log = log.bind(queue=queue)
-        self.feed = QueueFeed(
+        self.buffer = DeliveryBuffer(
             queue,
-            on_results=lambda results: self._link.call_soon(partial(self._settle, results)),
+            on_results=lambda results: self._link.call_soon(partial(self._ack, results)),
             on_release=lambda: self._link.call_soon(self._consume),
-            on_end=on_worker_end,
+            condition=threads.condition(),
         )
 
-    def start(self) -> None:
-        """Start the network thread."""
-        self._thread.start()
+    def start(self, work: Callable[[DeliveryBuffer], None]) -> None:
+        """Start both threads; `work` is called in the worker thread."""
+        self.worker = self._threads.spawn(f"worker of {self.name}", partial(self._work, work))
+        self.network = self._threads.spawn(f"network of {self.name}", self._link.run)
 
-    def finish(self) -> None:
-        """Wait for the copies under way, ack what is settled, give back the rest and end. Thread-safe."""
-        self._link.call_soon(self._finish)
+    def stop(self) -> None:
+        """Let the worker finish what it has taken, then ack that, return the rest and end. Thread-safe."""
+        self.buffer.close()
 
     def abandon(self) -> None:
-        """End now; what is not acked goes back to the queue. Thread-safe."""
+        """End the network thread now; what is not acked returns to the queue. Thread-safe."""
         self._link.call_soon(self._abandon)
 
-    def join(self, timeout: float) -> None:
-        """Wait for the network thread."""
-        self._thread.join(timeout)
-
-    def _run(self) -> None:
+    def _work(self, work: Callable[[DeliveryBuffer], None]) -> None:
         try:
-            self._link.run()
-        except BaseException as error:  # noqa: BLE001 - it is raised again, in the main thread
-            self._on_end(error)
-        else:
-            self._on_end(None)
+            work(self.buffer)
+        finally:
+            self._link.call_soon(self._finish)
+
+    # From here on: in the network thread.
 
     def _connected(self, connection: pika.SelectConnection) -> None:
         self._connection = connection
@@ -126,7 +133,7 @@ class QueueConsumer:
     def _lost(self) -> None:
         self._connection = self._confirms = None
         self._forget_channel()
-        self._probation.connection_lost()
+        self._policy.connection_lost()
         if self._finishing:
             self._link.stop()
 
@@ -134,7 +141,7 @@ class QueueConsumer:
         connection = self._connection
         if connection is None or not connection.is_open or self._channel is not None:
             return
-        if self.feed.held:
+        if self.buffer.held:
             self._log.info("consuming_held")
         elif not self._finishing:
             self._generation += 1
@@ -150,29 +157,31 @@ class QueueConsumer:
         self._consume_on(channel)
 
     def _consume_on(self, channel: Channel) -> None:
-        prefetch = self._prefetch if self._probation.pace is Pace.FULL else 1
+        prefetch = self._prefetch if self._policy.mode is PrefetchMode.FULL else 1
         channel.basic_qos(prefetch_count=prefetch)
         self._consumer_tag = channel.basic_consume(
-            self._queue, self._delivered, callback=partial(self._consuming, prefetch)
+            self.name, self._delivered, callback=partial(self._consuming, prefetch)
         )
 
     def _consuming(self, prefetch: int, _frame: Method[Basic.ConsumeOk]) -> None:
         self._log.info("consuming", prefetch=prefetch)
         self._link.mark_healthy()
+        self._on_consuming(self.name)
 
     def _delivered(self, channel: Channel, method: Basic.Deliver, properties: BasicProperties, body: bytes) -> None:
         redelivered = bool(method.redelivered)
         failures = delivery_failures(properties) if redelivered else 0
-        if self._probation.changed_by(redelivered=redelivered, failures=failures):
-            pace = self._probation.pace
-            self._log.log(logging.WARNING if pace is Pace.PROBATION else logging.INFO, "pace_changed", pace=pace.value)
-            if self._probation.ordered or pace is not Pace.FULL:
+        if self._policy.changed_by(redelivered=redelivered, failures=failures):
+            mode = self._policy.mode
+            level = logging.WARNING if mode is PrefetchMode.ISOLATING else logging.INFO
+            self._log.log(level, "prefetch_mode_changed", mode=mode.value)
+            if self._policy.ordered or mode is not PrefetchMode.FULL:
                 _give_back_and_close(channel)
                 return
             self._speed_up(channel)
         delivery = Delivery(
             tag=method.delivery_tag or 0,
-            queue=self._queue,
+            queue=self.name,
             generation=self._generation,
             body=body,
             redelivered=redelivered,
@@ -183,11 +192,17 @@ class QueueConsumer:
         if isinstance(properties, UndecodableProperties):
             self._refuse(delivery, properties)
         else:
-            self.feed.put(delivery)
+            self.buffer.put(delivery)
 
     def _refuse(self, delivery: Delivery, properties: UndecodableProperties) -> None:
-        self._log.warning("contract broken", reason=UNDECODABLE, detail=properties.detail)
-        self._settle([(delivery, DeadLetter(reason=UNDECODABLE, detail=properties.detail))])
+        self._log.warning(
+            "contract_violated",
+            message_id=properties.message_id,
+            correlation_id=properties.correlation_id,
+            reason=UNDECODABLE,
+            detail=properties.detail,
+        )
+        self._ack([(delivery, DeadLettered(reason=UNDECODABLE, detail=properties.detail))])
 
     def _speed_up(self, channel: Channel) -> None:
         def again(_frame: Method[Basic.CancelOk]) -> None:
@@ -197,14 +212,14 @@ class QueueConsumer:
         if self._prefetch > 1:
             channel.basic_cancel(self._consumer_tag, callback=again)
 
-    def _settle(self, results: Results) -> None:
+    def _ack(self, results: Results) -> None:
         if self._acknowledger is None:
             current = []
         else:
             current = [result for result in results if result[0].generation == self._generation]
-            self._acknowledger.settle(current)
+            self._acknowledger.ack(current)
         if len(current) < len(results):
-            self._log.info("settlements_passed_over", count=len(results) - len(current))
+            self._log.info("acks_skipped", count=len(results) - len(current))
 
     def _cancelled_by_broker(self, _frame: Method[Basic.Cancel]) -> None:
         self._log.error("consumer_cancelled", detail="The broker cancelled the consumer; the queue may be deleted.")
@@ -217,7 +232,7 @@ class QueueConsumer:
         if self._finishing:
             self._link.stop()
         elif isinstance(reason, ChannelClosedByClient):
-            pause = self._probation_pause if self._probation.pace is Pace.PROBATION else 0
+            pause = self._isolation_pause if self._policy.mode is PrefetchMode.ISOLATING else 0
             self._link.call_later(pause, self._consume)
         elif isinstance(reason, ChannelClosedByBroker):
             mend = RUN_TOPOLOGY if reason.reply_code == NOT_FOUND else None
@@ -226,7 +241,7 @@ class QueueConsumer:
 
     def _forget_channel(self) -> None:
         self._channel = self._acknowledger = None
-        self.feed.purge()
+        self.buffer.clear()
 
     def _open_confirms(self) -> None:
         if self._connection is not None and self._connection.is_open:
@@ -259,21 +274,12 @@ class QueueConsumer:
 
     def _abandon(self) -> None:
         if self._channel is not None:
-            _do_not_cancel(self._channel)
+            forget_consumers(self._channel)
         self._link.stop()
 
 
 def _give_back_and_close(channel: Channel) -> None:
     """Close the channel, and let the broker requeue at one stroke, and in order, what was delivered on it."""
     if channel.is_open:
-        _do_not_cancel(channel)
+        forget_consumers(channel)
         channel.close()
-
-
-def _do_not_cancel(channel: Channel) -> None:
-    """Keep pika from cancelling the consumer before it closes the channel.
-
-    The cancel would let a single-active-consumer queue's next consumer begin with the messages behind those that are
-    still in hand here.
-    """
-    cast("Any", channel)._consumers.clear()  # noqa: SLF001 - there is no public way

@@ -5,11 +5,14 @@ from contextlib import contextmanager
 
 import pika
 from pika.adapters.utils.connection_workflow import AMQPConnectorStackTimeout
+from tenacity import retry, retry_if_exception, stop_after_attempt
 
-from allocation_contracts.amqp.errors import access_refusal, words
-from allocation_contracts.amqp.lenient import LenientConnection
+from allocation_contracts.amqp.errors import access_refusal, closed_at_once, words
+from allocation_contracts.amqp.pika_internals import LenientConnection
 from allocation_contracts.amqp.urls import AddressError, masked, parameters
 from allocation_worker.adapters.rabbitmq.errors import CONNECTION_ERRORS, BrokerError
+
+_ATTEMPTS_TO_READ_WHY = 8
 
 
 @contextmanager
@@ -39,7 +42,7 @@ def _first_answer(urls: Sequence[str], name: str) -> pika.BlockingConnection:
     refused = False
     for url in urls:
         try:
-            return pika.BlockingConnection(parameters(url, name), LenientConnection)  # type: ignore[arg-type] # it is the class
+            return _connect(url, name)
         except AMQPConnectorStackTimeout:
             failures.append(f"{masked(url)}: it took the connection, and did not answer in time")
         except (*CONNECTION_ERRORS, AddressError) as error:
@@ -50,3 +53,8 @@ def _first_answer(urls: Sequence[str], name: str) -> pika.BlockingConnection:
     raise BrokerError(
         f"No broker can be reached: {'; '.join(failures)}; look whether it runs there, and at ALLOCATION_AMQP_URL."
     )
+
+
+@retry(retry=retry_if_exception(closed_at_once), stop=stop_after_attempt(_ATTEMPTS_TO_READ_WHY), reraise=True)
+def _connect(url: str, name: str) -> pika.BlockingConnection:
+    return pika.BlockingConnection(parameters(url, name), LenientConnection)  # type: ignore[arg-type] # it is the class

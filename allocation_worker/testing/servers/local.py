@@ -47,6 +47,7 @@ class LocalBroker(Broker):
         password: Of the administrator `allocation`.
         epmd_port: Where the nodes' port mapper listens; it is started with the first of them.
         settings: More of RabbitMQ's settings, as Erlang terms.
+        plugins: More of RabbitMQ's plugins than the management.
         erlang_arguments: More for the command line of the Erlang machine.
     """
 
@@ -61,6 +62,7 @@ class LocalBroker(Broker):
         password: str | None = None,
         epmd_port: int | None = None,
         settings: Sequence[str] = (),
+        plugins: Sequence[str] = (),
         erlang_arguments: str = "",
     ) -> None:
         self.address = hosts[host]
@@ -75,7 +77,7 @@ class LocalBroker(Broker):
             amqp_url=f"amqp://{_USER}:{self.password}@{self.address}:{self.port}/%2F",
             management_url=f"http://{_USER}:{self.password}@{self.address}:{self._management_port}",
         )
-        self._write_files(hosts, settings)
+        self._write_files(hosts, settings, plugins)
         self._env = self._environment(hosts, erlang_arguments, mark=folder)
         self._program = Program([str(find_program("rabbitmq-server"))], env=self._env, folder=self.folder)
 
@@ -137,14 +139,14 @@ class LocalBroker(Broker):
             raise ProgramError(f"rabbitmqctl {' '.join(args)}: {done.stdout}{done.stderr}")
         return done.stdout
 
-    def _write_files(self, hosts: Mapping[str, str], settings: Sequence[str]) -> None:
+    def _write_files(self, hosts: Mapping[str, str], settings: Sequence[str], plugins: Sequence[str]) -> None:
         self.folder.mkdir()
         cookie = self.folder / ".erlang.cookie"
         cookie.write_text(self.cookie)
         cookie.chmod(0o400)
         addresses = [f'{{host, {_erlang(address)}, ["{host}"]}}.\n' for host, address in hosts.items()]
         (self.folder / "inetrc").write_text("".join(addresses) + "{lookup, [file, native]}.\n")
-        (self.folder / "enabled_plugins").write_text("[rabbitmq_management].\n")
+        (self.folder / "enabled_plugins").write_text(f"[{','.join(['rabbitmq_management', *plugins])}].\n")
         # Erlang terms, not rabbitmq.conf, which knows no quorum_tick_interval. The management plugin is here because
         # it makes a virtual host in 20 ms, and two calls of rabbitmqctl in 1.5 s; its collecting of numbers is off.
         (self.folder / "advanced.config").write_text(

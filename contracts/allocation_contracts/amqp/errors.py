@@ -4,7 +4,7 @@ import re
 import ssl
 from collections.abc import Iterator
 
-from pika.exceptions import AuthenticationError
+from pika.exceptions import AuthenticationError, IncompatibleProtocolError
 
 from allocation_contracts.errors import AllocationError
 
@@ -81,7 +81,21 @@ def words(error: BaseException | str) -> str:
     """
     cause = ([*_causes(error)] or [error])[-1]
     told = (cause.strerror if isinstance(cause, OSError) else "") or str(cause) or type(cause).__name__
-    return access_refusal(error) or " ".join(told.split())[:_LONGEST_WORDS]
+    told = " ".join(told.split())[:_LONGEST_WORDS]
+    if refusal := access_refusal(error):
+        return refusal
+    if closed_at_once(error):
+        return f"it closed the connection at once, perhaps over TLS or the client certificate ({told})"
+    return told
+
+
+def closed_at_once(error: BaseException | str) -> bool:
+    """Return whether the broker closed the connection at its beginning, and its reason was not read.
+
+    A broker that does not take a client's certificate says so and closes. What is written meanwhile can fail before
+    that is read; the next attempt may read it.
+    """
+    return access_refusal(error) is None and any(isinstance(each, IncompatibleProtocolError) for each in _causes(error))
 
 
 def access_refusal(error: BaseException | str) -> str | None:

@@ -1,17 +1,9 @@
-"""A connection that survives message headers that pika cannot decode."""
+"""The properties of a message whose headers pika cannot decode."""
 
-import struct
-from typing import Any
-
-import pika
-from pika.frame import Frame, Header
-from pika.spec import FRAME_END_SIZE, FRAME_HEADER, FRAME_HEADER_SIZE, BasicProperties
+from pika.spec import BasicProperties
 
 UNDECODABLE = "undecodable-headers"
 """The reason that such a message is refused with."""
-
-_FRAME = struct.Struct(">BHL")
-_CONTENT = struct.Struct(">HHQ")
 
 
 class UndecodableProperties(BasicProperties):
@@ -33,30 +25,6 @@ class UndecodableProperties(BasicProperties):
         except Exception:  # noqa: BLE001 - then none of the properties is known; pika's decoder raises many kinds
             super().__init__()
         self.headers = None
-
-
-class LenientConnection(pika.SelectConnection):
-    """Delivers UndecodableProperties where pika would close the connection, and with it lose all unacked messages.
-
-    A sender needs no bad intent for such headers: a timestamp in milliseconds is enough.
-
-    `_read_frame` and `_frame_buffer` are private to pika. Nothing public lets a frame be read in another way.
-    """
-
-    _frame_buffer: bytes
-
-    def _read_frame(self) -> tuple[int, Frame | None]:
-        try:
-            read: tuple[int, Frame | None] = super()._read_frame()  # type: ignore[misc] # the stubs leave it out
-        except Exception as error:
-            kind, channel, size = _FRAME.unpack_from(self._frame_buffer)
-            if kind != FRAME_HEADER:
-                raise
-            content: bytes = self._frame_buffer[FRAME_HEADER_SIZE : FRAME_HEADER_SIZE + size]
-            _class, _weight, body_size = _CONTENT.unpack_from(content)
-            properties: Any = UndecodableProperties(content[_CONTENT.size :], error)
-            return FRAME_HEADER_SIZE + size + FRAME_END_SIZE, Header(channel, body_size, properties)
-        return read
 
 
 def _without_headers(raw: bytes) -> bytes:

@@ -11,8 +11,8 @@ from pika.adapters.select_connection import IOLoop
 
 from allocation_contracts.amqp import urls as addresses
 from allocation_contracts.amqp.errors import access_refusal, words
-from allocation_contracts.amqp.lenient import LenientConnection
 from allocation_contracts.amqp.logs import Log, log_to
+from allocation_contracts.amqp.pika_internals import CoalescingConnection
 
 _SHORTEST_DELAY = 0.2
 _LONGEST_DELAY = 5.0
@@ -83,7 +83,7 @@ class Link:
         on_connected: Callable[[pika.SelectConnection], None],
         on_lost: Callable[[], None],
         blocked_timeout: float | None = None,
-        connection_class: type[pika.SelectConnection] = LenientConnection,
+        connection_class: type[pika.SelectConnection] = CoalescingConnection,
         parameters: MakeParameters = addresses.parameters,
         log: Log = log_to(logging.getLogger(__name__)),  # noqa: B008 - it keeps no state
     ) -> None:

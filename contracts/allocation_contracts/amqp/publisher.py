@@ -38,7 +38,7 @@ from allocation_contracts.commands import Command
 from allocation_contracts.names import COMMANDS_EXCHANGE
 from allocation_contracts.results import PublishResult
 
-log = logging.getLogger(__name__)
+log = log_to(logging.getLogger(__name__))
 
 _MAX_APP_ID_BYTES = 255
 _LOOK_FOR_EXPIRED = 0.2
@@ -216,11 +216,13 @@ class Publisher:
         self._failed_at_exit = []
         self._close(self._timeout if self._timeout < inf else _LONGEST_EXIT)
         if failed := self._failed_at_exit:
-            log.error(
-                "%d commands were not confirmed when the program ended: close the publisher before, and publish them "
-                "again with the same message_id: %s",
-                len(failed),
-                ", ".join(failed[:_IDS_TO_NAME]) + (", ..." if len(failed) > _IDS_TO_NAME else ""),
+            log(
+                logging.ERROR,
+                "commands_not_confirmed",
+                commands=len(failed),
+                message_ids=", ".join(failed[:_IDS_TO_NAME]) + (", ..." if len(failed) > _IDS_TO_NAME else ""),
+                detail="The program ended before their confirms. Close the publisher before it ends, and publish them "
+                "again with the same message_id.",
             )
 
     def _close(self, patience: float) -> None:
@@ -247,7 +249,7 @@ class Publisher:
         connection.channel(on_open_callback=self._opened)
 
     def _opened(self, channel: Channel) -> None:
-        self._confirms = ConfirmedChannel(channel, log=log_to(log), on_closed=self._closed)
+        self._confirms = ConfirmedChannel(channel, log=log, on_closed=self._closed)
         self._link.mark_healthy()
         self._send()
 

@@ -15,6 +15,7 @@ from allocation_contracts.amqp.early import Early
 from allocation_contracts.amqp.errors import SubscriptionError
 from allocation_contracts.amqp.lenient import UNDECODABLE, UndecodableProperties
 from allocation_contracts.amqp.link import Link, LinkFactory
+from allocation_contracts.amqp.logs import log_to
 from allocation_contracts.amqp.queues import NO_DELIVERY_LIMIT
 from allocation_contracts.amqp.urls import parameters, split
 from allocation_contracts.errors import ContractError
@@ -31,7 +32,7 @@ from allocation_contracts.names import EVENTS_EXCHANGE
 from allocation_contracts.positions import GapError, Position, Positions
 from allocation_contracts.properties import EventProperties, read_event_properties
 
-log = logging.getLogger(__name__)
+log = log_to(logging.getLogger(__name__))
 
 Handler: TypeAlias = Callable[[Event, EventProperties], None]
 
@@ -190,7 +191,9 @@ class Subscriber:
 
     def _read_unknown(self, type_: str, delivery: _Delivery, handle: Handler) -> None:
         event = read_unknown_event(type_, delivery.body)
-        log.debug("Event %s is left out: its type %r is unknown", delivery.properties.message_id, type_)
+        log(
+            logging.DEBUG, "event_skipped", message_id=delivery.properties.message_id, type=type_, reason="unknown-type"
+        )
         if event is None:
             self._acks.ack(delivery.channel, delivery.tag)
         else:
@@ -235,7 +238,15 @@ class Subscriber:
             handle(event, properties)
 
     def _set_aside(self, delivery: _Delivery, violation: ContractError) -> None:
-        log.error("Event %s is in %s now: %s", delivery.properties.message_id, self.parked, violation)
+        log(
+            logging.ERROR,
+            "event_parked",
+            queue=self.parked,
+            message_id=delivery.properties.message_id,
+            correlation_id=delivery.properties.correlation_id,
+            reason=violation.reason,
+            detail=violation.detail,
+        )
         self._acks.reject(delivery.channel, delivery.tag)
 
     # From here on: in the network thread.
@@ -262,7 +273,12 @@ class Subscriber:
         self._arrived.put(_Delivery(channel, method.delivery_tag or 0, properties, body))
 
     def _cancelled(self, _frame: object) -> None:
-        log.warning("The broker ended the subscription of %s, perhaps since the queue was deleted.", self._queue)
+        log(
+            logging.WARNING,
+            "subscription_cancelled",
+            queue=self._queue,
+            detail="The broker cancelled the consumer; the queue may be deleted.",
+        )
         self._link.reconnect()
 
     def _closed(self, _channel: Channel, reason: Exception) -> None:

@@ -12,7 +12,7 @@ from allocation_worker.domain.commands import Allocate, CreateBatch
 from allocation_worker.service_layer.groups import GroupProcessor
 from allocation_worker.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
 from allocation_worker.service_layer.messagebus import MessageBus
-from allocation_worker.service_layer.messages import Message
+from allocation_worker.service_layer.messages import CommandMessage
 from allocation_worker.service_layer.outcomes import Outcome
 from allocation_worker.service_layer.ports import StoreUnavailableError, UnitOfWorkFactory
 from tests.fakes import policies
@@ -21,7 +21,7 @@ DEADLINE = 20.0
 BUS = MessageBus(COMMAND_HANDLERS, EVENT_HANDLERS)
 
 
-def process(new_unit_of_work: UnitOfWorkFactory, *messages: Message, grace: int = 0) -> list[Outcome]:
+def process(new_unit_of_work: UnitOfWorkFactory, *messages: CommandMessage, grace: int = 0) -> list[Outcome]:
     """One group."""
     return GroupProcessor(BUS, new_unit_of_work, policies.with_grace(grace)).process(messages)
 

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from allocation_worker.adapters.postgres.unit_of_work import PostgresUnitOfWork
 from allocation_worker.domain.commands import ChangeBatchQuantity, Deallocate
-from allocation_worker.service_layer.messages import Message
+from allocation_worker.service_layer.messages import CommandMessage
 from allocation_worker.service_layer.outcomes import Done
 from allocation_worker.service_layer.ports import Receipt, StoreError, StoreUnavailableError, UnitOfWork
 from tests.fakes.messages import message
@@ -174,7 +174,7 @@ class TestTheOtherTransactionCommitsInBetween:
     """Between two statements of ours, another transaction creates what the first of them did not find."""
 
     def process_interrupted(
-        self, store: PostgresStore, before: str, interruption: Message, *messages: Message
+        self, store: PostgresStore, before: str, interruption: CommandMessage, *messages: CommandMessage
     ) -> list[str]:
         """Run the interruption just before our first statement that has these words in it."""
         interruptions = [interruption]
@@ -219,7 +219,7 @@ class TestTheOtherTransactionCommitsInBetween:
 class TestACommitWhoseOutcomeIsUnknown:
     """The connection dies around COMMIT; asked again, the inbox tells."""
 
-    def process_through(self, store: PostgresStore, treacherous: type["DiesOnce"], *messages: Message) -> None:
+    def process_through(self, store: PostgresStore, treacherous: type["DiesOnce"], *messages: CommandMessage) -> None:
         process(store.unit_of_work, message(create("b", 10)))
         treacherous.dead = False
         with pytest.raises(StoreUnavailableError):

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy import TextClause
 
 from allocation_worker.adapters.postgres import statements
-from allocation_worker.adapters.postgres.engine import array
+from allocation_worker.adapters.postgres.arrays import array
 from allocation_worker.adapters.postgres.prune import PRUNE_OUTBOX
 from allocation_worker.adapters.postgres.relay import OLDEST_SET_ASIDE
 from allocation_worker.adapters.postgres.rows import line_uuid

@@ -10,7 +10,7 @@ from allocation_worker.domain.events import Allocated, CommandRejected, Dealloca
 from allocation_worker.service_layer.dry_run import Prospect, Rehearsal
 from allocation_worker.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
 from allocation_worker.service_layer.messagebus import MessageBus
-from allocation_worker.service_layer.messages import Message
+from allocation_worker.service_layer.messages import CommandMessage
 from allocation_worker.service_layer.ports import UnitOfWork
 from tests.fakes.messages import message
 from tests.integration.postgres.store import PostgresStore
@@ -23,7 +23,7 @@ def rehearsal(store: PostgresStore) -> Rehearsal:
     return Rehearsal(COMMAND_HANDLERS, EVENT_HANDLERS, partial(RehearsalUnitOfWork, store.engine))
 
 
-def do(store: PostgresStore, *messages: Message) -> None:
+def do(store: PostgresStore, *messages: CommandMessage) -> None:
     bus = MessageBus(COMMAND_HANDLERS, EVENT_HANDLERS)
     for each in messages:
         with PostgresUnitOfWork(store.engine) as uow:

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from allocation_worker.domain.commands import Allocate, ChangeBatchQuantity, Command, CreateBatch, Deallocate
-from allocation_worker.service_layer.messages import Message
+from allocation_worker.service_layer.messages import CommandMessage
 from allocation_worker.service_layer.outcomes import Outcome
 from tests.fakes.messages import message
 from tests.fakes.unit_of_work import FakeDatabase, Published
@@ -50,7 +50,7 @@ def comparable(published: Sequence[Published]) -> list[tuple[object, ...]]:
     ]
 
 
-def answers(store: PostgresStore | FakeDatabase, group: Sequence[Message]) -> list[Outcome]:
+def answers(store: PostgresStore | FakeDatabase, group: Sequence[CommandMessage]) -> list[Outcome]:
     return process(store.unit_of_work, *group)
 
 
@@ -60,7 +60,9 @@ def answers(store: PostgresStore | FakeDatabase, group: Sequence[Message]) -> li
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(story=groups)
-def test_groups_in_postgresql_are_single_messages_in_memory(store: PostgresStore, story: list[list[Message]]) -> None:
+def test_groups_in_postgresql_are_single_messages_in_memory(
+    store: PostgresStore, story: list[list[CommandMessage]]
+) -> None:
     store.empty()
     memory = FakeDatabase()
     for group in story:

@@ -19,7 +19,7 @@ from allocation_worker.adapters.postgres.watchdog import Watchdog, WatchedConnec
 from allocation_worker.service_layer.outcomes import Done
 from allocation_worker.service_layer.ports import StoreUnavailableError
 from allocation_worker.testing.waiting import wait_until
-from harness.proxy import Fault, Proxy
+from harness.proxy import ConnectionFault, Proxy
 from tests.fakes.messages import message
 from tests.integration.postgres.staging import DEADLINE, create, process
 from tests.integration.postgres.store import PostgresStore
@@ -51,7 +51,7 @@ def test_a_commit_that_never_returns_is_unavailability_and_asking_again_tells_th
     store: PostgresStore, far_store: PostgresStore, network: Proxy
 ) -> None:
     received = message(create("b", 10))
-    network.trap(COMMIT, Fault.SILENCE)
+    network.trap(COMMIT, ConnectionFault.SILENCE)
     began = monotonic()
     with pytest.raises(StoreUnavailableError):
         process(far_store.unit_of_work, received)

@@ -12,8 +12,8 @@ from pika.adapters.blocking_connection import BlockingChannel
 
 from allocation_contracts.names import COMMANDS_EXCHANGE, DEAD_LETTERS, ORDERS_QUEUE
 from allocation_worker.adapters.rabbitmq.consumer import Consumer
+from allocation_worker.adapters.rabbitmq.deliveries import DeliveryBuffer
 from allocation_worker.adapters.rabbitmq.delivery import Delivery
-from allocation_worker.adapters.rabbitmq.feed import QueueFeed
 from allocation_worker.service_layer.outcomes import Done, Outcome
 
 Message = tuple[pika.BasicProperties, bytes]
@@ -84,7 +84,7 @@ class Place:
 
 
 class Workers:
-    """A running consumer with a worker thread for each queue, that settles every delivery as `decide` says."""
+    """A running consumer with a worker thread for each queue, that acks every delivery as `decide` says."""
 
     def __init__(
         self, urls: Sequence[str], queues: Sequence[str], decide: Callable[[Delivery], Outcome], **options: Any
@@ -92,25 +92,22 @@ class Workers:
         self.groups: list[list[Delivery]] = []
         self.limit = 250
         self.error: BaseException | None = None
-        self.consumer = Consumer(urls, queues, unordered=[ORDERS_QUEUE], **options)
-        self.feed = next(iter(self.consumer.feeds.values()))
+        defaults: dict[str, Any] = {"prefetch": 500, "grace": 30.0, "unordered": [ORDERS_QUEUE]}
+        self.consumer = Consumer(urls, queues, **defaults | options)
+        self.buffer = self.consumer.queues[0].buffer
         self._decide = decide
-        self._threads = [threading.Thread(target=self._work, args=(feed,)) for feed in self.consumer.feeds.values()]
         self._main = threading.Thread(target=self._run)
 
     def start(self) -> None:
         self._main.start()
-        for thread in self._threads:
-            thread.start()
 
     def stop(self) -> None:
         self.consumer.stop()
         self.join()
 
     def join(self) -> None:
-        for thread in (self._main, *self._threads):
-            thread.join(20)
-            assert not thread.is_alive()
+        self._main.join(20)
+        assert not self._main.is_alive()
 
     @property
     def ended(self) -> bool:
@@ -120,8 +117,8 @@ class Workers:
     @property
     def consuming(self) -> bool:
         """It stands in line at the broker, for its first queue."""
-        consumer = self.consumer._consumers[self.feed.queue]
-        return consumer._channel is not None and bool(consumer._channel.consumer_tags)
+        channel = self.consumer.queues[0]._channel
+        return channel is not None and bool(channel.consumer_tags)
 
     @property
     def deliveries(self) -> list[Delivery]:
@@ -134,19 +131,14 @@ class Workers:
 
     def _run(self) -> None:
         try:
-            self.consumer.run()
+            self.consumer.run(self._work)
         except BaseException as error:  # noqa: BLE001 - for the test to look at
             self.error = error
 
-    def _work(self, feed: QueueFeed) -> None:
-        try:
-            while group := feed.take(self.limit):
-                self.groups.append(group)
-                feed.settle([(delivery, self._decide(delivery)) for delivery in group])
-        except BaseException as error:  # noqa: BLE001 - as the entrypoint does
-            feed.failed(error)
-        else:
-            feed.finished()
+    def _work(self, deliveries: DeliveryBuffer) -> None:
+        while group := deliveries.take(self.limit):
+            self.groups.append(group)
+            deliveries.ack([(delivery, self._decide(delivery)) for delivery in group])
 
 
 def done(_delivery: Delivery) -> Outcome:

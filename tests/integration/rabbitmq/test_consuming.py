@@ -91,7 +91,7 @@ def test_stopping_finishes_the_group_and_gives_back_the_rest(place: Place) -> No
     workers.start()
     assert gate.reached.wait(60)
     workers.consumer.stop()
-    eventually(lambda: workers.feed._closed)
+    eventually(lambda: workers.buffer._closed)
     gate.open.set()
     workers.join()
     eventually(lambda: place.depth(ORDERS_QUEUE) == 20 - len(workers.ids))
@@ -116,11 +116,11 @@ def test_a_worker_that_does_not_finish_is_not_waited_for_longer_than_the_grace(p
 
 
 def test_a_signal_handler_may_stop_it() -> None:
-    consumer = Consumer(["amqp://127.0.0.1:1/"], [])
+    consumer = Consumer(["amqp://127.0.0.1:1/"], [], prefetch=1, grace=1.0)
     previous = signal.signal(signal.SIGUSR1, lambda *_: consumer.stop())
     try:
         threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGUSR1)).start()
-        consumer.run()
+        consumer.run(lambda _deliveries: None)
     finally:
         signal.signal(signal.SIGUSR1, previous)
 
@@ -149,7 +149,7 @@ def test_the_single_active_consumer_hands_over_without_reordering(place: Place) 
     with working(place, queues=[STOCK_QUEUE], prefetch=50) as second:
         eventually(lambda: second.consuming)
         first.consumer.stop()
-        eventually(lambda: first.feed._closed)
+        eventually(lambda: first.buffer._closed)
         gate.open.set()
         first.join()
         eventually(lambda: {*first.ids, *second.ids} == set(ids))
@@ -168,9 +168,7 @@ def test_a_connection_closed_by_force_loses_nothing(place: Place, close_connecti
     assert place.take_all(ORDERS_QUEUE) == []
 
 
-def test_settlements_of_a_connection_that_is_gone_are_passed_over(
-    place: Place, close_connections: Callable[[], None]
-) -> None:
+def test_acks_of_a_connection_that_is_gone_are_skipped(place: Place, close_connections: Callable[[], None]) -> None:
     gate = Gate()
     place.send("once more")
     with working(place, gate) as workers:
@@ -188,12 +186,12 @@ def test_while_held_a_new_connection_does_not_consume(place: Place, close_connec
     with working(place) as workers, capture_logs() as logs:
         place.send("before")
         eventually(lambda: workers.ids)
-        workers.feed.hold()
+        workers.buffer.hold()
         close_connections()
         eventually(lambda: any(entry["event"] == "consuming_held" for entry in logs))
         place.send("after")
         assert place.depth(ORDERS_QUEUE) == 1
-        workers.feed.release()
+        workers.buffer.release()
         eventually(lambda: "after" in workers.ids)
 
 
@@ -202,9 +200,9 @@ def test_while_held_messages_stay_in_hand_and_unacked(place: Place) -> None:
     place.send("in hand")
     with working(place, gate) as workers:
         assert gate.reached.wait(60)
-        workers.feed.hold()
+        workers.buffer.hold()
         assert place.depth(ORDERS_QUEUE) == 0
-        workers.feed.release()
+        workers.buffer.release()
         gate.open.set()
     assert workers.ids == ["in hand"]
 

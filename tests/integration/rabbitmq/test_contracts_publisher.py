@@ -181,28 +181,6 @@ def test_without_a_broker_it_says_so_and_shows_no_password() -> None:
     assert "secret" not in str(error.value)
 
 
-def test_the_next_address_is_tried_when_one_does_not_answer(place: Place) -> None:
-    with Publisher(f"{NOWHERE}, {place.url}") as publisher:
-        publisher.publish(line())
-
-
-def test_what_a_lost_connection_leaves_open_is_published_again_in_its_order(
-    place: Place, publisher: Publisher, alarm: Callable[[], AbstractContextManager[None]], servers: Servers
-) -> None:
-    futures = [publisher.publish_soon(outgoing(0))]
-    futures[0].result()
-    place.close()  # pika leaves sockets open when the broker is first
-    with alarm():  # whatever is published now stays unconfirmed
-        futures += [publisher.publish_soon(outgoing(number)) for number in range(1, 200)]
-        servers.broker.close_connections(place.url)
-        futures += [publisher.publish_soon(outgoing(number)) for number in range(200, 300)]
-        assert not any(future.done() for future in futures[1:])
-    assert [future.result() for future in futures] == [f"m-{number}" for number in range(300)]
-    place.reconnect()
-    arrived = [properties.message_id for properties, _ in place.take_all(ORDERS_QUEUE)]
-    assert list(dict.fromkeys(arrived)) == [f"m-{number}" for number in range(300)]
-
-
 def test_under_an_alarm_of_the_broker_it_is_open_whether_a_command_arrived(
     place: Place, publisher: Publisher, alarm: Callable[[], AbstractContextManager[None]]
 ) -> None:

@@ -320,7 +320,7 @@ def test_an_event_that_breaks_the_contract_is_parked_as_it_was_and_its_neighbour
     eventually(lambda: place.depth(shipping.subscriber.parked) == 1)
     ((properties, parked),) = place.take_all(shipping.subscriber.parked)
     assert (parked, properties.message_id) == (body, "event-1")
-    assert "Event event-1 is in shipping.parked now: " in caplog.text
+    assert "event_parked queue=shipping.parked message_id=event-1 " in caplog.text
     shipping.stop()
     assert place.depth(QUEUE) == 0
 

@@ -10,14 +10,13 @@ import pytest
 
 from allocation_contracts.names import COMMANDS_EXCHANGE, DEAD_LETTERS, ORDERS_QUEUE
 from allocation_worker.adapters.rabbitmq import dead_letter_queue
-from allocation_worker.adapters.rabbitmq.dead_letter import DeadLetter
+from allocation_worker.adapters.rabbitmq.dead_letter import HeldDeadLetter
 from allocation_worker.adapters.rabbitmq.dead_letter_publisher import publish_copies
 from allocation_worker.adapters.rabbitmq.dead_letter_queue import DeadLetterQueue, open_dead_letters
 from allocation_worker.adapters.rabbitmq.delivery import Delivery
 from allocation_worker.adapters.rabbitmq.errors import BrokerError
 from allocation_worker.service_layer.dead_letters import Redrive, Selection
-from allocation_worker.service_layer.outcomes import DeadLetter as DeadLetterOutcome
-from allocation_worker.service_layer.outcomes import Outcome
+from allocation_worker.service_layer.outcomes import DeadLettered, Outcome
 from tests.integration.rabbitmq.rig import Place, eventually, headers_of, unique, working
 from tests.raw_headers import TOO_LATE, RawHeader, allow, nested
 
@@ -33,11 +32,11 @@ def ids_of(place: Place) -> list[object]:
         return [letter.properties.message_id for letter in letters]
 
 
-def redrive_all(place: Place, letters: DeadLetterQueue) -> Iterator[tuple[DeadLetter, str | None]]:
+def redrive_all(place: Place, letters: DeadLetterQueue) -> Iterator[tuple[HeldDeadLetter, str | None]]:
     return Redrive(letters, partial(publish_copies, [place.url]), lambda _letter: None).run(Selection(everything=True))
 
 
-def only(place: Place) -> DeadLetter:
+def only(place: Place) -> HeldDeadLetter:
     with looking(place) as letters:
         [letter] = list(letters)
     return letter
@@ -151,7 +150,7 @@ def test_one_that_expired_says_so(place: Place) -> None:
 
 def test_a_redriven_copy_is_the_command_that_it_was(place: Place) -> None:
     def refuse(_delivery: Delivery) -> Outcome:
-        return DeadLetterOutcome(reason="handler-failed", detail="It failed.", attempts=4, exception="ValueError: no")
+        return DeadLettered(reason="handler-failed", detail="It failed.", attempts=4, exception="ValueError: no")
 
     with working(place, refuse):
         place.send("a-1", headers={"traceparent": "00-1", "x-mine": 7}, type="allocate.v1", correlation_id="c")
@@ -209,7 +208,7 @@ def test_many_are_redriven_in_their_order_and_none_stays(place: Place) -> None:
 
 def test_one_whose_queue_is_gone_stays(place: Place) -> None:
     def refuse(_delivery: Delivery) -> Outcome:
-        return DeadLetterOutcome(reason="handler-failed", detail="It failed.")
+        return DeadLettered(reason="handler-failed", detail="It failed.")
 
     with working(place, refuse):
         place.send("homeless")

@@ -12,7 +12,7 @@ from allocation_contracts.names import COMMANDS_EXCHANGE, DEAD_LETTERS, ORDERS_Q
 from allocation_worker.adapters.rabbitmq import topology
 from allocation_worker.adapters.rabbitmq.delivery import Delivery
 from allocation_worker.adapters.rabbitmq.retry_queues import retry_queue
-from allocation_worker.service_layer.outcomes import DeadLetter, Done, Outcome, Retry
+from allocation_worker.service_layer.outcomes import DeadLettered, Done, Outcome, Retry
 from tests.integration.rabbitmq.rig import Place, Workers, eventually, headers_of, running, unique, working
 
 Decide = Callable[[Delivery], Outcome]
@@ -40,7 +40,7 @@ def retry_until(attempts: int) -> Decide:
 
 
 def bury(_delivery: Delivery) -> Outcome:
-    return DeadLetter(reason="bad-json", detail="It is no JSON.", attempts=4, exception="ValueError: no")
+    return DeadLettered(reason="bad-json", detail="It is no JSON.", attempts=4, exception="ValueError: no")
 
 
 def test_a_retried_message_comes_back_after_its_delay_as_it_was(place: Place) -> None:
@@ -123,7 +123,7 @@ def test_messages_behind_one_whose_copy_waits_are_acked_when_it_is_settled(place
 
 def test_long_words_are_cut_to_fit_and_odd_ones_replaced(place: Place) -> None:
     place.send("wordy")
-    with working(place, lambda _: DeadLetter(reason="r", detail="é" * 200_000, exception="lone \ud800")):
+    with working(place, lambda _: DeadLettered(reason="r", detail="é" * 200_000, exception="lone \ud800")):
         ((properties, _),) = place.dead_letters()
     headers = headers_of(properties)
     assert len(headers["x-detail"]) == 2048
@@ -146,7 +146,7 @@ def test_a_copy_fits_into_the_frames_of_its_connection_and_says_why(place: Place
 
     def decide(delivery: Delivery) -> Outcome:
         if delivery.attempts:
-            return DeadLetter(reason="bad", detail="d" * 5_000, exception="e" * 5_000, attempts=2)
+            return DeadLettered(reason="bad", detail="d" * 5_000, exception="e" * 5_000, attempts=2)
         return Retry(after=1, attempts=1)
 
     workers = Workers([f"{place.url}?frame_max={frame_max}"], [ORDERS_QUEUE], decide)

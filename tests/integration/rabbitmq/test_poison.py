@@ -6,7 +6,7 @@ from structlog.testing import capture_logs
 
 from allocation_contracts.names import DEAD_LETTERS, ORDERS_QUEUE, STOCK_QUEUE
 from allocation_worker.adapters.rabbitmq.delivery import Delivery
-from allocation_worker.adapters.rabbitmq.probation import FAILURES_BEFORE
+from allocation_worker.adapters.rabbitmq.prefetch_policy import FAILURES_BEFORE
 from allocation_worker.service_layer.outcomes import Done, Outcome
 from tests.integration.rabbitmq.rig import Place, Workers, eventually, headers_of, unique, working
 from tests.raw_headers import TOO_LATE, UNDECODABLE, RawHeader, allow
@@ -95,7 +95,7 @@ def test_at_full_speed_again_after_the_culprit_is_gone(place: Place) -> None:
         ids = unique(300)
         place.send(*ids)
         eventually(lambda: set(workers.ids) == {"culprit", *ids})
-    assert [entry["pace"] for entry in logs if entry["event"] == "pace_changed"] == ["probation", "full"]
+    assert [entry["mode"] for entry in logs if entry["event"] == "prefetch_mode_changed"] == ["isolating", "full"]
     assert place.depth(ORDERS_QUEUE) == 0
 
 

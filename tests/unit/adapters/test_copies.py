@@ -11,7 +11,7 @@ from pika.spec import BasicProperties
 from allocation_contracts.amqp.lenient import UndecodableProperties
 from allocation_worker.adapters.rabbitmq.copies import dead_letter_copy, redriven_copy, retry_copy
 from allocation_worker.adapters.rabbitmq.delivery import Delivery
-from allocation_worker.service_layer.outcomes import DeadLetter, Retry
+from allocation_worker.service_layer.outcomes import DeadLettered, Retry
 
 
 def delivery(properties: BasicProperties) -> Delivery:
@@ -34,7 +34,9 @@ def test_headers_of_our_names_are_not_taken_over_from_the_sender() -> None:
         "x-reason": "forged",
         "kept": 1,
     }
-    copy = dead_letter_copy(delivery(BasicProperties(headers=forged)), DeadLetter(reason="bad", detail="Bad."), 131_072)
+    copy = dead_letter_copy(
+        delivery(BasicProperties(headers=forged)), DeadLettered(reason="bad", detail="Bad."), 131_072
+    )
     assert copy.headers is not None
     assert (copy.headers["x-reason"], copy.headers["kept"]) == ("bad", 1)
     assert {"x-exception", "x-original-user-id"}.isdisjoint(copy.headers)
@@ -62,7 +64,7 @@ def test_it_fits_into_a_frame_of_any_size(
         ("message_id", "type", "correlation_id", "reply_to", "app_id", "expiration", "user_id", "content_type"), short
     )
     original = BasicProperties(headers=headers, **names)
-    outcome = DeadLetter(reason="bad", detail=detail, exception=exception)
+    outcome = DeadLettered(reason="bad", detail=detail, exception=exception)
     copy = dead_letter_copy(delivery(original), outcome, frame_max)
     assert size(copy) <= frame_max - 20
     assert copy.headers is not None
@@ -75,7 +77,7 @@ def test_headers_that_cannot_be_decoded_are_kept_as_bytes(table_size: int) -> No
     raw = b"\x20\x80" + struct.pack(">I", len(table)) + table + b"\x03m-1"
     original = UndecodableProperties(raw, ValueError("year 55955 is out of range"))
     copy = dead_letter_copy(
-        delivery(original), DeadLetter(reason="undecodable-headers", detail=original.detail), 131_072
+        delivery(original), DeadLettered(reason="undecodable-headers", detail=original.detail), 131_072
     )
     received = BasicProperties().decode(b"".join(copy.encode()))
     assert received.message_id == "m-1"

@@ -5,15 +5,15 @@ import pytest
 from pika.spec import BasicProperties
 
 from allocation_contracts import COMMANDS_EXCHANGE, DEAD_LETTERS, ORDERS_QUEUE, STOCK_QUEUE
-from allocation_worker.adapters.rabbitmq.dead_letter import DeadLetter
+from allocation_worker.adapters.rabbitmq.dead_letter import HeldDeadLetter
 from allocation_worker.adapters.rabbitmq.topology import READ_MODEL_QUEUE
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
-def letter(headers: dict[str, Any] | None = None, *, exchange: str = DEAD_LETTERS, **properties: Any) -> DeadLetter:
+def letter(headers: dict[str, Any] | None = None, *, exchange: str = DEAD_LETTERS, **properties: Any) -> HeldDeadLetter:
     fields = {"message_id": "m", "type": "allocate.v1"} | properties
-    return DeadLetter(
+    return HeldDeadLetter(
         tag=1,
         exchange=exchange,
         routing_key="somewhere",

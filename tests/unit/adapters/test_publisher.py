@@ -3,19 +3,19 @@
 import pytest
 
 from allocation_contracts.results import PublishResult
-from allocation_worker.adapters.rabbitmq.publisher import EventPublisher
+from allocation_worker.adapters.rabbitmq.publisher import RabbitMQEventPublisher
 from allocation_worker.service_layer.outgoing import MessageResult
 from tests.fakes.network import Network
 from tests.fakes.relay import outgoing
 
 
 @pytest.fixture
-def publisher() -> EventPublisher:
-    return EventPublisher([], wake=lambda: None, link=Network)
+def publisher() -> RabbitMQEventPublisher:
+    return RabbitMQEventPublisher([], wake=lambda: None, link=Network)
 
 
 @pytest.fixture
-def network(publisher: EventPublisher) -> Network:
+def network(publisher: RabbitMQEventPublisher) -> Network:
     network = publisher._link
     assert isinstance(network, Network)
     network.connect()
@@ -26,7 +26,9 @@ def lost(*ids: int) -> list[MessageResult]:
     return [MessageResult(id_, PublishResult.LOST) for id_ in ids]
 
 
-def test_what_is_published_after_a_loss_was_told_of_goes_out(publisher: EventPublisher, network: Network) -> None:
+def test_what_is_published_after_a_loss_was_told_of_goes_out(
+    publisher: RabbitMQEventPublisher, network: Network
+) -> None:
     publisher.publish([outgoing(1)])
     network.run_calls()
     network.lose()
@@ -37,7 +39,9 @@ def test_what_is_published_after_a_loss_was_told_of_goes_out(publisher: EventPub
     assert network.published == ["event-1", "event-1", "event-2"]
 
 
-def test_what_is_published_before_a_loss_was_told_of_is_lost_too(publisher: EventPublisher, network: Network) -> None:
+def test_what_is_published_before_a_loss_was_told_of_is_lost_too(
+    publisher: RabbitMQEventPublisher, network: Network
+) -> None:
     publisher.publish([outgoing(1)])
     network.run_calls()
     network.lose()
@@ -49,7 +53,7 @@ def test_what_is_published_before_a_loss_was_told_of_is_lost_too(publisher: Even
 
 
 def test_nothing_goes_before_what_was_refused_for_a_loss_that_has_been_told_of_meanwhile(
-    publisher: EventPublisher, network: Network
+    publisher: RabbitMQEventPublisher, network: Network
 ) -> None:
     """Of 1 it is told before 2 is refused, so whoever publishes 3 does not know of 2."""
     publisher.publish([outgoing(1)])

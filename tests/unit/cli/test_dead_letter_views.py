@@ -5,12 +5,12 @@ import pytest
 from pika.spec import BasicProperties
 
 from allocation_contracts.amqp.lenient import UndecodableProperties
-from allocation_worker.adapters.rabbitmq.dead_letter import DeadLetter
+from allocation_worker.adapters.rabbitmq.dead_letter import HeldDeadLetter
 from allocation_worker.cli.dead_letter_views import letter_json, letter_line, next_step, plain, story
 
 
-def letter(body: bytes, properties: BasicProperties | None = None, **fields: Any) -> DeadLetter:
-    return DeadLetter(
+def letter(body: bytes, properties: BasicProperties | None = None, **fields: Any) -> HeldDeadLetter:
+    return HeldDeadLetter(
         tag=1,
         exchange="allocation.dead-letters",
         routing_key="allocate",
@@ -19,7 +19,7 @@ def letter(body: bytes, properties: BasicProperties | None = None, **fields: Any
     )
 
 
-def shown(found: DeadLetter) -> str:
+def shown(found: HeldDeadLetter) -> str:
     return "\n".join(story(found))
 
 

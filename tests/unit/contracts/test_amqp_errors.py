@@ -19,7 +19,7 @@ from pika.exceptions import (
     StreamLostError,
 )
 
-from allocation_contracts.amqp.errors import access_refusal, words
+from allocation_contracts.amqp.errors import access_refusal, closed_at_once, words
 
 
 @pytest.mark.parametrize(
@@ -119,3 +119,11 @@ def test_what_cannot_pass_by_itself_is_told_with_what_to_do(error: BaseException
 )
 def test_what_may_pass_by_itself_is_no_refusal(error: BaseException | str) -> None:
     assert access_refusal(error) is None
+
+
+def test_a_connection_that_ends_before_its_reason_is_read_is_told_with_what_it_may_be() -> None:
+    error = IncompatibleProtocolError("StreamLostError: (\"Stream connection lost: SSLEOFError(8, 'EOF occurred')\",)")
+    assert closed_at_once(error)
+    assert access_refusal(error) is None
+    assert words(error).startswith("it closed the connection at once, perhaps over TLS or the client certificate (")
+    assert not closed_at_once(StreamLostError("gone"))

@@ -83,7 +83,7 @@ def test_each_failure_is_logged_with_its_context(logs: list[MutableMapping[str, 
     server = Server(failures=2)
     told: list[int] = []
     server.wait(on_failure=lambda: told.append(server.calls))
-    assert [line["event"] for line in logs] == ["waiting for the database"] * 2
+    assert [(line["event"], line["waiting_for"]) for line in logs] == [("waiting", "the database")] * 2
     assert {(line["queue"], line["error"]) for line in logs} == {("q", "gone")}
     assert told == [1, 2]
 

@@ -112,11 +112,11 @@ def test_marks_nothing_before_the_confirm(stage: Stage) -> None:
 
     def confirm_two() -> None:
         assert stage.outbox.published == []
-        stage.broker.settle(CONFIRMED, 1, 2)
+        stage.broker.resolve(CONFIRMED, 1, 2)
 
     def look() -> None:
         assert stage.outbox.published == [1, 2]
-        stage.broker.settle(CONFIRMED, 3)
+        stage.broker.resolve(CONFIRMED, 3)
 
     stage.run(confirm_two, look)
     assert stage.outbox.published == [1, 2, 3]
@@ -129,7 +129,7 @@ def test_no_more_is_in_flight_than_the_window_allows(stage: Stage) -> None:
 
     def confirm_all() -> None:
         assert len(stage.broker.unanswered) == 8
-        stage.broker.settle(CONFIRMED, *stage.broker.unanswered)
+        stage.broker.resolve(CONFIRMED, *stage.broker.unanswered)
 
     stage.run(*[confirm_all] * 3, window=8)
     assert stage.broker.most_unanswered == 8
@@ -141,7 +141,7 @@ def test_the_window_is_refilled_by_the_quarter(stage: Stage) -> None:
     stage.write(*range(1, 31))
 
     def confirm_one() -> None:
-        stage.broker.settle(CONFIRMED, stage.broker.unanswered[0])
+        stage.broker.resolve(CONFIRMED, stage.broker.unanswered[0])
 
     def still_eight_sent() -> None:
         assert len(stage.broker.sent) == 8
@@ -193,7 +193,7 @@ def test_while_busy_without_news_the_outbox_is_not_looked_at(stage: Stage) -> No
     def look_and_confirm_one() -> None:
         # The start, and the notice of what was written before.
         assert len(stage.outbox.fetches) == 2
-        stage.broker.settle(CONFIRMED, stage.broker.unanswered[0])
+        stage.broker.resolve(CONFIRMED, stage.broker.unanswered[0])
 
     stage.run(*[look_and_confirm_one] * 10)
     assert stage.outbox.published == list(range(1, 11))
@@ -226,9 +226,9 @@ def test_a_loss_leads_to_a_fetch_of_what_was_fetched_before(stage: Stage) -> Non
     stage.write(1, 2, 3)
 
     def lose_the_last() -> None:
-        stage.broker.settle(CONFIRMED, 1, 2)
+        stage.broker.resolve(CONFIRMED, 1, 2)
         fetched = len(stage.outbox.fetches)
-        stage.broker.settle(LOST, 3)
+        stage.broker.resolve(LOST, 3)
 
         def confirm_without_idling(_event: OutgoingEvent) -> PublishResult:
             assert stage.outbox.waits[waited:] in ([], [0])
@@ -250,7 +250,7 @@ def test_what_is_lost_alone_comes_again_while_the_rest_stays_in_flight(stage: St
     def look() -> None:
         assert stage.broker.sent == [1, 2, 3, 2]
 
-    stage.run(lambda: stage.broker.settle(LOST, 2), look)
+    stage.run(lambda: stage.broker.resolve(LOST, 2), look)
 
 
 def test_what_was_lost_with_the_connection_is_published_again(stage: Stage) -> None:
@@ -258,8 +258,8 @@ def test_what_was_lost_with_the_connection_is_published_again(stage: Stage) -> N
     stage.write(1, 2, 3)
 
     def lose_the_connection() -> None:
-        stage.broker.settle(CONFIRMED, 1)
-        stage.broker.settle(LOST, 2, 3)
+        stage.broker.resolve(CONFIRMED, 1)
+        stage.broker.resolve(LOST, 2, 3)
         stage.broker.connected = False
 
     def nothing_is_sent_without_connection() -> None:
@@ -277,15 +277,15 @@ def test_a_refusal_makes_everything_from_there_come_again_in_order(stage: Stage)
     stage.write(1, 2, 3, 4, 5)
 
     def refuse_the_third() -> None:
-        stage.broker.settle(CONFIRMED, 1, 2)
-        stage.broker.settle(NACKED, 3)
-        stage.broker.settle(CONFIRMED, 4)
+        stage.broker.resolve(CONFIRMED, 1, 2)
+        stage.broker.resolve(NACKED, 3)
+        stage.broker.resolve(CONFIRMED, 4)
 
     def nothing_is_sent_while_the_fifth_is_in_flight() -> None:
         assert stage.outbox.published == [1, 2]
         assert stage.broker.sent == [1, 2, 3, 4, 5]
         stage.answer_with(CONFIRMED)
-        stage.broker.settle(CONFIRMED, 5)
+        stage.broker.resolve(CONFIRMED, 5)
 
     stage.run(refuse_the_third, nothing_is_sent_while_the_fifth_is_in_flight, nothing)
     assert stage.broker.sent == [1, 2, 3, 4, 5, 3, 4, 5]
@@ -298,10 +298,10 @@ def test_a_second_refusal_of_an_earlier_event_reaches_further_back(stage: Stage)
 
     def refuse_two() -> None:
         stage.answer_with(CONFIRMED)
-        stage.broker.settle(NACKED, 4)
-        stage.broker.settle(CONFIRMED, 3)
-        stage.broker.settle(NACKED, 2)
-        stage.broker.settle(CONFIRMED, 1)
+        stage.broker.resolve(NACKED, 4)
+        stage.broker.resolve(CONFIRMED, 3)
+        stage.broker.resolve(NACKED, 2)
+        stage.broker.resolve(CONFIRMED, 1)
 
     stage.run(refuse_two, nothing)
     assert stage.broker.sent == [1, 2, 3, 4, 2, 3, 4]
@@ -313,9 +313,9 @@ def test_a_refusal_survives_a_failure_to_mark(stage: Stage) -> None:
 
     def refuse_and_fail() -> None:
         stage.answer_with(CONFIRMED)
-        stage.broker.settle(CONFIRMED, 1)
-        stage.broker.settle(NACKED, 2)
-        stage.broker.settle(CONFIRMED, 3)
+        stage.broker.resolve(CONFIRMED, 1)
+        stage.broker.resolve(NACKED, 2)
+        stage.broker.resolve(CONFIRMED, 3)
         stage.outbox.failures["mark_published"] = StoreUnavailableError("gone")
 
     stage.run(refuse_and_fail, nothing)
@@ -411,7 +411,7 @@ def test_a_refusal_is_told_once_and_its_end_once(stage: Stage, logs: list[Mutabl
         stage.write(6)
 
     stage.run(*[nothing] * 10, make_room, *[nothing] * 20, refuse_again, *[nothing] * 3)
-    told = [line for line in logs if str(line["event"]).startswith("events_")]
+    told = [line for line in logs if line["event"] in {"events_refused", "events_accepted_again"}]
     assert [line["event"] for line in told] == ["events_refused", "events_accepted_again", "events_refused"]
     assert (told[0]["first_id"], told[0]["events"], told[0]["log_level"]) == (3, 3, "error")
     assert told[1]["seconds"] > 5  # the pauses vary by chance
@@ -473,11 +473,11 @@ def test_what_is_in_flight_while_the_database_is_away_is_not_published_twice(sta
 
     def confirm_one_and_fail() -> None:
         stage.outbox.failures["mark_published"] = StoreUnavailableError("gone")
-        stage.broker.settle(CONFIRMED, 1)
+        stage.broker.resolve(CONFIRMED, 1)
 
     def confirm_the_rest() -> None:
         assert stage.broker.sent == [1, 2, 1]
-        stage.broker.settle(CONFIRMED, *list(stage.broker.unanswered))
+        stage.broker.resolve(CONFIRMED, *list(stage.broker.unanswered))
 
     stage.run(confirm_one_and_fail, confirm_the_rest)
     assert sorted(stage.outbox.published) == [1, 2]
@@ -606,7 +606,7 @@ def test_told_to_stop_it_waits_a_little_for_the_last_confirms(stage: Stage) -> N
     class ConfirmingWaker(FakeWaker):
         def wait(self, timeout: float) -> None:
             super().wait(timeout)
-            stage.broker.settle(CONFIRMED, *list(stage.broker.unanswered))
+            stage.broker.resolve(CONFIRMED, *list(stage.broker.unanswered))
 
     stage.waker = ConfirmingWaker(stage.clock)
     stage.broker.answer = nothing_yet
@@ -653,7 +653,7 @@ def test_history_that_cannot_be_pruned_now_does_not_end_the_session(
     stage.run(*idle)
     assert len(times) == 2
     assert times[1] >= times[0] + PRUNE_EVERY
-    assert [line["event"] for line in logs] == ["relay is active", *["history cannot be pruned now"] * 2]
+    assert [line["event"] for line in logs] == ["ready", *["prune_failed"] * 2]
 
 
 def test_words_for_the_operator(stage: Stage, logs: list[MutableMapping[str, Any]]) -> None:
@@ -662,14 +662,14 @@ def test_words_for_the_operator(stage: Stage, logs: list[MutableMapping[str, Any
     stage.write(1, type_="out-of-stock.v1")
     stage.outbox.failures["fetch"] = StoreUnavailableError("gone")
     stage.run(*[lambda: stage.answer_with(CONFIRMED)] * 7)
-    told = [line["event"] for line in logs if line["event"] != "events published"]
+    told = [line.get("role", line["event"]) for line in logs if line["event"] != "events_published"]
     assert told == [
-        "relay stands by: another one is active",
-        "relay is active",
-        "waiting for the database",
-        "relay is active",
-        "no queue is bound for these events; they are kept and offered again",
-        "events are wanted again",
+        "standby",
+        "active",
+        "waiting",
+        "active",
+        "events_unrouted",
+        "events_routed_again",
     ]
 
 

@@ -7,8 +7,8 @@ from allocation_worker.domain.commands import Allocate, ChangeBatchQuantity, Com
 from allocation_worker.service_layer.groups import CONTENTION_ATTEMPTS, GroupProcessor
 from allocation_worker.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS, allocate
 from allocation_worker.service_layer.messagebus import MessageBus
-from allocation_worker.service_layer.messages import Message
-from allocation_worker.service_layer.outcomes import DeadLetter, Done, Outcome, Retry
+from allocation_worker.service_layer.messages import CommandMessage
+from allocation_worker.service_layer.outcomes import DeadLettered, Done, Outcome, Retry
 from allocation_worker.service_layer.ports import StoreContentionError, StoreUnavailableError, UnitOfWork
 from allocation_worker.service_layer.retries import RetryPolicy
 from tests.fakes.messages import FakeDelivery, message
@@ -47,7 +47,7 @@ def database() -> CountingDatabase:
     return database
 
 
-def process(database: FakeDatabase, *messages: Message) -> list[Outcome]:
+def process(database: FakeDatabase, *messages: CommandMessage) -> list[Outcome]:
     bus = MessageBus({**COMMAND_HANDLERS, Allocate: allocate_unless_poisonous}, EVENT_HANDLERS)
     return GroupProcessor(bus, database.unit_of_work, POLICY).process(messages)
 
@@ -132,7 +132,7 @@ def test_messages_of_a_failing_group_are_answered_in_their_order(database: Count
 def test_a_message_that_keeps_failing_is_a_dead_letter_in_the_end(database: CountingDatabase) -> None:
     outcomes = [process(database, message(order("poison"), "p", attempts=attempts))[0] for attempts in range(3)]
     assert outcomes[:2] == [Retry(after=1, attempts=1), Retry(after=5, attempts=2)]
-    assert outcomes[2] == DeadLetter(
+    assert outcomes[2] == DeadLettered(
         reason="handler-failed",
         detail="allocate.v1 'p' failed 3 times; mend the cause, then redrive it.",
         attempts=3,
@@ -144,7 +144,7 @@ def test_another_message_under_a_known_id_is_a_dead_letter(database: CountingDat
     outcomes = process(database, message(order("1"), "m"), message(order("2"), "m"), message(order("1"), "m"))
     assert outcomes == [
         Done(),
-        DeadLetter(
+        DeadLettered(
             reason="message-id-conflict",
             detail="Another message was taken under the message_id 'm'; send this one under an id of its own.",
         ),

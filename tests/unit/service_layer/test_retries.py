@@ -6,7 +6,7 @@ import pytest
 
 from allocation_worker.domain.commands import Allocate
 from allocation_worker.domain.errors import LineCancelledError, UnknownBatchError, UnknownSkuError
-from allocation_worker.service_layer.outcomes import DeadLetter, Retry
+from allocation_worker.service_layer.outcomes import DeadLettered, Retry
 from allocation_worker.service_layer.retries import RetryPolicy
 from tests.fakes.messages import message
 
@@ -35,7 +35,7 @@ def test_a_failure_is_tried_again_after_each_delay(attempts: int, after: int) ->
 
 def test_then_it_is_a_dead_letter_with_the_exception() -> None:
     outcome = POLICY.after_failure(ValueError("why"), message(COMMAND, "m", attempts=2))
-    assert outcome == DeadLetter(
+    assert outcome == DeadLettered(
         reason="handler-failed",
         detail="allocate.v1 'm' failed 3 times; mend the cause, then redrive it.",
         attempts=3,
@@ -45,7 +45,7 @@ def test_then_it_is_a_dead_letter_with_the_exception() -> None:
 
 def test_without_delays_it_is_a_dead_letter_at_once() -> None:
     outcome = replace(POLICY, delays=()).after_failure(ValueError("why"), message(COMMAND))
-    assert isinstance(outcome, DeadLetter)
+    assert isinstance(outcome, DeadLettered)
 
 
 def test_each_delay_is_listed_once_for_the_queues_to_be_made() -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from allocation_worker.adapters.postgres.engine import array
+from allocation_worker.adapters.postgres.arrays import array
 from allocation_worker.adapters.postgres.outbox import event_id
 
 

@@ -18,20 +18,20 @@ def test_there_are_more_than_twelve_kinds_and_each_has_a_fault() -> None:
 
 
 def test_an_hour_strikes_with_every_kind() -> None:
-    struck = {strike.kind for strikes in draw(1, 3600, KINDS).values() for strike in strikes}
-    assert struck == set(FAULTS)
+    injected = {fault.kind for planned_faults in draw(1, 3600, KINDS).values() for fault in planned_faults}
+    assert injected == set(FAULTS)
 
 
 def test_faults_of_one_target_rest_between_each_other() -> None:
-    for target, strikes in draw(3, 3600, KINDS).items():
-        for one, next_ in pairwise(strikes):
+    for target, planned_faults in draw(3, 3600, KINDS).items():
+        for one, next_ in pairwise(planned_faults):
             assert next_.at >= one.at + one.seconds + PAUSES[target][0]
 
 
 def test_no_fault_begins_after_the_end() -> None:
-    assert all(strike.at < 60 for strikes in draw(5, 60, KINDS).values() for strike in strikes)
+    assert all(fault.at < 60 for planned_faults in draw(5, 60, KINDS).values() for fault in planned_faults)
 
 
 def test_a_fault_lasts_as_long_as_its_kind_allows() -> None:
-    for strike in draw(2, 3600, {"broker": [Kind("any", 3, 5)]})["broker"]:
-        assert 3 <= strike.seconds <= 5
+    for fault in draw(2, 3600, {"broker": [Kind("any", 3, 5)]})["broker"]:
+        assert 3 <= fault.seconds <= 5

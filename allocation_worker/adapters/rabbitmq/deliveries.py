@@ -1,4 +1,4 @@
-"""Where the network thread and the worker thread of one queue meet."""
+"""The deliveries of one queue, between its network thread and its worker thread."""
 
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -10,14 +10,14 @@ from allocation_worker.service_layer.outcomes import Outcome
 Results = Sequence[tuple[Delivery, Outcome]]
 
 
-class QueueFeed:
-    """The deliveries of one queue, for one worker thread. All of it is thread-safe.
+class DeliveryBuffer:
+    """Keeps the deliveries of one queue until the worker thread takes them. Thread-safe.
 
     Args:
-        queue: Its name.
-        on_results: Takes results over; called in the worker thread.
-        on_release: Told that the queue may be consumed again; called in the worker thread.
-        on_end: Told that the worker thread has ended, and of what it died, if it did.
+        queue: The queue's name.
+        on_results: Called in the worker thread with deliveries and their outcomes.
+        on_release: Called in the worker thread when the queue may be consumed again.
+        condition: The condition that the worker thread waits on.
     """
 
     def __init__(
@@ -26,21 +26,24 @@ class QueueFeed:
         *,
         on_results: Callable[[Results], None],
         on_release: Callable[[], None],
-        on_end: Callable[[BaseException | None], None],
+        condition: Condition,
     ) -> None:
         self.queue = queue
         self._on_results = on_results
         self._on_release = on_release
-        self._on_end = on_end
         self._waiting: deque[Delivery] = deque()
-        self._changed = Condition()
+        self._changed = condition
         self._closed = False
         self._held = False
 
     def take(self, limit: int) -> list[Delivery]:
-        """Wait until there is something, and take what is there, up to `limit`, in order.
+        """Wait for deliveries, and return those that are there, in order.
 
-        A redelivered message comes alone. An empty list means that the feed is closed: finish.
+        Args:
+            limit: The most that are returned. A redelivered one is returned alone.
+
+        Returns:
+            The deliveries; none once the buffer is closed.
         """
         with self._changed:
             while not (self._waiting or self._closed):
@@ -54,15 +57,15 @@ class QueueFeed:
                     taken.append(waiting.popleft())
             return taken
 
-    def settle(self, results: Results) -> None:
-        """Hand over what is to become of deliveries that were taken.
+    def ack(self, results: Results) -> None:
+        """Ack deliveries; one that is retried or dead-lettered is acked once its copy is confirmed.
 
-        Those whose channel is gone are passed over: the broker delivers them again.
+        Deliveries whose channel is gone are skipped: the broker delivers them again.
         """
         self._on_results(results)
 
     def hold(self) -> None:
-        """Keep what is in hand, but should the connection be lost, do not consume the queue again until `release`."""
+        """Do not consume the queue again after a lost connection, until `release`. What was delivered is kept."""
         self._held = True
 
     def release(self) -> None:
@@ -70,32 +73,24 @@ class QueueFeed:
         self._held = False
         self._on_release()
 
-    def finished(self) -> None:
-        """The worker thread has settled what it took, and ends."""
-        self._on_end(None)
-
-    def failed(self, error: BaseException) -> None:
-        """The worker thread has died of this; `Consumer.run` will raise it."""
-        self._on_end(error)
-
     @property
     def held(self) -> bool:
-        """Between `hold` and `release`."""
+        """Whether `hold` was called, and `release` was not yet."""
         return self._held
 
     def put(self, delivery: Delivery) -> None:
-        """Add what was delivered; for the network thread."""
+        """Add a delivery; for the network thread."""
         with self._changed:
             self._waiting.append(delivery)
             self._changed.notify()
 
-    def purge(self) -> None:
-        """Forget what nobody has taken; for the network thread, when the channel is gone."""
+    def clear(self) -> None:
+        """Forget the deliveries that are not taken, when the channel is gone; for the network thread."""
         with self._changed:
             self._waiting.clear()
 
     def close(self) -> None:
-        """Let `take` give nothing any more."""
+        """Let `take` return nothing from now on."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()

@@ -1,6 +1,6 @@
 """What a campaign comes to."""
 
-from chaos.campaign import Campaign, Struck
+from chaos.campaign import Campaign, InjectedFault
 from chaos.report import lines, recoveries, summary
 
 
@@ -11,7 +11,7 @@ def campaign() -> Campaign:
         began=0.0,
         ended=60.0,
         drained=62.0,
-        struck=[Struck(target="broker", kind="broker node: SIGKILL", began=10.0, healed=15.0)],
+        injected=[InjectedFault(target="broker", kind="broker node: SIGKILL", began=10.0, healed=15.0)],
         sent_at={"a": 9.0, "b": 11.0, "c": 14.0},
         answered_at={"a": 9.5, "b": 18.0, "c": 19.0},
     )

@@ -1,4 +1,4 @@
-"""Everything that a campaign runs on: the cluster, the database on a small disk, and the service's processes."""
+"""What a campaign runs on: a broker cluster, a database on a small disk, Redis, and the service's processes."""
 
 import subprocess
 import threading
@@ -43,7 +43,7 @@ class Supervisor:
 
     @contextmanager
     def running(self, *names: str) -> Iterator[None]:
-        """Start these, such as `consume-1`; in the end none is left."""
+        """Start these processes, such as `consume-1`. Kill all of them at the end of the block."""
         for name in names:
             self._start(name)
         self._thread.start()
@@ -56,7 +56,7 @@ class Supervisor:
                 process.kill()
 
     def get(self, name: str) -> WorkerProcess:
-        """The process of this name, for a fault to be done to it; its end is no surprise from now on."""
+        """Return the process of this name, to inject a fault. From now on its end counts as expected."""
         with self._lock:
             process = self._processes[name]
             self._expected.add(process.pid)
@@ -78,7 +78,7 @@ class Supervisor:
                     self._start(name)
 
 
-class Place:
+class Sandbox:
     """The servers and the processes.
 
     Attributes:
@@ -120,8 +120,8 @@ class Place:
 
 
 @contextmanager
-def place(logs: Path) -> Iterator[Place]:
-    """Start everything but the processes; in the end nothing is left.
+def start_sandbox(logs: Path) -> Iterator[Sandbox]:
+    """Start the servers, without the service's processes. Stop and remove everything at the end of the block.
 
     Raises:
         ProgramError: a program is missing, or did not start.
@@ -135,7 +135,7 @@ def place(logs: Path) -> Iterator[Place]:
         database = LocalDatabase(disk)
         stack.callback(database.stop, "immediate")
         database.start()
-        yield Place(servers, database, stack.enter_context(local_redis()), disk, logs)
+        yield Sandbox(servers, database, stack.enter_context(local_redis()), disk, logs)
 
 
 @contextmanager

@@ -1,0 +1,81 @@
+"""All that this package and the worker use of pika's private names, in one place.
+
+pika has no public way for any of it. A new minor version may drop them: `test_pika_internals.py` names each, and
+the version is capped.
+"""
+
+import struct
+from typing import Any, cast
+
+import pika
+from pika.adapters.blocking_connection import BlockingChannel
+from pika.channel import Channel
+from pika.frame import Frame, Header
+from pika.spec import FRAME_END_SIZE, FRAME_HEADER, FRAME_HEADER_SIZE
+
+from allocation_contracts.amqp.lenient import UndecodableProperties
+
+_FRAME = struct.Struct(">BHL")
+_CONTENT = struct.Struct(">HHQ")
+
+
+class LenientConnection(pika.SelectConnection):
+    """Delivers UndecodableProperties where pika would close the connection, and with it lose all unacked messages.
+
+    A sender needs no bad intent for such headers: a timestamp in milliseconds is enough. Uses `_read_frame` and
+    `_frame_buffer`.
+    """
+
+    _frame_buffer: bytes
+
+    def _read_frame(self) -> tuple[int, Frame | None]:
+        try:
+            read: tuple[int, Frame | None] = super()._read_frame()  # type: ignore[misc] # the stubs leave it out
+        except Exception as error:
+            kind, channel, size = _FRAME.unpack_from(self._frame_buffer)
+            if kind != FRAME_HEADER:
+                raise
+            content: bytes = self._frame_buffer[FRAME_HEADER_SIZE : FRAME_HEADER_SIZE + size]
+            _class, _weight, body_size = _CONTENT.unpack_from(content)
+            properties: Any = UndecodableProperties(content[_CONTENT.size :], error)
+            return FRAME_HEADER_SIZE + size + FRAME_END_SIZE, Header(channel, body_size, properties)
+        return read
+
+
+class CoalescingConnection(LenientConnection):
+    """Writes to its socket once in each turn of its loop.
+
+    pika makes a system call for each frame: three for a message. Uses `_adapter_emit_data`.
+    """
+
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:  # noqa: ANN401 - pika's own, passed on
+        self._frames: list[bytes] = []
+        super().__init__(*arguments, **keywords)
+
+    def _adapter_emit_data(self, data: bytes) -> None:
+        if not self._frames:
+            self.ioloop.call_later(0, self._emit_all)
+        self._frames.append(data)
+
+    def _emit_all(self) -> None:
+        frames, self._frames = self._frames, []
+        if not self.is_closed:
+            super()._adapter_emit_data(b"".join(frames))  # type: ignore[misc] # the stubs leave it out
+
+
+def forget_consumers(channel: Channel) -> None:
+    """Keep pika from cancelling the consumers of a channel before it closes the channel. Uses `_consumers`.
+
+    A cancel would let the next consumer of a queue with a single active consumer begin with the messages behind those
+    that are still in hand here.
+    """
+    cast("Any", channel)._consumers.clear()  # noqa: SLF001 - there is no public way
+
+
+def ack_later(channel: BlockingChannel, tag: int) -> None:
+    """Ack a delivery when the connection is next looked at. Uses `_impl`.
+
+    The channel's own `basic_ack` sends at once, and reads all that has come meanwhile. With many deliveries to ack,
+    more come in than are taken, until all of them are in memory.
+    """
+    cast("Any", channel)._impl.basic_ack(tag)  # noqa: SLF001 - there is no public way

@@ -1,0 +1,37 @@
+"""Deliveries in memory: the groups are given beforehand, and what is asked is recorded."""
+
+from collections import deque
+from collections.abc import Sequence
+
+from allocation_worker.service_layer.outcomes import Outcome
+from tests.fakes.messages import FakeDelivery
+
+
+class FakeDeliveries:
+    """Ends when the groups are used up.
+
+    Attributes:
+        acked: The deliveries and their outcomes, in order.
+        story: What was called, in order.
+    """
+
+    queue = "allocation.orders"
+
+    def __init__(self, *groups: Sequence[FakeDelivery]) -> None:
+        self._groups = deque(groups)
+        self.acked: list[tuple[FakeDelivery, Outcome]] = []
+        self.story: list[str] = []
+
+    def take(self, limit: int) -> list[FakeDelivery]:
+        self.story.append(f"take {limit}")
+        return list(self._groups.popleft()) if self._groups else []
+
+    def ack(self, results: Sequence[tuple[FakeDelivery, Outcome]]) -> None:
+        self.story.append(f"ack {len(results)}")
+        self.acked += results
+
+    def hold(self) -> None:
+        self.story.append("hold")
+
+    def release(self) -> None:
+        self.story.append("release")
