@@ -183,15 +183,15 @@ def test_the_same_id_with_another_body_is_dead_lettered(
 
 
 def test_who_may_send_orders_only_creates_no_batch_by_their_routing_key(
-    outside: ExternalClient, service: RunningService, a: Name
+    client: ExternalClient, service: RunningService, a: Name
 ) -> None:
     body = contracts.encode(CreateBatch(batchref=a("b"), sku=a("sku"), qty=1_000_000, eta=None))
-    outside.publish_raw(
+    client.publish_raw(
         body, routing_key="allocate", properties=BasicProperties(message_id=a("id"), type="create-batch.v1")
     )
     [(properties, _)] = read_dead_letters(service.amqp_url, expected=1)
     assert (properties.headers or {})["x-reason"] == "wrong-queue"
-    answer = outside.ask(Allocate(orderid=a("o"), sku=a("sku"), qty=1))
+    answer = client.ask(Allocate(orderid=a("o"), sku=a("sku"), qty=1))
     assert (answer.type, answer.data["reason"]) == ("command-rejected.v1", "unknown-sku")
 
 
