@@ -3,15 +3,15 @@
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
+from operator import itemgetter
 from types import TracebackType
 from typing import Any, Self
 
 import pika
-from pika.channel import Channel
-from pika.frame import Method
-from pika.spec import Basic
 
 from allocation_contracts import CAUSATION_ID_HEADER, COMMANDS_EXCHANGE, EVENTS_EXCHANGE
+from allocation_worker.adapters.rabbitmq.publisher import Publication
+from allocation_worker.adapters.rabbitmq.until_confirmed import BlockingPublisher, publish_until_confirmed
 from bench.workloads import EncodedCommand
 
 SUBSCRIBER = "bench.subscriber"
@@ -19,53 +19,22 @@ _WINDOW = 4000
 _QUORUM = {"x-queue-type": "quorum"}
 
 
-class _Filler:
-    """Publishes commands with a window of confirms; raises what goes wrong."""
-
-    def __init__(self, url: str, messages: Iterable[EncodedCommand], count: int, told: Callable[[int], None]) -> None:
-        self._messages = iter(messages)
-        self._count = count
-        self._told = told
-        self._sent = 0
-        self._confirmed = 0
-        self._channel: Channel
-        self._connection = pika.SelectConnection(
-            pika.URLParameters(url), on_open_callback=lambda it: it.channel(on_open_callback=self._opened)
-        )
-
-    def run(self) -> None:
-        if self._count:
-            self._connection.ioloop.start()
-
-    def _opened(self, channel: Channel) -> None:
-        self._channel = channel
-        channel.confirm_delivery(self._on_confirm)
-        self._send()
-
-    def _send(self) -> None:
-        room = min(_WINDOW - (self._sent - self._confirmed), self._count - self._sent)
-        for message in islice(self._messages, room):
-            self._channel.basic_publish(COMMANDS_EXCHANGE, message.routing_key, message.body, message.properties)
-        self._sent += room
-
-    def _on_confirm(self, frame: Method[Basic.Ack | Basic.Nack]) -> None:
-        if isinstance(frame.method, Basic.Nack):
-            raise RuntimeError("The broker refused a command.")  # noqa: TRY004 - nothing wrong with the type
-        # A window's confirms may come out of order; those of a quorum queue come in order.
-        self._confirmed = max(self._confirmed, frame.method.delivery_tag)
-        self._told(self._confirmed)
-        if self._confirmed == self._count:
-            self._connection.close()
-            self._connection.ioloop.stop()
-        elif self._sent - self._confirmed < _WINDOW // 2:
-            self._send()
-
-
 def fill(
     url: str, messages: Iterable[EncodedCommand], count: int, told: Callable[[int], None] = lambda _: None
 ) -> None:
     """Publish so many commands; all are confirmed when this returns. `told` hears how many are."""
-    _Filler(url, messages, count, told).run()
+    numbered = enumerate(islice(messages, count))
+    with BlockingPublisher[tuple[int, EncodedCommand]]([url], _publication, name="bench") as publisher:
+        results = publish_until_confirmed(publisher, numbered, key=itemgetter(0), window=_WINDOW)
+        for confirmed, (_, safe) in enumerate(results, 1):
+            if not safe:
+                raise RuntimeError("No queue takes a command.")
+            told(confirmed)
+
+
+def _publication(numbered: tuple[int, EncodedCommand]) -> Publication:
+    number, message = numbered
+    return Publication(number, COMMANDS_EXCHANGE, message.routing_key, message.body, message.properties)
 
 
 class Watch:

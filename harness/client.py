@@ -8,13 +8,13 @@ from types import TracebackType
 from typing import Any, Self
 from uuid import uuid4
 
-import pika
 import structlog
 from pika.adapters.blocking_connection import BlockingChannel
 from pika.spec import Basic, BasicProperties
 
 import allocation_contracts as contracts
-from allocation_worker.adapters.rabbitmq.errors import CONNECTION_ERRORS
+from allocation_worker.adapters.rabbitmq.errors import CONNECTION_ERRORS, BrokerError
+from allocation_worker.adapters.rabbitmq.urls import connect_any
 from allocation_worker.testing.waiting import wait_until
 from harness.checker.events import OUTCOMES, ReceivedEvent, SentCommand
 from harness.command_publisher import CommandPublisher
@@ -72,7 +72,7 @@ class ExternalClient:
 
     def publish_raw(self, body: bytes, *, routing_key: str, properties: BasicProperties) -> None:
         """Publish whatever bytes, confirmed, to the commands exchange."""
-        with pika.BlockingConnection(pika.URLParameters(self._url)) as connection:
+        with connect_any([self._url]) as connection:
             channel = connection.channel()
             channel.confirm_delivery()
             channel.basic_publish(contracts.COMMANDS_EXCHANGE, routing_key, body, properties)
@@ -113,9 +113,9 @@ class ExternalClient:
     def _listen(self) -> None:
         while not self._ended.is_set():
             try:
-                with pika.BlockingConnection(pika.URLParameters(self._url)) as connection:
+                with connect_any([self._url]) as connection:
                     self._consume(connection.channel())
-            except CONNECTION_ERRORS as error:
+            except (*CONNECTION_ERRORS, BrokerError) as error:
                 log.info("client_listening_again", error=repr(error))
                 self._ended.wait(0.2)
 
@@ -144,7 +144,7 @@ def read_dead_letters(amqp_url: str, *, expected: int, within: float = 30) -> li
     """Take `expected` messages off the dead letters, or as many as come in time; they are gone from there then."""
     taken: list[tuple[BasicProperties, bytes]] = []
     deadline = time.monotonic() + within
-    with pika.BlockingConnection(pika.URLParameters(amqp_url)) as connection:
+    with connect_any([amqp_url]) as connection:
         channel = connection.channel()
         while len(taken) < expected and time.monotonic() < deadline:
             method, properties, body = channel.basic_get(contracts.DEAD_LETTERS, auto_ack=True)

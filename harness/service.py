@@ -1,14 +1,12 @@
 """The whole service on real servers: a place of its own on each, and its processes."""
 
 from collections.abc import Collection, Mapping
-from contextlib import closing
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import pika
-
 from allocation_contracts import DEAD_LETTERS
+from allocation_worker.adapters.rabbitmq.urls import connect_any
 from allocation_worker.bootstrap import migrate, topology
 from allocation_worker.config import PREFIX, load
 from allocation_worker.testing.servers import Servers
@@ -91,7 +89,7 @@ class RunningService:
 
         Those that an ended reader held are back in the queue only when the broker has noticed its end.
         """
-        with closing(pika.BlockingConnection(pika.URLParameters(self.amqp_url))) as connection:
+        with connect_any([self.amqp_url]) as connection:
             channel = connection.channel()
             wait_until(
                 lambda: not channel.queue_declare(DEAD_LETTERS, passive=True).method.consumer_count,

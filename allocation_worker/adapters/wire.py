@@ -12,8 +12,8 @@ from allocation_contracts import strict_json
 from allocation_contracts.message import model_of, validate
 from allocation_worker.domain import commands, events
 from allocation_worker.service_layer.messages import CommandMessage
+from allocation_worker.service_layer.ports import ProjectedEvent, UnknownEvent
 from allocation_worker.service_layer.project import EventMessage
-from allocation_worker.service_layer.read_model import ProjectedEvent, UnknownEvent
 
 WRONG_QUEUE = "wrong-queue"
 """The reason of a dead letter whose type belongs to another queue."""

@@ -9,7 +9,7 @@ import typer
 from allocation_worker.bootstrap import show as wiring
 from allocation_worker.cli import tables
 from allocation_worker.cli.settings import settings
-from allocation_worker.service_layer.read_model import BatchView, LineView
+from allocation_worker.service_layer.ports import BatchView, LineView
 
 verbs = typer.Typer(
     no_args_is_help=True,

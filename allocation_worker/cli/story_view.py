@@ -10,7 +10,8 @@ from allocation_worker.cli.tables import console, shown, table
 from allocation_worker.domain import events
 from allocation_worker.domain.events import ProductEvent
 from allocation_worker.domain.model import Batch
-from allocation_worker.service_layer.explain import Answer, Considered, Decision, Rejection, Story
+from allocation_worker.service_layer.explain import Considered, Decision, Story
+from allocation_worker.service_layer.ports import Answer, Rejection
 
 A_SCREEN = 20
 

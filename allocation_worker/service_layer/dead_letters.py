@@ -4,37 +4,15 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 from allocation_contracts import ContractError
 from allocation_worker.service_layer.messages import CommandMessage
-
-_SECONDS_A_DAY = 86_400
-
-
-class Letter(Protocol):
-    """A dead letter, on hold."""
-
-    id: str
-    reason: str
-    detail: str
-    failed_at: datetime | None
-    known_since: float | None
-
-    @property
-    def destination(self) -> object: ...
-
+from allocation_worker.service_layer.ports import Letter, Letters
 
 L = TypeVar("L", bound=Letter)
 
-
-class Letters(Protocol[L]):
-    """Dead letters, each on hold until it is removed or all are given back."""
-
-    def __iter__(self) -> Iterator[L]: ...
-
-    def remove(self, letter: L) -> None:
-        """Take it away for good."""
+_SECONDS_A_DAY = 86_400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

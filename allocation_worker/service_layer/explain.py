@@ -4,48 +4,20 @@ Nothing is stored for its sake. The batches as they stood just before the decisi
 since taken back; then the rules decide once more, and it is compared with what was decided.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple
 
 from allocation_worker.domain import events
 from allocation_worker.domain.events import ProductEvent
 from allocation_worker.domain.history import Stock, redo, undo
 from allocation_worker.domain.model import Batch, OrderLine, Product
+from allocation_worker.service_layer.ports import Answer, InboxEntry, Records, Rejection
 
 DECISIONS_TOLD = 20
 EVENTS_TOLD = 50
 
 Verdict = Literal["took it", "too little left", "not needed"]
-
-
-class InboxEntry(NamedTuple):
-    """When a command was taken, and how often it, or another under its id, has come."""
-
-    received_at: datetime
-    deliveries: int
-
-
-class Rejection(NamedTuple):
-    """A refusal, as it was announced."""
-
-    command: str
-    reason: str
-    detail: str
-
-
-class Answer(NamedTuple):
-    """An event in the history. `unwanted`: no queue was bound for it so far."""
-
-    id: int
-    event: ProductEvent | Rejection
-    type: str
-    message_id: str
-    causation_id: str
-    created_at: datetime
-    published_at: datetime | None
-    unwanted: bool
 
 
 class Considered(NamedTuple):
@@ -97,25 +69,6 @@ class Story:
     answers: list[Answer] = field(default_factory=list)
     events: int = 0
     published: int = 0
-
-
-class Records(Protocol):
-    """What is stored, as it stood at one moment."""
-
-    def arrival(self, message_id: str) -> InboxEntry | None:
-        """What the inbox knows of a message."""
-
-    def answers(self, message_id: str, received_at: datetime | None) -> Iterator[Answer]:
-        """The events that a message has caused, in order; looked for among those of one moment, or among all."""
-
-    def first_announced(self, sku: str, sequence: int) -> Answer:
-        """An event as it was announced for the first time that is still kept."""
-
-    def stock(self, sku: str) -> tuple[int, Stock]:
-        """The sequence of the SKU's last event, and its batches after it."""
-
-    def back_to(self, sku: str, sequence: int, created_at: datetime) -> Iterator[ProductEvent]:
-        """The SKU's events, from the latest back to this one, which was decided then; none twice."""
 
 
 def explain(records: Records, message_id: str) -> Story | None:

@@ -10,8 +10,7 @@ import structlog
 
 from allocation_worker.domain import events
 from allocation_worker.service_layer.outcomes import Done, Outcome
-from allocation_worker.service_layer.ports import StoreUnavailableError
-from allocation_worker.service_layer.read_model import (
+from allocation_worker.service_layer.ports import (
     GenerationClosedError,
     GenerationMissingError,
     LineStatus,
@@ -19,6 +18,7 @@ from allocation_worker.service_layer.read_model import (
     OpenWriteModel,
     ProjectedEvent,
     ReadModel,
+    StoreUnavailableError,
     UnknownEvent,
     WriteModel,
 )

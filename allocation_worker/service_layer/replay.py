@@ -1,39 +1,16 @@
 """Announcing again what was announced, for a subscriber that has missed some."""
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 from allocation_contracts import AllocationError
 from allocation_worker.domain.errors import quoted
 from allocation_worker.service_layer.outgoing import OutgoingEvent
+from allocation_worker.service_layer.ports import PublishedEvents
 
 
 class ReplayError(AllocationError):
     """What is asked for is not there. Its text is one sentence that says why, and what to do."""
-
-
-class KeptEvents(NamedTuple):
-    """What the history has of one SKU.
-
-    Attributes:
-        counted: how many events the SKU has had.
-        kept_from: from which sequence on all are kept; None if none is.
-        published: how many of those asked for are kept and published.
-    """
-
-    counted: int
-    kept_from: int | None
-    published: int
-
-
-class PublishedEvents(Protocol):
-    """The history, as it stood at one moment."""
-
-    def kept(self, sku: str, first: int, last: int | None) -> KeptEvents | None:
-        """What it has of a SKU, and of a range, or all from `first` on; None if the SKU was never heard of."""
-
-    def events(self, sku: str, first: int, last: int) -> Iterator[OutgoingEvent]:
-        """The published events of a range, in order, each as it was first announced; read as they are asked for."""
 
 
 class Replayed(NamedTuple):

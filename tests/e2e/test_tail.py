@@ -96,7 +96,7 @@ def test_a_wrong_type_an_absent_broker_and_a_missing_exchange_are_told_in_a_sent
 
     away = run_verb("tail", settings={"ALLOCATION_AMQP_URL": "amqp://guest:guest@127.0.0.1:1/"})
     assert (away.returncode, away.stderr.count("\n")) == (1, 1)
-    assert away.stderr.startswith("No broker can be reached: amqp://guest:***@127.0.0.1:1/: ")
+    assert away.stderr.startswith("No broker can be reached: amqp://guest:***@127.0.0.1:1/%2F: ")
 
     bare = run_verb("tail", settings={"ALLOCATION_AMQP_URL": service.servers.broker.new_vhost()})
     assert bare.returncode == 1

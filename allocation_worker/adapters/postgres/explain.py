@@ -14,7 +14,7 @@ from allocation_worker.adapters.postgres.project import reading, stream
 from allocation_worker.domain.events import ProductEvent
 from allocation_worker.domain.history import Stock
 from allocation_worker.domain.model import Batch
-from allocation_worker.service_layer.explain import Answer, InboxEntry, Rejection
+from allocation_worker.service_layer.ports import Answer, InboxEntry, Rejection
 
 # No transaction lasts as long: a later event of a SKU cannot be stamped with an earlier time than this before it.
 LONGEST_TRANSACTION = timedelta(hours=1)
@@ -50,7 +50,7 @@ BACK_TO = sa.text("""
 
 
 class PostgresRecords:
-    """Keeps the promises of `service_layer.explaining.Records`."""
+    """Keeps the promises of `service_layer.ports.Records`."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection

@@ -14,7 +14,7 @@ from sqlalchemy.engine import Connection, Engine
 from allocation_worker.adapters import wire
 from allocation_worker.adapters.postgres.arrays import array
 from allocation_worker.adapters.postgres.engine import patient
-from allocation_worker.service_layer.read_model import BatchView, LineView, ProjectedEvent
+from allocation_worker.service_layer.ports import BatchView, LineView, ProjectedEvent
 
 ROWS_AT_A_TIME = 500
 
@@ -66,7 +66,7 @@ def stream(connection: Connection, statement: sa.TextClause, **parameters: Any) 
 
 
 class PostgresWriteModel:
-    """Keeps the promises of `service_layer.read_model.WriteModel`."""
+    """Keeps the promises of `service_layer.ports.WriteModel`."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection

@@ -9,7 +9,7 @@ from sqlalchemy.engine import Connection, Engine
 from allocation_worker.adapters.postgres.project import reading, stream
 from allocation_worker.adapters.postgres.relay import COLUMNS, outgoing_event
 from allocation_worker.service_layer.outgoing import OutgoingEvent
-from allocation_worker.service_layer.replay import KeptEvents
+from allocation_worker.service_layer.ports import KeptEvents
 
 COUNTED = sa.text("SELECT sequence FROM products WHERE sku = :sku")
 
@@ -33,7 +33,7 @@ EVENTS = sa.text(f"""
 
 
 class PostgresPublishedEvents:
-    """Keeps the promises of `service_layer.replaying.PublishedEvents`."""
+    """Keeps the promises of `service_layer.ports.PublishedEvents`."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection

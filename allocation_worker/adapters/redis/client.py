@@ -11,8 +11,7 @@ from redis.retry import Retry
 
 from allocation_worker.adapters.redis.address import RedisAddress
 from allocation_worker.adapters.redis.scripts import BUSY, CLOSED, MISSING
-from allocation_worker.service_layer.ports import StoreUnavailableError
-from allocation_worker.service_layer.read_model import GenerationClosedError, GenerationMissingError
+from allocation_worker.service_layer.ports import GenerationClosedError, GenerationMissingError, StoreUnavailableError
 
 _CONNECT_TIMEOUT = 5.0
 

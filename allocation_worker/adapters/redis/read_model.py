@@ -11,15 +11,14 @@ from redis import Redis
 
 from allocation_worker.adapters.redis import scripts
 from allocation_worker.adapters.redis.client import translated
-from allocation_worker.service_layer.ports import StoreUnavailableError
+from allocation_worker.service_layer.ports import BatchView, LineView, ProjectedEvent, StoreUnavailableError
 from allocation_worker.service_layer.project import Change, change_of
-from allocation_worker.service_layer.read_model import BatchView, LineView, ProjectedEvent
 
 _BEAT_EVERY = scripts.IDLE_MILLISECONDS / 1000 / 5
 
 
 class RedisReadModel:
-    """Keeps the promises of `service_layer.read_model.ReadModel`.
+    """Keeps the promises of `service_layer.ports.ReadModel`.
 
     Args:
         client: as `client.connect` makes it.

@@ -9,7 +9,7 @@ from redis import Redis
 
 from allocation_worker.adapters.redis import scripts
 from allocation_worker.adapters.redis.client import translated
-from allocation_worker.service_layer.read_model import BatchView, LineView, SkuView
+from allocation_worker.service_layer.ports import BatchView, LineView, SkuView
 
 
 class RedisViews:

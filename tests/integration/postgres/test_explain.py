@@ -11,7 +11,8 @@ from allocation_worker.cli.story_view import as_json, outcome
 from allocation_worker.domain.commands import Allocate, ChangeBatchQuantity, Command, CreateBatch, Deallocate
 from allocation_worker.domain.events import Allocated, OutOfStock
 from allocation_worker.service_layer import explain as explain_module
-from allocation_worker.service_layer.explain import Rejection, Story, explain
+from allocation_worker.service_layer.explain import Story, explain
+from allocation_worker.service_layer.ports import Rejection
 from tests.fakes.messages import message
 from tests.integration.postgres.staging import create, order, process
 from tests.integration.postgres.store import PostgresStore

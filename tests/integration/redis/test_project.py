@@ -14,14 +14,14 @@ from allocation_worker.domain.commands import ChangeBatchQuantity, Command, Crea
 from allocation_worker.domain.events import OutOfStock, ProductEvent
 from allocation_worker.service_layer import project
 from allocation_worker.service_layer.outcomes import Done
-from allocation_worker.service_layer.ports import StoreUnavailableError
-from allocation_worker.service_layer.project import EventMessage
-from allocation_worker.service_layer.read_model import (
+from allocation_worker.service_layer.ports import (
     BatchView,
     GenerationClosedError,
     GenerationMissingError,
+    StoreUnavailableError,
     UnknownEvent,
 )
+from allocation_worker.service_layer.project import EventMessage
 from allocation_worker.testing.servers.redis_server import local_redis
 from tests.integration.postgres.staging import create, order
 from tests.integration.postgres.store import PostgresStore

@@ -3,7 +3,7 @@
 from datetime import date
 
 from allocation_worker.domain.commands import Allocate, CreateBatch, Deallocate
-from allocation_worker.service_layer.read_model import BatchView, LineView
+from allocation_worker.service_layer.ports import BatchView, LineView
 from harness.checker.read_model import Contents, compare
 from tests.integration.postgres.staging import create, order
 from tests.integration.redis.rig import Models, delivered

@@ -11,7 +11,7 @@ import allocation_contracts as contracts
 from allocation_worker.adapters import wire
 from allocation_worker.domain import commands, events
 from allocation_worker.domain.events import ProductEvent
-from allocation_worker.service_layer.read_model import UnknownEvent
+from allocation_worker.service_layer.ports import UnknownEvent
 from tests.fakes.messages import FakeDelivery, FakeProperties, message
 from tools.examples import EXAMPLES
 

@@ -9,7 +9,7 @@ from datetime import date
 from typing import Literal, NamedTuple, Protocol
 
 from allocation_worker.domain.events import ProductEvent
-from allocation_worker.service_layer.ports import StoreUnavailableError
+from allocation_worker.service_layer.ports.errors import StoreUnavailableError
 
 LineStatus = Literal["allocated", "out-of-stock", "cancelled"]
 

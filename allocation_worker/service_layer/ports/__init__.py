@@ -1,0 +1,68 @@
+"""The ports: what the service needs of the outside world, each a protocol with its promise. Adapters keep them.
+
+One module for each use case, with the values that go through its ports.
+"""
+
+from allocation_worker.service_layer.ports.consume import Delivered, Deliveries, Processor
+from allocation_worker.service_layer.ports.dead_letters import Letter, Letters
+from allocation_worker.service_layer.ports.errors import StoreContentionError, StoreError, StoreUnavailableError
+from allocation_worker.service_layer.ports.explain import Answer, InboxEntry, Records, Rejection
+from allocation_worker.service_layer.ports.read_model import (
+    BatchView,
+    GenerationClosedError,
+    GenerationMissingError,
+    LineStatus,
+    LineView,
+    OpenWriteModel,
+    ProjectedEvent,
+    ReadModel,
+    SkuView,
+    UnknownEvent,
+    WriteModel,
+)
+from allocation_worker.service_layer.ports.relay import EventPublisher, Pending
+from allocation_worker.service_layer.ports.replay import KeptEvents, PublishedEvents
+from allocation_worker.service_layer.ports.unit_of_work import (
+    Inbox,
+    Outbox,
+    Products,
+    Receipt,
+    UnitOfWork,
+    UnitOfWorkFactory,
+)
+
+__all__ = [
+    "Answer",
+    "BatchView",
+    "Delivered",
+    "Deliveries",
+    "EventPublisher",
+    "GenerationClosedError",
+    "GenerationMissingError",
+    "Inbox",
+    "InboxEntry",
+    "KeptEvents",
+    "Letter",
+    "Letters",
+    "LineStatus",
+    "LineView",
+    "OpenWriteModel",
+    "Outbox",
+    "Pending",
+    "Processor",
+    "Products",
+    "ProjectedEvent",
+    "PublishedEvents",
+    "ReadModel",
+    "Receipt",
+    "Records",
+    "Rejection",
+    "SkuView",
+    "StoreContentionError",
+    "StoreError",
+    "StoreUnavailableError",
+    "UnitOfWork",
+    "UnitOfWorkFactory",
+    "UnknownEvent",
+    "WriteModel",
+]

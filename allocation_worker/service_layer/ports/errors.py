@@ -1,0 +1,15 @@
+"""The errors of every store, and so of every port to one."""
+
+from allocation_contracts import AllocationError
+
+
+class StoreError(AllocationError):
+    """The store refused a statement, and the transaction is lost."""
+
+
+class StoreContentionError(StoreError):
+    """Another transaction interfered (deadlock, lock timeout, duplicate key): run this transaction again."""
+
+
+class StoreUnavailableError(StoreError):
+    """The store cannot be reached. Whether a pending commit took place is unknown."""

@@ -1,0 +1,55 @@
+"""What `explain` needs: all that is stored of a command."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import NamedTuple, Protocol
+
+from allocation_worker.domain.events import ProductEvent
+from allocation_worker.domain.history import Stock
+
+
+class InboxEntry(NamedTuple):
+    """When a command was taken, and how often it, or another under its id, has come."""
+
+    received_at: datetime
+    deliveries: int
+
+
+class Rejection(NamedTuple):
+    """A refusal, as it was announced."""
+
+    command: str
+    reason: str
+    detail: str
+
+
+class Answer(NamedTuple):
+    """An event in the history. `unwanted`: no queue was bound for it so far."""
+
+    id: int
+    event: ProductEvent | Rejection
+    type: str
+    message_id: str
+    causation_id: str
+    created_at: datetime
+    published_at: datetime | None
+    unwanted: bool
+
+
+class Records(Protocol):
+    """What is stored, as it stood at one moment."""
+
+    def arrival(self, message_id: str) -> InboxEntry | None:
+        """What the inbox knows of a message."""
+
+    def answers(self, message_id: str, received_at: datetime | None) -> Iterator[Answer]:
+        """The events that a message has caused, in order; looked for among those of one moment, or among all."""
+
+    def first_announced(self, sku: str, sequence: int) -> Answer:
+        """An event as it was announced for the first time that is still kept."""
+
+    def stock(self, sku: str) -> tuple[int, Stock]:
+        """The sequence of the SKU's last event, and its batches after it."""
+
+    def back_to(self, sku: str, sequence: int, created_at: datetime) -> Iterator[ProductEvent]:
+        """The SKU's events, from the latest back to this one, which was decided then; none twice."""
