@@ -2,6 +2,7 @@
 
 from pika.spec import BasicProperties
 
+from allocation_contracts.names import RETRYING_EXCHANGE
 from allocation_worker.adapters.rabbitmq.retry_queues import is_retry_queue
 
 ATTEMPTS_HEADER = "x-attempts"
@@ -51,7 +52,10 @@ class Delivery:
         self.routing_key = routing_key
         self.exchange = exchange
         self.properties = properties
-        self.retried = exchange == "" and routing_key == queue and _died_in_a_retry_queue(properties, queue)
+        self.retried = exchange == RETRYING_EXCHANGE or (
+            # The retry queues of earlier versions lead back through the default exchange.
+            exchange == "" and routing_key == queue and _died_in_a_retry_queue(properties, queue)
+        )
         self.attempts = failed_attempts(properties) if self.retried else 0
 
     def __repr__(self) -> str:

@@ -2,6 +2,10 @@
 
 The exchanges and queues are those of the wire contract. Beside them there is a retry queue for each (queue, delay):
 messages expire in it after the delay and go back to the queue. One delay a queue, as only the head of a queue expires.
+
+Nothing goes through the default exchange: a permission to write to it is one to write to every queue. Retry queues of
+earlier versions lead back through it, under other names, since the arguments of a queue cannot change. What waits in
+them goes back by itself.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,9 +23,14 @@ from allocation_contracts.names import (
     DEAD_LETTERS,
     EVENTS_EXCHANGE,
     ORDERS_QUEUE,
+    PARKING_EXCHANGE,
+    REDRIVING_EXCHANGE,
+    REPLAYING_EXCHANGE,
+    RETRYING_EXCHANGE,
     STOCK_QUEUE,
 )
 from allocation_worker.adapters.rabbitmq.errors import (
+    ACCESS_REFUSED,
     NOT_FOUND,
     RUN_TOPOLOGY,
     BrokerError,
@@ -29,7 +38,7 @@ from allocation_worker.adapters.rabbitmq.errors import (
     TopologyMismatchError,
     TopologyMissingError,
 )
-from allocation_worker.adapters.rabbitmq.retry_queues import is_retry_queue, retry_queue
+from allocation_worker.adapters.rabbitmq.retry_queues import earlier_retry_queue, is_retry_queue, retry_queue
 from allocation_worker.adapters.rabbitmq.urls import connect_any
 
 log = structlog.get_logger()
@@ -47,6 +56,8 @@ _COMMAND_QUEUES: dict[str, dict[str, Any]] = {
 }
 
 READ_MODEL_QUEUE = "allocation.read-model"
+
+_DIRECT_EXCHANGES = (RETRYING_EXCHANGE, REDRIVING_EXCHANGE, REPLAYING_EXCHANGE, PARKING_EXCHANGE)
 
 # A dead letter has nowhere else to go.
 _DEAD_LETTERS_QUEUE = {"x-queue-type": "quorum", "x-overflow": "reject-publish", "x-delivery-limit": NO_DELIVERY_LIMIT}
@@ -74,13 +85,27 @@ def declare(urls: Sequence[str], retry_delays: Sequence[int]) -> None:
         _declare_exchange(channel, COMMANDS_EXCHANGE, "topic", {"alternate-exchange": DEAD_LETTERS})
         _declare_queue(channel, DEAD_LETTERS, _DEAD_LETTERS_QUEUE)
         channel.queue_bind(DEAD_LETTERS, DEAD_LETTERS, "")
+        for exchange in _DIRECT_EXCHANGES:
+            _declare_exchange(channel, exchange, "direct")
         for queue, arguments in _COMMAND_QUEUES.items():
             _declare_queue(channel, queue, arguments)
+            channel.queue_bind(queue, RETRYING_EXCHANGE, queue)
+            channel.queue_bind(queue, REDRIVING_EXCHANGE, queue)
             for delay in retry_delays:
-                _declare_queue(channel, retry_queue(queue, delay), _retry_arguments(queue, delay))
+                waiting = retry_queue(queue, delay)
+                _declare_queue(channel, waiting, _retry_arguments(queue, delay))
+                channel.queue_bind(waiting, RETRYING_EXCHANGE, waiting)
         for command in COMMANDS.values():
             channel.queue_bind(command.QUEUE, COMMANDS_EXCHANGE, command.ROUTING_KEY)
+        unused = _old_retry_queues(channel, retry_delays)
     log.info("topology_declared", retry_delays=list(retry_delays))
+    for name in unused:
+        log.warning(
+            "retry_queue_no_longer_used",
+            queue=name,
+            detail=f"Once no earlier version runs and it is empty, delete it: `rabbitmqctl delete_queue {name}`, with "
+            "the virtual host's --vhost.",
+        )
 
 
 def declare_read_model(urls: Sequence[str]) -> None:
@@ -102,13 +127,15 @@ def declare_read_model(urls: Sequence[str]) -> None:
         channel.queue_bind(READ_MODEL_QUEUE, EVENTS_EXCHANGE, "#")
 
 
-def check_queue(urls: Sequence[str], queue: str) -> None:
-    """See that a subscriber's queue stands.
+def bind_for_replay(urls: Sequence[str], queue: str) -> None:
+    """Bind a subscriber's queue to the exchange for replayed events; safe to repeat.
+
+    The binding stays: without it, a replay to the same queue at the same time would lose its way.
 
     Raises:
         NotASubscribersQueueError: It is one of commands or dead letters.
-        TopologyMissingError: It does not.
-        BrokerError: No broker answers, or it refuses for another reason.
+        TopologyMissingError: The queue or the exchange does not exist.
+        BrokerError: The user may not bind it, no broker answers, or it refuses for another reason.
     """
     if queue == DEAD_LETTERS or command_queue(queue):
         raise NotASubscribersQueueError(
@@ -123,6 +150,27 @@ def check_queue(urls: Sequence[str], queue: str) -> None:
             raise TopologyMissingError(
                 f"There is no queue {queue} on the broker; declare it, then try again."
             ) from error
+        with _explained("exchange", REPLAYING_EXCHANGE):
+            try:
+                channel.queue_bind(queue, REPLAYING_EXCHANGE, queue)
+            except ChannelClosedByBroker as error:
+                if error.reply_code != ACCESS_REFUSED:
+                    raise
+                raise BrokerError(
+                    f"The broker does not let this user bind the queue {queue} for a replay: it needs permission to "
+                    f"write to the queue, and to read from and write to the exchange {REPLAYING_EXCHANGE}."
+                ) from error
+
+
+def check_exchange(urls: Sequence[str], exchange: str) -> None:
+    """See that an exchange exists.
+
+    Raises:
+        TopologyMissingError: It does not.
+        BrokerError: No broker answers, or it refuses for another reason.
+    """
+    with _channel(urls) as channel, _explained("exchange", exchange):
+        channel.exchange_declare(exchange, passive=True)
 
 
 def message_counts(urls: Sequence[str], retry_delays: Sequence[int]) -> dict[str, int]:
@@ -150,7 +198,7 @@ def check(urls: Sequence[str], retry_delays: Sequence[int]) -> None:
         BrokerError: No broker answers, or it refuses for another reason.
     """
     with _channel(urls) as channel:
-        for exchange in (DEAD_LETTERS, EVENTS_EXCHANGE, COMMANDS_EXCHANGE):
+        for exchange in (DEAD_LETTERS, EVENTS_EXCHANGE, COMMANDS_EXCHANGE, *_DIRECT_EXCHANGES):
             with _explained("exchange", exchange):
                 channel.exchange_declare(exchange, passive=True)
         for queue in _queues(retry_delays):
@@ -163,11 +211,29 @@ def _queues(retry_delays: Sequence[int]) -> list[str]:
     return [*_COMMAND_QUEUES, *retrying, DEAD_LETTERS]
 
 
+def _old_retry_queues(channel: BlockingChannel, retry_delays: Sequence[int]) -> list[str]:
+    """Return the retry queues of earlier versions that exist."""
+    names = [earlier_retry_queue(queue, delay) for queue in _COMMAND_QUEUES for delay in retry_delays]
+    return [name for name in names if _exists(channel, name)]
+
+
+def _exists(channel: BlockingChannel, queue: str) -> bool:
+    asking = channel.connection.channel()  # a refusal closes it
+    try:
+        asking.queue_declare(queue, passive=True)
+    except ChannelClosedByBroker as error:
+        if error.reply_code != NOT_FOUND:
+            raise
+        return False
+    asking.close()
+    return True
+
+
 def _retry_arguments(queue: str, delay: int) -> dict[str, Any]:
     return _QUORUM | {
         "x-delivery-limit": 20,
         "x-message-ttl": delay * 1_000,
-        "x-dead-letter-exchange": "",
+        "x-dead-letter-exchange": RETRYING_EXCHANGE,
         "x-dead-letter-routing-key": queue,
     }
 

@@ -28,7 +28,7 @@ from allocation_contracts.events import (
     read_event,
     read_unknown_event,
 )
-from allocation_contracts.names import EVENTS_EXCHANGE
+from allocation_contracts.names import EVENTS_EXCHANGE, PARKING_EXCHANGE
 from allocation_contracts.positions import GapError, Position, Positions
 from allocation_contracts.properties import EventProperties, read_event_properties
 
@@ -41,6 +41,8 @@ _JOIN_TIME = 10.0
 _ACCESS_REFUSED = 403
 _NOT_FOUND = 404
 _PRECONDITION_FAILED = 406
+
+_DEFAULT_EXCHANGE = ""
 
 # An event must not be set aside because its subscriber was restarted twenty times.
 _PARKED_QUEUE = {"x-queue-type": "quorum", "x-delivery-limit": NO_DELIVERY_LIMIT}
@@ -124,6 +126,7 @@ class Subscriber:
         self._prefetch = prefetch
         self._arrived: SimpleQueue[_Delivery | SubscriptionError | None] = SimpleQueue()
         self._early = Early[_Counted](patience)
+        self._parking = PARKING_EXCHANGE
         self._stopping = False
         self._channel: Channel | None = None
         self._reading: Channel | None = None
@@ -261,7 +264,9 @@ class Subscriber:
         channel.add_on_cancel_callback(self._cancelled)
         channel.basic_qos(prefetch_count=self._prefetch)
         channel.queue_declare(self.parked, durable=True, arguments=_PARKED_QUEUE)
-        channel.queue_declare(self._queue, durable=True, arguments=_arguments(self.parked))
+        channel.queue_declare(self._queue, durable=True, arguments=_arguments(self.parked, self._parking))
+        if self._parking == PARKING_EXCHANGE:
+            channel.queue_bind(self.parked, PARKING_EXCHANGE, self.parked)
         # An older version has bound the keys of the types that it knew. They stay: one more binding does no harm.
         only_rejections = self._events == {CommandRejected}
         channel.queue_bind(
@@ -281,8 +286,12 @@ class Subscriber:
         )
         self._link.reconnect()
 
-    def _closed(self, _channel: Channel, reason: Exception) -> None:
+    def _closed(self, channel: Channel, reason: Exception) -> None:
         self._lost()
+        if self._parking != _DEFAULT_EXCHANGE and _is_of_an_earlier_version(reason):
+            self._parking = _DEFAULT_EXCHANGE
+            channel.connection.channel(on_open_callback=self._opened)
+            return
         if isinstance(reason, ChannelClosedByBroker) and (error := _final(self._queue, reason)):
             self._arrived.put(error)
         self._link.reconnect()
@@ -304,24 +313,34 @@ def _understand(delivery: _Delivery) -> tuple[EventProperties, Event]:
     return properties, read_event(properties.type, delivery.body)
 
 
-def _arguments(parked: str) -> dict[str, Any]:
+def _is_of_an_earlier_version(reason: Exception) -> bool:
+    """Return whether the queue exists, and parks through the default exchange: its arguments cannot be changed."""
+    return (
+        isinstance(reason, ChannelClosedByBroker)
+        and reason.reply_code == _PRECONDITION_FAILED
+        and "inequivalent arg 'x-dead-letter-exchange'" in reason.reply_text
+    )
+
+
+def _arguments(parked: str, parking: str) -> dict[str, Any]:
     return {
         "x-queue-type": "quorum",
         "x-single-active-consumer": True,
         "x-delivery-limit": NO_DELIVERY_LIMIT,
         "x-overflow": "reject-publish",
-        "x-dead-letter-exchange": "",
+        "x-dead-letter-exchange": parking,
         "x-dead-letter-routing-key": parked,
         "x-dead-letter-strategy": "at-least-once",
     }
 
 
 def _final(queue: str, reason: ChannelClosedByBroker) -> SubscriptionError | None:
-    if reason.reply_code == _NOT_FOUND and EVENTS_EXCHANGE in reason.reply_text:
-        return SubscriptionError(
-            f"The exchange {EVENTS_EXCHANGE} does not stand on the broker; have the worker's operator run "
-            "`allocation-worker topology`."
-        )
+    for exchange in (EVENTS_EXCHANGE, PARKING_EXCHANGE):
+        if reason.reply_code == _NOT_FOUND and exchange in reason.reply_text:
+            return SubscriptionError(
+                f"The exchange {exchange} does not exist on the broker; have the worker's operator run "
+                "`allocation-worker topology`."
+            )
     if reason.reply_code == _PRECONDITION_FAILED and "inequivalent" in reason.reply_text:
         return SubscriptionError(
             f"A queue {queue} stands on the broker with other arguments ({reason.reply_text}); take another name, or "

@@ -23,6 +23,8 @@ from allocation_contracts import (
     encode,
 )
 from allocation_contracts.amqp import Subscriber, SubscriptionError
+from allocation_contracts.amqp.queues import NO_DELIVERY_LIMIT
+from allocation_contracts.names import PARKING_EXCHANGE
 from tests.integration.rabbitmq.rig import Place, eventually
 
 QUEUE = "shipping"
@@ -439,11 +441,53 @@ def test_of_two_on_one_queue_one_works_and_the_other_takes_over(worker: Worker, 
 
 def test_without_the_exchange_it_says_what_to_do(place: Place) -> None:
     place.channel.exchange_delete(EVENTS_EXCHANGE)
-    with pytest.raises(SubscriptionError, match="does not stand on the broker; have the worker's operator run"):
+    with pytest.raises(SubscriptionError, match="does not exist on the broker; have the worker's operator run"):
         Subscriber(place.url, QUEUE).run(lambda *_: None)
 
 
 def test_a_queue_of_that_name_with_other_arguments_is_refused_in_words(place: Place) -> None:
     place.channel.queue_declare(QUEUE, durable=True)
     with pytest.raises(SubscriptionError, match="shipping stands on the broker with other arguments"):
+        Subscriber(place.url, QUEUE).run(lambda *_: None)
+
+
+def declare_as_an_earlier_version(place: Place) -> None:
+    """The queues of a subscriber that parks through the default exchange."""
+    place.channel.queue_declare(
+        f"{QUEUE}.parked",
+        durable=True,
+        arguments={"x-queue-type": "quorum", "x-delivery-limit": NO_DELIVERY_LIMIT},
+    )
+    place.channel.queue_declare(
+        QUEUE,
+        durable=True,
+        arguments={
+            "x-queue-type": "quorum",
+            "x-single-active-consumer": True,
+            "x-delivery-limit": NO_DELIVERY_LIMIT,
+            "x-overflow": "reject-publish",
+            "x-dead-letter-exchange": "",
+            "x-dead-letter-routing-key": f"{QUEUE}.parked",
+            "x-dead-letter-strategy": "at-least-once",
+        },
+    )
+    place.channel.queue_bind(QUEUE, EVENTS_EXCHANGE, "allocated")
+
+
+def test_a_queue_of_an_earlier_version_goes_on_and_still_parks(
+    place: Place, worker: Worker, start: Callable[..., Shipping]
+) -> None:
+    declare_as_an_earlier_version(place)
+    worker.announce(allocated(1))
+    place.channel.exchange_delete(PARKING_EXCHANGE)  # the worker may be of the earlier version, too
+    shipping = start()
+    worker.announce_raw(b"{", "allocated.v1")
+    worker.announce(allocated(2))
+    eventually(lambda: shipping.sequences == [1, 2])
+    eventually(lambda: place.depth(shipping.subscriber.parked) == 1)
+
+
+def test_a_new_queue_needs_the_exchange_for_parking_and_says_so(place: Place) -> None:
+    place.channel.exchange_delete(PARKING_EXCHANGE)
+    with pytest.raises(SubscriptionError, match=r"The exchange allocation\.parking does not exist on the broker; have"):
         Subscriber(place.url, QUEUE).run(lambda *_: None)
