@@ -73,23 +73,29 @@ def test_every_program_works_with_its_own_user(service: RunningService, urls: Ur
     quick = {"ALLOCATION_RETRY_DELAYS": "1", "ALLOCATION_GRACE_DELAY": "1"}
     consume = service.start("consume", settings={**as_user(urls, "allocation-consume"), **quick})
     service.start("relay", settings=as_user(urls, "allocation-relay"))
+
+    def story() -> str:
+        return f"{events}\n{service.logs()[-5000:]}"
+
     with Publisher(urls["shop"]) as shop, Publisher(urls["purchasing"]) as purchasing:
         shop.publish(Allocate(orderid="early", sku="LAMP", qty=1), message_id="early")
         consume.wait_for_log("early")
         purchasing.publish(CreateBatch(batchref="b", sku="LAMP", qty=10))
-        wait_until(lambda: any(isinstance(event, Allocated) for event in events), within=60)
+        wait_until(lambda: any(isinstance(event, Allocated) for event in events), within=60, otherwise=story)
         with pytest.raises(RefusedError, match="ACCESS_REFUSED"):
             shop.publish(CreateBatch(batchref="stolen", sku="LAMP", qty=10))
     smuggle(urls["shop"], "smuggled", encode(CreateBatch(batchref="stolen", sku="LAMP", qty=1_000_000)))
-    wait_until(lambda: service.count_dead_letters() == 1, within=60)
+    wait_until(lambda: service.count_dead_letters() == 1, within=60, otherwise=story)
     listed = run_verb("dead-letters", "list", settings={**service.settings, **as_user(urls, "allocation-dead-letters")})
     assert "wrong-queue" in listed.stdout, listed.stderr
     redrive = ("dead-letters", "redrive", "--reason", "wrong-queue")
     redriven = run_verb(*redrive, settings={**service.settings, **as_user(urls, "allocation-dead-letters")})
     assert redriven.returncode == 0, redriven.stdout + redriven.stderr
-    wait_until(lambda: len(events) == 3, within=60)  # whoever redrives has decided that it is to be done
+    wait_until(
+        lambda: len(events) == 3, within=60, otherwise=story
+    )  # whoever redrives has decided that it is to be done
     publish(urls["allocation-relay"], EVENTS_EXCHANGE, "allocated", b"{", type_="allocated.v1")
-    wait_until(lambda: depth(service, subscriber.parked) == 1, within=60)
+    wait_until(lambda: depth(service, subscriber.parked) == 1, within=60, otherwise=story)
     replayed = run_verb(
         "replay", "--sku", "LAMP", "--queue", QUEUE, settings={**service.settings, **as_user(urls, "allocation-replay")}
     )
