@@ -234,7 +234,7 @@ from allocation_worker.testing.forkserver import ForkServer
 away = {{"ALLOCATION_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/nothing"}}
 fork_server = ForkServer()
 child = fork_server.start("relay", settings=away, log=Path({str(tmp_path / "log")!r}))
-while "waiting for the database" not in child.log:
+while '"waiting_for": "the database"' not in child.log:
     assert child.wait(0.05) is None, child.log
 print(fork_server._process.pid, child.pid, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)

@@ -171,11 +171,12 @@ def test_nothing_is_left_of_a_process_that_was_ended(sign: signal.Signals, tmp_p
     log = (tmp_path / "errors").open("w")
     with log, subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=log, text=True) as process:
         assert process.stdout is not None
-        lines = [process.stdout.readline() for _ in range(3)]
+        lines = [process.stdout.readline() for _ in range(4)]
         (folder,) = (found for found in Path("/tmp").glob("allocation-servers-*") if opened_by(process.pid, found))  # noqa: S108
         process.send_signal(sign)
 
     assert [line.split("=")[0] for line in lines[1:]] == [
+        "export ALLOCATION_MANAGEMENT_URL",
         "export ALLOCATION_AMQP_URL",
         "export ALLOCATION_DATABASE_URL",
     ]

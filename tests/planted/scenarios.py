@@ -7,6 +7,7 @@ from typing import Any
 
 import pika
 import psycopg2
+import pytest
 from pika.spec import BasicProperties
 from sqlalchemy import make_url
 
@@ -24,6 +25,7 @@ from harness.checker.events import check
 from harness.client import ExternalClient, read_dead_letters
 from harness.processes import WorkerProcess
 from harness.service import RunningService
+from tests.raw_headers import MILLISECONDS, allow
 
 PATIENCE = 20.0
 """Seconds until an answer that has not come counts as lost."""
@@ -153,6 +155,28 @@ def dead_letters_away(service: RunningService) -> Sequence[str]:
         return [*missed, *faults, *_faults(service, client)]
 
 
+def undecodable_headers(service: RunningService) -> Sequence[str]:
+    """Among the orders are some with a timestamp in milliseconds in their headers."""
+    with service.client() as client, _channel(service) as channel, pytest.MonkeyPatch.context() as patch:
+        allow(patch)
+        consume = service.start("consume")
+        service.start("relay")
+        client.ask(CreateBatch(batchref="b", sku="SKU", qty=10))
+        for number in range(3):
+            client.send(Allocate(orderid=f"o{number}", sku="SKU", qty=1))
+            client.wait_confirmed()
+            headers: dict[str, Any] = {"at": MILLISECONDS}
+            properties = BasicProperties(message_id=f"m{number}", headers=headers, delivery_mode=2)
+            channel.basic_publish(COMMANDS_EXCHANGE, Allocate.ROUTING_KEY, b"{}", properties)
+        missed = [missing] if (missing := _answered(client)) else []
+        faults = _missed(
+            lambda: channel.queue_declare(DEAD_LETTERS, passive=True).method.message_count == 3,
+            "There are not 3 dead letters.",
+        )
+        faults += ["The connection was lost."] if "amqp_lost" in consume.log else []
+        return [*missed, *faults, *_faults(service, client)]
+
+
 def rules(service: RunningService) -> Sequence[str]:
     """One thing after the other, through every rule."""
     with service.client() as client:
@@ -177,7 +201,7 @@ def rules(service: RunningService) -> Sequence[str]:
 
 SCENARIOS: Mapping[str, Callable[[RunningService], Sequence[str]]] = {
     scenario.__name__.replace("_", "-"): scenario
-    for scenario in (crashes, race, repeats, late_subscriber, full_queue, dead_letters_away, rules)
+    for scenario in (crashes, race, repeats, late_subscriber, full_queue, dead_letters_away, undecodable_headers, rules)
 }
 
 

@@ -72,7 +72,7 @@ def dead_letter_copy(delivery: Delivery, outcome: DeadLettered, frame_max: int) 
     return _copy(delivery.properties, added, frame_max, raw)
 
 
-def redriven_copy(properties: BasicProperties, frame_max: int = DEFAULT_FRAME_MAX) -> BasicProperties:
+def redriven_copy(properties: BasicProperties, frame_max: int) -> BasicProperties:
     """Return the properties with which a dead letter becomes a command again: those of the command that it was."""
     original = copy.copy(properties)
     original.headers = without_our_headers(properties.headers or {})

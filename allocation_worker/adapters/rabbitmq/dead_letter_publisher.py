@@ -1,9 +1,11 @@
 """Publishing dead letters as commands again."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from operator import attrgetter
 
 from allocation_contracts.amqp.link import LinkFactory
+from allocation_contracts.amqp.urls import parse
 from allocation_worker.adapters.rabbitmq.copies import redriven_copy
 from allocation_worker.adapters.rabbitmq.dead_letter import HeldDeadLetter
 from allocation_worker.adapters.rabbitmq.errors import BrokerError
@@ -18,6 +20,7 @@ from allocation_worker.adapters.rabbitmq.until_confirmed import (
 # Less than it takes the broker to miss heartbeats on the connection that holds the dead letters: nothing is read there
 # meanwhile.
 _PATIENCE = 30.0
+_NAME = "allocation-worker redrive"
 
 
 def publish_copies(
@@ -38,9 +41,9 @@ def publish_copies(
     Raises:
         BrokerError: The broker confirmed nothing for too long.
     """
-    with BlockingPublisher[HeldDeadLetter](
-        urls, _publication, name="allocation-worker redrive", link=link
-    ) as publisher:
+    frame_max = min(parse(url).parameters(_NAME).frame_max for url in urls)
+    convert = partial(_publication, frame_max=frame_max)
+    with BlockingPublisher[HeldDeadLetter](urls, convert, name=_NAME, link=link) as publisher:
         try:
             yield from publish_until_confirmed(publisher, letters, key=attrgetter("tag"), patience=_PATIENCE)
         except NotConfirmedError as error:
@@ -50,7 +53,7 @@ def publish_copies(
             ) from error
 
 
-def _publication(letter: HeldDeadLetter) -> Publication:
+def _publication(letter: HeldDeadLetter, *, frame_max: int) -> Publication:
     if letter.destination is None:
         raise ValueError(f"The dead letter {letter.id} has no destination.")
     return Publication(
@@ -58,5 +61,5 @@ def _publication(letter: HeldDeadLetter) -> Publication:
         exchange=letter.destination.exchange,
         routing_key=letter.destination.routing_key,
         body=letter.body,
-        properties=redriven_copy(letter.properties),
+        properties=redriven_copy(letter.properties, frame_max),
     )

@@ -47,7 +47,7 @@ def test_one_that_ends_by_an_error_waits_too(place: Place) -> None:
 
 def test_at_the_end_it_says_what_was_not_confirmed() -> None:
     ended = run(NOWHERE, "publisher.publish_soon(line(1)); publisher.publish_soon(line(2))")
-    assert "2 commands were not confirmed when the program ended" in ended.stderr
+    assert "commands_not_confirmed commands=2 " in ended.stderr
     assert "m-1, m-2" in ended.stderr
 
 
