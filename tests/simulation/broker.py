@@ -20,7 +20,7 @@ from allocation_contracts.names import (
     ORDERS_QUEUE,
     STOCK_QUEUE,
 )
-from allocation_worker.adapters.rabbitmq.topology import retry_queue
+from allocation_worker.adapters.rabbitmq.retry_queues import retry_queue
 
 DELIVERY_LIMIT = 20
 SUBSCRIBER = "subscriber"
@@ -199,5 +199,5 @@ def _with_death(letter: Letter, exchange: str, queue: str, reason: str) -> Lette
     death: dict[str, Any] = {"queue": queue, "reason": reason, "count": 1}
     headers = properties.headers or {}
     assert reason != "expired" or "x-death" not in headers, "3.x would take this for a cycle and drop it"
-    properties.headers = {**headers, "x-death": [death], "x-first-death-reason": reason}
+    properties.headers = {**headers, "x-death": [death], "x-first-death-reason": reason, "x-first-death-queue": queue}
     return Letter(exchange, queue if exchange == "" else letter.routing_key, letter.body, properties)

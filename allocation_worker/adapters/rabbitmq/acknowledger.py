@@ -17,7 +17,7 @@ from allocation_worker.adapters.rabbitmq.copies import dead_letter_copy, retry_c
 from allocation_worker.adapters.rabbitmq.deliveries import Results
 from allocation_worker.adapters.rabbitmq.delivery import Delivery
 from allocation_worker.adapters.rabbitmq.errors import RUN_TOPOLOGY
-from allocation_worker.adapters.rabbitmq.topology import retry_queue
+from allocation_worker.adapters.rabbitmq.retry_queues import retry_queue
 from allocation_worker.service_layer.outcomes import DeadLettered, Done, Retry
 
 log = structlog.get_logger()

@@ -14,7 +14,6 @@ from pika.exceptions import AMQPError, ChannelClosedByBroker
 
 from allocation_contracts.amqp.queues import NO_DELIVERY_LIMIT
 from allocation_contracts.commands import COMMANDS
-from allocation_contracts.events import EVENTS, CommandRejected
 from allocation_contracts.names import (
     COMMANDS_EXCHANGE,
     DEAD_LETTERS,
@@ -30,6 +29,7 @@ from allocation_worker.adapters.rabbitmq.errors import (
     TopologyMismatchError,
     TopologyMissingError,
 )
+from allocation_worker.adapters.rabbitmq.retry_queues import is_retry_queue, retry_queue
 from allocation_worker.adapters.rabbitmq.urls import connect_any
 
 log = structlog.get_logger()
@@ -52,14 +52,9 @@ READ_MODEL_QUEUE = "allocation.read-model"
 _DEAD_LETTERS_QUEUE = {"x-queue-type": "quorum", "x-overflow": "reject-publish", "x-delivery-limit": NO_DELIVERY_LIMIT}
 
 
-def retry_queue(queue: str, delay: int) -> str:
-    """The name of the queue where messages of `queue` wait for `delay` seconds."""
-    return f"{_retry_prefix(queue)}{delay}s"
-
-
 def command_queue(name: str) -> str | None:
     """The command queue of this name, or that this retry queue belongs to."""
-    return next((own for own in _COMMAND_QUEUES if name == own or name.startswith(_retry_prefix(own))), None)
+    return next((own for own in _COMMAND_QUEUES if name == own or is_retry_queue(name, own)), None)
 
 
 def declare(urls: Sequence[str], retry_delays: Sequence[int]) -> None:
@@ -89,7 +84,7 @@ def declare(urls: Sequence[str], retry_delays: Sequence[int]) -> None:
 
 
 def declare_read_model(urls: Sequence[str]) -> None:
-    """Declare the read model's own queue, bound to the events of products; safe to repeat.
+    """Declare the read model's own queue, bound to all events; safe to repeat.
 
     It is not among those of `declare`: where nobody keeps a read model, it would fill up.
 
@@ -103,9 +98,8 @@ def declare_read_model(urls: Sequence[str]) -> None:
             channel.exchange_declare(EVENTS_EXCHANGE, passive=True)
         # One at a time applies them: several would see each other's events as missing, and fetch them.
         _declare_queue(channel, READ_MODEL_QUEUE, _COMMAND_QUEUE | {"x-single-active-consumer": True})
-        for event in EVENTS.values():
-            if event is not CommandRejected:
-                channel.queue_bind(READ_MODEL_QUEUE, EVENTS_EXCHANGE, event.ROUTING_KEY)
+        # All types, for a later version may add some. What an older version has bound stays, and does no harm.
+        channel.queue_bind(READ_MODEL_QUEUE, EVENTS_EXCHANGE, "#")
 
 
 def check_queue(urls: Sequence[str], queue: str) -> None:
@@ -167,10 +161,6 @@ def check(urls: Sequence[str], retry_delays: Sequence[int]) -> None:
 def _queues(retry_delays: Sequence[int]) -> list[str]:
     retrying = [retry_queue(queue, delay) for queue in _COMMAND_QUEUES for delay in retry_delays]
     return [*_COMMAND_QUEUES, *retrying, DEAD_LETTERS]
-
-
-def _retry_prefix(queue: str) -> str:
-    return f"{queue}.retry."
 
 
 def _retry_arguments(queue: str, delay: int) -> dict[str, Any]:

@@ -14,8 +14,10 @@ from allocation_worker.service_layer.ports.read_model import (
     LineStatus,
     LineView,
     OpenWriteModel,
+    ProjectedEvent,
     ReadModel,
     SkuView,
+    UnknownEvent,
     WriteModel,
 )
 from allocation_worker.service_layer.ports.relay import EventPublisher, Pending
@@ -49,6 +51,7 @@ __all__ = [
     "Pending",
     "Processor",
     "Products",
+    "ProjectedEvent",
     "PublishedEvents",
     "ReadModel",
     "Receipt",
@@ -60,5 +63,6 @@ __all__ = [
     "StoreUnavailableError",
     "UnitOfWork",
     "UnitOfWorkFactory",
+    "UnknownEvent",
     "WriteModel",
 ]

@@ -20,6 +20,7 @@ from allocation_worker.adapters.rabbitmq.errors import (
     TopologyMismatchError,
     TopologyMissingError,
 )
+from allocation_worker.adapters.rabbitmq.retry_queues import retry_queue
 from allocation_worker.testing.servers import Servers
 from tests.integration.rabbitmq.rig import Place, eventually, headers_of
 
@@ -72,7 +73,7 @@ def test_others_may_declare_the_events_exchange_without_arguments(place: Place) 
     place.channel.exchange_declare(EVENTS_EXCHANGE, "topic", durable=True)
 
 
-@pytest.mark.parametrize("missing", [ORDERS_QUEUE, DEAD_LETTERS, topology.retry_queue(STOCK_QUEUE, 1)])
+@pytest.mark.parametrize("missing", [ORDERS_QUEUE, DEAD_LETTERS, retry_queue(STOCK_QUEUE, 1)])
 def test_what_is_missing_is_named_with_what_to_run(place: Place, missing: str) -> None:
     place.channel.queue_delete(missing)
     with pytest.raises(TopologyMissingError, match=rf"The queue {missing} .*run `allocation-worker topology`"):
