@@ -12,7 +12,7 @@ from allocation_contracts import strict_json
 from allocation_contracts.message import model_of, validate
 from allocation_worker.domain import commands, events
 from allocation_worker.service_layer.messages import CommandMessage
-from allocation_worker.service_layer.ports import ProjectedEvent, UnknownEvent
+from allocation_worker.service_layer.ports import CountedEvent, ProjectedEvent
 from allocation_worker.service_layer.project import EventMessage
 
 WRONG_QUEUE = "wrong-queue"
@@ -122,7 +122,7 @@ def projected_event(type_: str, body: bytes) -> ProjectedEvent | None:
     if not type_ or type_ in contracts.EVENTS:
         return product_event(type_, body)
     unknown = contracts.read_unknown_event(type_, body)
-    return None if unknown is None else UnknownEvent(unknown.sku, unknown.sequence)
+    return None if unknown is None else CountedEvent(unknown.sku, unknown.sequence)
 
 
 def product_event(type_: str, body: bytes) -> events.ProductEvent:

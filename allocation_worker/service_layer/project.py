@@ -11,6 +11,7 @@ import structlog
 from allocation_worker.domain import events
 from allocation_worker.service_layer.outcomes import Done, Outcome
 from allocation_worker.service_layer.ports import (
+    CountedEvent,
     GenerationClosedError,
     GenerationMissingError,
     LineStatus,
@@ -19,7 +20,6 @@ from allocation_worker.service_layer.ports import (
     ProjectedEvent,
     ReadModel,
     StoreUnavailableError,
-    UnknownEvent,
     WriteModel,
 )
 
@@ -87,7 +87,7 @@ def change_of(event: ProjectedEvent) -> Change:
             return Change(sku, sequence, None, event.batchref, purchased=event.qty, created=True, eta=eta)
         case events.BatchQuantityChanged():
             return Change(sku, sequence, None, event.batchref, purchased=event.qty)
-        case UnknownEvent():
+        case CountedEvent():
             return Change(sku, sequence)
 
 

@@ -188,16 +188,16 @@ class Broker:
         """Dead-lettering is at least once: now and then it is twice."""
         self.resting[name] -= 1
         for _ in range(2 if self.twice(f"{name} expires") else 1):
-            self.queues[queue].put(_with_death(letter, "", queue, "expired"))
+            self.queues[queue].put(_with_death(letter, "", queue, name, "expired"))
 
     def _bury(self, letter: Letter, queue: str, reason: str) -> None:
-        self.dead.append(_with_death(letter, DEAD_LETTERS, queue, reason))
+        self.dead.append(_with_death(letter, DEAD_LETTERS, letter.routing_key, queue, reason))
 
 
-def _with_death(letter: Letter, exchange: str, queue: str, reason: str) -> Letter:
+def _with_death(letter: Letter, exchange: str, routing_key: str, queue: str, reason: str) -> Letter:
     properties = copy(letter.properties)
     death: dict[str, Any] = {"queue": queue, "reason": reason, "count": 1}
     headers = properties.headers or {}
     assert reason != "expired" or "x-death" not in headers, "3.x would take this for a cycle and drop it"
     properties.headers = {**headers, "x-death": [death], "x-first-death-reason": reason, "x-first-death-queue": queue}
-    return Letter(exchange, queue if exchange == "" else letter.routing_key, letter.body, properties)
+    return Letter(exchange, routing_key, letter.body, properties)

@@ -9,6 +9,7 @@ from allocation_worker.service_layer.ports.errors import StoreContentionError, S
 from allocation_worker.service_layer.ports.explain import Answer, InboxEntry, Records, Rejection
 from allocation_worker.service_layer.ports.read_model import (
     BatchView,
+    CountedEvent,
     GenerationClosedError,
     GenerationMissingError,
     LineStatus,
@@ -17,7 +18,6 @@ from allocation_worker.service_layer.ports.read_model import (
     ProjectedEvent,
     ReadModel,
     SkuView,
-    UnknownEvent,
     WriteModel,
 )
 from allocation_worker.service_layer.ports.relay import EventPublisher, Pending
@@ -34,6 +34,7 @@ from allocation_worker.service_layer.ports.unit_of_work import (
 __all__ = [
     "Answer",
     "BatchView",
+    "CountedEvent",
     "Delivered",
     "Deliveries",
     "EventPublisher",
@@ -63,6 +64,5 @@ __all__ = [
     "StoreUnavailableError",
     "UnitOfWork",
     "UnitOfWorkFactory",
-    "UnknownEvent",
     "WriteModel",
 ]

@@ -58,14 +58,14 @@ class GenerationMissingError(StoreUnavailableError):
     """There is no read model: none was built yet, or its store has lost it."""
 
 
-class UnknownEvent(NamedTuple):
+class CountedEvent(NamedTuple):
     """An event of a SKU, of a type that this version does not know: it only moves the SKU's sequence."""
 
     sku: str
     sequence: int
 
 
-ProjectedEvent = ProductEvent | UnknownEvent
+ProjectedEvent = ProductEvent | CountedEvent
 """What the read model applies."""
 
 

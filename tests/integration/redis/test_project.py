@@ -16,10 +16,10 @@ from allocation_worker.service_layer import project
 from allocation_worker.service_layer.outcomes import Done
 from allocation_worker.service_layer.ports import (
     BatchView,
+    CountedEvent,
     GenerationClosedError,
     GenerationMissingError,
     StoreUnavailableError,
-    UnknownEvent,
 )
 from allocation_worker.service_layer.project import EventMessage
 from allocation_worker.testing.servers.redis_server import local_redis
@@ -73,7 +73,7 @@ def test_an_event_of_an_unknown_type_moves_the_sequence_of_its_sku_alone(models:
     projector.process([])
     messages = delivered(models.answer(*A_DAY))
     at, out_of_stock = next((at, each.event) for at, each in enumerate(messages) if isinstance(each.event, OutOfStock))
-    unknown = UnknownEvent(out_of_stock.sku, out_of_stock.sequence)
+    unknown = CountedEvent(out_of_stock.sku, out_of_stock.sequence)
     messages[at] = EventMessage(unknown, "later.v1", "id", "conversation")
     models.forget_history()
     assert projector.process(messages) == [Done()] * len(messages)

@@ -11,7 +11,7 @@ import allocation_contracts as contracts
 from allocation_worker.adapters import wire
 from allocation_worker.domain import commands, events
 from allocation_worker.domain.events import ProductEvent
-from allocation_worker.service_layer.ports import UnknownEvent
+from allocation_worker.service_layer.ports import CountedEvent
 from tests.fakes.messages import FakeDelivery, FakeProperties, message
 from tools.examples import EXAMPLES
 
@@ -64,13 +64,13 @@ def test_a_message_is_told_from_another_under_its_id_by_type_and_body() -> None:
 @pytest.mark.parametrize(
     ("type_", "body", "event"),
     [
-        ("backordered.v1", b'{"sku":"s","sequence":2,"weeks":3}', UnknownEvent("s", 2)),
+        ("backordered.v1", b'{"sku":"s","sequence":2,"weeks":3}', CountedEvent("s", 2)),
         ("stocktaking-began.v1", b'{"on":"2030-01-31"}', None),
         ("command-rejected.v1", b"not looked at", None),
     ],
 )
 def test_of_an_event_that_changes_nothing_in_the_read_model_only_its_place_is_read(
-    type_: str, body: bytes, event: UnknownEvent | None
+    type_: str, body: bytes, event: CountedEvent | None
 ) -> None:
     assert wire.read_event(FakeDelivery(body=body, properties=FakeProperties(type=type_))).event == event
 
