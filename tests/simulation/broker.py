@@ -18,6 +18,8 @@ from allocation_contracts.names import (
     DEAD_LETTERS,
     EVENTS_EXCHANGE,
     ORDERS_QUEUE,
+    REDRIVING_EXCHANGE,
+    RETRYING_EXCHANGE,
     STOCK_QUEUE,
 )
 from allocation_worker.adapters.rabbitmq.retry_queues import retry_queue
@@ -157,7 +159,7 @@ class Broker:
     def publish(self, letter: Letter) -> bool:
         """Put it into every queue that it goes to; False if that is none."""
         match letter.exchange:
-            case "":
+            case exchange if exchange in {RETRYING_EXCHANGE, REDRIVING_EXCHANGE}:
                 return self._put(letter.routing_key, letter)
             case exchange if exchange == COMMANDS_EXCHANGE:
                 queue = self._bindings.get(letter.routing_key)
@@ -188,7 +190,7 @@ class Broker:
         """Dead-lettering is at least once: now and then it is twice."""
         self.resting[name] -= 1
         for _ in range(2 if self.twice(f"{name} expires") else 1):
-            self.queues[queue].put(_with_death(letter, "", queue, name, "expired"))
+            self.queues[queue].put(_with_death(letter, RETRYING_EXCHANGE, queue, name, "expired"))
 
     def _bury(self, letter: Letter, queue: str, reason: str) -> None:
         self.dead.append(_with_death(letter, DEAD_LETTERS, letter.routing_key, queue, reason))

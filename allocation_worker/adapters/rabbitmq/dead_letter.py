@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from hashlib import sha256
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from pika.spec import BasicProperties
 
@@ -20,15 +20,7 @@ _SHOWN_PROPERTIES = (
     "message_id", "type", "content_type", "content_encoding", "correlation_id", "reply_to", "app_id", "user_id",
     "timestamp", "expiration", "delivery_mode", "priority",
 )  # fmt: skip
-_DEFAULT_EXCHANGE = ""
-_ROUTING_KEYS = frozenset(command.ROUTING_KEY for command in COMMANDS.values())
-
-
-class Destination(NamedTuple):
-    """Where a message is to be published to."""
-
-    exchange: str
-    routing_key: str
+_QUEUES_BY_ROUTING_KEY = {command.ROUTING_KEY: command.QUEUE for command in COMMANDS.values()}
 
 
 class HeldDeadLetter:
@@ -49,7 +41,7 @@ class HeldDeadLetter:
         queue: The command queue that it died in; None if it never was in one.
         failed_at: When it died, if that is known.
         known_since: Seconds since the epoch; the earliest moment at which it is known to have been there, or None.
-        destination: Where a copy of it would be taken as a command again; None if nothing tells.
+        destination: The command queue that a copy of it belongs to; None if nothing tells.
         properties: pika's, as they are.
         body: As it was sent.
         ours: It is a copy of ours, and so are its headers of our names.
@@ -97,14 +89,14 @@ class HeldDeadLetter:
         parts = (properties.message_id, properties.type, self.routing_key, self.body, self.failed_at)
         return sha256(repr(parts).encode(errors="backslashreplace")).hexdigest()[:_ID_DIGITS]
 
-    def _destination(self) -> Destination | None:
+    def _destination(self) -> str | None:
         command = COMMANDS.get(self.properties.type or "")
         # In a queue that its type does not belong to, it would be refused again.
         if self.queue is not None and (command is None or self.queue == command.QUEUE):
-            return Destination(_DEFAULT_EXCHANGE, self.queue)
-        if self.queue is None and self.routing_key in _ROUTING_KEYS:
-            return Destination(COMMANDS_EXCHANGE, self.routing_key)
-        return None if command is None else Destination(COMMANDS_EXCHANGE, command.ROUTING_KEY)
+            return self.queue
+        if self.queue is None and self.routing_key in _QUEUES_BY_ROUTING_KEY:
+            return _QUEUES_BY_ROUTING_KEY[self.routing_key]
+        return None if command is None else command.QUEUE
 
 
 def _words(

@@ -57,12 +57,12 @@ def test_headers_of_ours_say_nothing_in_a_message_that_the_broker_has_moved() ->
 
 
 def test_a_command_goes_back_to_the_queue_that_it_died_in() -> None:
-    assert letter({"x-reason": "r", "x-original-queue": ORDERS_QUEUE}).destination == ("", ORDERS_QUEUE)
+    assert letter({"x-reason": "r", "x-original-queue": ORDERS_QUEUE}).destination == ORDERS_QUEUE
 
 
 def test_a_command_that_came_by_the_wrong_queue_goes_where_its_type_belongs() -> None:
     found = letter({"x-reason": "wrong-queue", "x-original-queue": ORDERS_QUEUE}, type="create-batch.v1")
-    assert found.destination == (COMMANDS_EXCHANGE, "create-batch")
+    assert found.destination == STOCK_QUEUE
 
 
 @pytest.mark.parametrize(
