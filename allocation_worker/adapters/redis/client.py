@@ -39,11 +39,18 @@ def connect(address: RedisAddress, *, name: str, timeout: float) -> Redis:
 
 
 @contextmanager
-def translated(place: str) -> Iterator[None]:
-    """Turn whatever Redis says no with into StoreUnavailableError: nothing is lost by asking again."""
+def translated(client: Redis, place: str) -> Iterator[None]:
+    """Turn every error of Redis into StoreUnavailableError: nothing is lost by asking again.
+
+    An error that is not of our scripts also closes the connections that are not in use, so that the next call connects
+    anew. A server that was demoted answers READONLY, and its connections stay open; behind the same address there may
+    be another primary by now.
+    """
     try:
         yield
     except RedisError as error:
+        if not any(ours in str(error) for ours in (MISSING, CLOSED, BUSY)):
+            client.connection_pool.disconnect(inuse_connections=False)
         _raise(error, place)
 
 

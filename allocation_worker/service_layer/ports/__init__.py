@@ -22,6 +22,14 @@ from allocation_worker.service_layer.ports.read_model import (
 )
 from allocation_worker.service_layer.ports.relay import EventPublisher, Pending
 from allocation_worker.service_layer.ports.replay import KeptEvents, PublishedEvents
+from allocation_worker.service_layer.ports.send import (
+    BadRow,
+    CommandFileError,
+    CommandRows,
+    GoodRow,
+    PublishCommands,
+    Survey,
+)
 from allocation_worker.service_layer.ports.unit_of_work import (
     Inbox,
     Outbox,
@@ -33,13 +41,17 @@ from allocation_worker.service_layer.ports.unit_of_work import (
 
 __all__ = [
     "Answer",
+    "BadRow",
     "BatchView",
+    "CommandFileError",
+    "CommandRows",
     "CountedEvent",
     "Delivered",
     "Deliveries",
     "EventPublisher",
     "GenerationClosedError",
     "GenerationMissingError",
+    "GoodRow",
     "Inbox",
     "InboxEntry",
     "KeptEvents",
@@ -53,6 +65,7 @@ __all__ = [
     "Processor",
     "Products",
     "ProjectedEvent",
+    "PublishCommands",
     "PublishedEvents",
     "ReadModel",
     "Receipt",
@@ -62,6 +75,7 @@ __all__ = [
     "StoreContentionError",
     "StoreError",
     "StoreUnavailableError",
+    "Survey",
     "UnitOfWork",
     "UnitOfWorkFactory",
     "WriteModel",
