@@ -96,9 +96,8 @@ def test_every_program_works_with_its_own_user(service: RunningService, urls: Ur
     )  # whoever redrives has decided that it is to be done
     publish(urls["allocation-relay"], EVENTS_EXCHANGE, "allocated", b"{", type_="allocated.v1")
     wait_until(lambda: depth(service, subscriber.parked) == 1, within=60, otherwise=story)
-    replayed = run_verb(
-        "replay", "--sku", "LAMP", "--queue", QUEUE, settings={**service.settings, **as_user(urls, "allocation-replay")}
-    )
+    as_replay = {**service.settings, **as_user(urls, "allocation-replay")}
+    replayed = run_verb("replay", "--sku", "LAMP", "--from", "1", "--queue", QUEUE, settings=as_replay)
     assert replayed.returncode == 0, replayed.stdout + replayed.stderr
     subscriber.stop()
     thread.join(30)

@@ -18,6 +18,7 @@ from allocation_contracts.names import (
     DEAD_LETTERS,
     EVENTS_EXCHANGE,
     ORDERS_QUEUE,
+    REDRIVING_EXCHANGE,
     RETRYING_EXCHANGE,
     STOCK_QUEUE,
 )
@@ -158,7 +159,7 @@ class Broker:
     def publish(self, letter: Letter) -> bool:
         """Put it into every queue that it goes to; False if that is none."""
         match letter.exchange:
-            case exchange if exchange == RETRYING_EXCHANGE:
+            case exchange if exchange in {RETRYING_EXCHANGE, REDRIVING_EXCHANGE}:
                 return self._put(letter.routing_key, letter)
             case exchange if exchange == COMMANDS_EXCHANGE:
                 queue = self._bindings.get(letter.routing_key)

@@ -87,9 +87,10 @@ class Acknowledger:
                 case Done():
                     self._acks.done(delivery.tag)
                 case Retry():
-                    properties = retry_copy(delivery, outcome, self._frame_max)
                     name = retry_queue(delivery.queue, outcome.after)
-                    self._begin(_Copy(delivery, RETRYING_EXCHANGE, name, properties))
+                    self._begin(
+                        _Copy(delivery, RETRYING_EXCHANGE, name, retry_copy(delivery, outcome, self._frame_max))
+                    )
                 case DeadLettered():
                     properties = dead_letter_copy(delivery, outcome, self._frame_max)
                     self._begin(_Copy(delivery, DEAD_LETTERS, delivery.routing_key, properties))

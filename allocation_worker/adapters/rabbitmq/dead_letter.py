@@ -20,7 +20,7 @@ _SHOWN_PROPERTIES = (
     "message_id", "type", "content_type", "content_encoding", "correlation_id", "reply_to", "app_id", "user_id",
     "timestamp", "expiration", "delivery_mode", "priority",
 )  # fmt: skip
-_QUEUES = {command.ROUTING_KEY: command.QUEUE for command in COMMANDS.values()}
+_QUEUES_BY_ROUTING_KEY = {command.ROUTING_KEY: command.QUEUE for command in COMMANDS.values()}
 
 
 class HeldDeadLetter:
@@ -41,7 +41,7 @@ class HeldDeadLetter:
         queue: The command queue that it died in; None if it never was in one.
         failed_at: When it died, if that is known.
         known_since: Seconds since the epoch; the earliest moment at which it is known to have been there, or None.
-        destination: The command queue that a copy of it would go to as a command again; None if nothing tells.
+        destination: The command queue that a copy of it belongs to; None if nothing tells.
         properties: pika's, as they are.
         body: As it was sent.
         ours: It is a copy of ours, and so are its headers of our names.
@@ -90,11 +90,13 @@ class HeldDeadLetter:
         return sha256(repr(parts).encode(errors="backslashreplace")).hexdigest()[:_ID_DIGITS]
 
     def _destination(self) -> str | None:
-        # Its type comes first: in a queue that its type does not belong to, it would be refused again.
         command = COMMANDS.get(self.properties.type or "")
-        if command is not None:
-            return command.QUEUE
-        return self.queue or _QUEUES.get(self.routing_key)
+        # In a queue that its type does not belong to, it would be refused again.
+        if self.queue is not None and (command is None or self.queue == command.QUEUE):
+            return self.queue
+        if self.queue is None and self.routing_key in _QUEUES_BY_ROUTING_KEY:
+            return _QUEUES_BY_ROUTING_KEY[self.routing_key]
+        return None if command is None else command.QUEUE
 
 
 def _words(

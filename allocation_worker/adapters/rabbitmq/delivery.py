@@ -52,10 +52,9 @@ class Delivery:
         self.routing_key = routing_key
         self.exchange = exchange
         self.properties = properties
-        self.retried = exchange == RETRYING_EXCHANGE or (
-            # The retry queues of earlier versions lead back through the default exchange.
-            exchange == "" and routing_key == queue and _died_in_a_retry_queue(properties, queue)
-        )
+        # "": from a retry queue of version 0.1.0.
+        by_us = exchange in {RETRYING_EXCHANGE, ""} and routing_key == queue
+        self.retried = by_us and _died_in_a_retry_queue(properties, queue)
         self.attempts = failed_attempts(properties) if self.retried else 0
 
     def __repr__(self) -> str:
@@ -78,6 +77,6 @@ def failed_attempts(properties: BasicProperties) -> int:
 
 
 def _died_in_a_retry_queue(properties: BasicProperties, queue: str) -> bool:
-    # A program that may publish commands can set this header, but not publish to the default exchange.
+    # A program that may publish commands can set this header, but not publish to those exchanges.
     died_in = (properties.headers or {}).get("x-first-death-queue")
     return isinstance(died_in, str) and is_retry_queue(died_in, queue)

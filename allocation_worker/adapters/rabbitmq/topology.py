@@ -1,11 +1,9 @@
 """What stands on the broker: declaring it, and looking whether it is there.
 
-The exchanges and queues are those of the wire contract. Beside them there is a retry queue for each (queue, delay):
-messages expire in it after the delay and go back to the queue. One delay a queue, as only the head of a queue expires.
-
-Nothing goes through the default exchange: a permission to write to it is one to write to every queue. Retry queues of
-earlier versions lead back through it, under other names, since the arguments of a queue cannot change. What waits in
-them goes back by itself.
+The exchanges and queues are those of the wire contract. Beside them there is a retry queue for each command queue and
+delay: messages expire in it after the delay and go back to the command queue. Each has one delay, since only the head
+of a queue expires. Retrying, redriving, replaying and parking go through an exchange each, so that nobody needs the
+permission to write to the default exchange, which leads to every queue.
 """
 
 from collections.abc import Iterator, Sequence
@@ -38,7 +36,7 @@ from allocation_worker.adapters.rabbitmq.errors import (
     TopologyMismatchError,
     TopologyMissingError,
 )
-from allocation_worker.adapters.rabbitmq.retry_queues import earlier_retry_queue, is_retry_queue, retry_queue
+from allocation_worker.adapters.rabbitmq.retry_queues import is_retry_queue, old_retry_queue, retry_queue
 from allocation_worker.adapters.rabbitmq.urls import connect_any
 
 log = structlog.get_logger()
@@ -55,9 +53,9 @@ _COMMAND_QUEUES: dict[str, dict[str, Any]] = {
     STOCK_QUEUE: _COMMAND_QUEUE | {"x-single-active-consumer": True},
 }
 
-READ_MODEL_QUEUE = "allocation.read-model"
+_EXCHANGES_BY_QUEUE_NAME = (RETRYING_EXCHANGE, REDRIVING_EXCHANGE, REPLAYING_EXCHANGE, PARKING_EXCHANGE)
 
-_DIRECT_EXCHANGES = (RETRYING_EXCHANGE, REDRIVING_EXCHANGE, REPLAYING_EXCHANGE, PARKING_EXCHANGE)
+READ_MODEL_QUEUE = "allocation.read-model"
 
 # A dead letter has nowhere else to go.
 _DEAD_LETTERS_QUEUE = {"x-queue-type": "quorum", "x-overflow": "reject-publish", "x-delivery-limit": NO_DELIVERY_LIMIT}
@@ -85,27 +83,40 @@ def declare(urls: Sequence[str], retry_delays: Sequence[int]) -> None:
         _declare_exchange(channel, COMMANDS_EXCHANGE, "topic", {"alternate-exchange": DEAD_LETTERS})
         _declare_queue(channel, DEAD_LETTERS, _DEAD_LETTERS_QUEUE)
         channel.queue_bind(DEAD_LETTERS, DEAD_LETTERS, "")
-        for exchange in _DIRECT_EXCHANGES:
+        for exchange in _EXCHANGES_BY_QUEUE_NAME:
             _declare_exchange(channel, exchange, "direct")
         for queue, arguments in _COMMAND_QUEUES.items():
             _declare_queue(channel, queue, arguments)
-            channel.queue_bind(queue, RETRYING_EXCHANGE, queue)
             channel.queue_bind(queue, REDRIVING_EXCHANGE, queue)
+            channel.queue_bind(queue, RETRYING_EXCHANGE, queue)
             for delay in retry_delays:
-                waiting = retry_queue(queue, delay)
-                _declare_queue(channel, waiting, _retry_arguments(queue, delay))
-                channel.queue_bind(waiting, RETRYING_EXCHANGE, waiting)
+                name = retry_queue(queue, delay)
+                _declare_queue(channel, name, _retry_arguments(queue, delay))
+                channel.queue_bind(name, RETRYING_EXCHANGE, name)
         for command in COMMANDS.values():
             channel.queue_bind(command.QUEUE, COMMANDS_EXCHANGE, command.ROUTING_KEY)
-        unused = _old_retry_queues(channel, retry_delays)
     log.info("topology_declared", retry_delays=list(retry_delays))
-    for name in unused:
-        log.warning(
-            "retry_queue_no_longer_used",
-            queue=name,
-            detail=f"Once no earlier version runs and it is empty, delete it: `rabbitmqctl delete_queue {name}`, with "
-            "the virtual host's --vhost.",
-        )
+
+
+def outdated_queues(urls: Sequence[str], retry_delays: Sequence[int]) -> dict[str, int]:
+    """Return the retry queues of version 0.1.0 that are still there, with how many messages wait in each.
+
+    Nothing is published to them any more; what waits in them goes back to its command queue by itself.
+
+    Raises:
+        BrokerError: No broker answers, or it refuses for another reason.
+    """
+    found = {}
+    for queue in _COMMAND_QUEUES:
+        for delay in retry_delays:
+            name = old_retry_queue(queue, delay)
+            # A channel each: the broker closes it over a queue that is not there.
+            try:
+                with _channel(urls) as channel, _explained("queue", name):
+                    found[name] = int(channel.queue_declare(name, passive=True).method.message_count)
+            except TopologyMissingError:
+                continue
+    return found
 
 
 def declare_read_model(urls: Sequence[str]) -> None:
@@ -198,7 +209,7 @@ def check(urls: Sequence[str], retry_delays: Sequence[int]) -> None:
         BrokerError: No broker answers, or it refuses for another reason.
     """
     with _channel(urls) as channel:
-        for exchange in (DEAD_LETTERS, EVENTS_EXCHANGE, COMMANDS_EXCHANGE, *_DIRECT_EXCHANGES):
+        for exchange in (DEAD_LETTERS, EVENTS_EXCHANGE, COMMANDS_EXCHANGE, *_EXCHANGES_BY_QUEUE_NAME):
             with _explained("exchange", exchange):
                 channel.exchange_declare(exchange, passive=True)
         for queue in _queues(retry_delays):
@@ -209,24 +220,6 @@ def check(urls: Sequence[str], retry_delays: Sequence[int]) -> None:
 def _queues(retry_delays: Sequence[int]) -> list[str]:
     retrying = [retry_queue(queue, delay) for queue in _COMMAND_QUEUES for delay in retry_delays]
     return [*_COMMAND_QUEUES, *retrying, DEAD_LETTERS]
-
-
-def _old_retry_queues(channel: BlockingChannel, retry_delays: Sequence[int]) -> list[str]:
-    """Return the retry queues of earlier versions that exist."""
-    names = [earlier_retry_queue(queue, delay) for queue in _COMMAND_QUEUES for delay in retry_delays]
-    return [name for name in names if _exists(channel, name)]
-
-
-def _exists(channel: BlockingChannel, queue: str) -> bool:
-    asking = channel.connection.channel()  # a refusal closes it
-    try:
-        asking.queue_declare(queue, passive=True)
-    except ChannelClosedByBroker as error:
-        if error.reply_code != NOT_FOUND:
-            raise
-        return False
-    asking.close()
-    return True
 
 
 def _retry_arguments(queue: str, delay: int) -> dict[str, Any]:

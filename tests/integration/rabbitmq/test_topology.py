@@ -5,31 +5,26 @@ from urllib.parse import urlsplit
 import pika
 import pytest
 from pika.adapters.blocking_connection import BlockingChannel
-from structlog.testing import capture_logs
+from pika.spec import BasicProperties
 
 from allocation_contracts.names import (
     COMMANDS_EXCHANGE,
     DEAD_LETTERS,
     EVENTS_EXCHANGE,
     ORDERS_QUEUE,
-    PARKING_EXCHANGE,
-    REDRIVING_EXCHANGE,
-    REPLAYING_EXCHANGE,
-    RETRYING_EXCHANGE,
     STOCK_QUEUE,
 )
 from allocation_worker.adapters.rabbitmq import topology
-from allocation_worker.adapters.rabbitmq.delivery import Delivery
 from allocation_worker.adapters.rabbitmq.errors import (
     BrokerError,
     RabbitMQError,
     TopologyMismatchError,
     TopologyMissingError,
 )
-from allocation_worker.adapters.rabbitmq.retry_queues import retry_queue
-from allocation_worker.service_layer.outcomes import Done, Outcome, Retry
+from allocation_worker.adapters.rabbitmq.retry_queues import old_retry_queue, retry_queue
+from allocation_worker.service_layer.outcomes import Done
 from allocation_worker.testing.servers import Servers
-from tests.integration.rabbitmq.rig import Place, eventually, headers_of, working
+from tests.integration.rabbitmq.rig import Place, Workers, eventually, headers_of, running
 
 
 def test_declaring_it_again_changes_nothing(place: Place) -> None:
@@ -133,46 +128,35 @@ def test_a_broker_that_is_frozen_is_out_of_reach_in_a_sentence() -> None:
             topology.check([url], retry_delays=[1])
 
 
-def earlier_topology(place: Place) -> str:
-    """Bring the retry queue of an earlier version, which leads back through the default exchange; its name."""
-    for exchange in (RETRYING_EXCHANGE, REDRIVING_EXCHANGE, REPLAYING_EXCHANGE, PARKING_EXCHANGE):
-        place.channel.exchange_delete(exchange)
-    place.channel.queue_delete(retry_queue(ORDERS_QUEUE, 1))
-    name = f"{ORDERS_QUEUE}.retry.1s"
+def declare_old_retry_queue(place: Place, name: str) -> None:
+    """As version 0.1.0 did."""
     arguments = {
         "x-queue-type": "quorum",
         "x-overflow": "reject-publish",
         "x-dead-letter-strategy": "at-least-once",
         "x-delivery-limit": 20,
-        "x-message-ttl": 1_000,
+        "x-message-ttl": 1000,
         "x-dead-letter-exchange": "",
         "x-dead-letter-routing-key": ORDERS_QUEUE,
     }
     place.channel.queue_declare(name, durable=True, arguments=arguments)
-    return name
 
 
-def test_what_waits_in_the_retry_queues_of_an_earlier_version_comes_back_and_keeps_its_count(place: Place) -> None:
-    earlier = earlier_topology(place)
-    properties = pika.BasicProperties(message_id="waits", delivery_mode=2, headers={"x-attempts": 2})
-    place.channel.basic_publish("", earlier, b"body", properties)
-    with capture_logs() as logs:
-        topology.declare([place.url], retry_delays=[1])
-    [told] = [entry for entry in logs if entry["event"] == "retry_queue_no_longer_used"]
-    assert told["queue"] == earlier
-    assert f"rabbitmqctl delete_queue {earlier}" in told["detail"]
-
-    def decide(delivery: Delivery) -> Outcome:
-        return Done() if delivery.attempts == 3 else Retry(after=1, attempts=delivery.attempts + 1)
-
-    with working(place, decide) as workers:
-        eventually(lambda: len(workers.ids) == 2)
-    assert [delivery.attempts for delivery in workers.deliveries] == [2, 3]
-    assert [delivery.exchange for delivery in workers.deliveries] == ["", RETRYING_EXCHANGE]
-    assert place.depth(earlier) == place.depth(ORDERS_QUEUE) == 0
+def test_what_waits_in_a_retry_queue_of_version_0_1_0_goes_back_with_its_attempts(place: Place) -> None:
+    old = old_retry_queue(ORDERS_QUEUE, 1)
+    declare_old_retry_queue(place, old)
+    properties = BasicProperties(message_id="on its way", delivery_mode=2, headers={"x-attempts": 2})
+    place.channel.basic_publish("", old, b"{}", properties)
+    topology.declare([place.url], retry_delays=[1])
+    workers = Workers([place.url], [ORDERS_QUEUE], lambda _: Done())
+    with running(workers):
+        eventually(lambda: len(workers.ids) == 1)
+    [delivery] = workers.deliveries
+    assert (delivery.properties.message_id, delivery.retried, delivery.attempts) == ("on its way", True, 2)
 
 
-def test_without_retry_queues_of_an_earlier_version_nothing_is_told(place: Place) -> None:
-    with capture_logs() as logs:
-        topology.declare([place.url], retry_delays=[1])
-    assert [entry["event"] for entry in logs] == ["topology_declared"]
+def test_the_retry_queues_of_version_0_1_0_are_named_as_outdated(place: Place) -> None:
+    assert topology.outdated_queues([place.url], retry_delays=[1, 5]) == {}
+    old = old_retry_queue(STOCK_QUEUE, 5)
+    declare_old_retry_queue(place, old)
+    assert topology.outdated_queues([place.url], retry_delays=[1, 5]) == {old: 0}

@@ -6,11 +6,12 @@ import pytest
 from pika.spec import BasicProperties
 
 from allocation_contracts import COMMANDS_EXCHANGE, ORDERS_QUEUE, STOCK_QUEUE
+from allocation_contracts.names import RETRYING_EXCHANGE
 from allocation_worker.adapters.rabbitmq.delivery import Delivery, failed_attempts
-from allocation_worker.adapters.rabbitmq.retry_queues import retry_queue
+from allocation_worker.adapters.rabbitmq.retry_queues import old_retry_queue, retry_queue
 
 
-def delivery(exchange: str = "", **headers: Any) -> Delivery:
+def delivery(exchange: str = RETRYING_EXCHANGE, **headers: Any) -> Delivery:
     return Delivery(
         tag=1,
         queue=ORDERS_QUEUE,
@@ -25,6 +26,10 @@ def delivery(exchange: str = "", **headers: Any) -> Delivery:
 
 def test_what_comes_back_from_a_retry_queue_has_failed_as_often_as_it_says() -> None:
     assert delivery(x_attempts=2, x_first_death_queue=retry_queue(ORDERS_QUEUE, 5)).attempts == 2
+
+
+def test_what_comes_back_from_a_retry_queue_of_version_0_1_0_does_too() -> None:
+    assert delivery("", x_attempts=2, x_first_death_queue=old_retry_queue(ORDERS_QUEUE, 5)).attempts == 2
 
 
 @pytest.mark.parametrize(
