@@ -68,7 +68,8 @@ def test_every_program_works_with_its_own_user(service: RunningService, urls: Ur
     events: list[Event] = []
     gaps: list[object] = []
     subscriber = Subscriber(urls["shipping"], QUEUE, on_gap=gaps.append)
-    thread = threading.Thread(target=subscriber.run, args=(lambda event, _properties: events.append(event),))
+    handle = (lambda event, _properties: events.append(event),)
+    thread = threading.Thread(target=subscriber.run, args=handle, daemon=True)
     thread.start()
     quick = {"ALLOCATION_RETRY_DELAYS": "1", "ALLOCATION_GRACE_DELAY": "1"}
     consume = service.start("consume", settings={**as_user(urls, "allocation-consume"), **quick})

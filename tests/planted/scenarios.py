@@ -19,6 +19,7 @@ from allocation_contracts import (
     ChangeBatchQuantity,
     CreateBatch,
     Deallocate,
+    encode,
 )
 from allocation_worker.testing.waiting import wait_until
 from harness.checker.events import check
@@ -184,6 +185,7 @@ def rules(service: RunningService) -> Sequence[str]:
         service.start("relay")
         early = client.send(Allocate(orderid="early", sku="SKU", qty=1), correlation_id="a conversation")
         consume.wait_for("retry_scheduled", within=PATIENCE)
+        _smuggle_a_batch(client)
         client.ask(CreateBatch(batchref="late", sku="SKU", qty=30, eta=date(2031, 2, 1)))
         client.ask(CreateBatch(batchref="soon", sku="SKU", qty=30, eta=date(2031, 1, 1)))
         client.ask(CreateBatch(batchref="shelf", sku="SKU", qty=10))
@@ -203,6 +205,13 @@ SCENARIOS: Mapping[str, Callable[[RunningService], Sequence[str]]] = {
     scenario.__name__.replace("_", "-"): scenario
     for scenario in (crashes, race, repeats, late_subscriber, full_queue, dead_letters_away, undecodable_headers, rules)
 }
+
+
+def _smuggle_a_batch(client: ExternalClient) -> None:
+    """Publish a batch under the routing key of orders. It must come to nothing."""
+    properties = BasicProperties(message_id="smuggled", type=CreateBatch.TYPE, delivery_mode=2)
+    batch = CreateBatch(batchref="smuggled", sku="ANOTHER", qty=1_000_000)
+    client.publish_raw(encode(batch), routing_key=Allocate.ROUTING_KEY, properties=properties)
 
 
 def _send_batches_and_orders(client: ExternalClient) -> None:
