@@ -13,7 +13,7 @@ from allocation_worker.service_layer.replay import Replayed
 
 def replay(settings: Settings, *, sku: str, first: int, last: int | None, queue: str) -> Replayed:
     """Announce published events again, to one queue."""
-    topology.check_queue(settings.amqp_url, queue)
+    topology.bind_for_replay(settings.amqp_url, queue)
     with migrated_database(settings, "replay") as database, open_published(database) as history:
         return use_case.replay(
             history, partial(publish_to_queue, settings.amqp_url, queue), sku=sku, first=first, last=last

@@ -20,6 +20,8 @@ _ASK_THE_SENDER = (
 )
 _NEXT_STEPS: Mapping[str, str] = {
     "message-id-conflict": "Have its sender send it under an id of its own, then discard this one.",
+    "wrong-queue": "Have its sender use the routing key that belongs to its type. If the sender may send it, redrive "
+    "sends it where its type says.",
     "handler-failed": "Mend the cause, see what would happen with `redrive --dry-run`, then redrive it.",
     "delivery-limit": "Look in the logs of `consume` for what ended at that time. If something else was the cause, or "
     "it is mended, redrive it; if it is what brings processes down, have it sent in another way and discard it.",

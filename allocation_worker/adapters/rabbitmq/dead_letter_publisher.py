@@ -6,11 +6,13 @@ from operator import attrgetter
 
 from allocation_contracts.amqp.link import LinkFactory
 from allocation_contracts.amqp.urls import parse
+from allocation_contracts.names import REDRIVING_EXCHANGE
 from allocation_worker.adapters.rabbitmq.copies import redriven_copy
 from allocation_worker.adapters.rabbitmq.dead_letter import HeldDeadLetter
 from allocation_worker.adapters.rabbitmq.errors import BrokerError
 from allocation_worker.adapters.rabbitmq.link import worker_link
 from allocation_worker.adapters.rabbitmq.publisher import Publication
+from allocation_worker.adapters.rabbitmq.topology import check_exchange
 from allocation_worker.adapters.rabbitmq.until_confirmed import (
     BlockingPublisher,
     NotConfirmedError,
@@ -39,8 +41,10 @@ def publish_copies(
         Each dead letter with True if the broker keeps its copy safe, or False if there is no queue for it.
 
     Raises:
+        TopologyMissingError: The exchange for it does not exist.
         BrokerError: The broker confirmed nothing for too long.
     """
+    check_exchange(urls, REDRIVING_EXCHANGE)
     frame_max = min(parse(url).parameters(_NAME).frame_max for url in urls)
     convert = partial(_publication, frame_max=frame_max)
     with BlockingPublisher[HeldDeadLetter](urls, convert, name=_NAME, link=link) as publisher:
@@ -58,8 +62,8 @@ def _publication(letter: HeldDeadLetter, *, frame_max: int) -> Publication:
         raise ValueError(f"The dead letter {letter.id} has no destination.")
     return Publication(
         id=letter.tag,
-        exchange=letter.destination.exchange,
-        routing_key=letter.destination.routing_key,
+        exchange=REDRIVING_EXCHANGE,
+        routing_key=letter.destination,
         body=letter.body,
         properties=redriven_copy(letter.properties, frame_max),
     )

@@ -9,6 +9,9 @@ from allocation_contracts import AllocationError
 # is not among its exceptions.
 CONNECTION_ERRORS = (AMQPError, AMQPConnectorException, OSError)
 
+ACCESS_REFUSED = 403
+"""The broker's code for what its user may not do."""
+
 NOT_FOUND = 404
 """The broker's code for an exchange or a queue that is not there."""
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from operator import attrgetter
 
+from allocation_contracts.names import REPLAYING_EXCHANGE
 from allocation_worker.adapters.rabbitmq.errors import BrokerError
 from allocation_worker.adapters.rabbitmq.publisher import Publication, event_properties
 from allocation_worker.adapters.rabbitmq.until_confirmed import (
@@ -23,7 +24,7 @@ def publish_to_queue(
 
     Args:
         urls: AMQP addresses, tried in turn.
-        queue: Its name.
+        queue: Its name; `bind_for_replay` has bound it.
         events: In their order.
         patience: For how many seconds to go on without a confirm.
 
@@ -33,7 +34,11 @@ def publish_to_queue(
 
     def convert(event: OutgoingEvent) -> Publication:
         return Publication(
-            id=event.id, exchange="", routing_key=queue, body=event.body, properties=event_properties(event)
+            id=event.id,
+            exchange=REPLAYING_EXCHANGE,
+            routing_key=queue,
+            body=event.body,
+            properties=event_properties(event),
         )
 
     count = 0

@@ -1,5 +1,6 @@
 """What another team's program is handed by `allocation_contracts.amqp.Subscriber`."""
 
+import json
 import shelve
 import threading
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ import pika
 import pytest
 
 from allocation_contracts import (
+    EVENTS,
     EVENTS_EXCHANGE,
     Allocated,
     BatchCreated,
@@ -21,6 +23,8 @@ from allocation_contracts import (
     encode,
 )
 from allocation_contracts.amqp import Subscriber, SubscriptionError
+from allocation_contracts.amqp.queues import NO_DELIVERY_LIMIT
+from allocation_contracts.names import PARKING_EXCHANGE
 from tests.integration.rabbitmq.rig import Place, eventually
 
 QUEUE = "shipping"
@@ -162,8 +166,8 @@ def test_it_hands_over_the_types_that_are_wanted_and_sees_no_gap_where_others_st
         allocated(4),
     )
     eventually(lambda: shipping.sequences == [2, 4])
-    with pytest.raises(pika.exceptions.UnroutableError):
-        worker.announce(REJECTED)
+    worker.announce(REJECTED, allocated(5))
+    eventually(lambda: shipping.sequences == [2, 4, 5])
 
 
 def test_only_rejections_can_be_wanted(worker: Worker, start: Callable[..., Shipping]) -> None:
@@ -296,6 +300,7 @@ BROKEN = {
     "a field missing": (b'{"sku": "CHAIR"}', "allocated.v1", "c"),
     "no cause": (encode(allocated(1)), "allocated.v1", None),
     "no type": (encode(allocated(1)), "", "c"),
+    "no JSON, of an unknown type": (b"{", "backordered.v1", "c"),
 }
 
 
@@ -322,16 +327,85 @@ def test_an_event_that_breaks_the_contract_is_parked_as_it_was_and_its_neighbour
     assert place.depth(QUEUE) == 0
 
 
-def test_unknown_types_are_left_out_with_a_note_and_unknown_fields_are_ignored(
-    place: Place, worker: Worker, start: Callable[..., Shipping], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_unknown_fields_are_ignored(place: Place, worker: Worker, start: Callable[..., Shipping]) -> None:
     shipping = start()
-    worker.announce_raw(b"{}", "allocated.v2")
     worker.announce_raw(encode(allocated(1))[:-1] + b', "colour": "red"}', "allocated.v1")
     eventually(lambda: shipping.events == [allocated(1)])
-    assert "event_skipped message_id=event-1 " in caplog.text
     shipping.stop()
     assert place.depth(QUEUE) == place.depth(shipping.subscriber.parked) == 0
+
+
+def backordered(worker: Worker, sequence: int, sku: str = "CHAIR") -> None:
+    """Announce an event of a type that a later version of the worker may add."""
+    body = json.dumps({"orderid": "o", "sku": sku, "weeks": 3, "sequence": sequence}).encode()
+    worker.announce_raw(body, "backordered.v1", "backordered", causation_id=None)
+
+
+def test_an_unknown_type_in_the_sequence_of_a_sku_makes_no_gap_and_is_not_handed_over(
+    place: Place, worker: Worker, start: Callable[..., Shipping]
+) -> None:
+    positions: dict[str, Position] = {}
+    shipping = start(positions=positions, patience=0.2)
+    worker.announce(allocated(1))
+    backordered(worker, 2)
+    worker.announce(allocated(3))
+    backordered(worker, 2)
+    backordered(worker, 4)
+    backordered(worker, 1, "TABLE")
+    worker.announce(allocated(2, "TABLE"))
+    eventually(lambda: len(shipping.events) == 3)
+    shipping.stop()
+    assert shipping.error is None
+    assert shipping.events == [allocated(1), allocated(3), allocated(2, "TABLE")]
+    assert shipping.repeats == []
+    assert positions == {"CHAIR": Position(4), "TABLE": Position(2)}
+    assert place.depth(QUEUE) == place.depth(shipping.subscriber.parked) == 0
+
+
+def test_an_unknown_type_that_comes_too_early_is_held_back_as_any_event(
+    worker: Worker, start: Callable[..., Shipping]
+) -> None:
+    shipping = start(patience=15)
+    worker.announce(allocated(1))
+    backordered(worker, 3)
+    worker.announce(allocated(4), allocated(2))
+    eventually(lambda: shipping.sequences == [1, 2, 4])
+
+
+def test_an_unknown_type_that_is_missing_is_a_gap(worker: Worker, start: Callable[..., Shipping]) -> None:
+    gaps: list[GapError] = []
+    shipping = start(on_gap=gaps.append, patience=0.2)
+    worker.announce(allocated(1))
+    backordered(worker, 3)
+    worker.announce(allocated(4))
+    eventually(lambda: shipping.sequences == [1, 4])
+    assert [(gap.expected, gap.got) for gap in gaps] == [(2, 3)]
+
+
+@pytest.mark.parametrize("body", [b"{}", b'{"sku": "CHAIR", "sequence": "2"}', b'{"sku": 7, "sequence": true}'])
+def test_an_unknown_type_that_belongs_to_no_sku_is_left_out(
+    place: Place, worker: Worker, start: Callable[..., Shipping], body: bytes
+) -> None:
+    shipping = start()
+    worker.announce_raw(body, "stocktaking-began.v1", "stocktaking-began")
+    worker.announce(allocated(1))
+    eventually(lambda: shipping.events == [allocated(1)])
+    shipping.stop()
+    assert place.depth(QUEUE) == place.depth(shipping.subscriber.parked) == 0
+
+
+def test_a_queue_that_an_older_version_has_bound_gets_unknown_types_and_each_event_once(
+    place: Place, worker: Worker, start: Callable[..., Shipping]
+) -> None:
+    start().stop()
+    for event in EVENTS.values():
+        place.channel.queue_bind(QUEUE, EVENTS_EXCHANGE, event.ROUTING_KEY)
+    shipping = start(patience=0.2)
+    worker.announce(allocated(1))
+    backordered(worker, 2)
+    worker.announce(allocated(3))
+    eventually(lambda: shipping.sequences == [1, 3])
+    assert shipping.repeats == []
 
 
 def test_it_connects_again_and_goes_on_where_it_was(
@@ -367,11 +441,53 @@ def test_of_two_on_one_queue_one_works_and_the_other_takes_over(worker: Worker, 
 
 def test_without_the_exchange_it_says_what_to_do(place: Place) -> None:
     place.channel.exchange_delete(EVENTS_EXCHANGE)
-    with pytest.raises(SubscriptionError, match="does not stand on the broker; have the worker's operator run"):
+    with pytest.raises(SubscriptionError, match="does not exist on the broker; have the worker's operator run"):
         Subscriber(place.url, QUEUE).run(lambda *_: None)
 
 
 def test_a_queue_of_that_name_with_other_arguments_is_refused_in_words(place: Place) -> None:
     place.channel.queue_declare(QUEUE, durable=True)
     with pytest.raises(SubscriptionError, match="shipping stands on the broker with other arguments"):
+        Subscriber(place.url, QUEUE).run(lambda *_: None)
+
+
+def declare_as_an_earlier_version(place: Place) -> None:
+    """The queues of a subscriber that parks through the default exchange."""
+    place.channel.queue_declare(
+        f"{QUEUE}.parked",
+        durable=True,
+        arguments={"x-queue-type": "quorum", "x-delivery-limit": NO_DELIVERY_LIMIT},
+    )
+    place.channel.queue_declare(
+        QUEUE,
+        durable=True,
+        arguments={
+            "x-queue-type": "quorum",
+            "x-single-active-consumer": True,
+            "x-delivery-limit": NO_DELIVERY_LIMIT,
+            "x-overflow": "reject-publish",
+            "x-dead-letter-exchange": "",
+            "x-dead-letter-routing-key": f"{QUEUE}.parked",
+            "x-dead-letter-strategy": "at-least-once",
+        },
+    )
+    place.channel.queue_bind(QUEUE, EVENTS_EXCHANGE, "allocated")
+
+
+def test_a_queue_of_an_earlier_version_goes_on_and_still_parks(
+    place: Place, worker: Worker, start: Callable[..., Shipping]
+) -> None:
+    declare_as_an_earlier_version(place)
+    worker.announce(allocated(1))
+    place.channel.exchange_delete(PARKING_EXCHANGE)  # the worker may be of the earlier version, too
+    shipping = start()
+    worker.announce_raw(b"{", "allocated.v1")
+    worker.announce(allocated(2))
+    eventually(lambda: shipping.sequences == [1, 2])
+    eventually(lambda: place.depth(shipping.subscriber.parked) == 1)
+
+
+def test_a_new_queue_needs_the_exchange_for_parking_and_says_so(place: Place) -> None:
+    place.channel.exchange_delete(PARKING_EXCHANGE)
+    with pytest.raises(SubscriptionError, match=r"The exchange allocation\.parking does not exist on the broker; have"):
         Subscriber(place.url, QUEUE).run(lambda *_: None)

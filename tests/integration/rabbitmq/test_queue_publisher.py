@@ -6,7 +6,7 @@ import pytest
 
 from allocation_worker.adapters.rabbitmq.errors import BrokerError, TopologyMissingError
 from allocation_worker.adapters.rabbitmq.queue_publisher import publish_to_queue
-from allocation_worker.adapters.rabbitmq.topology import check_queue, message_counts
+from allocation_worker.adapters.rabbitmq.topology import bind_for_replay, message_counts
 from allocation_worker.service_layer.outgoing import OutgoingEvent
 from tests.integration.rabbitmq.rig import Place, eventually
 
@@ -16,6 +16,7 @@ QUEUE = "catch-up"
 @pytest.fixture
 def queue(place: Place) -> str:
     place.channel.queue_declare(QUEUE, durable=True, arguments={"x-queue-type": "quorum"})
+    bind_for_replay([place.url], QUEUE)
     return QUEUE
 
 
@@ -66,14 +67,15 @@ def test_a_queue_that_is_deleted_meanwhile_is_told(place: Place, queue: str) -> 
 def test_a_queue_that_takes_nothing_is_told(place: Place) -> None:
     arguments = {"x-max-length": 1, "x-overflow": "reject-publish"}
     place.channel.queue_declare(QUEUE, durable=True, arguments=arguments)
+    bind_for_replay([place.url], QUEUE)
     with pytest.raises(BrokerError, match=r"events for the queue catch-up were not confirmed within 1 s"):
         publish_to_queue([place.url], QUEUE, events(10), patience=1.0)
 
 
 def test_whether_a_queue_stands(place: Place, queue: str) -> None:
-    check_queue([place.url], queue)
+    bind_for_replay([place.url], queue)
     with pytest.raises(TopologyMissingError, match="There is no queue nowhere on the broker"):
-        check_queue([place.url], "nowhere")
+        bind_for_replay([place.url], "nowhere")
 
 
 def test_what_waits_is_counted_by_queue(place: Place) -> None:
