@@ -12,7 +12,13 @@ from allocation_worker.adapters.postgres.unit_of_work import PostgresUnitOfWork
 from allocation_worker.adapters.rabbitmq.consumer import Consumer
 from allocation_worker.adapters.rabbitmq.deliveries import DeliveryBuffer
 from allocation_worker.bootstrap.database import engine
-from allocation_worker.bootstrap.process import log_start, stopped_by_signals, tune_interpreter, wait_for_database
+from allocation_worker.bootstrap.process import (
+    log_durability,
+    log_start,
+    stopped_by_signals,
+    tune_interpreter,
+    wait_for_database,
+)
 from allocation_worker.config import Settings
 from allocation_worker.entrypoints.consume import QueueWorker
 from allocation_worker.service_layer.groups import GroupProcessor
@@ -54,5 +60,6 @@ def consume(settings: Settings, queues: Sequence[str]) -> None:
         log_start(settings, "consume", queues=list(queues))
         if not wait_for_database(database, stopping):
             return
+        log_durability(database, stopping)
         consumer.run(work)
         log.info("stopped")

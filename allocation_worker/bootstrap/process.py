@@ -15,6 +15,7 @@ from sqlalchemy.engine import Engine
 from allocation_contracts.amqp.urls import masked
 from allocation_worker import __version__
 from allocation_worker.adapters.postgres import address, schema
+from allocation_worker.adapters.postgres.durability import durability
 from allocation_worker.config import Settings
 from allocation_worker.entrypoints.availability import until_available
 from allocation_worker.service_layer.ports import StoreError
@@ -41,6 +42,13 @@ def wait_for_database(database: Engine, stopping: threading.Event) -> bool:
         partial(schema.check, database), stopping=stopping, waiting_for="the database", unavailable=(StoreError,)
     )
     return not stopping.is_set()
+
+
+def log_durability(database: Engine, stopping: threading.Event) -> None:
+    """Say whether commits wait for a standby and for the disk."""
+    settings = until_available(partial(durability, database), stopping=stopping, waiting_for="the database")
+    if settings is not None:
+        log.info("durability", **settings)
 
 
 @contextmanager

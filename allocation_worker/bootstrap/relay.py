@@ -9,7 +9,13 @@ from allocation_worker.adapters.postgres.prune import History
 from allocation_worker.adapters.postgres.relay import open_pending
 from allocation_worker.adapters.rabbitmq.publisher import RabbitMQEventPublisher
 from allocation_worker.bootstrap.database import engine
-from allocation_worker.bootstrap.process import log_start, stopped_by_signals, tune_interpreter, wait_for_database
+from allocation_worker.bootstrap.process import (
+    log_durability,
+    log_start,
+    stopped_by_signals,
+    tune_interpreter,
+    wait_for_database,
+)
 from allocation_worker.config import Settings
 from allocation_worker.entrypoints.prune import Pruner
 from allocation_worker.entrypoints.relay import Relay, Waker
@@ -33,6 +39,7 @@ def relay(settings: Settings) -> None:
         log_start(settings, "relay")
         if not wait_for_database(database, stopping):
             return
+        log_durability(database, stopping)
         publisher = RabbitMQEventPublisher(settings.amqp_url, wake=waker.wake, blocked_timeout=settings.blocked_timeout)
         try:
             Relay(

@@ -32,6 +32,10 @@ PATIENCE = 20.0
 """Seconds until an answer that has not come counts as lost."""
 
 BOTH_WAIT = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+WAITS_FOR_STANDBY = """
+SELECT coalesce(max(pid), 0) FROM pg_stat_activity
+ WHERE wait_event = 'SyncRep' AND datname = current_database() AND application_name LIKE '%consume'
+"""
 OFFERED = "SELECT count(*) FROM outbox WHERE published_at IS NOT NULL OR returned_at IS NOT NULL"
 
 
@@ -201,9 +205,36 @@ def rules(service: RunningService) -> Sequence[str]:
         return _faults(service, client)
 
 
+def commit_cancelled(service: RunningService) -> Sequence[str]:
+    """An operator cancels a COMMIT that waits for a standby, which is away. The command must be asked again."""
+    with service.client() as client:
+        service.start("consume")
+        service.start("relay")
+        client.ask(CreateBatch(batchref="b", sku="SKU", qty=10))
+        with _standby_away(service):
+            client.send(Allocate(orderid="o", sku="SKU", qty=1))
+            missed = _missed(lambda: _one(service, WAITS_FOR_STANDBY) > 0, "No COMMIT waited.")
+            cancelled = _one(service, WAITS_FOR_STANDBY)
+            _one(service, f"SELECT pg_cancel_backend({cancelled})::int")
+            missed += _missed(
+                lambda: _one(service, WAITS_FOR_STANDBY) not in {0, cancelled}, "The command was not asked again."
+            )
+        return [*missed, *_faults(service, client)]
+
+
 SCENARIOS: Mapping[str, Callable[[RunningService], Sequence[str]]] = {
     scenario.__name__.replace("_", "-"): scenario
-    for scenario in (crashes, race, repeats, late_subscriber, full_queue, dead_letters_away, undecodable_headers, rules)
+    for scenario in (
+        crashes,
+        race,
+        repeats,
+        late_subscriber,
+        full_queue,
+        dead_letters_away,
+        undecodable_headers,
+        rules,
+        commit_cancelled,
+    )
 }
 
 
@@ -273,6 +304,20 @@ def _locked(service: RunningService, sku: str) -> Iterator[None]:
     with _database(service) as cursor:
         cursor.execute("SELECT 1 FROM products WHERE sku = %s FOR UPDATE", [sku])
         yield
+
+
+@contextmanager
+def _standby_away(service: RunningService) -> Iterator[None]:
+    """Have commits wait for a standby that is not there."""
+    with _database(service) as cursor:
+        cursor.connection.autocommit = True
+        try:
+            cursor.execute("ALTER SYSTEM SET synchronous_standby_names = 'away'")
+            cursor.execute("SELECT pg_reload_conf()")
+            yield
+        finally:
+            cursor.execute("ALTER SYSTEM RESET synchronous_standby_names")
+            cursor.execute("SELECT pg_reload_conf()")
 
 
 def _flood(service: RunningService, queue: str, *, most: int, within: float) -> list[str]:
