@@ -26,7 +26,7 @@ class ExternalClient:
     """Publishes with pipelined confirms, and keeps all that came out, in its order.
 
     Args:
-        amqp_url: the broker; the topology stands on it.
+        amqp_url: The broker; the topology stands on it.
     """
 
     def __init__(self, amqp_url: str) -> None:
@@ -85,8 +85,8 @@ class ExternalClient:
         """Wait until all that was sent is safe, and these commands, or all, have an outcome.
 
         Raises:
-            BrokerError: some were not confirmed in time.
-            TimeoutError: some have no outcome; the text names a few, and the last events that did arrive.
+            BrokerError: Some were not confirmed in time.
+            TimeoutError: Some have no outcome; the text names a few, and the last events that did arrive.
         """
         wanted = set(self._sent if message_ids is None else message_ids)
         deadline = time.monotonic() + within

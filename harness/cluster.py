@@ -88,7 +88,7 @@ class Cluster(Broker):
         """Drop all packets between this node and the others, until `join_again`; programs still reach all of them.
 
         Raises:
-            ProgramError: iptables is not here, or we are not root.
+            ProgramError: Iptables is not here, or we are not root.
         """
         _iptables("-N", self._chain)
         _iptables("-I", "INPUT", "-j", self._chain)

@@ -17,10 +17,10 @@ class WorkerProcess:
     """One `allocation-worker` process; its log goes to a file.
 
     Args:
-        arguments: the verb and its options.
-        settings: environment variables on top of this process's own.
-        log: where its stderr and stdout go, appended.
-        crash: a point of `harness.crash_points`, and at which passing of it the process kills itself; or `message-id`
+        arguments: The verb and its options.
+        settings: Environment variables on top of this process's own.
+        log: Where its stderr and stdout go, appended.
+        crash: A point of `harness.crash_points`, and at which passing of it the process kills itself; or `message-id`
             and the one whose reading kills it, each time that it is started again.
     """
 
@@ -101,7 +101,7 @@ class WorkerProcess:
         """Wait until its log says this.
 
         Raises:
-            TimeoutError: it did not, or the process ended; the log's end is in the text.
+            TimeoutError: It did not, or the process ended; the log's end is in the text.
         """
         wait_until(
             lambda: text in self.log or self.exit_code is not None,

@@ -37,9 +37,9 @@ class Trap:
     """Bytes that spring a fault, a number of times.
 
     Args:
-        pattern: what a client sends.
-        fault: what then happens to its connection.
-        times: how often; after that, they pass.
+        pattern: What a client sends.
+        fault: What then happens to its connection.
+        times: How often; after that, they pass.
     """
 
     def __init__(self, pattern: bytes, fault: ConnectionFault, times: int) -> None:
@@ -52,7 +52,7 @@ class Trap:
         """Wait until it has sprung as often as it was set to.
 
         Raises:
-            TimeoutError: it has not.
+            TimeoutError: It has not.
         """
         wait_until(
             lambda: self.sprung >= self.times,
@@ -67,10 +67,10 @@ class Proxy:
     All methods may be called from any thread, and have taken effect when they return.
 
     Args:
-        target: the server's address, a URL with host and port.
+        target: The server's address, a URL with host and port.
 
     Attributes:
-        url: the same place, through this proxy.
+        url: The same place, through this proxy.
     """
 
     def __init__(self, target: str) -> None:

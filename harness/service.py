@@ -21,9 +21,9 @@ class RunningService:
     """A fresh virtual host and a fresh database, migrated and declared; processes as they are asked for.
 
     Args:
-        servers: where to make room.
-        folder: for the logs of the processes.
-        settings: environment variables for every process, on top of the two addresses.
+        servers: Where to make room.
+        folder: For the logs of the processes.
+        settings: Environment variables for every process, on top of the two addresses.
     """
 
     def __init__(self, servers: Servers, folder: Path, settings: Mapping[str, str] | None = None) -> None:
@@ -68,7 +68,7 @@ class RunningService:
         """Wait until nothing is under way, and check all that this program saw, and the tables; `dead` as for `check`.
 
         Raises:
-            TimeoutError: something is still under way after a minute.
+            TimeoutError: Something is still under way after a minute.
         """
         wait_until(
             lambda: not self._under_way(),

@@ -49,9 +49,9 @@ class Survey:
     """What a file holds, one row after the other.
 
     Attributes:
-        good: how many rows are commands.
-        bad: how many are not.
-        unused: the columns that no command has taken anything from.
+        good: How many rows are commands.
+        bad: How many are not.
+        unused: The columns that no command has taken anything from.
     """
 
     def __init__(self) -> None:
@@ -90,12 +90,12 @@ class CommandFile:
 
     Args:
         path: `.csv`, or `.jsonl`, `.ndjson` or `.json` for one JSON object a line.
-        type_: the type of every row, such as `allocate` or `allocate.v1`; None: each row tells it, in `type`.
-        columns: where a command's field is to be found, if not in the column of its own name; `#row` is the row's
+        type_: The type of every row, such as `allocate` or `allocate.v1`; None: each row tells it, in `type`.
+        columns: Where a command's field is to be found, if not in the column of its own name; `#row` is the row's
             number.
 
     Raises:
-        CommandFileError: the suffix, the type or a field is unknown.
+        CommandFileError: The suffix, the type or a field is unknown.
     """
 
     def __init__(self, path: Path, *, type_: str | None = None, columns: Mapping[str, str] | None = None) -> None:
@@ -114,7 +114,7 @@ class CommandFile:
         """Read the whole file, and send nothing.
 
         Raises:
-            CommandFileError: it cannot be read, or its header lacks what every command needs.
+            CommandFileError: It cannot be read, or its header lacks what every command needs.
         """
         survey, seen = Survey(), set[str]()
         for row in self.rows(seen):

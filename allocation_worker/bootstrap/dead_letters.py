@@ -1,4 +1,4 @@
-"""Wires what a person may do with the dead letters."""
+"""Wires the verbs of `dead-letters`."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -18,12 +18,12 @@ from allocation_worker.service_layer.dry_run import Prospect, Rehearsal
 from allocation_worker.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
 
 OnProgress = Callable[[int, int], None]
-"""Told now and then how many dead letters were looked at, of how many."""
+"""Called from time to time with the number of dead letters read, and the number of all."""
 
 
 @contextmanager
 def hold_dead_letters(settings: Settings, on_progress: OnProgress) -> Iterator[DeadLetterQueue]:
-    """The dead letters, on hold for as long as the block lasts."""
+    """Yield the dead letters; no other process can take them until the block ends."""
     with open_dead_letters(settings.amqp_url, on_progress) as letters:
         yield letters
 
@@ -32,7 +32,7 @@ def hold_dead_letters(settings: Settings, on_progress: OnProgress) -> Iterator[D
 def redrive_dead_letters(
     settings: Settings, on_progress: OnProgress, *, even_if_forgotten: bool
 ) -> Iterator[Redrive[HeldDeadLetter]]:
-    """What has dead letters taken as commands again."""
+    """Yield the use case that sends dead letters as commands again."""
     objection = _gatekeeper(settings, even_if_forgotten=even_if_forgotten).objection
     with open_dead_letters(settings.amqp_url, on_progress) as letters:
         yield Redrive(letters, partial(publish_copies, settings.amqp_url), objection)
@@ -40,7 +40,7 @@ def redrive_dead_letters(
 
 @contextmanager
 def rehearse_dead_letters(settings: Settings, *, even_if_forgotten: bool) -> Iterator[Callable[[HeldDeadLetter], str]]:
-    """What tells, in a sentence without its subject, what would become of a dead letter if it was redriven now."""
+    """Yield a function that predicts the outcome of redriving a dead letter, as a sentence without its subject."""
     gatekeeper = _gatekeeper(settings, even_if_forgotten=even_if_forgotten)
     with closing_connections(engine(settings, "dead-letters")) as database:
         schema.check(database)
@@ -64,9 +64,9 @@ def _foretell(stage: Rehearsal, letter: HeldDeadLetter) -> str:
     found = stage.rehearse(message)
     match found.prospect:
         case Prospect.ALREADY_DONE:
-            return "is done already: this message was taken under its message_id; it would change nothing."
+            return "is done already: this message was processed under its message_id; it would change nothing."
         case Prospect.CONFLICT:
-            return "would come straight back: another message was taken under its message_id."
+            return "would be dead-lettered again: another message was processed under its message_id."
         case Prospect.FAILED:
             return f"would fail again: {type(found.failure).__name__}: {found.failure}"
         case Prospect.ANSWERED:

@@ -1,4 +1,4 @@
-"""Wires what publishes commands."""
+"""Wires `send`, which publishes commands."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -14,31 +14,31 @@ from allocation_worker.config import Settings
 
 APP_ID = "allocation-worker send"
 SEND_TIMEOUT = 15.0
-# What is under way in memory; a file may have millions of rows.
+# Rows in memory at a time; a file may have millions.
 BATCH = 5000
 
 
 def _log_nothing(level: int, event: str, **fields: object) -> None:
-    """Log nothing: the error in the end says what the link would say at each attempt."""
+    """Log nothing: the final error says the same as the link's log lines."""
 
 
 _quiet_link = partial(Link, log=_log_nothing)
 
 
 def build_command(model: type[contracts.Command], **fields: str | int | None) -> contracts.Command:
-    """A command from options.
+    """Build a command from the options of the command line.
 
     Raises:
-        ContractError: it would be refused; the text says why, in the words that the worker itself would use.
+        ContractError: The worker would dead-letter this command; the text says why.
     """
     return contracts.read_command(model.TYPE, json.dumps(fields).encode())
 
 
 def send(settings: Settings, command: contracts.Command, *, message_id: str, correlation_id: str | None) -> None:
-    """Publish one command, confirmed and mandatory.
+    """Publish one command, and wait for its confirm.
 
     Raises:
-        PublishError: it is not safe; the text says why.
+        PublishError: The broker did not confirm it, or refused it; the text says why.
     """
     with Publisher(settings.amqp_url, app_id=APP_ID, timeout=SEND_TIMEOUT, link=_quiet_link) as publisher:
         publisher.publish(command, message_id=message_id, correlation_id=correlation_id)
@@ -47,10 +47,10 @@ def send(settings: Settings, command: contracts.Command, *, message_id: str, cor
 def survey_file(
     path: Path, *, type_: str | None, columns: Mapping[str, str], skip_bad: bool
 ) -> tuple[CommandFile, Survey]:
-    """Read a file of commands through, before any is sent.
+    """Read and check a whole file of commands, before any is sent.
 
     Raises:
-        CommandFileError: it cannot be read, or has bad rows that are not to be skipped; the text tells each.
+        CommandFileError: The file cannot be read, or has bad rows and `skip_bad` is false; the text names them.
     """
     file = CommandFile(path, type_=type_, columns=columns)
     survey = file.survey()
@@ -60,14 +60,20 @@ def survey_file(
 
 
 def send_file(settings: Settings, file: CommandFile, survey: Survey, confirmed: Callable[[str], None]) -> None:
-    """Publish a file's commands in their order, `confirmed` being told the message_id of each that is safe.
+    """Publish the commands of a file in order.
 
-    A message_id follows from all commands of the file and from the row: the same file again has the same ones, so that
-    it has no second effect; a corrected file has others, so that no row is refused for what it was before.
+    A message_id is derived from all commands of the file and from the row number. Sending the same file again uses the
+    same ids, so it has no second effect. A corrected file has other ids, so no row conflicts with its earlier version.
+
+    Args:
+        settings: The settings of the process.
+        file: The file.
+        survey: The result of `survey_file`.
+        confirmed: Called with the message_id of each confirmed command.
 
     Raises:
-        CommandFileError: the broker does not confirm, or the file has changed since it was surveyed; the text says
-            how far it came, and what to do.
+        CommandFileError: The broker does not confirm, or the file has changed since the survey; the text says how many
+            commands are confirmed, and what to do.
     """
     sent = Survey()
     rows = file.rows()

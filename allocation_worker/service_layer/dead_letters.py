@@ -57,10 +57,10 @@ class Gatekeeper:
     """Says why a dead letter should not become a command again.
 
     Attributes:
-        read: understands it, as `consume` would.
-        now: seconds since the epoch.
-        inbox_days: how many days a message_id is remembered.
-        even_if_forgotten: do not mind that.
+        read: Understands it, as `consume` would.
+        now: Seconds since the epoch.
+        inbox_days: How many days a message_id is remembered.
+        even_if_forgotten: Do not mind that.
     """
 
     read: Callable[[Any], CommandMessage]
@@ -71,11 +71,11 @@ class Gatekeeper:
     def objection(self, letter: Letter) -> str | None:
         """A sentence, or None."""
         if letter.destination is None:
-            return "neither its routing key nor its type says which queue it is for; it would come straight back."
+            return "neither its routing key nor its type says which queue it is for; it would be dead-lettered again."
         try:
             self.read(letter)
         except ContractError as violation:
-            return f"it would come straight back: {violation}"
+            return f"it would be dead-lettered again: {violation}"
         if self.even_if_forgotten:
             return None
         remedy = "look whether it was done under that id meanwhile, then say --even-if-forgotten."

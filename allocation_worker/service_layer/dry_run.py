@@ -33,9 +33,9 @@ class Rehearsed:
     """What came of a rehearsal.
 
     Attributes:
-        prospect: how the message would end.
-        events: what would be published, its outcome first.
-        failure: what the handler raised.
+        prospect: How the message would end.
+        events: What would be published, its outcome first.
+        failure: What the handler raised.
     """
 
     prospect: Prospect
@@ -47,9 +47,9 @@ class Rehearsal:
     """Runs messages for show. Each is run as if it were the only one: none sees what another would have done.
 
     Args:
-        command_handlers: the real ones.
-        event_handlers: the real ones.
-        new_unit_of_work: gives units of work whose `commit` writes everything, and takes it back.
+        command_handlers: The real ones.
+        event_handlers: The real ones.
+        new_unit_of_work: Gives units of work whose `commit` writes everything, and takes it back.
     """
 
     def __init__(
@@ -67,8 +67,8 @@ class Rehearsal:
         """Run one message.
 
         Raises:
-            StoreUnavailableError: the store cannot be asked.
-            StoreContentionError: other transactions are in the way; ask again.
+            StoreUnavailableError: The store cannot be asked.
+            StoreContentionError: Other transactions are in the way; ask again.
         """
         self._events = []
         try:

@@ -32,9 +32,9 @@ class Decision:
     """A line that looked for stock.
 
     Attributes:
-        event: what was decided.
-        considered: the batches in order of preference.
-        agrees: whether today's rules decide the same.
+        event: What was decided.
+        considered: The batches in order of preference.
+        agrees: Whether today's rules decide the same.
     """
 
     event: events.Allocated | events.OutOfStock
@@ -47,16 +47,16 @@ class Story:
     """What is known of a command.
 
     Attributes:
-        message_id: whose story it is.
+        message_id: Whose story it is.
         arrival: None if the inbox has forgotten it (ALLOCATION_INBOX_DAYS).
-        first: its outcome; None if the history has forgotten it (ALLOCATION_HISTORY_DAYS).
-        repeats: the answer that was announced again, where it was no new one.
-        batches_known: whether the batches could be brought back to that moment.
-        decisions: the first of the lines that looked for stock.
-        decided: how many lines did.
-        answers: the first of its events.
-        events: how many there are.
-        published: how many of them are published.
+        first: Its outcome; None if the history has forgotten it (ALLOCATION_HISTORY_DAYS).
+        repeats: The answer that was announced again, where it was no new one.
+        batches_known: Whether the batches could be brought back to that moment.
+        decisions: The first of the lines that looked for stock.
+        decided: How many lines did.
+        answers: The first of its events.
+        events: How many there are.
+        published: How many of them are published.
     """
 
     message_id: str
@@ -124,8 +124,8 @@ def decide_again(stock: Stock, event: events.Allocated | events.OutOfStock) -> D
     """Have the rules decide once more what led to the event.
 
     Args:
-        stock: the batches just before; they are left as they are.
-        event: what was decided.
+        stock: The batches just before; they are left as they are.
+        event: What was decided.
     """
     product = Product(event.sku, sequence=event.sequence - 1)
     for batch in stock.values():

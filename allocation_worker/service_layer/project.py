@@ -45,13 +45,13 @@ class Change(NamedTuple):
     """What an event changes in the read model.
 
     Attributes:
-        sku: whose event.
-        sequence: its number.
-        line: how a line is from now on.
-        batchref: the batch that changes.
-        allocated_by: how much more of it is allocated.
-        purchased: how much of it was purchased, where that changes.
-        created: the batch is new; `eta` is its ETA.
+        sku: Whose event.
+        sequence: Its number.
+        line: How a line is from now on.
+        batchref: The batch that changes.
+        allocated_by: How much more of it is allocated.
+        purchased: How much of it was purchased, where that changes.
+        created: The batch is new; `eta` is its ETA.
     """
 
     sku: str
@@ -106,7 +106,7 @@ class Projector:
         """Apply these; when it returns, the read model has them.
 
         Raises:
-            StoreUnavailableError: one of the stores is away, or behind; ask again.
+            StoreUnavailableError: One of the stores is away, or behind; ask again.
         """
         with self._lock:
             try:
@@ -122,7 +122,7 @@ class Projector:
         """Find out whether the read model is still what it was, and heal it if not; to be called now and then.
 
         Raises:
-            StoreUnavailableError: one of the stores is away.
+            StoreUnavailableError: One of the stores is away.
         """
         with self._lock:
             try:
@@ -137,11 +137,11 @@ class Projector:
         """Build a fresh generation, then show it; the number of its SKUs. The old one is shown meanwhile.
 
         Args:
-            takeover: end a rebuild that is under way, where there is one, instead of giving way to it.
+            takeover: End a rebuild that is under way, where there is one, instead of giving way to it.
 
         Raises:
-            GenerationClosedError: another rebuild has taken over.
-            StoreUnavailableError: one of the stores is away, another rebuild is under way, or the database is behind
+            GenerationClosedError: Another rebuild has taken over.
+            StoreUnavailableError: One of the stores is away, another rebuild is under way, or the database is behind
                 what is shown.
         """
         generation = self._read_model.begin(takeover=takeover)

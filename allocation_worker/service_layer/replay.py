@@ -32,7 +32,7 @@ def replay(
     """Announce the events `first` to `last` of a SKU again, or all from `first` on.
 
     Raises:
-        ReplayError: some of them are not there; nothing was announced.
+        ReplayError: Some of them are not there; nothing was announced.
     """
     if last is not None and first > last:
         raise ReplayError(f"The range from {first} to {last} is empty; --from must not be above --to.")

@@ -9,8 +9,8 @@ class Fault:
     """Something that is wrong in one way.
 
     Attributes:
-        count: how often.
-        examples: a sentence for each of the first few.
+        count: How often.
+        examples: A sentence for each of the first few.
     """
 
     count: int
@@ -22,9 +22,9 @@ class Audit:
     """What was found; without faults all is well.
 
     Attributes:
-        faults: what must not be.
-        notices: what an operator may want to know.
-        counts: rows by table.
+        faults: What must not be.
+        notices: What an operator may want to know.
+        counts: Rows by table.
     """
 
     faults: Sequence[Fault]

@@ -55,7 +55,7 @@ class Arrivals:
     """A queue of its own for all that comes out, read whenever `take` is called. For one thread.
 
     Args:
-        urls: the broker's nodes; the topology stands on it.
+        urls: The broker's nodes; the topology stands on it.
     """
 
     def __init__(self, urls: Sequence[str]) -> None:
@@ -71,7 +71,7 @@ class Arrivals:
         """Take what has come; if there is nothing, wait for something for so many seconds at most.
 
         Raises:
-            ConnectionError: the broker could not be reached for 20 s.
+            ConnectionError: The broker could not be reached for 20 s.
         """
         deadline = monotonic() + within
         before = len(self.events) + len(self.dead_letters)

@@ -52,9 +52,9 @@ class ForkServer:
         """Start `allocation-worker ARGUMENTS`.
 
         Args:
-            arguments: the verb and its options.
-            settings: environment variables on top of this process's own.
-            log: where its stderr and stdout go, appended.
+            arguments: The verb and its options.
+            settings: Environment variables on top of this process's own.
+            log: Where its stderr and stdout go, appended.
         """
         log.touch()
         pid = self._ask(action="start", arguments=arguments, settings=dict(settings), log=str(log))

@@ -46,13 +46,13 @@ class AllocationStack:
     To be entered with `with`; for one thread. A test uses `send`, then `expect`; between tests, `reset`.
 
     Args:
-        settings: environment variables for the worker, on top of this process's own, such as
+        settings: Environment variables for the worker, on top of this process's own, such as
             {"ALLOCATION_GRACE_ATTEMPTS": "0"}.
-        servers: where to make room; left out, servers are started, and ended with the stack.
+        servers: Where to make room; left out, servers are started, and ended with the stack.
 
     Attributes:
-        amqp_url: the broker, for the program under test; its virtual host is the stack's own.
-        database_url: the worker's database.
+        amqp_url: The broker, for the program under test; its virtual host is the stack's own.
+        database_url: The worker's database.
     """
 
     def __init__(self, settings: Mapping[str, str] | None = None, *, servers: Servers | None = None) -> None:
@@ -91,7 +91,7 @@ class AllocationStack:
 
         Raises:
             ContractError: message_id or correlation_id is not what the contract takes.
-            PublishError: the broker did not confirm it within 15 s, or refused it.
+            PublishError: The broker did not confirm it within 15 s, or refused it.
         """
         identity = self._publisher.publish(command, message_id=message_id, correlation_id=correlation_id)
         self._sent[identity] = command
@@ -101,15 +101,15 @@ class AllocationStack:
         """Wait for an event; the first since the last reset that fits, so that asking again gives it again.
 
         Args:
-            kind: such as `Allocated`.
-            within: seconds.
-            caused_by: the message_id of the command that it must have been caused by.
-            fields: what it must hold, such as orderid="o1".
+            kind: Such as `Allocated`.
+            within: Seconds.
+            caused_by: The message_id of the command that it must have been caused by.
+            fields: What it must hold, such as orderid="o1".
 
         Raises:
             NotArrivedError: (an AssertionError) it did not come; the text lists what did, and the dead letters.
-            TypeError: such events have no such field.
-            StackError: a process of the worker has ended.
+            TypeError: Such events have no such field.
+            StackError: A process of the worker has ended.
         """
         _check_fields(kind, fields)
         deadline = monotonic() + within
@@ -159,7 +159,7 @@ class AllocationStack:
         hand of its own queues is for it to forget.
 
         Raises:
-            StackError: a process had ended before, or did not end in time.
+            StackError: A process had ended before, or did not end in time.
         """
         died = self._died()
         for child in self._children:

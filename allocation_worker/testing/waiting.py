@@ -10,13 +10,13 @@ def wait_until(
     """Return as soon as the condition holds.
 
     Args:
-        condition: asked again and again.
-        within: seconds.
-        otherwise: what to say if it never holds.
-        every: seconds between two looks.
+        condition: Asked again and again.
+        within: Seconds.
+        otherwise: What to say if it never holds.
+        every: Seconds between two looks.
 
     Raises:
-        TimeoutError: it did not hold in time.
+        TimeoutError: It did not hold in time.
     """
     deadline = time.monotonic() + within
     while not condition():

@@ -84,9 +84,9 @@ def check(
     """Judge a run.
 
     Args:
-        sent: what was confirmed; a repeat of a message_id counts once.
-        received: all that an event queue bound with `#` got, in its order.
-        dead: the message_ids that ended in the dead letters; they must have no outcome.
+        sent: What was confirmed; a repeat of a message_id counts once.
+        received: All that an event queue bound with `#` got, in its order.
+        dead: The message_ids that ended in the dead letters; they must have no outcome.
     """
     report = Report()
     commands = {command.message_id: command for command in sent}

@@ -16,11 +16,11 @@ class BatchState:
     """A batch, as the events tell it.
 
     Attributes:
-        sku: what it holds.
-        purchased: how much there is.
-        allocated: how much of it is taken.
+        sku: What it holds.
+        purchased: How much there is.
+        allocated: How much of it is taken.
         eta: `YYYY-MM-DD`; None in the warehouse.
-        lines: those that hold stock of it, in the order in which they got it.
+        lines: Those that hold stock of it, in the order in which they got it.
     """
 
     sku: str
@@ -43,7 +43,7 @@ class Replay:
     """Takes the events of all SKUs, each SKU's in the order of its sequence, each event once.
 
     Args:
-        fault: told of whatever the rules do not allow.
+        fault: Told of whatever the rules do not allow.
     """
 
     def __init__(self, fault: Callable[[str], None]) -> None:

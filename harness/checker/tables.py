@@ -20,7 +20,7 @@ def check_tables(report: Report, database_url: str) -> None:
     They must agree with themselves, no event may wait in the outbox, and batches and lines must be as the events say.
 
     Raises:
-        StoreUnavailableError: the database is not there.
+        StoreUnavailableError: The database is not there.
     """
     engine = create_engine(database_url, application_name="checker", statement_timeout=_STATEMENT_TIMEOUT)
     try:

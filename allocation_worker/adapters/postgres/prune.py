@@ -25,9 +25,9 @@ class History:
     """Published events and received messages of the past.
 
     Args:
-        engine: the database.
-        history_days: how many days events are kept, published or wanted by nobody; one that waits is never pruned.
-        inbox_days: how many days a message_id is remembered.
+        engine: The database.
+        history_days: How many days events are kept, published or wanted by nobody; one that waits is never pruned.
+        inbox_days: How many days a message_id is remembered.
     """
 
     def __init__(self, engine: Engine, *, history_days: int, inbox_days: int) -> None:

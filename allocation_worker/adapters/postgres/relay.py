@@ -111,7 +111,7 @@ class _Floor:
         """Raise the floor if that is possible. To be called after each fetch.
 
         Args:
-            up_to: the highest id that the fetch found; None if it found all rows.
+            up_to: The highest id that the fetch found; None if it found all rows.
         """
         if self._ended and (up_to is None or up_to > self._target):
             self.id = self._target
@@ -132,9 +132,9 @@ class PendingEvents:
     nothing. So the server ends a session in which it has heard nothing for a lease.
 
     Args:
-        connection: of its own, and in autocommit mode.
-        lease: in seconds. While the reader waits it speaks three times a lease.
-        clock: seconds that never go back.
+        connection: Of its own, and in autocommit mode.
+        lease: In seconds. While the reader waits it speaks three times a lease.
+        clock: Seconds that never go back.
     """
 
     def __init__(self, connection: Connection, *, lease: float, clock: Callable[[], float] = monotonic) -> None:

@@ -40,7 +40,7 @@ def check(engine: Engine) -> None:
     """See that the tables are those that this program knows.
 
     Raises:
-        SchemaOutdatedError: they are not; the text says what to do.
+        SchemaOutdatedError: They are not; the text says what to do.
     """
     with engine.connect() as connection:
         found = _revision(connection)

@@ -180,13 +180,13 @@ def audit(engine: Engine, *, history_days: int, inbox_days: int, stuck_after: fl
     """Look at everything once.
 
     Args:
-        engine: with a statement_timeout that suits the size of the database.
-        history_days: how long events are kept; older ones are not missed.
-        inbox_days: how long message_ids are.
-        stuck_after: seconds after which an event that was not published counts as stuck.
+        engine: With a statement_timeout that suits the size of the database.
+        history_days: How long events are kept; older ones are not missed.
+        inbox_days: How long message_ids are.
+        stuck_after: Seconds after which an event that was not published counts as stuck.
 
     Raises:
-        StoreUnavailableError: the database is not there, or a statement took too long.
+        StoreUnavailableError: The database is not there, or a statement took too long.
     """
     parameters = {
         "kept_hours": 24 * history_days - _MARGIN_HOURS,

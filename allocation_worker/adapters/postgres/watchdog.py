@@ -47,9 +47,9 @@ class WatchedConnection(connection):
     """A connection that tells by when its call is to return. It costs less than a microsecond a call.
 
     Args:
-        dsn: libpq's connection string.
-        deadlines: the connections that are in a call, and by when it is to return; shared with the watchdog.
-        limit: the longest that a call may take, in seconds; it may be changed between calls.
+        dsn: Libpq's connection string.
+        deadlines: The connections that are in a call, and by when it is to return; shared with the watchdog.
+        limit: The longest that a call may take, in seconds; it may be changed between calls.
     """
 
     def __init__(self, dsn: str, deadlines: "dict[WatchedConnection, float]", limit: float) -> None:
@@ -79,7 +79,7 @@ class Watchdog:
     """Makes connections, and looks after them in a thread that ends when nobody refers to the watchdog any more.
 
     Args:
-        limit: the longest that a call may take, in seconds, unless its connection says otherwise.
+        limit: The longest that a call may take, in seconds, unless its connection says otherwise.
     """
 
     def __init__(self, limit: float) -> None:

@@ -97,7 +97,7 @@ class Acknowledger:
                 exchange=copy.exchange,
                 routing_key=copy.routing_key,
                 answer=result.name,
-                mend=RUN_TOPOLOGY if result is PublishResult.RETURNED else None,
+                remedy=RUN_TOPOLOGY if result is PublishResult.RETURNED else None,
                 again_after=_TRY_AGAIN_AFTER,
             )
             self._call_later(_TRY_AGAIN_AFTER, partial(self._send, copy))

@@ -49,7 +49,7 @@ class HeldDeadLetter:
         failed_at: When it died, if that is known.
         known_since: Seconds since the epoch; the earliest moment at which it is known to have been there, or None.
         destination: Where a copy of it would be taken as a command again; None if nothing tells.
-        properties: pika's, as they are.
+        properties: Pika's, as they are.
         body: As it was sent.
         routing_key: As it was published with, or the name of its queue if it had gone through a retry queue.
     """

@@ -22,8 +22,8 @@ class RedisReadModel:
     """Keeps the promises of `service_layer.ports.ReadModel`.
 
     Args:
-        client: as `client.connect` makes it.
-        place: its address, as it may be shown.
+        client: As `client.connect` makes it.
+        place: Its address, as it may be shown.
     """
 
     def __init__(self, client: Redis, place: str) -> None:

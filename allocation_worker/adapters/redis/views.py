@@ -16,8 +16,8 @@ class RedisViews:
     """Answers readers.
 
     Args:
-        client: as `client.connect` makes it.
-        place: its address, as it may be shown.
+        client: As `client.connect` makes it.
+        place: Its address, as it may be shown.
 
     Raises:
         GenerationMissingError: There is no read model. Any method may raise it.

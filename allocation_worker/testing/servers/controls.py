@@ -82,10 +82,10 @@ class Broker:
         """Have the broker close what is connected to a virtual host by force.
 
         Args:
-            amqp_url: the virtual host's, where at least one program is connected.
+            amqp_url: The virtual host's, where at least one program is connected.
 
         Raises:
-            TimeoutError: the broker knows of no connection.
+            TimeoutError: The broker knows of no connection.
         """
         path = f"vhosts/{_vhost(amqp_url)}/connections"
         known: list[Any] = []

@@ -31,8 +31,8 @@ class RedisServer:
     """A Redis in which databases can be emptied and used.
 
     Args:
-        url: its address; the path does not matter.
-        databases: how many there are.
+        url: Its address; the path does not matter.
+        databases: How many there are.
     """
 
     def __init__(self, url: str, *, databases: int = 16) -> None:
@@ -66,8 +66,8 @@ class LocalRedis(RedisServer):
     """Debian's redis-server as a private process on the loopback interface.
 
     Args:
-        folder: the folder of `private_folder`; it makes its own inside.
-        durable: whether it writes an append-only file, synced before each answer.
+        folder: The folder of `private_folder`; it makes its own inside.
+        durable: Whether it writes an append-only file, synced before each answer.
     """
 
     def __init__(self, folder: Path, *, durable: bool = False) -> None:
@@ -102,7 +102,7 @@ def local_redis(*, durable: bool = False) -> Iterator[LocalRedis]:
     """Start a private Redis; end and remove it afterwards.
 
     Raises:
-        ProgramError: the program is missing, or did not start.
+        ProgramError: The program is missing, or did not start.
     """
     if find_program("redis-server") is None:
         raise ProgramError("the program redis-server is missing")
@@ -118,7 +118,7 @@ def start_redis() -> Iterator[RedisServer]:
     """A Redis, the first way that works; what was started is ended and removed afterwards.
 
     Raises:
-        NoServersError: no way works.
+        NoServersError: No way works.
     """
     ways = {"given": _given, "containers": _containers, "programs": _programs}
     forced = os.environ.get("ALLOCATION_TEST_SERVERS")
