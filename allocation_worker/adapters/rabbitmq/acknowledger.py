@@ -25,7 +25,8 @@ log = structlog.get_logger()
 Publish = Callable[[str, str, bytes, BasicProperties, OnResult], None]
 CallLater = Callable[[float, Callable[[], None]], None]
 
-_TRY_AGAIN_AFTER = 1.0
+_FIRST_PAUSE = 1.0
+_LONGEST_PAUSE = 30.0
 # Few enough for the broker to take them before the next ones are sent.
 _ALONE_AT_ONCE = 16
 _ALONE_AGAIN_AFTER = 0.02
@@ -38,15 +39,33 @@ class _Copy:
     routing_key: str
     properties: BasicProperties
 
+    @property
+    def destination(self) -> str:
+        """Where it goes: all dead letters go to one queue, and retries to one for each delay."""
+        return DEAD_LETTERS if self.exchange == DEAD_LETTERS else self.routing_key
+
+
+@dataclass(slots=True)
+class _Refusal:
+    """A destination that takes no copies now, and the copies that wait for it, in their order."""
+
+    waiting: deque[_Copy]
+    pause: float = _FIRST_PAUSE
+    refused: int = 1
+    tried: _Copy | None = None
+
 
 class Acknowledger:
     """Acks each delivery of a channel once what is to become of it is durable, and not before.
 
     The broker numbers the deliveries of a channel 1, 2, 3; those settled without a gap from the first are acked
     together, by one `multiple` ack. A message whose copy is confirmed is acked at once, even behind a gap: if the
-    connection is lost before that, there will be a second copy. A copy that is returned, refused or lost is sent again,
-    for as long as the channel lives; when the channel goes, so does this, and the broker delivers again what was not
-    acked. Network thread only.
+    connection is lost before that, there will be a second copy.
+
+    A copy that is returned, refused or lost is sent again, for as long as the channel lives. Its destination gets one
+    copy after a pause, which doubles from 1 to 30 seconds, and all others once that one is confirmed. The log has one
+    line when a destination begins to refuse and one when it takes copies again. When the channel goes, the broker
+    delivers again what was not acked. Network thread only.
     """
 
     def __init__(self, channel: Channel, *, frame_max: int, publish: Publish, call_later: CallLater) -> None:
@@ -57,6 +76,7 @@ class Acknowledger:
         self._acks = CumulativeAcks(channel)
         self._copied: deque[int] = deque()
         self._copies = 0
+        self._refusals: dict[str, _Refusal] = {}
         self._ack_is_due = False
         self._on_idle: Callable[[], None] | None = None
 
@@ -81,7 +101,10 @@ class Acknowledger:
 
     def _begin(self, copy: _Copy) -> None:
         self._copies += 1
-        self._send(copy)
+        if refusal := self._refusals.get(copy.destination):
+            refusal.waiting.append(copy)
+        else:
+            self._send(copy)
 
     def _send(self, copy: _Copy) -> None:
         if self._channel.is_open:
@@ -90,22 +113,52 @@ class Acknowledger:
 
     def _copy_answered(self, copy: _Copy, result: PublishResult) -> None:
         if result is not PublishResult.CONFIRMED:
-            log.error(
-                "copy_not_taken",
-                queue=copy.delivery.queue,
-                message_id=copy.delivery.properties.message_id,
-                exchange=copy.exchange,
-                routing_key=copy.routing_key,
-                answer=result.name,
-                remedy=RUN_TOPOLOGY if result is PublishResult.RETURNED else None,
-                again_after=_TRY_AGAIN_AFTER,
-            )
-            self._call_later(_TRY_AGAIN_AFTER, partial(self._send, copy))
+            self._refused(copy, result)
             return
+        self._accepted(copy)
         self._copies -= 1
         self._acks.done(copy.delivery.tag)
         self._copied.append(copy.delivery.tag)
         self._ack_soon()
+
+    def _refused(self, copy: _Copy, result: PublishResult) -> None:
+        refusal = self._refusals.get(copy.destination)
+        if refusal is None:
+            refusal = self._refusals[copy.destination] = _Refusal(deque([copy]))
+            log.error(
+                "copy_not_taken",
+                queue=copy.delivery.queue,
+                message_id=copy.delivery.properties.message_id,
+                correlation_id=copy.delivery.properties.correlation_id,
+                exchange=copy.exchange,
+                routing_key=copy.routing_key,
+                answer=result.name,
+                remedy=RUN_TOPOLOGY if result is PublishResult.RETURNED else None,
+                again_after=_FIRST_PAUSE,
+            )
+            self._call_later(refusal.pause, partial(self._try_one, copy.destination))
+            return
+        refusal.refused += 1
+        if copy is not refusal.tried:
+            refusal.waiting.append(copy)
+            return
+        refusal.waiting.appendleft(copy)
+        refusal.pause = min(_LONGEST_PAUSE, 2 * refusal.pause)
+        self._call_later(refusal.pause, partial(self._try_one, copy.destination))
+
+    def _try_one(self, destination: str) -> None:
+        refusal = self._refusals[destination]
+        refusal.tried = refusal.waiting.popleft()
+        self._send(refusal.tried)
+
+    def _accepted(self, copy: _Copy) -> None:
+        refusal = self._refusals.get(copy.destination)
+        # Others that were confirmed meanwhile had been published before the refusal.
+        if refusal is not None and copy is refusal.tried:
+            del self._refusals[copy.destination]
+            log.info("copies_taken_again", destination=copy.destination, refusals=refusal.refused)
+            for each in refusal.waiting:
+                self._send(each)
 
     def _ack_soon(self, delay: float = 0) -> None:
         # Confirms, and small groups, come in swarms. More than 32 acks at a time are kept back inside the broker, and

@@ -1,5 +1,6 @@
 """Which deliveries are acked, by how many acks, and when."""
 
+from collections.abc import MutableMapping
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -66,6 +67,10 @@ class Bench:
     def confirm(self, *tags: int) -> None:
         for tag in tags:
             self.confirms.pop(str(tag))(PublishResult.CONFIRMED)
+
+    def refuse(self, *tags: int) -> None:
+        for tag in tags:
+            self.confirms.pop(str(tag))(PublishResult.NACKED)
 
     def turn(self) -> list[tuple[int, bool]]:
         """Fire the timers that are due now, and return the acks of this turn."""
@@ -146,3 +151,34 @@ def test_a_gap_that_closes_ends_the_single_acks(bench: Bench) -> None:
     assert bench.turn() == [(201, True)]
     assert 0 < len(alone) <= KEPT_BACK
     assert bench.turn() == []
+
+
+def test_a_destination_that_refuses_is_tried_with_one_copy_after_ever_longer_pauses(
+    bench: Bench, logs: list[MutableMapping[str, Any]]
+) -> None:
+    bench.dead_letter(*range(1, 101))
+    bench.turn()
+    bench.refuse(*range(1, 101))
+    pauses = []
+    for _ in range(7):
+        [(pause, _)] = bench.timers
+        pauses.append(pause)
+        bench.turn()
+        assert list(bench.confirms) == ["1"]
+        bench.refuse(1)
+    assert pauses == [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
+    bench.turn()
+    bench.confirm(1)
+    assert len(bench.confirms) == 99
+    bench.confirm(*range(2, 101))
+    assert bench.turn() == [(100, True)]
+    assert [line["event"] for line in logs] == ["copy_not_taken", "copies_taken_again"]
+
+
+def test_copies_confirmed_meanwhile_do_not_end_the_pause(bench: Bench) -> None:
+    bench.dead_letter(1, 2, 3)
+    bench.turn()
+    bench.refuse(1)
+    bench.confirm(2)
+    bench.dead_letter(4)
+    assert list(bench.confirms) == ["3"]
