@@ -20,7 +20,7 @@ _NEXT_STEPS: Mapping[str, str] = {
     "message-id-conflict": "Have its sender send it under an id of its own, then discard this one.",
     "handler-failed": "Fix the cause, see what would happen with `redrive --dry-run`, then redrive it.",
     "delivery-limit": "Look in the logs of `consume` for processes that ended at that time. If this message did not "
-    "end them, or the fault is fixed, redrive it; if it crashes the worker, have it sent in another form and discard it.",
+    "end them, or the fault is fixed, redrive it; if it crashes the worker, have it sent differently and discard it.",
     "expired": "Redrive it if it is still wanted; a redriven copy does not expire.",
     UNROUTABLE: "Have its sender use the routing key that belongs to its type. If its type is one of ours, redrive "
     "sends it where its type says.",
