@@ -25,5 +25,6 @@ myst_heading_anchors = 3
 html_theme = "furo"
 html_title = f"Allocation worker {release}"
 html_static_path = ["_static"]
+html_domain_indices = False
 html_show_sourcelink = False
 html_copy_source = False

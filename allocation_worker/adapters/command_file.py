@@ -1,86 +1,28 @@
-"""Commands in a file: CSV with a header, or JSON lines. It is read as a stream, as often as needed."""
+"""Reads commands from a file, CSV with a header or JSON lines, as a stream."""
 
 import csv
 import json
 import re
 from collections.abc import Iterator, Mapping
-from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from pydantic import ValidationError
 
 import allocation_contracts as contracts
 from allocation_contracts import ContractError, strict_json
+from allocation_worker.service_layer.ports import BadRow, CommandFileError, GoodRow, Survey
 
 ROW_NUMBER: Final = "#row"
-"""A column that every file has: the row's number."""
+"""The name of a virtual column that holds the row's number."""
 
 TYPE_COLUMN: Final = "type"
 
-_SHOWN_ROWS = 10
-_ID_DIGITS = 24
 _is_integer = re.compile(r"-?[0-9]{1,20}").fullmatch
 
 _TYPES: Mapping[str, str] = {
     name: type_ for type_, model in contracts.COMMANDS.items() for name in (type_, model.ROUTING_KEY)
 }
-
-
-class CommandFileError(contracts.AllocationError):
-    """A file cannot be sent as it is. Its text is a sentence, or one for each bad row, for whoever wrote the file."""
-
-
-class BadRow(NamedTuple):
-    """A row that is no command."""
-
-    number: int
-    sentence: str
-
-
-class GoodRow(NamedTuple):
-    """A row that is a command."""
-
-    number: int
-    command: contracts.Command
-
-
-class Survey:
-    """What a file holds, one row after the other.
-
-    Attributes:
-        good: How many rows are commands.
-        bad: How many are not.
-        unused: The columns that no command has taken anything from.
-    """
-
-    def __init__(self) -> None:
-        self.good = 0
-        self.bad = 0
-        self.unused: set[str] = set()
-        self._sentences: list[str] = []
-        self._hash = sha256()
-
-    def add(self, row: GoodRow | BadRow) -> None:
-        """Take the next row in."""
-        if isinstance(row, GoodRow):
-            self.good += 1
-            self._hash.update(f"{row.number} {row.command.TYPE} ".encode() + contracts.encode(row.command) + b"\n")
-            return
-        self.bad += 1
-        if len(self._sentences) < _SHOWN_ROWS:
-            self._sentences.append(row.sentence)
-
-    @property
-    def digest(self) -> str:
-        """Of all commands so far and the numbers of their rows, in hexadecimal."""
-        return self._hash.hexdigest()[:_ID_DIGITS]
-
-    @property
-    def complaint(self) -> str:
-        """What is wrong with the bad rows, a sentence for each of the first few."""
-        more = self.bad - len(self._sentences)
-        return "\n".join([*self._sentences, *([f"... and {more} more bad rows."] if more else [])])
 
 
 class CommandFile:
@@ -90,16 +32,15 @@ class CommandFile:
 
     Args:
         path: `.csv`, or `.jsonl`, `.ndjson` or `.json` for one JSON object a line.
-        type_: The type of every row, such as `allocate` or `allocate.v1`; None: each row tells it, in `type`.
-        columns: Where a command's field is to be found, if not in the column of its own name; `#row` is the row's
-            number.
+        type_: The type of every row, such as `allocate` or `allocate.v1`; None to read it from the column `type`.
+        columns: The column of each field that has not the field's own name; `#row` is the row's number.
 
     Raises:
         CommandFileError: The suffix, the type or a field is unknown.
     """
 
     def __init__(self, path: Path, *, type_: str | None = None, columns: Mapping[str, str] | None = None) -> None:
-        self.path = path
+        self._path = path
         self._type = None if type_ is None else self._type_named(type_)
         self._columns = dict(columns or {})
         self._is_csv = path.suffix.lower() == ".csv"
@@ -110,11 +51,15 @@ class CommandFile:
         if unknown := self._columns.keys() - fields:
             raise CommandFileError(f"There is no field {', '.join(sorted(unknown))}; take {', '.join(sorted(fields))}.")
 
+    @property
+    def path(self) -> Path:
+        return self._path
+
     def survey(self) -> Survey:
-        """Read the whole file, and send nothing.
+        """Read the whole file and return its totals.
 
         Raises:
-            CommandFileError: It cannot be read, or its header lacks what every command needs.
+            CommandFileError: The file cannot be read, or its header lacks a required column.
         """
         survey, seen = Survey(), set[str]()
         for row in self.rows(seen):
@@ -123,11 +68,11 @@ class CommandFile:
         return survey
 
     def rows(self, seen: set[str] | None = None) -> Iterator[GoodRow | BadRow]:
-        """All rows, in their order; the names of all columns are added to `seen`."""
-        if self.path.exists() and not self.path.is_file():
-            raise CommandFileError(f"{self.path} is not a file that can be read twice.")
+        """Yield all rows in order, and add the names of all columns to `seen`."""
+        if self._path.exists() and not self._path.is_file():
+            raise CommandFileError(f"{self._path} is not a file that can be read twice.")
         try:
-            with self.path.open(encoding="utf-8-sig", newline="") as file:
+            with self._path.open(encoding="utf-8-sig", newline="") as file:
                 for number, record in self._csv(file) if self._is_csv else self._json_lines(file):
                     if isinstance(record, dict):
                         if seen is not None:
@@ -136,9 +81,9 @@ class CommandFile:
                     else:
                         yield BadRow(number, record)
         except OSError as error:
-            raise CommandFileError(f"{self.path} cannot be read: {error.strerror}.") from error
+            raise CommandFileError(f"{self._path} cannot be read: {error.strerror}.") from error
         except UnicodeDecodeError as error:
-            raise CommandFileError(f"{self.path} is not UTF-8 ({error.reason}); save it as UTF-8.") from error
+            raise CommandFileError(f"{self._path} is not UTF-8 ({error.reason}); save it as UTF-8.") from error
 
     def _csv(self, file: Any) -> Iterator[tuple[int, dict[str, Any] | str]]:  # noqa: ANN401 - lines of text
         reader = csv.reader(file, strict=True)
@@ -149,24 +94,24 @@ class CommandFile:
             try:
                 cells = next(reader, None)
             except csv.Error as error:
-                # Where a quotation mark is missing, nobody knows where the next row begins.
-                raise CommandFileError(f"{self.path}, row {number}: it is not valid CSV ({error}).") from error
+                # After a missing quotation mark, the start of the next row is unknown.
+                raise CommandFileError(f"{self._path}, row {number}: it is not valid CSV ({error}).") from error
             if cells is None:
                 break
             if number == 1:
                 header = cells
                 self._check_header(header)
             elif len(cells) not in {0, len(header)}:
-                yield number, f"{self.path}, row {number}: it has {len(cells)} cells, and the header {len(header)}."
+                yield number, f"{self._path}, row {number}: it has {len(cells)} cells, and the header {len(header)}."
             elif cells:
                 yield number, {name: cell for name, cell in zip(header, cells, strict=True) if cell}
         if not header:
-            raise CommandFileError(f"{self.path} is empty; its first row must name the columns.")
+            raise CommandFileError(f"{self._path} is empty; its first row must name the columns.")
 
     def _check_header(self, header: list[str]) -> None:
         if len(set(header)) < len(header):
             twice = next(name for name in header if header.count(name) > 1)
-            raise CommandFileError(f"{self.path} has the column {twice!r} twice; name each column once.")
+            raise CommandFileError(f"{self._path} has the column {twice!r} twice; name each column once.")
         needed = [TYPE_COLUMN]
         if self._type is not None:
             fields = contracts.COMMANDS[self._type].model_fields.items()
@@ -176,7 +121,7 @@ class CommandFile:
             if column not in {*header, ROW_NUMBER}:
                 hint = f"{'give --type, or ' if name == TYPE_COLUMN else ''}name it with --column {name}=NAME"
                 raise CommandFileError(
-                    f"{self.path} has no column {column!r} for {name}; it has {', '.join(header)}; {hint}."
+                    f"{self._path} has no column {column!r} for {name}; it has {', '.join(header)}; {hint}."
                 )
 
     def _json_lines(self, file: Any) -> Iterator[tuple[int, dict[str, Any] | str]]:  # noqa: ANN401 - lines of text
@@ -185,13 +130,13 @@ class CommandFile:
                 try:
                     yield number, strict_json.read(line.strip().encode())
                 except ContractError as violation:
-                    yield number, f"{self.path}, row {number}: {violation.detail.replace('The body', 'The line')}"
+                    yield number, f"{self._path}, row {number}: {violation.detail.replace('The body', 'The line')}"
 
     def _row(self, number: int, record: dict[str, Any]) -> GoodRow | BadRow:
         try:
             type_ = self._type or self._type_named(record.get(self._columns.get(TYPE_COLUMN, TYPE_COLUMN)))
         except CommandFileError as error:
-            return BadRow(number, f"{self.path}, row {number}: {error}")
+            return BadRow(number, f"{self._path}, row {number}: {error}")
         values: dict[str, Any] = {}
         for name, info in contracts.COMMANDS[type_].model_fields.items():
             column = self._columns.get(name, name)
@@ -208,7 +153,7 @@ class CommandFile:
 
     def _sentence(self, number: int, violation: ContractError) -> str:
         cause = violation.__cause__
-        place = f"{self.path}, row {number}"
+        place = f"{self._path}, row {number}"
         if isinstance(cause, ValidationError):
             name = str(cause.errors()[0]["loc"][0])
             place += f", column {self._columns.get(name, name)}"

@@ -98,7 +98,7 @@ def redrive(
     """Send dead letters as commands again; exit 1 if any was not sent."""
     selection = _selection(ids, reason, everything=everything)
     if dry_run:
-        _rehearse(settings("dead-letters", quiet=True), selection, even_if_forgotten=even_if_forgotten)
+        _dry_run(settings("dead-letters", quiet=True), selection, even_if_forgotten=even_if_forgotten)
         return
     found: set[str] = set()
     counts: Counter[bool] = Counter()
@@ -142,10 +142,10 @@ def discard_letters(
     _require(selection.ids, found)
 
 
-def _rehearse(loaded: Settings, selection: Selection, *, even_if_forgotten: bool) -> None:
+def _dry_run(loaded: Settings, selection: Selection, *, even_if_forgotten: bool) -> None:
     found: set[str] = set()
     with (
-        wiring.rehearse_dead_letters(loaded, even_if_forgotten=even_if_forgotten) as tell,
+        wiring.dry_run_redrive(loaded, even_if_forgotten=even_if_forgotten) as tell,
         _progress() as on_progress,
         wiring.hold_dead_letters(loaded, on_progress) as letters,
     ):

@@ -11,6 +11,7 @@ from rich.progress import Progress
 import allocation_contracts as contracts
 from allocation_worker.bootstrap import send as wiring
 from allocation_worker.cli.settings import settings
+from allocation_worker.service_layer.send import build_command
 
 verbs = typer.Typer()
 
@@ -126,7 +127,7 @@ def _send_file(path: Path, type_: str | None, columns: dict[str, str], *, skip_b
         bar = progress.add_task("Sending", total=survey.good)
         wiring.send_file(loaded, file, survey, lambda _message_id: progress.advance(bar))
     if survey.bad:
-        typer.echo(f"{survey.complaint}\nRows skipped: {survey.bad}.", err=True)
+        typer.echo(f"{survey.error_report}\nRows skipped: {survey.bad}.", err=True)
     typer.echo(f"Confirmed commands of {path}: {survey.good}.")
 
 
@@ -136,7 +137,7 @@ def _send(
     correlation_id: str | None,
     **fields: str | int | None,
 ) -> None:
-    command = wiring.build_command(model, **fields)
+    command = build_command(model, **fields)
     identity = str(uuid4()) if message_id is None else message_id
     wiring.send(settings("send"), command, message_id=identity, correlation_id=correlation_id)
     typer.echo(identity)

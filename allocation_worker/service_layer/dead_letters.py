@@ -53,8 +53,8 @@ def by_reason(letters: Iterable[Letter]) -> list[Group]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Gatekeeper:
-    """Says why a dead letter should not become a command again.
+class RedrivePolicy:
+    """Says why a dead letter should stay where it is.
 
     Attributes:
         read: Understands it, as `consume` would.
@@ -68,8 +68,8 @@ class Gatekeeper:
     inbox_days: int
     even_if_forgotten: bool = False
 
-    def objection(self, letter: Letter) -> str | None:
-        """A sentence, or None."""
+    def reason_to_keep(self, letter: Letter) -> str | None:
+        """Return a sentence, or None if the dead letter may be redriven."""
         if letter.destination is None:
             return "neither its routing key nor its type says which queue it is for; it would be dead-lettered again."
         try:
@@ -99,18 +99,18 @@ class Redrive(Generic[L]):
         letters: The dead letters.
         publish: Publishes copies, in their order, and yields each letter with whether the broker keeps its copy safe;
             if not, there is no queue for it.
-        objection: Says why a dead letter must stay, or returns None.
+        reason_to_keep: Says why a dead letter must stay, or returns None.
     """
 
     def __init__(
         self,
         letters: Letters[L],
         publish: Callable[[Iterable[L]], Iterator[tuple[L, bool]]],
-        objection: Callable[[L], str | None],
+        reason_to_keep: Callable[[L], str | None],
     ) -> None:
         self._letters = letters
         self._publish = publish
-        self._objection = objection
+        self._reason_to_keep = reason_to_keep
         self._kept: deque[tuple[L, str]] = deque()
 
     def run(self, selection: Selection) -> Iterator[tuple[L, str | None]]:
@@ -128,11 +128,11 @@ class Redrive(Generic[L]):
         for letter in self._letters:
             if letter not in selection:
                 continue
-            objection = self._objection(letter)
-            if objection is None:
+            reason = self._reason_to_keep(letter)
+            if reason is None:
                 yield letter
             else:
-                self._kept.append((letter, objection))
+                self._kept.append((letter, reason))
 
     def _take_kept(self) -> Iterator[tuple[L, str]]:
         while self._kept:

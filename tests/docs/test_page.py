@@ -61,7 +61,7 @@ def test_a_reader_finds_each_message_from_the_contents(seen: dict[str, Any], mod
     assert (model.__doc__ or "").partition("\n")[0] in words
     for name, field in model.model_fields.items():
         assert name in words
-        assert (field.description or "") in words
+        assert (field.description or "").replace("`", "") in words  # the page shows code in another font
 
 
 def test_a_reader_learns_where_each_message_goes(seen: dict[str, Any]) -> None:

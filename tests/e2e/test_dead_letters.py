@@ -198,7 +198,7 @@ def test_a_discard_killed_half_way_can_be_run_again(still: RunningService) -> No
     assert waiting_ids(still, DEAD_LETTERS, take=True) == kept
 
 
-def test_a_failure_is_fixed_rehearsed_and_redriven(fresh_service: RunningService) -> None:
+def test_a_failure_is_fixed_predicted_and_redriven(fresh_service: RunningService) -> None:
     fresh_service.settings.update(QUICK)
     fresh_service.start("relay")
     fresh_service.start("consume")
@@ -222,7 +222,7 @@ def test_a_failure_is_fixed_rehearsed_and_redriven(fresh_service: RunningService
 
         assert dead_letters(fresh_service, "redrive", "--all") == (0, "4 redriven, 0 left.\n")
         client.wait_answered()
-        rehearse_what_is_done(fresh_service, ids)
+        predict_what_is_done(fresh_service, ids)
         client.wait_confirmed()
         report = fresh_service.judge(client)
         assert report.faults == []
@@ -230,7 +230,7 @@ def test_a_failure_is_fixed_rehearsed_and_redriven(fresh_service: RunningService
         assert report.counts["out-of-stock.v1"] == 1
 
 
-def rehearse_what_is_done(service: RunningService, ids: Sequence[str]) -> None:
+def predict_what_is_done(service: RunningService, ids: Sequence[str]) -> None:
     """What a killed redrive leaves: dead letters whose copies have been answered."""
     clean_up(service, *ids)
     code, out = dead_letters(service, "redrive", "--all", "--dry-run")

@@ -48,7 +48,7 @@ class PostgresUnitOfWork:
         self._writer.flush()
 
 
-class RehearsalUnitOfWork(PostgresUnitOfWork):
+class DryRunUnitOfWork(PostgresUnitOfWork):
     """A unit of work that writes everything as the real one does, and rolls back on `commit`."""
 
     def commit(self) -> None:

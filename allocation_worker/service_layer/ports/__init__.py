@@ -20,6 +20,14 @@ from allocation_worker.service_layer.ports.read_model import (
 )
 from allocation_worker.service_layer.ports.relay import EventPublisher, Pending
 from allocation_worker.service_layer.ports.replay import KeptEvents, PublishedEvents
+from allocation_worker.service_layer.ports.send import (
+    BadRow,
+    CommandFileError,
+    CommandRows,
+    GoodRow,
+    PublishCommands,
+    Survey,
+)
 from allocation_worker.service_layer.ports.unit_of_work import (
     Inbox,
     Outbox,
@@ -31,12 +39,16 @@ from allocation_worker.service_layer.ports.unit_of_work import (
 
 __all__ = [
     "Answer",
+    "BadRow",
     "BatchView",
+    "CommandFileError",
+    "CommandRows",
     "Delivered",
     "Deliveries",
     "EventPublisher",
     "GenerationClosedError",
     "GenerationMissingError",
+    "GoodRow",
     "Inbox",
     "InboxEntry",
     "KeptEvents",
@@ -49,6 +61,7 @@ __all__ = [
     "Pending",
     "Processor",
     "Products",
+    "PublishCommands",
     "PublishedEvents",
     "ReadModel",
     "Receipt",
@@ -58,6 +71,7 @@ __all__ = [
     "StoreContentionError",
     "StoreError",
     "StoreUnavailableError",
+    "Survey",
     "UnitOfWork",
     "UnitOfWorkFactory",
     "WriteModel",

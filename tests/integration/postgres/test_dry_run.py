@@ -4,10 +4,10 @@ from functools import partial
 
 import pytest
 
-from allocation_worker.adapters.postgres.unit_of_work import PostgresUnitOfWork, RehearsalUnitOfWork
+from allocation_worker.adapters.postgres.unit_of_work import DryRunUnitOfWork, PostgresUnitOfWork
 from allocation_worker.domain.commands import Allocate, CreateBatch, Deallocate
 from allocation_worker.domain.events import Allocated, CommandRejected, Deallocated, OutOfStock
-from allocation_worker.service_layer.dry_run import Prospect, Rehearsal
+from allocation_worker.service_layer.dry_run import DryRun, Prospect
 from allocation_worker.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
 from allocation_worker.service_layer.messagebus import MessageBus
 from allocation_worker.service_layer.messages import CommandMessage
@@ -19,8 +19,8 @@ LINE = Allocate(orderid="o", sku="SKU", qty=3, lineid="")
 
 
 @pytest.fixture
-def rehearsal(store: PostgresStore) -> Rehearsal:
-    return Rehearsal(COMMAND_HANDLERS, EVENT_HANDLERS, partial(RehearsalUnitOfWork, store.engine))
+def dry_run(store: PostgresStore) -> DryRun:
+    return DryRun(COMMAND_HANDLERS, EVENT_HANDLERS, partial(DryRunUnitOfWork, store.engine))
 
 
 def do(store: PostgresStore, *messages: CommandMessage) -> None:
@@ -33,11 +33,11 @@ def do(store: PostgresStore, *messages: CommandMessage) -> None:
             uow.commit()
 
 
-def test_it_tells_the_events_and_leaves_nothing(store: PostgresStore, rehearsal: Rehearsal) -> None:
+def test_it_tells_the_events_and_leaves_nothing(store: PostgresStore, dry_run: DryRun) -> None:
     do(store, message(CreateBatch(batchref="b", sku="SKU", qty=10, eta=None)))
     before = (store.stock(), store.lines(), store.taken(), store.published())
     for _ in range(2):
-        found = rehearsal.rehearse(message(LINE, "m"))
+        found = dry_run.run(message(LINE, "m"))
         assert found.prospect is Prospect.ANSWERED
         assert [type(event) for event in found.events] == [Allocated]
     assert (store.stock(), store.lines(), store.taken(), store.published()) == before
@@ -52,34 +52,34 @@ def test_it_tells_the_events_and_leaves_nothing(store: PostgresStore, rehearsal:
     ],
 )
 def test_it_tells_refusals_too(
-    store: PostgresStore, rehearsal: Rehearsal, command: Allocate | Deallocate, event: type
+    store: PostgresStore, dry_run: DryRun, command: Allocate | Deallocate, event: type
 ) -> None:
     do(store, message(CreateBatch(batchref="b", sku="SKU", qty=10, eta=None)))
-    assert [type(each) for each in rehearsal.rehearse(message(command)).events] == [event]
+    assert [type(each) for each in dry_run.run(message(command)).events] == [event]
 
 
-def test_it_knows_what_was_done_under_an_id(store: PostgresStore, rehearsal: Rehearsal) -> None:
+def test_it_knows_what_was_done_under_an_id(store: PostgresStore, dry_run: DryRun) -> None:
     do(store, message(CreateBatch(batchref="b", sku="SKU", qty=10, eta=None)), message(LINE, "m"))
-    assert rehearsal.rehearse(message(LINE, "m")).prospect is Prospect.ALREADY_DONE
+    assert dry_run.run(message(LINE, "m")).prospect is Prospect.ALREADY_DONE
     other = message(Allocate(orderid="o", sku="SKU", qty=4, lineid=""), "m")
-    assert rehearsal.rehearse(other).prospect is Prospect.CONFLICT
+    assert dry_run.run(other).prospect is Prospect.CONFLICT
 
 
 def test_it_tells_what_a_handler_would_raise(store: PostgresStore) -> None:
     def fail(_command: Allocate, _uow: UnitOfWork) -> None:
         raise ValueError("no")
 
-    stage = Rehearsal({**COMMAND_HANDLERS, Allocate: fail}, EVENT_HANDLERS, partial(RehearsalUnitOfWork, store.engine))
-    found = stage.rehearse(message(LINE))
+    failing = DryRun({**COMMAND_HANDLERS, Allocate: fail}, EVENT_HANDLERS, partial(DryRunUnitOfWork, store.engine))
+    found = failing.run(message(LINE))
     assert found.prospect is Prospect.FAILED
     assert str(found.failure) == "no"
 
 
-def test_what_the_tables_refuse_shows_as_well(store: PostgresStore, rehearsal: Rehearsal) -> None:
+def test_what_the_tables_refuse_shows_as_well(store: PostgresStore, dry_run: DryRun) -> None:
     do(store, message(CreateBatch(batchref="b", sku="SKU", qty=10, eta=None)))
     store.execute("ALTER TABLE order_lines ADD CONSTRAINT staged CHECK (qty <> 3)")
     try:
-        found = rehearsal.rehearse(message(LINE))
+        found = dry_run.run(message(LINE))
     finally:
         store.execute("ALTER TABLE order_lines DROP CONSTRAINT staged")
     assert found.prospect is Prospect.FAILED

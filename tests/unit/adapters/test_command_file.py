@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from allocation_contracts import Allocate, ChangeBatchQuantity, CreateBatch, Deallocate
-from allocation_worker.adapters.command_file import BadRow, CommandFile, CommandFileError, GoodRow
+from allocation_worker.adapters.command_file import CommandFile
+from allocation_worker.service_layer.ports import BadRow, CommandFileError, GoodRow
 
 
 def write(folder: Path, text: str | bytes, name: str = "orders.csv") -> Path:
@@ -140,8 +141,8 @@ def test_a_survey_counts_the_rows_and_tells_of_the_first_bad_ones(tmp_path: Path
     rows = [f"o{number},CHAIR,{number % 2},red\n" for number in range(40)]
     survey = CommandFile(write(tmp_path, "orderid,sku,qty,colour\n" + "".join(rows)), type_="allocate").survey()
     assert (survey.good, survey.bad, survey.unused) == (20, 20, {"colour"})
-    assert len(survey.complaint.splitlines()) == 11
-    assert survey.complaint.endswith("... and 10 more bad rows.")
+    assert len(survey.error_report.splitlines()) == 11
+    assert survey.error_report.endswith("... and 10 more bad rows.")
 
 
 def test_the_digest_follows_from_the_commands_and_their_rows_alone(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from datetime import date
 import pytest
 
 from allocation_contracts import ContractError, CreateBatch
-from allocation_worker.bootstrap.send import build_command
+from allocation_worker.service_layer.send import build_command
 
 
 def test_a_good_one() -> None:

@@ -1,0 +1,59 @@
+"""The use case `send`: publishes one command, or all rows of a file in order."""
+
+import json
+from itertools import islice
+
+import allocation_contracts as contracts
+from allocation_contracts import AllocationError
+from allocation_worker.service_layer.ports import CommandFileError, CommandRows, GoodRow, PublishCommands, Survey
+
+BATCH = 5000
+"""The number of commands in memory at a time, since a file may have millions of rows."""
+
+
+def build_command(model: type[contracts.Command], **fields: str | int | None) -> contracts.Command:
+    """Return a command with these fields.
+
+    Raises:
+        ContractError: The worker would dead-letter this command; the text says why.
+    """
+    return contracts.read_command(model.TYPE, json.dumps(fields).encode())
+
+
+def survey_file(file: CommandRows, *, skip_bad: bool) -> Survey:
+    """Read a whole file of commands, before any is sent, and return its totals.
+
+    Raises:
+        CommandFileError: The file cannot be read, or has bad rows and `skip_bad` is false; the text lists them.
+    """
+    survey = file.survey()
+    if survey.bad and not skip_bad:
+        raise CommandFileError(f"{survey.error_report}\nNothing was sent.")
+    return survey
+
+
+def send_file(file: CommandRows, survey: Survey, publish: PublishCommands) -> None:
+    """Publish the commands of a file in order.
+
+    A message_id is derived from all commands of the file and the row number. So the same file has the same ids each
+    time, and no second effect. A corrected file has other ids, so no row conflicts with the earlier file.
+
+    Raises:
+        CommandFileError: The broker does not confirm, or the file has changed since it was surveyed; the text says
+            how many are confirmed, and what to do.
+    """
+    sent = Survey()
+    rows = file.rows()
+    while batch := list(islice(rows, BATCH)):
+        good = [row for row in batch if isinstance(row, GoodRow)]
+        try:
+            publish((f"file-{survey.digest}/{row.number}", row.command) for row in good)
+        except AllocationError as error:
+            raise CommandFileError(
+                f"{error} At least {sent.good} of {survey.good} commands of {file.path} are confirmed; run the "
+                "same again for the others: what is sent twice has no second effect."
+            ) from error
+        for row in batch:
+            sent.add(row)
+    if sent.digest != survey.digest:
+        raise CommandFileError(f"{file.path} was changed while it was sent; {sent.good} commands are confirmed.")
