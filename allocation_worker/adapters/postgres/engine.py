@@ -13,7 +13,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import PoolProxiedConnection, QueuePool
 
 from allocation_worker.adapters.postgres.address import parse
-from allocation_worker.adapters.postgres.errors import translated
+from allocation_worker.adapters.postgres.errors import READ_ONLY, translated
 from allocation_worker.adapters.postgres.watchdog import Watchdog, WatchedConnection
 from allocation_worker.service_layer.ports import StoreError, StoreUnavailableError
 
@@ -115,6 +115,8 @@ def _session_options(statement_timeout: int, lock_timeout: int, idle_timeout: in
         "statement_timeout": f"{statement_timeout}s",
         "lock_timeout": f"{lock_timeout}s",
         "idle_in_transaction_session_timeout": f"{idle_timeout}s",
+        # Else the server may not tell that the wait of a COMMIT for a standby was cancelled; see `WatchedConnection`.
+        "client_min_messages": "warning",
         # A client that vanished must not hold its locks for two hours, the system's default.
         "tcp_keepalives_idle": "10",
         "tcp_keepalives_interval": "5",
@@ -141,4 +143,7 @@ def _translate(context: ExceptionContext) -> None:
     error = context.original_exception
     if isinstance(error, StoreError) or not isinstance(error, Exception):  # such as KeyboardInterrupt
         return
+    if getattr(error, "pgcode", None) == READ_ONLY:
+        # A server that was demoted keeps its connections. Each one would fail for ever; a new one may find the primary.
+        context.is_disconnect = True
     raise translated(error, disconnected=context.is_disconnect) from error

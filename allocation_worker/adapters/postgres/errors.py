@@ -1,12 +1,15 @@
 """Translate errors of psycopg2 and SQLAlchemy into the errors of the store's ports."""
 
 import re
+from typing import Final
 
 from sqlalchemy.exc import DBAPIError
 
 from allocation_worker.service_layer.ports import StoreContentionError, StoreError, StoreUnavailableError
 
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
+# read_only_sql_transaction: the server is a standby, or was demoted.
+READ_ONLY: Final = "25006"
 _CONTENTION = {
     "40001",  # serialization_failure
     "40P01",  # deadlock_detected
@@ -14,7 +17,7 @@ _CONTENTION = {
     "23505",  # unique_violation: another transaction has just brought the same product or batch
 }
 _UNAVAILABLE = {
-    "25006",  # read_only_sql_transaction: connected to a standby
+    READ_ONLY,
     "25P03",  # idle_in_transaction_session_timeout
     "57014",  # query_canceled: statement_timeout ran out
     "57P01",  # admin_shutdown

@@ -14,6 +14,7 @@ from typing import Any
 from weakref import ReferenceType, ref
 
 import structlog
+from psycopg2 import OperationalError
 from psycopg2.extensions import connection, cursor
 
 log = structlog.get_logger()
@@ -60,11 +61,24 @@ class WatchedConnection(connection):
         self.inode = os.fstat(self.descriptor).st_ino
 
     def commit(self) -> None:
+        """Commit.
+
+        If the wait for a synchronous standby is cancelled, COMMIT succeeds, and the server sends a notice. The
+        transaction may be lost in a failover, so its outcome is unknown. Every notice counts, because its text is in
+        the server's language.
+
+        Raises:
+            psycopg2.OperationalError: The outcome is unknown. The connection is closed.
+        """
+        self.notices.clear()
         self.deadlines[self] = monotonic() + self.limit
         try:
             super().commit()
         finally:
             self.deadlines.pop(self, None)
+        if self.notices:
+            self.close()
+            raise OperationalError(f"The outcome of COMMIT is unknown: {self.notices[-1].strip()}")
 
     def rollback(self) -> None:
         self.deadlines[self] = monotonic() + self.limit

@@ -39,20 +39,22 @@ def connect(address: RedisAddress, *, name: str, timeout: float) -> Redis:
 
 
 @contextmanager
-def translated(place: str) -> Iterator[None]:
+def translated(client: Redis, place: str) -> Iterator[None]:
     """Translate the errors of Redis to StoreUnavailableError or a generation's error. All calls are safe to repeat.
 
-    Args:
-        place: The masked address, for the text.
+    An error that does not come from our scripts also closes the idle connections, so that the next call connects again.
+    A demoted server answers READONLY and keeps its connections open, while the address may lead to a new primary.
 
     Raises:
         GenerationMissingError: Redis holds no read model.
-        GenerationClosedError: The generation being built has been replaced, or has expired.
-        StoreUnavailableError: Redis is unreachable, or another process builds the read model.
+        GenerationClosedError: The generation being built was replaced, or has expired.
+        StoreUnavailableError: Redis is unreachable, or another process is building the read model.
     """
     try:
         yield
     except RedisError as error:
+        if not any(ours in str(error) for ours in (MISSING, CLOSED, BUSY)):
+            client.connection_pool.disconnect(inuse_connections=False)
         _raise(error, place)
 
 

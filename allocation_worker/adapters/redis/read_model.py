@@ -8,6 +8,7 @@ from threading import Event, Thread
 from typing import Any
 
 from redis import Redis
+from redis.exceptions import ReadOnlyError
 
 from allocation_worker.adapters.redis import scripts
 from allocation_worker.adapters.redis.client import translated
@@ -15,6 +16,7 @@ from allocation_worker.domain.events import ProductEvent
 from allocation_worker.service_layer.ports import BatchView, LineView, StoreUnavailableError
 from allocation_worker.service_layer.project import Change, change_of
 
+_REPLICA = "it is a replica, or was demoted; the read model is written to a primary"
 _BEAT_EVERY = scripts.IDLE_MILLISECONDS / 1000 / 5
 
 
@@ -38,12 +40,14 @@ class RedisReadModel:
         self._switch = client.register_script(scripts.SWITCH)
 
     def current(self) -> int | None:
-        with translated(self._place):
+        with translated(self._client, self._place):
             number = self._client.get(scripts.SHOWN)
         return None if number is None else int(number)
 
     def incarnation(self) -> str:
-        with translated(self._place):
+        with translated(self._client, self._place):
+            if self._client.info("replication")["role"] != "master":
+                raise ReadOnlyError(_REPLICA)
             return str(self._client.info("server")["run_id"])
 
     def apply(self, events: Sequence[ProductEvent]) -> Mapping[int, set[str]]:
@@ -57,7 +61,7 @@ class RedisReadModel:
         return gaps
 
     def begin(self, *, takeover: bool) -> int:
-        with translated(self._place):
+        with translated(self._client, self._place):
             return int(self._begin(args=[int(takeover)]))
 
     @contextmanager
@@ -75,7 +79,7 @@ class RedisReadModel:
 
     def sequences(self, generation: int, skus: Collection[str] | None = None) -> Mapping[str, int]:
         key = f"{scripts.PREFIX}{generation}:sequences"
-        with translated(self._place):
+        with translated(self._client, self._place):
             if skus is None:
                 return {sku: int(sequence) for sku, sequence in self._client.hscan_iter(key, count=scripts.AT_A_TIME)}
             wanted = list(skus)
@@ -89,7 +93,7 @@ class RedisReadModel:
         arguments: list[str | int] = [generation]
         for line in lines:
             arguments += (line.orderid, _field(line), line.sequence, _written(line))
-        with translated(self._place):
+        with translated(self._client, self._place):
             self._put_lines(args=arguments)
 
     def put_stock(self, generation: int, sku: str, sequence: int, batches: Sequence[BatchView]) -> None:
@@ -97,16 +101,16 @@ class RedisReadModel:
         for batch in batches:
             eta = batch.eta.isoformat() if batch.eta else ""
             arguments += (batch.reference, batch.purchased, batch.allocated, eta, batch.sequence)
-        with translated(self._place):
+        with translated(self._client, self._place):
             self._put_stock(args=arguments)
 
     def switch(self, generation: int) -> set[str]:
-        with translated(self._place):
+        with translated(self._client, self._place):
             return set(self._switch(args=[generation]))
 
     def forget_old(self) -> None:
         shown = self.current() or 0
-        with translated(self._place):
+        with translated(self._client, self._place):
             old: list[str] = []
             for key in self._client.scan_iter(f"{scripts.PREFIX}*:*", count=scripts.AT_A_TIME):
                 number = key.removeprefix(scripts.PREFIX).partition(":")[0]
@@ -124,13 +128,13 @@ class RedisReadModel:
                 self._keep_open_for(generation, scripts.IDLE_MILLISECONDS)
 
     def _keep_open_for(self, generation: int, milliseconds: int) -> None:
-        with translated(self._place):
+        with translated(self._client, self._place):
             self._keep_open(args=[generation, milliseconds])
 
     def _run_for_each(self, script: Any, generation: str, events: Sequence[ProductEvent]) -> list[Any]:  # noqa: ANN401 - redis-py's Script is not generic as its client is
         if not events:
             return []
-        with translated(self._place), self._client.pipeline(transaction=False) as pipeline:
+        with translated(self._client, self._place), self._client.pipeline(transaction=False) as pipeline:
             for event in events:
                 script(args=_arguments(generation, change_of(event)), client=pipeline)
             return pipeline.execute()

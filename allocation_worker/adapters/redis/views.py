@@ -25,6 +25,7 @@ class RedisViews:
     """
 
     def __init__(self, client: Redis, place: str) -> None:
+        self._client = client
         self._place = place
         self._order = client.register_script(scripts.READ_ORDER)
         self._sku = client.register_script(scripts.READ_SKU)
@@ -32,13 +33,13 @@ class RedisViews:
 
     def order(self, orderid: str) -> list[LineView]:
         """Return the lines of an order, sorted by SKU and lineid; an empty list for an unknown order."""
-        with translated(self._place):
+        with translated(self._client, self._place):
             entries: list[str] = self._order(args=[orderid])
         return sorted(parse_line(orderid, *pair) for pair in zip(entries[::2], entries[1::2], strict=True))
 
     def sku(self, sku: str) -> SkuView | None:
         """Return a SKU with its batches; None for an unknown SKU."""
-        with translated(self._place):
+        with translated(self._client, self._place):
             sequence, rows = self._sku(args=[sku])
         if not sequence:
             return None
@@ -47,7 +48,7 @@ class RedisViews:
 
     def batch(self, reference: str) -> BatchView | None:
         """Return a batch; None for an unknown batch."""
-        with translated(self._place):
+        with translated(self._client, self._place):
             row: list[str | None] = self._batch(args=[reference])
         return None if row[1] is None else parse_batch(row)
 
