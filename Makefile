@@ -27,6 +27,7 @@ bench: servers
 SEED ?=
 MINUTES ?= 10
 chaos: servers
+	@docker/install-missing.sh chaos
 	@$(BIN)/python -m chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 # Consumer and relay in a simulated world: many seeds, then every two faults of small histories. SEED= (or HISTORY= and

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what `make` needs and this machine lacks: "python" (venv), "servers" (RabbitMQ, PostgreSQL and Redis programs),
-# or "docs" (Node.js, npm and Chromium).
+# "chaos" (iptables), or "docs" (Node.js, npm and Chromium).
 # Only on Debian as root; elsewhere it says in one sentence what to install.
 set -eu
 
@@ -39,5 +39,6 @@ servers)
         install redis-server
     fi
     ;;
+chaos) command -v iptables >/dev/null || install iptables ;;
 docs) has_docs_programs || install_docs_programs ;;
 esac

@@ -100,15 +100,15 @@ def arm(point: str, nth: int) -> None:
 
 def arm_message(message_id: str) -> None:
     """From now on, reading the message with this id is the end."""
-    read = wire.read
+    read = wire.read_queued
 
     @wraps(read)
-    def deadly(delivery: wire.IncomingMessage) -> CommandMessage:
+    def deadly(delivery: wire.QueuedMessage) -> CommandMessage:
         if delivery.properties.message_id == message_id:
             _die()
         return read(delivery)
 
-    setattr(wire, "read", deadly)  # noqa: B010 - as the points are set
+    setattr(wire, "read_queued", deadly)  # noqa: B010 - as the points are set
 
 
 def supervise() -> None:

@@ -12,7 +12,11 @@ from allocation_contracts import strict_json
 from allocation_contracts.message import model_of, validate
 from allocation_worker.domain import commands, events
 from allocation_worker.service_layer.messages import CommandMessage
+from allocation_worker.service_layer.ports import CountedEvent, ProjectedEvent
 from allocation_worker.service_layer.project import EventMessage
+
+WRONG_QUEUE = "wrong-queue"
+"""The reason of a dead letter whose type belongs to another queue."""
 
 REJECTED = contracts.CommandRejected.TYPE
 EVENT_TYPES = tuple(contracts.EVENTS)
@@ -33,6 +37,17 @@ class IncomingMessage(Protocol):
     def body(self) -> bytes: ...
     @property
     def attempts(self) -> int: ...
+
+
+class QueuedMessage(IncomingMessage, Protocol):
+    """A message that was taken from a command queue.
+
+    Attributes:
+        queue: The queue's name.
+    """
+
+    @property
+    def queue(self) -> str: ...
 
 
 def read(delivery: IncomingMessage) -> CommandMessage:
@@ -57,6 +72,25 @@ def read(delivery: IncomingMessage) -> CommandMessage:
     )
 
 
+def read_queued(delivery: QueuedMessage) -> CommandMessage:
+    """Return the command of a delivery that was taken from a command queue.
+
+    Each kind of command has its queue, so that who may send one kind cannot send the other past its order.
+
+    Raises:
+        ContractError: The delivery breaks the contract, or came by the queue of the other kind: `wrong-queue`.
+    """
+    message = read(delivery)
+    command = contracts.COMMANDS[message.type]
+    if delivery.queue != command.QUEUE:
+        raise contracts.ContractError(
+            WRONG_QUEUE,
+            f"The type {message.type} belongs to the queue {command.QUEUE}, and came by {delivery.queue}; publish it "
+            f"with the routing key {command.ROUTING_KEY}.",
+        )
+    return message
+
+
 def write(event: events.Event, cause: CommandMessage) -> tuple[str, str]:
     """Return the type and the JSON body of an event; the same event gives the same text."""
     model: contracts.Event
@@ -71,13 +105,24 @@ def read_event(delivery: IncomingMessage) -> EventMessage:
     """Return the event of a delivery, as our own subscriber needs it.
 
     Raises:
-        ContractError: The delivery breaks the contract, or the event belongs to no SKU.
+        ContractError: The delivery breaks the contract.
     """
     properties = delivery.properties
     type_ = str(properties.type or "")
-    return EventMessage(
-        product_event(type_, delivery.body), type_, str(properties.message_id), str(properties.correlation_id)
-    )
+    event = None if type_ == REJECTED else projected_event(type_, delivery.body)
+    return EventMessage(event, type_, str(properties.message_id), str(properties.correlation_id))
+
+
+def projected_event(type_: str, body: bytes) -> ProjectedEvent | None:
+    """Return an event of a SKU; of an unknown type, only its SKU and sequence, or None if it has none.
+
+    Raises:
+        ContractError: The body is no event.
+    """
+    if not type_ or type_ in contracts.EVENTS:
+        return product_event(type_, body)
+    unknown = contracts.read_unknown_event(type_, body)
+    return None if unknown is None else CountedEvent(unknown.sku, unknown.sequence)
 
 
 def product_event(type_: str, body: bytes) -> events.ProductEvent:

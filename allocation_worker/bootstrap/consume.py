@@ -44,7 +44,7 @@ def consume(settings: Settings, queues: Sequence[str]) -> None:
     service = processor(partial(PostgresUnitOfWork, database), settings.retry_policy)
 
     def work(deliveries: DeliveryBuffer) -> None:
-        QueueWorker(deliveries, wire.read, service, group_limit=settings.group_limit, stopping=stopping).run()
+        QueueWorker(deliveries, wire.read_queued, service, group_limit=settings.group_limit, stopping=stopping).run()
 
     def stop() -> None:
         stopping.set()

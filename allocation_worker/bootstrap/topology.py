@@ -9,6 +9,11 @@ def declare_topology(settings: Settings) -> None:
     topology.declare(settings.amqp_url, retry_delays=settings.retry_policy.all_delays)
 
 
+def outdated_queues(settings: Settings) -> dict[str, int]:
+    """Return the queues that this version no longer uses, with how many messages wait in each."""
+    return topology.outdated_queues(settings.amqp_url, retry_delays=settings.retry_policy.all_delays)
+
+
 def check_topology(settings: Settings) -> None:
     """Check that all exchanges and queues exist."""
     topology.check(settings.amqp_url, retry_delays=settings.retry_policy.all_delays)

@@ -18,6 +18,8 @@ _HEX_BYTES_A_LINE = 32
 _ASK_THE_SENDER = "It breaks the contract: have its sender correct it and send it again, then discard this one."
 _NEXT_STEPS: Mapping[str, str] = {
     "message-id-conflict": "Have its sender send it under an id of its own, then discard this one.",
+    "wrong-queue": "Have its sender use the routing key that belongs to its type. If the sender may send it, redrive "
+    "sends it where its type says.",
     "handler-failed": "Fix the cause, see what would happen with `redrive --dry-run`, then redrive it.",
     "delivery-limit": "Look in the logs of `consume` for processes that ended at that time. If this message did not "
     "end them, or the fault is fixed, redrive it; if it crashes the worker, have it sent differently and discard it.",

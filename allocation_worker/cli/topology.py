@@ -23,5 +23,11 @@ def topology(
         wiring.check_topology(settings("topology", quiet=True))
         typer.echo("All exchanges and queues exist.")
     else:
-        wiring.declare_topology(settings("topology"))
+        loaded = settings("topology")
+        wiring.declare_topology(loaded)
         typer.echo("All exchanges, queues and bindings exist.")
+        for queue, messages in wiring.outdated_queues(loaded).items():
+            typer.echo(
+                f"The queue {queue} is no longer used, and holds {messages} messages. Once no older version of the "
+                f"worker runs and it is empty, delete it: rabbitmqctl delete_queue {queue} --if-empty"
+            )

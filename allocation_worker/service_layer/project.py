@@ -9,14 +9,15 @@ from typing import NamedTuple, TypeVar
 import structlog
 
 from allocation_worker.domain import events
-from allocation_worker.domain.events import ProductEvent
 from allocation_worker.service_layer.outcomes import Done, Outcome
 from allocation_worker.service_layer.ports import (
+    CountedEvent,
     GenerationClosedError,
     GenerationMissingError,
     LineStatus,
     LineView,
     OpenWriteModel,
+    ProjectedEvent,
     ReadModel,
     StoreUnavailableError,
     WriteModel,
@@ -33,9 +34,9 @@ T = TypeVar("T")
 
 
 class EventMessage(NamedTuple):
-    """One event, as a subscriber gets it."""
+    """One event, as a subscriber gets it; `event` is None if it belongs to no SKU."""
 
-    event: ProductEvent
+    event: ProjectedEvent | None
     type: str
     message_id: str
     correlation_id: str
@@ -64,8 +65,8 @@ class Change(NamedTuple):
     eta: str | None = None
 
 
-def change_of(event: ProductEvent) -> Change:
-    """The projection itself: what an event means to those who look."""
+def change_of(event: ProjectedEvent) -> Change:
+    """Return what an event changes in the read model."""
     sku, sequence = event.sku, event.sequence
     match event:
         case events.Allocated():
@@ -86,6 +87,8 @@ def change_of(event: ProductEvent) -> Change:
             return Change(sku, sequence, None, event.batchref, purchased=event.qty, created=True, eta=eta)
         case events.BatchQuantityChanged():
             return Change(sku, sequence, None, event.batchref, purchased=event.qty)
+        case CountedEvent():
+            return Change(sku, sequence)
 
 
 class Projector:
@@ -111,7 +114,7 @@ class Projector:
         with self._lock:
             try:
                 self._recover_if_doubtful()
-                self._apply([message.event for message in messages])
+                self._apply([message.event for message in messages if message.event is not None])
             except StoreUnavailableError:
                 # The store may come back without its last writes, or without any.
                 self._doubtful = True
@@ -171,7 +174,7 @@ class Projector:
         self._incarnation = incarnation
         self._doubtful = False
 
-    def _apply(self, batch: Sequence[ProductEvent]) -> None:
+    def _apply(self, batch: Sequence[ProjectedEvent]) -> None:
         for _ in range(HEALING_ATTEMPTS):
             try:
                 gaps = self._read_model.apply(batch)
@@ -204,7 +207,7 @@ class Projector:
         log.info("read_model_caught_up", generation=generation, skus=len(targets), from_tables=len(pruned))
         return True
 
-    def _replay(self, generation: int, history: Iterator[ProductEvent], reached: dict[str, int]) -> None:
+    def _replay(self, generation: int, history: Iterator[ProjectedEvent], reached: dict[str, int]) -> None:
         for chunk in _chunks(history):
             following = []
             for event in chunk:

@@ -199,7 +199,10 @@ def _arrival(properties: BasicProperties, body: bytes) -> ArrivedEvent:
 
 def _dead_letter(method: Basic.Deliver, properties: BasicProperties, body: bytes) -> DeadLetter:
     headers = properties.headers or {}
-    reason, detail = str(headers.get("x-reason", "")), str(headers.get("x-detail", ""))
+    reason = detail = ""
+    # Only the worker's own copies say why they are there. What the broker has moved has a death history.
+    if method.exchange == contracts.DEAD_LETTERS and "x-death" not in headers:
+        reason, detail = str(headers.get("x-reason", "")), str(headers.get("x-detail", ""))
     if method.exchange == contracts.COMMANDS_EXCHANGE:
         reason = reason or "unroutable"
         detail = detail or f"No queue takes the routing key {method.routing_key!r}."

@@ -183,7 +183,7 @@ class AllocationStack:
         """
         names = self._servers.broker.queue_names(self.amqp_url)
         commands = (contracts.ORDERS_QUEUE, contracts.STOCK_QUEUE)
-        retries = [name for name in names if name.startswith(tuple(f"{queue}.retry." for queue in commands))]
+        retries = [name for name in names if name.startswith(tuple(f"{queue}.retry" for queue in commands))]
         with connect_any(self.amqp_url.split(","), "allocation stack") as connection:
             channel = connection.channel()
             for name in (*commands, *retries):

@@ -20,7 +20,9 @@ from allocation_contracts.events import (
     Event,
     OutOfStock,
     SkuEvent,
+    UnknownEvent,
     read_event,
+    read_unknown_event,
 )
 from allocation_contracts.message import encode
 from allocation_contracts.names import (
@@ -81,12 +83,14 @@ __all__ = [
     "Positions",
     "RejectionReason",
     "SkuEvent",
+    "UnknownEvent",
     "command_properties",
     "encode",
     "read_command",
     "read_command_properties",
     "read_event",
     "read_event_properties",
+    "read_unknown_event",
 ]
 
 __getattr__ = aliases(__name__, {"ContractViolation": "ContractError", "Gap": "GapError"})

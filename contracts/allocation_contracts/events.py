@@ -1,6 +1,7 @@
 """The events that the allocation worker publishes: what it decided."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import ClassVar, TypeAlias
 
@@ -8,6 +9,7 @@ from pydantic import Field
 
 from allocation_contracts import strict_json
 from allocation_contracts.fields import (
+    MAX_SEQUENCE,
     Data,
     Eta,
     OptionalText,
@@ -33,8 +35,10 @@ __all__ = [
     "Event",
     "OutOfStock",
     "SkuEvent",
+    "UnknownEvent",
     "encode",
     "read_event",
+    "read_unknown_event",
 ]
 
 # An event may contain a rejected body of 64 KiB, which grows when it is written again: 1e15 becomes 1000000000000000.0.
@@ -153,3 +157,40 @@ def read_event(type_: str | None, body: bytes) -> Event:
     """
     model: type[Event] = model_of(type_, EVENTS)
     return validate(model, strict_json.read(body, max_bytes=MAX_EVENT_BYTES, max_depth=_MAX_EVENT_DEPTH))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnknownEvent:
+    """An event of a SKU, of a type that this version does not know.
+
+    Attributes:
+        type: The AMQP property `type`.
+        sku: The SKU that the event belongs to.
+        sequence: Counts the events of the SKU.
+    """
+
+    type: str
+    sku: str
+    sequence: int
+
+
+def read_unknown_event(type_: str, body: bytes) -> UnknownEvent | None:
+    """Return what can be read of an event whose type this version does not know.
+
+    A later version may add types. A reader that counts them sees no gap where one stands.
+
+    Args:
+        type_: The AMQP property `type`; not one of `EVENTS`.
+        body: As for `read_event`.
+
+    Returns:
+        The event, or None if it has no `sku` and `sequence`: then it belongs to no SKU.
+
+    Raises:
+        ContractError: `body-too-large` or `invalid-json`.
+    """
+    data = strict_json.read(body, max_bytes=MAX_EVENT_BYTES, max_depth=_MAX_EVENT_DEPTH)
+    sku, sequence = data.get("sku"), data.get("sequence")
+    if isinstance(sku, str) and sku and type(sequence) is int and 1 <= sequence <= MAX_SEQUENCE:
+        return UnknownEvent(type=type_, sku=sku, sequence=sequence)
+    return None

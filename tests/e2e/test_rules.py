@@ -182,6 +182,19 @@ def test_the_same_id_with_another_body_is_dead_lettered(
     assert (properties.message_id, properties.type, properties.app_id) == (a("id"), "allocate.v1", "shop")
 
 
+def test_who_may_send_orders_only_creates_no_batch_by_their_routing_key(
+    client: ExternalClient, service: RunningService, a: Name
+) -> None:
+    body = contracts.encode(CreateBatch(batchref=a("b"), sku=a("sku"), qty=1_000_000, eta=None))
+    client.publish_raw(
+        body, routing_key="allocate", properties=BasicProperties(message_id=a("id"), type="create-batch.v1")
+    )
+    [(properties, _)] = read_dead_letters(service.amqp_url, expected=1)
+    assert (properties.headers or {})["x-reason"] == "wrong-queue"
+    answer = client.ask(Allocate(orderid=a("o"), sku=a("sku"), qty=1))
+    assert (answer.type, answer.data["reason"]) == ("command-rejected.v1", "unknown-sku")
+
+
 @pytest.mark.parametrize(
     ("body", "properties", "reason"),
     [

@@ -39,6 +39,7 @@ class FakeDelivery:
     body: bytes
     properties: FakeProperties = FakeProperties()
     attempts: int = 0
+    queue: str = contracts.ORDERS_QUEUE
 
 
 def delivery(

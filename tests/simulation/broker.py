@@ -18,9 +18,11 @@ from allocation_contracts.names import (
     DEAD_LETTERS,
     EVENTS_EXCHANGE,
     ORDERS_QUEUE,
+    REDRIVING_EXCHANGE,
+    RETRYING_EXCHANGE,
     STOCK_QUEUE,
 )
-from allocation_worker.adapters.rabbitmq.topology import retry_queue
+from allocation_worker.adapters.rabbitmq.retry_queues import retry_queue
 
 DELIVERY_LIMIT = 20
 SUBSCRIBER = "subscriber"
@@ -157,7 +159,7 @@ class Broker:
     def publish(self, letter: Letter) -> bool:
         """Put it into every queue that it goes to; False if that is none."""
         match letter.exchange:
-            case "":
+            case exchange if exchange in {RETRYING_EXCHANGE, REDRIVING_EXCHANGE}:
                 return self._put(letter.routing_key, letter)
             case exchange if exchange == COMMANDS_EXCHANGE:
                 queue = self._bindings.get(letter.routing_key)
@@ -188,16 +190,16 @@ class Broker:
         """Dead-lettering is at least once: now and then it is twice."""
         self.resting[name] -= 1
         for _ in range(2 if self.twice(f"{name} expires") else 1):
-            self.queues[queue].put(_with_death(letter, "", queue, "expired"))
+            self.queues[queue].put(_with_death(letter, RETRYING_EXCHANGE, queue, name, "expired"))
 
     def _bury(self, letter: Letter, queue: str, reason: str) -> None:
-        self.dead.append(_with_death(letter, DEAD_LETTERS, queue, reason))
+        self.dead.append(_with_death(letter, DEAD_LETTERS, letter.routing_key, queue, reason))
 
 
-def _with_death(letter: Letter, exchange: str, queue: str, reason: str) -> Letter:
+def _with_death(letter: Letter, exchange: str, routing_key: str, queue: str, reason: str) -> Letter:
     properties = copy(letter.properties)
     death: dict[str, Any] = {"queue": queue, "reason": reason, "count": 1}
     headers = properties.headers or {}
     assert reason != "expired" or "x-death" not in headers, "3.x would take this for a cycle and drop it"
-    properties.headers = {**headers, "x-death": [death], "x-first-death-reason": reason}
-    return Letter(exchange, queue if exchange == "" else letter.routing_key, letter.body, properties)
+    properties.headers = {**headers, "x-death": [death], "x-first-death-reason": reason, "x-first-death-queue": queue}
+    return Letter(exchange, routing_key, letter.body, properties)

@@ -172,7 +172,7 @@ def consume(process: Process) -> None:
         if world.kills(delivery.properties.message_id):
             process.kill()
             raise Killed
-        message = wire.read(delivery)
+        message = wire.read_queued(delivery)
         process.point("parsed")
         return message
 

@@ -14,8 +14,7 @@ from sqlalchemy.engine import Connection, Engine
 from allocation_worker.adapters import wire
 from allocation_worker.adapters.postgres.arrays import array
 from allocation_worker.adapters.postgres.engine import patient
-from allocation_worker.domain.events import ProductEvent
-from allocation_worker.service_layer.ports import BatchView, LineView
+from allocation_worker.service_layer.ports import BatchView, LineView, ProjectedEvent
 
 ROWS_AT_A_TIME = 500
 
@@ -76,11 +75,12 @@ class PostgresWriteModel:
         rows = stream(self._connection, SEQUENCES, everything=skus is None, skus=array(sorted(skus or ())))
         return {sku: sequence for sku, sequence in rows}  # noqa: C416 - rows are not pairs to mypy
 
-    def events_after(self, sequences: Mapping[str, int]) -> Iterator[ProductEvent]:
+    def events_after(self, sequences: Mapping[str, int]) -> Iterator[ProjectedEvent]:
         rows = stream(
             self._connection, EVENTS_AFTER, skus=array(list(sequences)), sequences=array(list(sequences.values()))
         )
-        return (wire.product_event(type_, body.encode()) for type_, body in rows)
+        read = (wire.projected_event(type_, body.encode()) for type_, body in rows)
+        return (event for event in read if event is not None)
 
     def lines(self, skus: Collection[str]) -> Iterator[LineView]:
         return (LineView(*row) for row in stream(self._connection, LINES, skus=array(sorted(skus))))

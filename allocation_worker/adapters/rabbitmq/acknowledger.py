@@ -11,13 +11,13 @@ from pika.spec import BasicProperties
 
 from allocation_contracts.amqp.acks import CumulativeAcks
 from allocation_contracts.amqp.confirms import OnResult
-from allocation_contracts.names import DEAD_LETTERS
+from allocation_contracts.names import DEAD_LETTERS, RETRYING_EXCHANGE
 from allocation_contracts.results import PublishResult
 from allocation_worker.adapters.rabbitmq.copies import dead_letter_copy, retry_copy
 from allocation_worker.adapters.rabbitmq.deliveries import Results
 from allocation_worker.adapters.rabbitmq.delivery import Delivery
 from allocation_worker.adapters.rabbitmq.errors import RUN_TOPOLOGY
-from allocation_worker.adapters.rabbitmq.topology import retry_queue
+from allocation_worker.adapters.rabbitmq.retry_queues import retry_queue
 from allocation_worker.service_layer.outcomes import DeadLettered, Done, Retry
 
 log = structlog.get_logger()
@@ -88,7 +88,9 @@ class Acknowledger:
                     self._acks.done(delivery.tag)
                 case Retry():
                     name = retry_queue(delivery.queue, outcome.after)
-                    self._begin(_Copy(delivery, "", name, retry_copy(delivery, outcome, self._frame_max)))
+                    self._begin(
+                        _Copy(delivery, RETRYING_EXCHANGE, name, retry_copy(delivery, outcome, self._frame_max))
+                    )
                 case DeadLettered():
                     properties = dead_letter_copy(delivery, outcome, self._frame_max)
                     self._begin(_Copy(delivery, DEAD_LETTERS, delivery.routing_key, properties))

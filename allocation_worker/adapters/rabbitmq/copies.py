@@ -54,7 +54,7 @@ _DETAIL_LIMITS = (2_048, 512, 128, 32)
 
 def retry_copy(delivery: Delivery, outcome: Retry, frame_max: int) -> BasicProperties:
     """Return the properties of the copy that comes back after a delay."""
-    return _copy(delivery.properties, {ATTEMPTS_HEADER: outcome.attempts}, frame_max)
+    return _copy(_original(delivery), {ATTEMPTS_HEADER: outcome.attempts}, frame_max)
 
 
 def dead_letter_copy(delivery: Delivery, outcome: DeadLettered, frame_max: int) -> BasicProperties:
@@ -69,7 +69,7 @@ def dead_letter_copy(delivery: Delivery, outcome: DeadLettered, frame_max: int) 
     if outcome.exception is not None:
         added["x-exception"] = outcome.exception
     raw = delivery.properties.raw if isinstance(delivery.properties, UndecodableProperties) else None
-    return _copy(delivery.properties, added, frame_max, raw)
+    return _copy(_original(delivery), added, frame_max, raw)
 
 
 def redriven_copy(properties: BasicProperties, frame_max: int) -> BasicProperties:
@@ -82,6 +82,16 @@ def redriven_copy(properties: BasicProperties, frame_max: int) -> BasicPropertie
 def without_our_headers(headers: Mapping[str, Any]) -> dict[str, Any]:
     """Return a dead letter's headers less those that the worker and the broker have added."""
     return {name: value for name, value in headers.items() if name not in _ADDED and _kept(name)}
+
+
+def _original(delivery: Delivery) -> BasicProperties:
+    """Return the delivery's properties, without headers of our names that we have not set."""
+    properties = delivery.properties
+    if delivery.retried or not properties.headers or _ADDED.isdisjoint(properties.headers):
+        return properties
+    original = copy.copy(properties)
+    original.headers = {name: value for name, value in properties.headers.items() if name not in _ADDED}
+    return original
 
 
 def _copy(

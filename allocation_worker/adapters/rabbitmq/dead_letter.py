@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from hashlib import sha256
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from pika.spec import BasicProperties
 
-from allocation_contracts import COMMANDS, COMMANDS_EXCHANGE
+from allocation_contracts import COMMANDS, COMMANDS_EXCHANGE, DEAD_LETTERS
 from allocation_contracts.amqp.lenient import UNDECODABLE, UndecodableProperties
 from allocation_worker.adapters.rabbitmq.copies import ORIGINAL_PROPERTIES_HEADER, REASON_HEADER
 from allocation_worker.adapters.rabbitmq.delivery import ATTEMPTS_HEADER
@@ -20,22 +20,15 @@ _SHOWN_PROPERTIES = (
     "message_id", "type", "content_type", "content_encoding", "correlation_id", "reply_to", "app_id", "user_id",
     "timestamp", "expiration", "delivery_mode", "priority",
 )  # fmt: skip
-_DEFAULT_EXCHANGE = ""
-_ROUTING_KEYS = frozenset(command.ROUTING_KEY for command in COMMANDS.values())
-
-
-class Destination(NamedTuple):
-    """Where a message is to be published to."""
-
-    exchange: str
-    routing_key: str
+_QUEUES_BY_ROUTING_KEY = {command.ROUTING_KEY: command.QUEUE for command in COMMANDS.values()}
 
 
 class HeldDeadLetter:
     """A message in the dead letters, on hold for us.
 
-    What the broker has put there itself has no `x-reason`: its own death history tells the reason, and what has none
-    came by the alternate exchange.
+    Only our own copies are published to the dead-letter exchange: their `x-reason` and the other headers of ours count.
+    What the broker has moved there has a death history, which tells the reason. All else came by the alternate
+    exchange. There, headers of our names are the sender's, and say nothing.
 
     Attributes:
         id: The same whenever it is looked at. Messages that do not differ in anything share it.
@@ -48,24 +41,28 @@ class HeldDeadLetter:
         queue: The command queue that it died in; None if it never was in one.
         failed_at: When it died, if that is known.
         known_since: Seconds since the epoch; the earliest moment at which it is known to have been there, or None.
-        destination: Where a copy of it would be taken as a command again; None if nothing tells.
-        properties: Pika's, as they are.
+        destination: The command queue that a copy of it belongs to; None if unknown.
+        properties: The properties, as pika decodes them.
         body: As it was sent.
+        ours: It is a copy of ours, and so are its headers of our names.
         routing_key: As it was published with, or the name of its queue if it had gone through a retry queue.
     """
 
     attempts: Final = 0
 
-    def __init__(self, *, tag: int, routing_key: str, properties: BasicProperties, body: bytes) -> None:
+    def __init__(self, *, tag: int, exchange: str, routing_key: str, properties: BasicProperties, body: bytes) -> None:
         self.tag = tag
         self.routing_key = routing_key
         self.properties = properties
         self.body = body
-        death = _death(properties.headers or {})
-        headers = properties.headers or {}
+        received = properties.headers or {}
+        died = exchange == DEAD_LETTERS
+        self.ours = died and "x-death" not in received
+        death = _death(received) if died else {}
+        headers = received if self.ours else {}
         self.queue = _command_queue(headers.get("x-original-queue")) or _command_queue(death.get("queue"))
         self.failed_at = _moment(headers.get("x-failed-at")) or _moment(death.get("time"))
-        self.reason, self.detail = _words(properties, death, routing_key)
+        self.reason, self.detail = _words(properties, headers, death, routing_key)
         self.exception = _text(headers.get("x-exception"))
         failed_attempts = headers.get(ATTEMPTS_HEADER)
         self.failed_attempts = failed_attempts if isinstance(failed_attempts, int) else None
@@ -78,7 +75,7 @@ class HeldDeadLetter:
         """The encoded properties that the message was sent with, if pika cannot decode their headers."""
         if isinstance(self.properties, UndecodableProperties):
             return self.properties.raw
-        raw = (self.properties.headers or {}).get(ORIGINAL_PROPERTIES_HEADER)
+        raw = (self.properties.headers or {}).get(ORIGINAL_PROPERTIES_HEADER) if self.ours else None
         return raw if isinstance(raw, bytes) else None
 
     def properties_by_name(self) -> dict[str, object]:
@@ -92,17 +89,19 @@ class HeldDeadLetter:
         parts = (properties.message_id, properties.type, self.routing_key, self.body, self.failed_at)
         return sha256(repr(parts).encode(errors="backslashreplace")).hexdigest()[:_ID_DIGITS]
 
-    def _destination(self) -> Destination | None:
-        if self.queue is not None:
-            return Destination(_DEFAULT_EXCHANGE, self.queue)
-        if self.routing_key in _ROUTING_KEYS:
-            return Destination(COMMANDS_EXCHANGE, self.routing_key)
+    def _destination(self) -> str | None:
         command = COMMANDS.get(self.properties.type or "")
-        return None if command is None else Destination(COMMANDS_EXCHANGE, command.ROUTING_KEY)
+        # In a queue that its type does not belong to, it would be refused again.
+        if self.queue is not None and (command is None or self.queue == command.QUEUE):
+            return self.queue
+        if self.queue is None and self.routing_key in _QUEUES_BY_ROUTING_KEY:
+            return _QUEUES_BY_ROUTING_KEY[self.routing_key]
+        return None if command is None else command.QUEUE
 
 
-def _words(properties: BasicProperties, death: Mapping[str, Any], routing_key: str) -> tuple[str, str]:
-    headers = properties.headers or {}
+def _words(
+    properties: BasicProperties, headers: Mapping[str, Any], death: Mapping[str, Any], routing_key: str
+) -> tuple[str, str]:
     reason = headers.get(REASON_HEADER)
     if reason is not None:
         return str(reason), _text(headers.get("x-detail")) or ""

@@ -6,6 +6,7 @@ from operator import attrgetter
 
 from allocation_contracts.amqp.link import LinkFactory
 from allocation_contracts.amqp.urls import parse
+from allocation_contracts.names import REDRIVING_EXCHANGE
 from allocation_worker.adapters.rabbitmq.copies import redriven_copy
 from allocation_worker.adapters.rabbitmq.dead_letter import HeldDeadLetter
 from allocation_worker.adapters.rabbitmq.errors import BrokerError
@@ -58,8 +59,8 @@ def _publication(letter: HeldDeadLetter, *, frame_max: int) -> Publication:
         raise ValueError(f"The dead letter {letter.id} has no destination.")
     return Publication(
         id=letter.tag,
-        exchange=letter.destination.exchange,
-        routing_key=letter.destination.routing_key,
+        exchange=REDRIVING_EXCHANGE,
+        routing_key=letter.destination,
         body=letter.body,
         properties=redriven_copy(letter.properties, frame_max),
     )

@@ -110,7 +110,11 @@ class DeadLetterQueue:
     def _put(self, _channel: BlockingChannel, method: Basic.Deliver, properties: BasicProperties, body: bytes) -> None:
         self._arrived.append(
             HeldDeadLetter(
-                tag=method.delivery_tag or 0, routing_key=method.routing_key or "", properties=properties, body=body
+                tag=method.delivery_tag or 0,
+                exchange=method.exchange or "",
+                routing_key=method.routing_key or "",
+                properties=properties,
+                body=body,
             )
         )
 

@@ -1,7 +1,9 @@
 """What stands on the broker: declaring it, and looking whether it is there.
 
-The exchanges and queues are those of the wire contract. Beside them there is a retry queue for each (queue, delay):
-messages expire in it after the delay and go back to the queue. One delay a queue, as only the head of a queue expires.
+The exchanges and queues are those of the wire contract. Beside them there is a retry queue for each command queue and
+delay: messages expire in it after the delay and go back to the command queue. Each has one delay, since only the head
+of a queue expires. Retrying, redriving, replaying and parking go through an exchange each, so that nobody needs the
+permission to write to the default exchange, which leads to every queue.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,12 +16,15 @@ from pika.exceptions import AMQPError, ChannelClosedByBroker
 
 from allocation_contracts.amqp.queues import NO_DELIVERY_LIMIT
 from allocation_contracts.commands import COMMANDS
-from allocation_contracts.events import EVENTS, CommandRejected
 from allocation_contracts.names import (
     COMMANDS_EXCHANGE,
     DEAD_LETTERS,
     EVENTS_EXCHANGE,
     ORDERS_QUEUE,
+    PARKING_EXCHANGE,
+    REDRIVING_EXCHANGE,
+    REPLAYING_EXCHANGE,
+    RETRYING_EXCHANGE,
     STOCK_QUEUE,
 )
 from allocation_worker.adapters.rabbitmq.errors import (
@@ -30,6 +35,7 @@ from allocation_worker.adapters.rabbitmq.errors import (
     TopologyMismatchError,
     TopologyMissingError,
 )
+from allocation_worker.adapters.rabbitmq.retry_queues import is_retry_queue, old_retry_queue, retry_queue
 from allocation_worker.adapters.rabbitmq.urls import connect_any
 
 log = structlog.get_logger()
@@ -46,20 +52,17 @@ _COMMAND_QUEUES: dict[str, dict[str, Any]] = {
     STOCK_QUEUE: _COMMAND_QUEUE | {"x-single-active-consumer": True},
 }
 
+_EXCHANGES_BY_QUEUE_NAME = (RETRYING_EXCHANGE, REDRIVING_EXCHANGE, REPLAYING_EXCHANGE, PARKING_EXCHANGE)
+
 READ_MODEL_QUEUE = "allocation.read-model"
 
 # A dead letter has nowhere else to go.
 _DEAD_LETTERS_QUEUE = {"x-queue-type": "quorum", "x-overflow": "reject-publish", "x-delivery-limit": NO_DELIVERY_LIMIT}
 
 
-def retry_queue(queue: str, delay: int) -> str:
-    """The name of the queue where messages of `queue` wait for `delay` seconds."""
-    return f"{_retry_prefix(queue)}{delay}s"
-
-
 def command_queue(name: str) -> str | None:
     """The command queue of this name, or that this retry queue belongs to."""
-    return next((own for own in _COMMAND_QUEUES if name == own or name.startswith(_retry_prefix(own))), None)
+    return next((own for own in _COMMAND_QUEUES if name == own or is_retry_queue(name, own)), None)
 
 
 def declare(urls: Sequence[str], retry_delays: Sequence[int]) -> None:
@@ -79,17 +82,44 @@ def declare(urls: Sequence[str], retry_delays: Sequence[int]) -> None:
         _declare_exchange(channel, COMMANDS_EXCHANGE, "topic", {"alternate-exchange": DEAD_LETTERS})
         _declare_queue(channel, DEAD_LETTERS, _DEAD_LETTERS_QUEUE)
         channel.queue_bind(DEAD_LETTERS, DEAD_LETTERS, "")
+        for exchange in _EXCHANGES_BY_QUEUE_NAME:
+            _declare_exchange(channel, exchange, "direct")
         for queue, arguments in _COMMAND_QUEUES.items():
             _declare_queue(channel, queue, arguments)
+            channel.queue_bind(queue, REDRIVING_EXCHANGE, queue)
+            channel.queue_bind(queue, RETRYING_EXCHANGE, queue)
             for delay in retry_delays:
-                _declare_queue(channel, retry_queue(queue, delay), _retry_arguments(queue, delay))
+                name = retry_queue(queue, delay)
+                _declare_queue(channel, name, _retry_arguments(queue, delay))
+                channel.queue_bind(name, RETRYING_EXCHANGE, name)
         for command in COMMANDS.values():
             channel.queue_bind(command.QUEUE, COMMANDS_EXCHANGE, command.ROUTING_KEY)
     log.info("topology_declared", retry_delays=list(retry_delays))
 
 
+def outdated_queues(urls: Sequence[str], retry_delays: Sequence[int]) -> dict[str, int]:
+    """Return the retry queues of version 0.1.0 that are still there, with how many messages wait in each.
+
+    Nothing is published to them any more; what waits in them goes back to its command queue by itself.
+
+    Raises:
+        BrokerError: No broker answers, or it refuses for another reason.
+    """
+    found = {}
+    for queue in _COMMAND_QUEUES:
+        for delay in retry_delays:
+            name = old_retry_queue(queue, delay)
+            # A channel each: the broker closes it over a queue that is not there.
+            try:
+                with _channel(urls) as channel, _explained("queue", name):
+                    found[name] = int(channel.queue_declare(name, passive=True).method.message_count)
+            except TopologyMissingError:
+                continue
+    return found
+
+
 def declare_read_model(urls: Sequence[str]) -> None:
-    """Declare the read model's own queue, bound to the events of products; safe to repeat.
+    """Declare the read model's own queue, bound to all events; safe to repeat.
 
     It is not among those of `declare`: where nobody keeps a read model, it would fill up.
 
@@ -103,9 +133,8 @@ def declare_read_model(urls: Sequence[str]) -> None:
             channel.exchange_declare(EVENTS_EXCHANGE, passive=True)
         # One at a time applies them: several would see each other's events as missing, and fetch them.
         _declare_queue(channel, READ_MODEL_QUEUE, _COMMAND_QUEUE | {"x-single-active-consumer": True})
-        for event in EVENTS.values():
-            if event is not CommandRejected:
-                channel.queue_bind(READ_MODEL_QUEUE, EVENTS_EXCHANGE, event.ROUTING_KEY)
+        # All types, for a later version may add some. What an older version has bound stays, and does no harm.
+        channel.queue_bind(READ_MODEL_QUEUE, EVENTS_EXCHANGE, "#")
 
 
 def check_queue(urls: Sequence[str], queue: str) -> None:
@@ -156,7 +185,7 @@ def check(urls: Sequence[str], retry_delays: Sequence[int]) -> None:
         BrokerError: No broker answers, or it refuses for another reason.
     """
     with _channel(urls) as channel:
-        for exchange in (DEAD_LETTERS, EVENTS_EXCHANGE, COMMANDS_EXCHANGE):
+        for exchange in (DEAD_LETTERS, EVENTS_EXCHANGE, COMMANDS_EXCHANGE, *_EXCHANGES_BY_QUEUE_NAME):
             with _explained("exchange", exchange):
                 channel.exchange_declare(exchange, passive=True)
         for queue in _queues(retry_delays):
@@ -169,15 +198,11 @@ def _queues(retry_delays: Sequence[int]) -> list[str]:
     return [*_COMMAND_QUEUES, *retrying, DEAD_LETTERS]
 
 
-def _retry_prefix(queue: str) -> str:
-    return f"{queue}.retry."
-
-
 def _retry_arguments(queue: str, delay: int) -> dict[str, Any]:
     return _QUORUM | {
         "x-delivery-limit": 20,
         "x-message-ttl": delay * 1_000,
-        "x-dead-letter-exchange": "",
+        "x-dead-letter-exchange": RETRYING_EXCHANGE,
         "x-dead-letter-routing-key": queue,
     }
 

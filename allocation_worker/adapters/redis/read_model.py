@@ -12,8 +12,7 @@ from redis.exceptions import ReadOnlyError
 
 from allocation_worker.adapters.redis import scripts
 from allocation_worker.adapters.redis.client import translated
-from allocation_worker.domain.events import ProductEvent
-from allocation_worker.service_layer.ports import BatchView, LineView, StoreUnavailableError
+from allocation_worker.service_layer.ports import BatchView, LineView, ProjectedEvent, StoreUnavailableError
 from allocation_worker.service_layer.project import Change, change_of
 
 _REPLICA = "it is a replica, or was demoted; the read model is written to a primary"
@@ -50,7 +49,7 @@ class RedisReadModel:
                 raise ReadOnlyError(_REPLICA)
             return str(self._client.info("server")["run_id"])
 
-    def apply(self, events: Sequence[ProductEvent]) -> Mapping[int, set[str]]:
+    def apply(self, events: Sequence[ProjectedEvent]) -> Mapping[int, set[str]]:
         answers = self._run_for_each(self._apply_live, "", events)
         gaps: dict[int, set[str]] = defaultdict(set)
         for event, (in_shown, in_building, shown, building) in zip(events, answers, strict=True):
@@ -86,7 +85,7 @@ class RedisReadModel:
             found = self._client.hmget(key, wanted) if wanted else []
         return {sku: int(sequence) for sku, sequence in zip(wanted, found, strict=True) if sequence is not None}
 
-    def write(self, generation: int, events: Sequence[ProductEvent]) -> None:
+    def write(self, generation: int, events: Sequence[ProjectedEvent]) -> None:
         self._run_for_each(self._write, str(generation), events)
 
     def put_lines(self, generation: int, lines: Iterable[LineView]) -> None:
@@ -131,7 +130,7 @@ class RedisReadModel:
         with translated(self._client, self._place):
             self._keep_open(args=[generation, milliseconds])
 
-    def _run_for_each(self, script: Any, generation: str, events: Sequence[ProductEvent]) -> list[Any]:  # noqa: ANN401 - redis-py's Script is not generic as its client is
+    def _run_for_each(self, script: Any, generation: str, events: Sequence[ProjectedEvent]) -> list[Any]:  # noqa: ANN401 - redis-py's Script is not generic as its client is
         if not events:
             return []
         with translated(self._client, self._place), self._client.pipeline(transaction=False) as pipeline:

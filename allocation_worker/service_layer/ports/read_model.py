@@ -58,6 +58,17 @@ class GenerationMissingError(StoreUnavailableError):
     """There is no read model: none was built yet, or its store has lost it."""
 
 
+class CountedEvent(NamedTuple):
+    """An event of a SKU, of a type that this version does not know: it only moves the SKU's sequence."""
+
+    sku: str
+    sequence: int
+
+
+ProjectedEvent = ProductEvent | CountedEvent
+"""What the read model applies."""
+
+
 class GenerationClosedError(StoreUnavailableError):
     """This generation is neither shown nor being built any more: another one took its place."""
 
@@ -75,7 +86,7 @@ class ReadModel(Protocol):
     def incarnation(self) -> str:
         """Another one each time that the store was started, which it may have been without its last writes."""
 
-    def apply(self, events: Sequence[ProductEvent]) -> Mapping[int, set[str]]:
+    def apply(self, events: Sequence[ProjectedEvent]) -> Mapping[int, set[str]]:
         """Apply live events to the generation shown, and to the one being built as far as that is loaded.
 
         An event applied before is ignored. The answer tells the SKUs, by generation, where events are missing before
@@ -97,7 +108,7 @@ class ReadModel(Protocol):
     def sequences(self, generation: int, skus: Collection[str] | None = None) -> Mapping[str, int]:
         """The sequences of the last events applied to these SKUs, or to all."""
 
-    def write(self, generation: int, events: Sequence[ProductEvent]) -> None:
+    def write(self, generation: int, events: Sequence[ProjectedEvent]) -> None:
         """Apply events of the past, each SKU's in order; as `apply` for one generation.
 
         Raises:
@@ -135,7 +146,7 @@ class WriteModel(Protocol):
     def sequences(self, skus: Collection[str] | None = None) -> Mapping[str, int]:
         """How many events these SKUs have had, or all."""
 
-    def events_after(self, sequences: Mapping[str, int]) -> Iterator[ProductEvent]:
+    def events_after(self, sequences: Mapping[str, int]) -> Iterator[ProjectedEvent]:
         """The events of these SKUs that follow their sequences, as far as the history is kept; by SKU, in order."""
 
     def lines(self, skus: Collection[str]) -> Iterator[LineView]:

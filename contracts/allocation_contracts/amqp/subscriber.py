@@ -19,7 +19,15 @@ from allocation_contracts.amqp.logs import log_to
 from allocation_contracts.amqp.queues import NO_DELIVERY_LIMIT
 from allocation_contracts.amqp.urls import parameters, split
 from allocation_contracts.errors import ContractError
-from allocation_contracts.events import EVENTS, CommandRejected, Event, SkuEvent, read_event
+from allocation_contracts.events import (
+    EVENTS,
+    CommandRejected,
+    Event,
+    SkuEvent,
+    UnknownEvent,
+    read_event,
+    read_unknown_event,
+)
 from allocation_contracts.names import EVENTS_EXCHANGE
 from allocation_contracts.positions import GapError, Position, Positions
 from allocation_contracts.properties import EventProperties, read_event_properties
@@ -28,6 +36,7 @@ log = log_to(logging.getLogger(__name__))
 
 Handler: TypeAlias = Callable[[Event, EventProperties], None]
 
+_ALL_EVENTS = "#"
 _JOIN_TIME = 10.0
 _ACCESS_REFUSED = 403
 _NOT_FOUND = 404
@@ -55,6 +64,14 @@ class _Read(NamedTuple):
     delivery: _Delivery
 
 
+class _ReadUnknown(NamedTuple):
+    event: UnknownEvent
+    delivery: _Delivery
+
+
+_Counted: TypeAlias = _Read | _ReadUnknown
+
+
 class Subscriber:
     """Takes events from a durable quorum queue of its own, which it declares and binds.
 
@@ -62,11 +79,11 @@ class Subscriber:
     all else is handed over once, and each SKU's events in order, as far as the positions reach back. Of several
     programs on one queue one is active and the others stand by, since two would break that order.
 
-    So that `sequence` has no holes of our own making, the queue gets all events of a SKU; those not wanted only move
-    the position on.
+    The queue gets all events, so that `sequence` has no gap. Those that are not wanted only move the position of their
+    SKU, and so do those of types that this version does not know: a later version of the worker may add types.
 
-    An event that breaks the contract goes to the queue `QUEUE.parked`, as it was, and is logged; one of a type that
-    this version doesn't know is logged and left out, and makes a gap.
+    An event that breaks the contract goes to the queue `QUEUE.parked`, as it was, and is logged. So does an event of an
+    unknown type whose body is not JSON.
 
     Args:
         url: `amqp://` or `amqps://`; several, as a list or separated by commas, for the nodes of a cluster.
@@ -106,7 +123,7 @@ class Subscriber:
         self._on_repeat = on_repeat
         self._prefetch = prefetch
         self._arrived: SimpleQueue[_Delivery | SubscriptionError | None] = SimpleQueue()
-        self._early = Early[_Read](patience)
+        self._early = Early[_Counted](patience)
         self._stopping = False
         self._channel: Channel | None = None
         self._reading: Channel | None = None
@@ -159,6 +176,9 @@ class Subscriber:
 
     def _read(self, delivery: _Delivery, handle: Handler) -> None:
         try:
+            if (type_ := _unknown_type(delivery.properties)) is not None:
+                self._read_unknown(type_, delivery, handle)
+                return
             properties, event = _understand(delivery)
         except ContractError as violation:
             self._set_aside(delivery, violation)
@@ -169,7 +189,17 @@ class Subscriber:
         else:
             self._take_in_turn(_Read(event, properties, delivery), handle)
 
-    def _take_in_turn(self, read: _Read, handle: Handler) -> None:
+    def _read_unknown(self, type_: str, delivery: _Delivery, handle: Handler) -> None:
+        event = read_unknown_event(type_, delivery.body)
+        log(
+            logging.DEBUG, "event_skipped", message_id=delivery.properties.message_id, type=type_, reason="unknown-type"
+        )
+        if event is None:
+            self._acks.ack(delivery.channel, delivery.tag)
+        else:
+            self._take_in_turn(_ReadUnknown(event, delivery), handle)
+
+    def _take_in_turn(self, read: _Counted, handle: Handler) -> None:
         event = read.event
         position = self._position(event)
         if position.has_seen(event.sequence):
@@ -180,25 +210,26 @@ class Subscriber:
         else:
             self._take(read, handle)
 
-    def _take(self, read: _Read, handle: Handler) -> None:
+    def _take(self, read: _Counted, handle: Handler) -> None:
         """Take this event, and what was held back for it."""
-        following: _Read | None = read
+        following: _Counted | None = read
         while following is not None:
             event = following.event
             position = self._position(event).after(event.sequence)
-            self._hand_over(event, following.properties, handle)
+            if isinstance(following, _Read):
+                self._hand_over(following.event, following.properties, handle)
             self._positions[event.sku] = position
             self._acks.ack(following.delivery.channel, following.delivery.tag)
             following = self._early.release(event.sku, position.last + 1)
 
-    def _position(self, event: SkuEvent) -> Position:
+    def _position(self, event: SkuEvent | UnknownEvent) -> Position:
         return self._positions.get(event.sku) or Position.before(event.sequence)
 
-    def _gap_before(self, event: SkuEvent) -> GapError:
+    def _gap_before(self, event: SkuEvent | UnknownEvent) -> GapError:
         return GapError(event.sku, self._position(event).last + 1, event.sequence)
 
-    def _drop(self, read: _Read) -> None:
-        if self._on_repeat:
+    def _drop(self, read: _Counted) -> None:
+        if self._on_repeat and isinstance(read, _Read):
             self._on_repeat(read.event, read.properties)
         self._acks.ack(read.delivery.channel, read.delivery.tag)
 
@@ -207,18 +238,16 @@ class Subscriber:
             handle(event, properties)
 
     def _set_aside(self, delivery: _Delivery, violation: ContractError) -> None:
-        about = {
-            "message_id": delivery.properties.message_id,
-            "correlation_id": delivery.properties.correlation_id,
-            "reason": violation.reason,
-            "detail": violation.detail,
-        }
-        if violation.reason == "unknown-type":
-            log(logging.WARNING, "event_skipped", **about)
-            self._acks.ack(delivery.channel, delivery.tag)
-        else:
-            log(logging.ERROR, "event_parked", queue=self.parked, **about)
-            self._acks.reject(delivery.channel, delivery.tag)
+        log(
+            logging.ERROR,
+            "event_parked",
+            queue=self.parked,
+            message_id=delivery.properties.message_id,
+            correlation_id=delivery.properties.correlation_id,
+            reason=violation.reason,
+            detail=violation.detail,
+        )
+        self._acks.reject(delivery.channel, delivery.tag)
 
     # From here on: in the network thread.
 
@@ -233,13 +262,12 @@ class Subscriber:
         channel.basic_qos(prefetch_count=self._prefetch)
         channel.queue_declare(self.parked, durable=True, arguments=_PARKED_QUEUE)
         channel.queue_declare(self._queue, durable=True, arguments=_arguments(self.parked))
-        for event in self._bound_events():
-            channel.queue_bind(self._queue, EVENTS_EXCHANGE, event.ROUTING_KEY)
+        # An older version has bound the keys of the types that it knew. They stay: one more binding does no harm.
+        only_rejections = self._events == {CommandRejected}
+        channel.queue_bind(
+            self._queue, EVENTS_EXCHANGE, CommandRejected.ROUTING_KEY if only_rejections else _ALL_EVENTS
+        )
         channel.basic_consume(self._queue, self._delivered)
-
-    def _bound_events(self) -> frozenset[type[Event]]:
-        of_skus = frozenset(EVENTS.values()) - {CommandRejected}
-        return self._events | of_skus if self._events & of_skus else self._events
 
     def _delivered(self, channel: Channel, method: Basic.Deliver, properties: BasicProperties, body: bytes) -> None:
         self._arrived.put(_Delivery(channel, method.delivery_tag or 0, properties, body))
@@ -261,6 +289,12 @@ class Subscriber:
 
     def _lost(self) -> None:
         self._channel = None
+
+
+def _unknown_type(properties: BasicProperties) -> str | None:
+    """Return the type if this version does not know it. A missing type breaks the contract, and is not unknown."""
+    type_ = properties.type
+    return type_ if isinstance(type_, str) and type_ and type_ not in EVENTS else None
 
 
 def _understand(delivery: _Delivery) -> tuple[EventProperties, Event]:

@@ -1,5 +1,6 @@
 """What another team's program is handed by `allocation_contracts.amqp.Subscriber`."""
 
+import json
 import shelve
 import threading
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ import pika
 import pytest
 
 from allocation_contracts import (
+    EVENTS,
     EVENTS_EXCHANGE,
     Allocated,
     BatchCreated,
@@ -162,8 +164,8 @@ def test_it_hands_over_the_types_that_are_wanted_and_sees_no_gap_where_others_st
         allocated(4),
     )
     eventually(lambda: shipping.sequences == [2, 4])
-    with pytest.raises(pika.exceptions.UnroutableError):
-        worker.announce(REJECTED)
+    worker.announce(REJECTED, allocated(5))
+    eventually(lambda: shipping.sequences == [2, 4, 5])
 
 
 def test_only_rejections_can_be_wanted(worker: Worker, start: Callable[..., Shipping]) -> None:
@@ -296,6 +298,7 @@ BROKEN = {
     "a field missing": (b'{"sku": "CHAIR"}', "allocated.v1", "c"),
     "no cause": (encode(allocated(1)), "allocated.v1", None),
     "no type": (encode(allocated(1)), "", "c"),
+    "no JSON, of an unknown type": (b"{", "backordered.v1", "c"),
 }
 
 
@@ -322,16 +325,85 @@ def test_an_event_that_breaks_the_contract_is_parked_as_it_was_and_its_neighbour
     assert place.depth(QUEUE) == 0
 
 
-def test_unknown_types_are_left_out_with_a_note_and_unknown_fields_are_ignored(
-    place: Place, worker: Worker, start: Callable[..., Shipping], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_unknown_fields_are_ignored(place: Place, worker: Worker, start: Callable[..., Shipping]) -> None:
     shipping = start()
-    worker.announce_raw(b"{}", "allocated.v2")
     worker.announce_raw(encode(allocated(1))[:-1] + b', "colour": "red"}', "allocated.v1")
     eventually(lambda: shipping.events == [allocated(1)])
-    assert "event_skipped message_id=event-1 " in caplog.text
     shipping.stop()
     assert place.depth(QUEUE) == place.depth(shipping.subscriber.parked) == 0
+
+
+def backordered(worker: Worker, sequence: int, sku: str = "CHAIR") -> None:
+    """Announce an event of a type that a later version of the worker may add."""
+    body = json.dumps({"orderid": "o", "sku": sku, "weeks": 3, "sequence": sequence}).encode()
+    worker.announce_raw(body, "backordered.v1", "backordered", causation_id=None)
+
+
+def test_an_unknown_type_in_the_sequence_of_a_sku_makes_no_gap_and_is_not_handed_over(
+    place: Place, worker: Worker, start: Callable[..., Shipping]
+) -> None:
+    positions: dict[str, Position] = {}
+    shipping = start(positions=positions, patience=0.2)
+    worker.announce(allocated(1))
+    backordered(worker, 2)
+    worker.announce(allocated(3))
+    backordered(worker, 2)
+    backordered(worker, 4)
+    backordered(worker, 1, "TABLE")
+    worker.announce(allocated(2, "TABLE"))
+    eventually(lambda: len(shipping.events) == 3)
+    shipping.stop()
+    assert shipping.error is None
+    assert shipping.events == [allocated(1), allocated(3), allocated(2, "TABLE")]
+    assert shipping.repeats == []
+    assert positions == {"CHAIR": Position(4), "TABLE": Position(2)}
+    assert place.depth(QUEUE) == place.depth(shipping.subscriber.parked) == 0
+
+
+def test_an_unknown_type_that_comes_too_early_is_held_back_as_any_event(
+    worker: Worker, start: Callable[..., Shipping]
+) -> None:
+    shipping = start(patience=15)
+    worker.announce(allocated(1))
+    backordered(worker, 3)
+    worker.announce(allocated(4), allocated(2))
+    eventually(lambda: shipping.sequences == [1, 2, 4])
+
+
+def test_an_unknown_type_that_is_missing_is_a_gap(worker: Worker, start: Callable[..., Shipping]) -> None:
+    gaps: list[GapError] = []
+    shipping = start(on_gap=gaps.append, patience=0.2)
+    worker.announce(allocated(1))
+    backordered(worker, 3)
+    worker.announce(allocated(4))
+    eventually(lambda: shipping.sequences == [1, 4])
+    assert [(gap.expected, gap.got) for gap in gaps] == [(2, 3)]
+
+
+@pytest.mark.parametrize("body", [b"{}", b'{"sku": "CHAIR", "sequence": "2"}', b'{"sku": 7, "sequence": true}'])
+def test_an_unknown_type_that_belongs_to_no_sku_is_left_out(
+    place: Place, worker: Worker, start: Callable[..., Shipping], body: bytes
+) -> None:
+    shipping = start()
+    worker.announce_raw(body, "stocktaking-began.v1", "stocktaking-began")
+    worker.announce(allocated(1))
+    eventually(lambda: shipping.events == [allocated(1)])
+    shipping.stop()
+    assert place.depth(QUEUE) == place.depth(shipping.subscriber.parked) == 0
+
+
+def test_a_queue_that_an_older_version_has_bound_gets_unknown_types_and_each_event_once(
+    place: Place, worker: Worker, start: Callable[..., Shipping]
+) -> None:
+    start().stop()
+    for event in EVENTS.values():
+        place.channel.queue_bind(QUEUE, EVENTS_EXCHANGE, event.ROUTING_KEY)
+    shipping = start(patience=0.2)
+    worker.announce(allocated(1))
+    backordered(worker, 2)
+    worker.announce(allocated(3))
+    eventually(lambda: shipping.sequences == [1, 3])
+    assert shipping.repeats == []
 
 
 def test_it_connects_again_and_goes_on_where_it_was(

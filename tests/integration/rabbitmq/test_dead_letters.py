@@ -8,7 +8,7 @@ from typing import Any
 import pika
 import pytest
 
-from allocation_contracts.names import COMMANDS_EXCHANGE, DEAD_LETTERS, ORDERS_QUEUE
+from allocation_contracts.names import DEAD_LETTERS, ORDERS_QUEUE
 from allocation_worker.adapters.rabbitmq import dead_letter_queue
 from allocation_worker.adapters.rabbitmq.dead_letter import HeldDeadLetter
 from allocation_worker.adapters.rabbitmq.dead_letter_publisher import publish_copies
@@ -118,7 +118,7 @@ def test_an_unroutable_one_says_so(place: Place) -> None:
     letter = only(place)
     assert (letter.reason, letter.queue, letter.failed_at) == ("unroutable", None, None)
     assert "nobody-is-bound-for-this" in letter.detail
-    assert letter.destination == (COMMANDS_EXCHANGE, "allocate")
+    assert letter.destination == ORDERS_QUEUE
 
 
 def test_one_that_no_queue_is_for_has_no_destination(place: Place) -> None:
@@ -138,14 +138,14 @@ def test_one_that_the_broker_gave_up_says_so(place: Place) -> None:
     letter = only(place)
     assert (letter.reason, letter.queue) == ("delivery-limit", ORDERS_QUEUE)
     assert letter.failed_at is not None
-    assert letter.destination == ("", ORDERS_QUEUE)
+    assert letter.destination == ORDERS_QUEUE
 
 
 def test_one_that_expired_says_so(place: Place) -> None:
     place.send("late", expiration="1")
     eventually(lambda: place.depth(DEAD_LETTERS) == 1)
     letter = only(place)
-    assert (letter.reason, letter.queue, letter.destination) == ("expired", ORDERS_QUEUE, ("", ORDERS_QUEUE))
+    assert (letter.reason, letter.queue, letter.destination) == ("expired", ORDERS_QUEUE, ORDERS_QUEUE)
 
 
 def test_a_redriven_copy_is_the_command_that_it_was(place: Place) -> None:

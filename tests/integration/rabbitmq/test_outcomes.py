@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 from allocation_contracts.names import COMMANDS_EXCHANGE, DEAD_LETTERS, ORDERS_QUEUE
 from allocation_worker.adapters.rabbitmq import topology
 from allocation_worker.adapters.rabbitmq.delivery import Delivery
+from allocation_worker.adapters.rabbitmq.retry_queues import retry_queue
 from allocation_worker.service_layer.outcomes import DeadLettered, Done, Outcome, Retry
 from tests.integration.rabbitmq.rig import Place, Workers, eventually, headers_of, running, unique, working
 
@@ -171,7 +172,7 @@ def test_headers_of_every_type_are_carried_on(place: Place) -> None:
 
 
 def test_a_copy_that_is_returned_is_sent_again_until_it_is_taken(place: Place) -> None:
-    queue = topology.retry_queue(ORDERS_QUEUE, 1)
+    queue = retry_queue(ORDERS_QUEUE, 1)
     place.channel.queue_delete(queue)
     place.send("patient")
     with working(place, retry_until(1)) as workers, capture_logs() as logs:
@@ -186,7 +187,7 @@ def test_a_copy_that_is_returned_is_sent_again_until_it_is_taken(place: Place) -
 
 
 def test_the_original_is_not_acked_before_its_copy_is_confirmed(place: Place) -> None:
-    place.channel.queue_delete(topology.retry_queue(ORDERS_QUEUE, 1))
+    place.channel.queue_delete(retry_queue(ORDERS_QUEUE, 1))
     place.send("kept")
     with working(place, retry_until(1), grace=0.1), capture_logs() as logs:
         eventually(lambda: any(entry.get("answer") == "RETURNED" for entry in logs))

@@ -5,6 +5,7 @@ from urllib.parse import urlsplit
 import pika
 import pytest
 from pika.adapters.blocking_connection import BlockingChannel
+from pika.spec import BasicProperties
 
 from allocation_contracts.names import (
     COMMANDS_EXCHANGE,
@@ -20,8 +21,10 @@ from allocation_worker.adapters.rabbitmq.errors import (
     TopologyMismatchError,
     TopologyMissingError,
 )
+from allocation_worker.adapters.rabbitmq.retry_queues import old_retry_queue, retry_queue
+from allocation_worker.service_layer.outcomes import Done
 from allocation_worker.testing.servers import Servers
-from tests.integration.rabbitmq.rig import Place, eventually, headers_of
+from tests.integration.rabbitmq.rig import Place, Workers, eventually, headers_of, running
 
 
 def test_declaring_it_again_changes_nothing(place: Place) -> None:
@@ -72,7 +75,7 @@ def test_others_may_declare_the_events_exchange_without_arguments(place: Place) 
     place.channel.exchange_declare(EVENTS_EXCHANGE, "topic", durable=True)
 
 
-@pytest.mark.parametrize("missing", [ORDERS_QUEUE, DEAD_LETTERS, topology.retry_queue(STOCK_QUEUE, 1)])
+@pytest.mark.parametrize("missing", [ORDERS_QUEUE, DEAD_LETTERS, retry_queue(STOCK_QUEUE, 1)])
 def test_what_is_missing_is_named_with_what_to_run(place: Place, missing: str) -> None:
     place.channel.queue_delete(missing)
     with pytest.raises(TopologyMissingError, match=rf"The queue {missing} .*run `allocation-worker topology`"):
@@ -123,3 +126,37 @@ def test_a_broker_that_is_frozen_is_out_of_reach_in_a_sentence() -> None:
         url = f"amqp://guest:secret@127.0.0.1:{frozen.getsockname()[1]}/?stack_timeout=0.5"
         with pytest.raises(BrokerError, match=r"guest:\*\*\*@.*: it took the connection, and did not answer"):
             topology.check([url], retry_delays=[1])
+
+
+def declare_old_retry_queue(place: Place, name: str) -> None:
+    """As version 0.1.0 did."""
+    arguments = {
+        "x-queue-type": "quorum",
+        "x-overflow": "reject-publish",
+        "x-dead-letter-strategy": "at-least-once",
+        "x-delivery-limit": 20,
+        "x-message-ttl": 1000,
+        "x-dead-letter-exchange": "",
+        "x-dead-letter-routing-key": ORDERS_QUEUE,
+    }
+    place.channel.queue_declare(name, durable=True, arguments=arguments)
+
+
+def test_what_waits_in_a_retry_queue_of_version_0_1_0_goes_back_with_its_attempts(place: Place) -> None:
+    old = old_retry_queue(ORDERS_QUEUE, 1)
+    declare_old_retry_queue(place, old)
+    properties = BasicProperties(message_id="on its way", delivery_mode=2, headers={"x-attempts": 2})
+    place.channel.basic_publish("", old, b"{}", properties)
+    topology.declare([place.url], retry_delays=[1])
+    workers = Workers([place.url], [ORDERS_QUEUE], lambda _: Done())
+    with running(workers):
+        eventually(lambda: len(workers.ids) == 1)
+    [delivery] = workers.deliveries
+    assert (delivery.properties.message_id, delivery.retried, delivery.attempts) == ("on its way", True, 2)
+
+
+def test_the_retry_queues_of_version_0_1_0_are_named_as_outdated(place: Place) -> None:
+    assert topology.outdated_queues([place.url], retry_delays=[1, 5]) == {}
+    old = old_retry_queue(STOCK_QUEUE, 5)
+    declare_old_retry_queue(place, old)
+    assert topology.outdated_queues([place.url], retry_delays=[1, 5]) == {old: 0}

@@ -8,17 +8,20 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis import Redis
 
+from allocation_worker.adapters.postgres.project import open_write_model
 from allocation_worker.adapters.redis import read_model as redis_read_model
 from allocation_worker.domain.commands import ChangeBatchQuantity, Command, CreateBatch, Deallocate
-from allocation_worker.domain.events import ProductEvent
+from allocation_worker.domain.events import OutOfStock, ProductEvent
 from allocation_worker.service_layer import project
 from allocation_worker.service_layer.outcomes import Done
 from allocation_worker.service_layer.ports import (
     BatchView,
+    CountedEvent,
     GenerationClosedError,
     GenerationMissingError,
     StoreUnavailableError,
 )
+from allocation_worker.service_layer.project import EventMessage
 from allocation_worker.testing.servers.redis_server import local_redis
 from tests.integration.postgres.staging import create, order
 from tests.integration.postgres.store import PostgresStore
@@ -63,6 +66,36 @@ def test_repeats_change_nothing(models: Models) -> None:
         projector.process(delivered(events))
     projector.process(delivered(events[:5]))
     assert models.differences() == []
+
+
+def test_an_event_of_an_unknown_type_moves_the_sequence_of_its_sku_alone(models: Models) -> None:
+    projector = models.projector()
+    projector.process([])
+    messages = delivered(models.answer(*A_DAY))
+    at, out_of_stock = next((at, each.event) for at, each in enumerate(messages) if isinstance(each.event, OutOfStock))
+    unknown = CountedEvent(out_of_stock.sku, out_of_stock.sequence)
+    messages[at] = EventMessage(unknown, "later.v1", "id", "conversation")
+    models.forget_history()
+    assert projector.process(messages) == [Done()] * len(messages)
+    with open_write_model(models.store.engine) as written:
+        assert models.read_model.sequences(1) == written.sequences()
+    (difference,) = models.differences()
+    assert out_of_stock.orderid in difference
+
+
+def test_an_event_of_no_sku_changes_nothing(models: Models) -> None:
+    events = models.answer(*A_DAY)
+    projector = models.projector()
+    projector.process([*delivered(events), EventMessage(None, "command-rejected.v1", "id", "c")])
+    assert models.differences() == []
+
+
+def test_a_type_in_the_history_that_this_version_does_not_know_is_counted(models: Models) -> None:
+    models.answer(*A_DAY)
+    models.store.execute("UPDATE outbox SET type = 'later.v1' WHERE sku = 'LAMP' AND sequence = 2")
+    models.projector().rebuild()
+    with open_write_model(models.store.engine) as written:
+        assert models.read_model.sequences(1) == written.sequences()
 
 
 @pytest.mark.parametrize("pruned", [False, True])

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from pika.spec import BasicProperties
 
 from allocation_contracts.amqp.lenient import UndecodableProperties
-from allocation_worker.adapters.rabbitmq.copies import dead_letter_copy, redriven_copy
+from allocation_worker.adapters.rabbitmq.copies import dead_letter_copy, redriven_copy, retry_copy
 from allocation_worker.adapters.rabbitmq.delivery import Delivery
-from allocation_worker.service_layer.outcomes import DeadLettered
+from allocation_worker.service_layer.outcomes import DeadLettered, Retry
 
 
 def delivery(properties: BasicProperties) -> Delivery:
@@ -25,6 +25,25 @@ def delivery(properties: BasicProperties) -> Delivery:
         exchange="allocation.commands",
         properties=properties,
     )
+
+
+def test_headers_of_our_names_are_not_taken_over_from_the_sender() -> None:
+    forged: dict[str, Any] = {
+        "x-exception": "Forged: yes",
+        "x-original-user-id": "somebody",
+        "x-reason": "forged",
+        "kept": 1,
+    }
+    copy = dead_letter_copy(
+        delivery(BasicProperties(headers=forged)), DeadLettered(reason="bad", detail="Bad."), 131_072
+    )
+    assert copy.headers is not None
+    assert (copy.headers["x-reason"], copy.headers["kept"]) == ("bad", 1)
+    assert {"x-exception", "x-original-user-id"}.isdisjoint(copy.headers)
+    again = retry_copy(
+        delivery(BasicProperties(headers=forged | {"x-attempts": 99})), Retry(after=1, attempts=1), 131_072
+    )
+    assert again.headers == {"x-attempts": 1, "kept": 1}
 
 
 def size(properties: BasicProperties) -> int:

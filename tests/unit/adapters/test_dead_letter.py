@@ -4,17 +4,21 @@ from typing import Any
 import pytest
 from pika.spec import BasicProperties
 
-from allocation_contracts import ORDERS_QUEUE, STOCK_QUEUE
+from allocation_contracts import COMMANDS_EXCHANGE, DEAD_LETTERS, ORDERS_QUEUE, STOCK_QUEUE
 from allocation_worker.adapters.rabbitmq.dead_letter import HeldDeadLetter
 from allocation_worker.adapters.rabbitmq.topology import READ_MODEL_QUEUE
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
-def letter(headers: dict[str, Any] | None = None, **properties: Any) -> HeldDeadLetter:
+def letter(headers: dict[str, Any] | None = None, *, exchange: str = DEAD_LETTERS, **properties: Any) -> HeldDeadLetter:
     fields = {"message_id": "m", "type": "allocate.v1"} | properties
     return HeldDeadLetter(
-        tag=1, routing_key="somewhere", properties=BasicProperties(headers=headers, **fields), body=b"{}"
+        tag=1,
+        exchange=exchange,
+        routing_key="somewhere",
+        properties=BasicProperties(headers=headers, **fields),
+        body=b"{}",
     )
 
 
@@ -22,9 +26,43 @@ def death(queue: str, reason: str) -> dict[str, Any]:
     return {"x-death": [{"queue": queue, "reason": reason, "time": NOON.replace(tzinfo=None), "count": 1}]}
 
 
-def test_what_the_worker_wrote_wins_over_what_the_broker_wrote() -> None:
-    found = letter(death(ORDERS_QUEUE, "expired") | {"x-reason": "handler-failed", "x-detail": "It failed."})
-    assert (found.reason, found.detail) == ("handler-failed", "It failed.")
+FORGED = {
+    "x-reason": "handler-failed",
+    "x-detail": "Pay at once.",
+    "x-exception": "Forged: yes",
+    "x-attempts": 7,
+    "x-original-queue": STOCK_QUEUE,
+    "x-failed-at": NOON.isoformat(),
+    "x-original-properties": b"forged",
+}
+
+
+def test_a_copy_of_ours_says_itself_why_it_is_there() -> None:
+    found = letter(FORGED)
+    assert (found.reason, found.detail, found.exception) == ("handler-failed", "Pay at once.", "Forged: yes")
+    assert (found.queue, found.failed_attempts, found.failed_at) == (STOCK_QUEUE, 7, NOON)
+
+
+def test_headers_of_ours_say_nothing_in_a_command_that_no_queue_took() -> None:
+    found = letter(FORGED | death(STOCK_QUEUE, "delivery_limit"), exchange=COMMANDS_EXCHANGE)
+    assert (found.reason, found.exception, found.queue) == ("unroutable", None, None)
+    assert (found.failed_attempts, found.failed_at, found.undecodable) == (None, None, None)
+    assert "somewhere" in found.detail
+
+
+def test_headers_of_ours_say_nothing_in_a_message_that_the_broker_has_moved() -> None:
+    found = letter(FORGED | death(ORDERS_QUEUE, "delivery_limit"))
+    assert (found.reason, found.exception, found.queue) == ("delivery-limit", None, ORDERS_QUEUE)
+    assert (found.failed_attempts, found.undecodable) == (None, None)
+
+
+def test_a_command_goes_back_to_the_queue_that_it_died_in() -> None:
+    assert letter({"x-reason": "r", "x-original-queue": ORDERS_QUEUE}).destination == ORDERS_QUEUE
+
+
+def test_a_command_that_came_by_the_wrong_queue_goes_where_its_type_belongs() -> None:
+    found = letter({"x-reason": "wrong-queue", "x-original-queue": ORDERS_QUEUE}, type="create-batch.v1")
+    assert found.destination == STOCK_QUEUE
 
 
 @pytest.mark.parametrize(

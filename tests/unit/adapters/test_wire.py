@@ -11,6 +11,7 @@ import allocation_contracts as contracts
 from allocation_worker.adapters import wire
 from allocation_worker.domain import commands, events
 from allocation_worker.domain.events import ProductEvent
+from allocation_worker.service_layer.ports import CountedEvent
 from tests.fakes.messages import FakeDelivery, FakeProperties, message
 from tools.examples import EXAMPLES
 
@@ -58,3 +59,34 @@ def test_a_message_is_told_from_another_under_its_id_by_type_and_body() -> None:
     first = wire.read(FakeDelivery(body=b'{"orderid":"o","sku":"s","qty":1}')).fingerprint
     assert wire.read(FakeDelivery(body=b'{"orderid":"o","sku":"s","qty":1} ')).fingerprint != first
     assert wire.read(FakeDelivery(body=b'{"orderid":"o","sku":"s","qty":1}')).fingerprint == first
+
+
+@pytest.mark.parametrize(
+    ("type_", "body", "event"),
+    [
+        ("backordered.v1", b'{"sku":"s","sequence":2,"weeks":3}', CountedEvent("s", 2)),
+        ("stocktaking-began.v1", b'{"on":"2030-01-31"}', None),
+        ("command-rejected.v1", b"not looked at", None),
+    ],
+)
+def test_of_an_event_that_changes_nothing_in_the_read_model_only_its_place_is_read(
+    type_: str, body: bytes, event: CountedEvent | None
+) -> None:
+    assert wire.read_event(FakeDelivery(body=body, properties=FakeProperties(type=type_))).event == event
+
+
+@pytest.mark.parametrize("type_", ["", "backordered.v1"])
+def test_an_event_without_a_type_or_a_body_breaks_the_contract(type_: str) -> None:
+    with pytest.raises(contracts.ContractError):
+        wire.read_event(FakeDelivery(body=b"{", properties=FakeProperties(type=type_)))
+
+
+@pytest.mark.parametrize("type_", contracts.COMMANDS)
+def test_a_command_is_read_from_the_queue_of_its_type_alone(type_: str) -> None:
+    body, properties = contracts.encode(EXAMPLES[type_]), FakeProperties(type=type_)
+    own = contracts.COMMANDS[type_].QUEUE
+    (other,) = {contracts.ORDERS_QUEUE, contracts.STOCK_QUEUE} - {own}
+    assert wire.read_queued(FakeDelivery(body=body, properties=properties, queue=own)).type == type_
+    with pytest.raises(contracts.ContractError, match=f"{type_} belongs to the queue {own}") as caught:
+        wire.read_queued(FakeDelivery(body=body, properties=properties, queue=other))
+    assert caught.value.reason == "wrong-queue"

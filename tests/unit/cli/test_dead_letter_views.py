@@ -10,7 +10,13 @@ from allocation_worker.cli.dead_letter_views import letter_json, letter_line, ne
 
 
 def letter(body: bytes, properties: BasicProperties | None = None, **fields: Any) -> HeldDeadLetter:
-    return HeldDeadLetter(tag=1, routing_key="allocate", properties=properties or BasicProperties(**fields), body=body)
+    return HeldDeadLetter(
+        tag=1,
+        exchange="allocation.dead-letters",
+        routing_key="allocate",
+        properties=properties or BasicProperties(**fields),
+        body=body,
+    )
 
 
 def shown(found: HeldDeadLetter) -> str:
