@@ -82,7 +82,7 @@ def load(**overrides: Any) -> Settings:  # noqa: ANN401 - pydantic checks them
     """Read the settings; those given here win over the environment.
 
     Raises:
-        SettingsError: one of them is wrong.
+        SettingsError: One of them is wrong.
     """
     try:
         return Settings(**overrides)

@@ -42,7 +42,7 @@ def run(side: Side, workload: Workload, told: Told = lambda _done, _of: None) ->
     """Fill, start, time, check.
 
     Raises:
-        AssertionError: a command has no answer, or events came out of order.
+        AssertionError: A command has no answer, or events came out of order.
     """
     fill(side.amqp_url, workload.orders, len(workload.orders))
     with Watch(side.amqp_url) as watch:

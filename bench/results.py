@@ -10,11 +10,11 @@ class Result:
     """One row.
 
     Attributes:
-        work: what was done.
-        goal: in words; empty where there is none.
-        found: in words.
+        work: What was done.
+        goal: In words; empty where there is none.
+        found: In words.
         met: None where there is no goal.
-        figures: for the JSON and the plot.
+        figures: For the JSON and the plot.
     """
 
     work: str

@@ -26,10 +26,10 @@ class Throughput:
     """Runs pairs, one after the other, so that both meet the same weather.
 
     Args:
-        servers: on which everything runs.
-        shown: where progress is told.
-        repeats: how many pairs; their median ratio counts.
-        count: how many commands a run.
+        servers: On which everything runs.
+        shown: Where progress is told.
+        repeats: How many pairs; their median ratio counts.
+        count: How many commands a run.
     """
 
     def __init__(self, servers: Servers, shown: ProgressBar, *, repeats: int, count: int) -> None:

@@ -29,9 +29,9 @@ class OrderStream:
     """Publishes at a rate and listens, in one thread on one connection. The subscriber's queue stands.
 
     Args:
-        url: the broker.
-        orders: published in turn, `rate` a second.
-        special: published besides, `special_after` seconds from the start; how it is answered is for the caller.
+        url: The broker.
+        orders: Published in turn, `rate` a second.
+        special: Published besides, `special_after` seconds from the start; how it is answered is for the caller.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class OrderStream:
         """Until `done`, or until everything that was sent is answered and no more is to be sent.
 
         Raises:
-            TimeoutError: it took longer than `within` seconds.
+            TimeoutError: It took longer than `within` seconds.
         """
         deadline = time.perf_counter() + within
         self._done = lambda: done() or time.perf_counter() > deadline

@@ -40,17 +40,17 @@ class Campaign:
     """What happened.
 
     Attributes:
-        seed: repeats it.
-        began: of `time.monotonic`, when the first command was sent.
-        ended: when everything was healed.
-        drained: when the last answer had come; None if it never did.
-        injected: the faults that took place.
-        sent_at: when each command was first published.
-        answered_at: when its first answer came.
-        published_twice: how many publications were repeats.
-        poison: how many messages nobody could read.
-        deaths: processes that ended by themselves.
-        report: the checker's, once it has judged.
+        seed: Repeats it.
+        began: Of `time.monotonic`, when the first command was sent.
+        ended: When everything was healed.
+        drained: When the last answer had come; None if it never did.
+        injected: The faults that took place.
+        sent_at: When each command was first published.
+        answered_at: When its first answer came.
+        published_twice: How many publications were repeats.
+        poison: How many messages nobody could read.
+        deaths: Processes that ended by themselves.
+        report: The checker's, once it has judged.
     """
 
     seed: int

@@ -26,8 +26,8 @@ class Supervisor:
     """Keeps processes running, as systemd or Kubernetes would: one that has ended is started again.
 
     Args:
-        settings: for all of them.
-        folder: for their logs.
+        settings: For all of them.
+        folder: For their logs.
     """
 
     def __init__(self, settings: Mapping[str, str], folder: Path) -> None:
@@ -82,13 +82,13 @@ class Sandbox:
     """The servers and the processes.
 
     Attributes:
-        cluster: three nodes.
-        database: on a disk of DISK_MEGABYTES.
-        disk: where that disk is.
-        amqp_urls: of the campaign's virtual host, one for each node.
-        database_url: of the campaign's database.
-        redis: of the read model; it keeps nothing on disk.
-        processes: the service.
+        cluster: Three nodes.
+        database: On a disk of DISK_MEGABYTES.
+        disk: Where that disk is.
+        amqp_urls: Of the campaign's virtual host, one for each node.
+        database_url: Of the campaign's database.
+        redis: Of the read model; it keeps nothing on disk.
+        processes: The service.
     """
 
     def __init__(self, servers: Cluster, database: LocalDatabase, redis: LocalRedis, disk: Path, logs: Path) -> None:
@@ -110,7 +110,7 @@ class Sandbox:
         """Migrate, and declare the topology.
 
         Raises:
-            ProgramError: a verb failed.
+            ProgramError: A verb failed.
         """
         for verb in ("migrate", "topology"):
             done = run_verb(verb, settings=self.settings)
@@ -124,7 +124,7 @@ def start_sandbox(logs: Path) -> Iterator[Sandbox]:
     """Start the servers, without the service's processes. Stop and remove everything at the end of the block.
 
     Raises:
-        ProgramError: a program is missing, or did not start.
+        ProgramError: A program is missing, or did not start.
     """
     with private_folder() as folder, ExitStack() as stack:
         servers = stack.enter_context(cluster(folder))

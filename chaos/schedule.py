@@ -10,9 +10,9 @@ class Kind(NamedTuple):
     """A kind of fault.
 
     Attributes:
-        name: as the report calls it.
-        shortest: seconds that it lasts at least; 0 for one that is over at once.
-        longest: and at most.
+        name: As the report calls it.
+        shortest: Seconds that it lasts at least; 0 for one that is over at once.
+        longest: And at most.
     """
 
     name: str
@@ -25,10 +25,10 @@ class PlannedFault:
     """One fault of the plan.
 
     Attributes:
-        at: seconds from the start.
-        kind: the name of its kind.
-        seconds: how long it lasts.
-        seed: of the fault's own random choices, such as which node it hits.
+        at: Seconds from the start.
+        kind: The name of its kind.
+        seconds: How long it lasts.
+        seed: Of the fault's own random choices, such as which node it hits.
     """
 
     at: float
@@ -55,9 +55,9 @@ def draw(seed: int, seconds: float, kinds: Mapping[str, Sequence[Kind]]) -> Mapp
     is shuffled again when it is used up, so that none is left out.
 
     Args:
-        seed: the same one gives the same campaign.
-        seconds: no fault begins later.
-        kinds: by target, as in PAUSES.
+        seed: The same one gives the same campaign.
+        seconds: No fault begins later.
+        kinds: By target, as in PAUSES.
     """
     return {target: _draw_one(random.Random(f"{seed}/{target}"), target, seconds, kinds[target]) for target in kinds}
 

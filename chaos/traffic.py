@@ -115,9 +115,9 @@ class CommandStream:
     """Publishes commands at a steady rate. A fault may have some published twice.
 
     Args:
-        upstream: publishes.
-        orders: what.
-        rate: commands a second, as long as the broker keeps up.
+        upstream: Publishes.
+        orders: What.
+        rate: Commands a second, as long as the broker keeps up.
     """
 
     def __init__(self, upstream: Upstream, orders: Orders, rate: float) -> None:
@@ -211,7 +211,7 @@ def read_record(urls: Sequence[str]) -> list[ReceivedEvent]:
     """All events that came out, in their order; to be called once nothing is under way.
 
     Raises:
-        BrokerError: the queue did not give what it holds.
+        BrokerError: The queue did not give what it holds.
     """
     events: list[ReceivedEvent] = []
     with connect_any(urls) as connection:

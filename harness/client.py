@@ -1,4 +1,4 @@
-"""A program of another team: it publishes commands, and listens to every event. It knows the wire contract only."""
+"""An external program, which publishes commands and receives every event. It uses the wire contract only."""
 
 import threading
 import time
@@ -23,23 +23,23 @@ log = structlog.get_logger()
 
 
 class ExternalClient:
-    """Publishes with pipelined confirms, and keeps all that came out, in its order.
+    """Publishes with pipelined confirms, and keeps all events in order.
 
     Args:
-        amqp_url: the broker; the topology stands on it.
+        amqp_url: The broker's address. The topology must be declared.
     """
 
     def __init__(self, amqp_url: str) -> None:
         self._url = amqp_url
         self.queue = f"external-client.{uuid4()}"
-        """Where its events wait."""
+        """The name of its event queue."""
         self._publisher = CommandPublisher([amqp_url])
         self._listener = threading.Thread(target=self._listen, name="external-client", daemon=True)
         self._listening = threading.Event()
         self._ended = threading.Event()
         self.received: list[ReceivedEvent] = []
         self.outcomes: Counter[str] = Counter()
-        """How many different outcome events each command's message_id has."""
+        """The number of different outcome events, by the command's message_id."""
         self._seen: set[tuple[str, str]] = set()
         self._sent: dict[str, SentCommand] = {}
 
@@ -63,7 +63,7 @@ class ExternalClient:
         return [command for message_id, command in self._sent.items() if message_id in confirmed]
 
     def send(self, command: contracts.Command, *, message_id: str | None = None, **properties: Any) -> str:  # noqa: ANN401 - checked by command_properties
-        """Publish a command; its message_id. It is safe once `wait_confirmed` returns."""
+        """Publish a command and return its message_id. It is confirmed once `wait_confirmed` returns."""
         message_id = message_id or str(uuid4())
         body = contracts.encode(command)
         self._sent.setdefault(message_id, SentCommand(message_id=message_id, type=command.TYPE, body=body))
@@ -71,22 +71,22 @@ class ExternalClient:
         return message_id
 
     def publish_raw(self, body: bytes, *, routing_key: str, properties: BasicProperties) -> None:
-        """Publish whatever bytes, confirmed, to the commands exchange."""
+        """Publish any bytes to the commands exchange, and wait for the confirm."""
         with connect_any([self._url]) as connection:
             channel = connection.channel()
             channel.confirm_delivery()
             channel.basic_publish(contracts.COMMANDS_EXCHANGE, routing_key, body, properties)
 
     def wait_confirmed(self, within: float = 60) -> None:
-        """Wait until the broker has confirmed all that was sent."""
+        """Wait until the broker has confirmed all commands."""
         self._publisher.wait_confirmed(within)
 
     def wait_answered(self, message_ids: Iterable[str] | None = None, within: float = 60) -> None:
-        """Wait until all that was sent is safe, and these commands, or all, have an outcome.
+        """Wait until all commands are confirmed, and the given ones, or all, have an outcome.
 
         Raises:
-            BrokerError: some were not confirmed in time.
-            TimeoutError: some have no outcome; the text names a few, and the last events that did arrive.
+            BrokerError: Some commands were not confirmed in time.
+            TimeoutError: Some commands have no outcome. The text names a few, and the last events.
         """
         wanted = set(self._sent if message_ids is None else message_ids)
         deadline = time.monotonic() + within
@@ -101,11 +101,11 @@ class ExternalClient:
         )
 
     def answers(self, message_id: str) -> list[ReceivedEvent]:
-        """The events that this command has caused, so far."""
+        """Return the events that this command has caused so far."""
         return [event for event in self.received if event.causation_id == message_id]
 
     def ask(self, command: contracts.Command, *, within: float = 60, **properties: Any) -> ReceivedEvent:  # noqa: ANN401 - as send
-        """Send, and wait for the outcome."""
+        """Publish a command, wait for its outcome, and return it."""
         message_id = self.send(command, **properties)
         self.wait_answered([message_id], within)
         return self.answers(message_id)[0]
@@ -141,7 +141,7 @@ class ExternalClient:
 
 
 def read_dead_letters(amqp_url: str, *, expected: int, within: float = 30) -> list[tuple[BasicProperties, bytes]]:
-    """Take `expected` messages off the dead letters, or as many as come in time; they are gone from there then."""
+    """Remove and return `expected` dead letters, or those that arrive in time."""
     taken: list[tuple[BasicProperties, bytes]] = []
     deadline = time.monotonic() + within
     with connect_any([amqp_url]) as connection:

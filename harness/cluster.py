@@ -1,4 +1,4 @@
-"""Three nodes of RabbitMQ as one broker, each a private process with an address of its own on the loopback network."""
+"""A cluster of three RabbitMQ nodes, private processes with addresses in the loopback network."""
 
 import secrets
 import subprocess
@@ -11,19 +11,19 @@ from allocation_worker.testing.servers.controls import Broker
 from allocation_worker.testing.servers.local import LocalBroker
 from allocation_worker.testing.servers.programs import ProgramError, find_program, free_port
 
-# A node that hears nothing from another for so many seconds takes it for gone; the default is a minute.
+# Seconds of silence after which a node considers another one down. The default is a minute.
 _TICK = 8
 
 
 class Cluster(Broker):
-    """The nodes as one broker, and what can go wrong between them.
+    """The nodes as one broker, with network partitions between them.
 
     Args:
         folder: The folder of `private_folder`.
     """
 
     def __init__(self, folder: Path) -> None:
-        network = 2 + secrets.randbelow(250)  # one of its own, should two clusters run on one machine
+        network = 2 + secrets.randbelow(250)  # a separate one, since several clusters may run on one machine
         hosts = {f"allocation-{number}": f"127.0.{network}.{number}" for number in (1, 2, 3)}
         self._addresses = list(hosts.values())
         self._chain = f"ALLOCATION-CUT-{network}"
@@ -53,7 +53,7 @@ class Cluster(Broker):
         )
 
     def start(self) -> None:
-        """Start the nodes, the first alone: the others join it."""
+        """Start the first node, then the others, which join it."""
         self.nodes[0].start()
         for node in self.nodes[1:]:
             node.launch()
@@ -61,7 +61,7 @@ class Cluster(Broker):
             node.wait_until_ready()
 
     def stop(self) -> None:
-        """End all nodes in an orderly way."""
+        """Stop all nodes in an orderly way."""
         for node in self.nodes:
             node.stop()
 
@@ -85,10 +85,10 @@ class Cluster(Broker):
         raise ProgramError("; ".join(errors))
 
     def cut_off(self, node: LocalBroker) -> None:
-        """Drop all packets between this node and the others, until `join_again`; programs still reach all of them.
+        """Drop all packets between this node and the others, until `join_again`. Programs still reach all nodes.
 
         Raises:
-            ProgramError: iptables is not here, or we are not root.
+            ProgramError: The program iptables is missing, or this process is not root.
         """
         _iptables("-N", self._chain)
         _iptables("-I", "INPUT", "-j", self._chain)
@@ -97,7 +97,7 @@ class Cluster(Broker):
                 _iptables("-A", self._chain, "-s", one, "-d", other, "-j", "DROP")
 
     def join_again(self) -> None:
-        """End what `cut_off` began; harmless if nothing is cut off."""
+        """End the partition of `cut_off`. Without one, this does nothing."""
         done = _run_iptables("-D", "INPUT", "-j", self._chain)
         while done.returncode == 0:
             done = _run_iptables("-D", "INPUT", "-j", self._chain)
@@ -121,7 +121,7 @@ def _run_iptables(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @contextmanager
 def cluster(folder: Path) -> Iterator[Cluster]:
-    """Start a cluster in this folder; in the end nothing of it is left.
+    """Start a cluster in this folder. Stop and remove it at the end of the block.
 
     Raises:
         ProgramError: A program is missing, or a node did not start.

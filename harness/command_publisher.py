@@ -1,4 +1,4 @@
-"""Publishing commands from outside, many at a time, each until it is confirmed."""
+"""Publishes many commands as an external program, each until it is confirmed."""
 
 from collections.abc import Sequence
 from concurrent.futures import Future
@@ -17,7 +17,7 @@ _WINDOW = 100_000
 
 
 class CommandPublisher:
-    """Publishes commands without waiting; one that is refused is published again, under the same message_id.
+    """Publishes commands without waiting. A refused command is published again, under the same message_id.
 
     Args:
         urls: The broker's nodes, tried in turn.
@@ -28,14 +28,14 @@ class CommandPublisher:
         self._open = 0
         self._failed: list[tuple[Outgoing, BaseException]] = []
         self.confirmed: set[str] = set()
-        """The message_ids that the broker keeps safe."""
+        """The message_ids that the broker has confirmed."""
         self._publisher = Publisher(urls, app_id="allocation-worker send", timeout=inf, window=_WINDOW)
 
     def publish(self, command: contracts.Command, *, message_id: str, **properties: Any) -> None:  # noqa: ANN401 - checked by Outgoing
-        """Publish a command; `wait_confirmed` says when it is safe.
+        """Publish a command. It is confirmed once `wait_confirmed` returns.
 
         Raises:
-            ContractError: The worker would refuse these properties.
+            ContractError: The properties break the contract.
         """
         outgoing = Outgoing(command=command, message_id=message_id, **properties)
         self._publish(outgoing)
@@ -43,7 +43,7 @@ class CommandPublisher:
             self._open += 1
 
     def wait_confirmed(self, within: float) -> None:
-        """Wait until all that was published is safe, and publish again what the broker refused.
+        """Wait until all commands are confirmed, and publish refused ones again.
 
         Raises:
             BrokerError: It took longer than `within` seconds.
@@ -62,7 +62,7 @@ class CommandPublisher:
                 self._publish(outgoing)
 
     def close(self) -> None:
-        """End; what was not confirmed may be lost."""
+        """Close the connection. Unconfirmed commands may be lost."""
         self._publisher.close(wait=False)
 
     def _publish(self, outgoing: Outgoing) -> None:

@@ -1,10 +1,10 @@
-"""Kills the program between two of its steps: `python -m harness.crash_points POINT NTH VERB`.
+"""Kills the worker between two of its steps: `python -m harness.crash_points POINT NTH VERB`.
 
-The program itself has no hook, so none costs anything: this module starts it, as the command line would, with one
-function replaced by one that kills the process, with SIGKILL, when the function has returned for the NTH time.
+The worker has no hooks for this. This module runs its command line with one function replaced: when that function has
+returned for the NTH time, the process kills itself with SIGKILL.
 
-`... message-id ID VERB` kills it whenever it has read the message with this id, and starts it again, as a supervisor
-would, for as long as a signal is what it dies of.
+`... message-id ID VERB` kills the worker whenever it has read the message with this id, and starts it again each time,
+as a supervisor would.
 """
 
 import ctypes
@@ -32,7 +32,7 @@ from allocation_worker.cli import main
 from allocation_worker.service_layer.messagebus import MessageBus
 from allocation_worker.service_layer.messages import CommandMessage
 
-# In the order in which a message passes them.
+# In the order of a message's path.
 CONSUME_POINTS: Mapping[str, tuple[Any, str]] = {
     "received": (DeliveryBuffer, "take"),
     "parsed": (wire, "read"),
@@ -77,13 +77,13 @@ DEAD_LETTER_POINTS: Mapping[str, tuple[Any, str]] = {
 _POINTS = {**CONSUME_POINTS, **RELAY_POINTS, **PROJECT_POINTS, **REBUILD_POINTS, **DEAD_LETTER_POINTS}
 
 MESSAGE_ID = "message-id"
-"""Not a point between two steps, but a message that kills whatever reads it."""
+"""The pseudo-point for a message that kills each process that reads it."""
 
 _PR_SET_PDEATHSIG = 1
 
 
 def arm(point: str, nth: int) -> None:
-    """From now on, the NTH return from this point is the end; one that brings nothing does not count."""
+    """Make the NTH return from this point kill the process. A return without a result does not count."""
     owner, name = _POINTS[point]
     original = getattr(owner, name)
     returns = count(1)
@@ -99,7 +99,7 @@ def arm(point: str, nth: int) -> None:
 
 
 def arm_message(message_id: str) -> None:
-    """From now on, reading the message with this id is the end."""
+    """Make reading the message with this id kill the process."""
     read = wire.read_queued
 
     @wraps(read)
@@ -112,7 +112,7 @@ def arm_message(message_id: str) -> None:
 
 
 def supervise() -> None:
-    """Run the command line in a process of its own, again and again while it is killed; then end as it did."""
+    """Run the command line in a child process, again after each death by a signal, and exit with its exit code."""
     while (child := os.fork()) != 0:
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         if code >= 0:

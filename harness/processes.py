@@ -1,4 +1,4 @@
-"""The worker's own processes, as an operator starts, stops and kills them."""
+"""Starts, stops and kills the worker's processes, as an operator would."""
 
 import json
 import os
@@ -14,14 +14,14 @@ from allocation_worker.testing.waiting import wait_until
 
 
 class WorkerProcess:
-    """One `allocation-worker` process; its log goes to a file.
+    """One `allocation-worker` process with its log file.
 
     Args:
-        arguments: the verb and its options.
-        settings: environment variables on top of this process's own.
-        log: where its stderr and stdout go, appended.
-        crash: a point of `harness.crash_points`, and at which passing of it the process kills itself; or `message-id`
-            and the one whose reading kills it, each time that it is started again.
+        arguments: The verb and its options.
+        settings: Environment variables, added to those of this process.
+        log: The file to which stderr and stdout are appended.
+        crash: A point of `harness.crash_points` and the number of the passage that kills the process; or `message-id`
+            and the id whose reading kills it each time.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class WorkerProcess:
 
     @property
     def exit_code(self) -> int | None:
-        """None while it runs; negative if a signal ended it."""
+        """The exit code: None while the process runs, negative if a signal ended it."""
         return self._process.poll()
 
     @property
@@ -57,12 +57,12 @@ class WorkerProcess:
             self._process.send_signal(number)
 
     def kill(self) -> None:
-        """SIGKILL, and wait."""
+        """Send SIGKILL and wait for the end."""
         self.send(signal.SIGKILL)
         self.wait()
 
     def terminate(self, within: float = 60) -> int:
-        """SIGTERM, and wait; the exit code."""
+        """Send SIGTERM, wait for the end, and return the exit code."""
         self.send(signal.SIGTERM)
         return self.wait(within)
 
@@ -74,15 +74,15 @@ class WorkerProcess:
 
     @property
     def events(self) -> list[dict[str, Any]]:
-        """What it has logged, line by line."""
+        """Return its log entries."""
         lines = self.log_path.read_bytes().splitlines()
         return [json.loads(line) for line in lines if line.startswith(b"{") and line.endswith(b"}")]
 
     def wait_for(self, event: str, within: float = 60, **fields: Any) -> None:  # noqa: ANN401 - fields of any type
-        """Wait until it has logged this event with these fields.
+        """Wait until the process has logged this event with these fields.
 
         Raises:
-            TimeoutError: It did not, or the process ended. The end of the log is in the text.
+            TimeoutError: The event was not logged in time, or the process ended. The text holds the end of the log.
         """
         wanted = {"event": event, **fields}
 
@@ -98,10 +98,10 @@ class WorkerProcess:
             raise TimeoutError(f"{self.arguments} ended with {self.exit_code}; its log ends: {self.log[-2000:]}")
 
     def wait_for_log(self, text: str, within: float = 60) -> None:
-        """Wait until its log says this.
+        """Wait until the log contains this text.
 
         Raises:
-            TimeoutError: it did not, or the process ended; the log's end is in the text.
+            TimeoutError: The text was not logged in time, or the process ended. The text holds the end of the log.
         """
         wait_until(
             lambda: text in self.log or self.exit_code is not None,
@@ -113,7 +113,7 @@ class WorkerProcess:
 
 
 def run_verb(*arguments: str, settings: Mapping[str, str], within: float = 60) -> subprocess.CompletedProcess[str]:
-    """Run a verb that ends by itself; stdout, stderr and the exit code come back."""
+    """Run a verb that ends by itself. Return its exit code, stdout and stderr."""
     return subprocess.run(
         [sys.executable, "-m", "allocation_worker", *arguments],
         env={**os.environ, **settings},
@@ -127,7 +127,7 @@ def run_verb(*arguments: str, settings: Mapping[str, str], within: float = 60) -
 
 @contextmanager
 def ended(*processes: WorkerProcess) -> Iterator[None]:
-    """Whatever happens inside, none of these outlives it."""
+    """Kill all these processes at the end of the block."""
     try:
         yield
     finally:

@@ -1,7 +1,7 @@
-"""A TCP proxy on the loopback interface, for tests that need a network which fails when they say so.
+"""A TCP proxy on the loopback interface, which injects network faults on request.
 
-It answers for the network only: what it has taken in, the kernel has acknowledged, so the TCP timeouts of either side
-see nothing of `hold`. That is the harder case, the one of a frozen server, a connection pooler or a middlebox.
+The kernel acknowledges all bytes that the proxy has received, so TCP timeouts on either side do not notice `hold`. This
+is the harder case, like a frozen server, a connection pooler or a middlebox.
 """
 
 import asyncio
@@ -18,14 +18,14 @@ from allocation_worker.testing.waiting import wait_until
 
 _CHUNK = 65536
 _ANSWERS_WITHIN = 10.0
-# Closing with this makes the kernel send a reset, as a crashed host or a firewall would.
+# With this option, closing makes the kernel send a reset, as a crashed host or a firewall would.
 _RESET = struct.pack("ii", 1, 0)
 
 T = TypeVar("T")
 
 
 class ConnectionFault(Enum):
-    """What becomes of a connection on which a client has sent the bytes that a trap waits for."""
+    """The fate of a connection on which a client has sent the bytes of a trap."""
 
     CUT_BEFORE = "cut, and the server never gets them"
     CUT_AFTER = "the server gets them, and both sides are cut at once"
@@ -34,12 +34,12 @@ class ConnectionFault(Enum):
 
 
 class Trap:
-    """Bytes that spring a fault, a number of times.
+    """Bytes from a client that trigger a fault.
 
     Args:
-        pattern: what a client sends.
-        fault: what then happens to its connection.
-        times: how often; after that, they pass.
+        pattern: The bytes.
+        fault: The fault of the connection.
+        times: The number of faults. After that, the bytes pass.
     """
 
     def __init__(self, pattern: bytes, fault: ConnectionFault, times: int) -> None:
@@ -49,10 +49,10 @@ class Trap:
         self.sprung = 0
 
     def wait(self, within: float = 30.0) -> None:
-        """Wait until it has sprung as often as it was set to.
+        """Wait until the trap has been triggered `times` times.
 
         Raises:
-            TimeoutError: it has not.
+            TimeoutError: It was triggered fewer times.
         """
         wait_until(
             lambda: self.sprung >= self.times,
@@ -62,15 +62,15 @@ class Trap:
 
 
 class Proxy:
-    """Passes on what clients and a server say to each other, or fails to; to be entered with `with`.
+    """Forwards bytes between clients and a server, and injects faults. Use it in a `with` block.
 
     All methods may be called from any thread, and have taken effect when they return.
 
     Args:
-        target: the server's address, a URL with host and port.
+        target: The server's address, a URL with host and port.
 
     Attributes:
-        url: the same place, through this proxy.
+        url: The server's address through this proxy.
     """
 
     def __init__(self, target: str) -> None:
@@ -107,40 +107,40 @@ class Proxy:
 
     @property
     def connections(self) -> int:
-        """How many are open."""
+        """The number of open connections."""
         return len(self._links)
 
     def accept(self) -> None:
-        """Take new connections again."""
+        """Accept new connections again."""
         self._do(self._listen())
 
     def refuse(self) -> None:
-        """Refuse new connections; those that are open stay."""
+        """Refuse new connections. Open connections stay open."""
         self._do(self._stop_listening())
 
     def cut(self) -> None:
-        """Reset every open connection, towards both sides."""
+        """Reset every open connection on both sides."""
         self._do(self._cut())
 
     def vanish(self) -> None:
-        """Refuse new connections and reset the open ones: the server is away, until `accept`."""
+        """Refuse new connections and reset the open ones, until `accept`."""
         self.refuse()
         self.cut()
 
     def hold(self) -> None:
-        """Pass nothing on any more, in either direction, not even that a side has closed: a black hole."""
+        """Forward nothing in either direction, not even the close of a connection, until `release`."""
         self._do(self._set_flowing(flowing=False))
 
     def release(self) -> None:
-        """Pass on what has been held, and all that follows."""
+        """Forward the held bytes and all that follow."""
         self._do(self._set_flowing(flowing=True))
 
     def slow_down(self, delay: float) -> None:
-        """Pass each piece on after `delay` seconds only; 0 for no delay."""
+        """Forward each piece after `delay` seconds."""
         self._delay = delay
 
     def trap(self, pattern: bytes, fault: ConnectionFault, times: int = 1) -> Trap:
-        """Wait for a client to send these bytes, and then fail. Traps are tried in the order in which they were set."""
+        """Inject a fault when a client sends these bytes. Traps are tried in the order in which they were set."""
         trap = Trap(pattern, fault, times)
         self._traps.append(trap)
         return trap
@@ -209,7 +209,7 @@ class Proxy:
             if trap is not None:
                 link.fault = trap.fault
                 seen = b""
-            # What is looked for may come in two pieces.
+            # The pattern may arrive in two pieces.
             seen = seen[-max((len(each.pattern) for each in self._traps), default=1) + 1 :]
             if link.fault is not ConnectionFault.CUT_BEFORE:
                 link.server.write(chunk)
@@ -252,7 +252,7 @@ class _Link:
             side.transport.set_write_buffer_limits(high=0)  # drained means handed to the kernel
 
     def cut(self) -> None:
-        """Reset the client's side. The server's is closed, so that it reads what it has been sent before it notices."""
+        """Reset the client's side, and close the server's side, so that the server still reads all bytes."""
         peer = self.client.get_extra_info("socket")
         if not self.client.is_closing():
             peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)

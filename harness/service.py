@@ -1,4 +1,4 @@
-"""The whole service on real servers: a place of its own on each, and its processes."""
+"""The whole service on real servers, with its own virtual host, database and processes."""
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -18,12 +18,12 @@ from harness.processes import WorkerProcess
 
 
 class RunningService:
-    """A fresh virtual host and a fresh database, migrated and declared; processes as they are asked for.
+    """A new virtual host with the topology, and a new database with the schema. `start` starts processes on them.
 
     Args:
-        servers: where to make room.
-        folder: for the logs of the processes.
-        settings: environment variables for every process, on top of the two addresses.
+        servers: The servers to use.
+        folder: The folder for the logs of the processes.
+        settings: Environment variables for every process, besides the two addresses.
     """
 
     def __init__(self, servers: Servers, folder: Path, settings: Mapping[str, str] | None = None) -> None:
@@ -39,7 +39,7 @@ class RunningService:
         self._folder = folder
 
     def __enter__(self) -> Self:
-        # What `migrate` and `topology` do, without a second of imports for each of them.
+        # Do the work of `migrate` and `topology` here, to save a second of imports for each.
         settings = load(**{name.removeprefix(PREFIX).lower(): value for name, value in self.settings.items()})
         migrate.migrate(settings)
         topology.declare_topology(settings)
@@ -61,14 +61,14 @@ class RunningService:
         return process
 
     def client(self) -> ExternalClient:
-        """A program of another team, to be entered with `with`."""
+        """Return an external client. Use it in a `with` block."""
         return ExternalClient(self.amqp_url)
 
     def judge(self, client: ExternalClient, *, dead: Collection[str] = frozenset()) -> Report:
-        """Wait until nothing is under way, and check all that this program saw, and the tables; `dead` as for `check`.
+        """Wait until the service is idle, then check the client's commands and events, and the tables.
 
         Raises:
-            TimeoutError: something is still under way after a minute.
+            TimeoutError: The service is not idle after a minute.
         """
         wait_until(
             lambda: not self._under_way(),
@@ -85,9 +85,9 @@ class RunningService:
         return {name: count for name, count in waiting.items() if count and name != DEAD_LETTERS}
 
     def count_dead_letters(self) -> int:
-        """Return how many dead letters there are, once nobody holds any.
+        """Return the number of dead letters, once no reader holds any.
 
-        Those that an ended reader held are back in the queue only when the broker has noticed its end.
+        The dead letters of a reader that has ended return to the queue when the broker notices its end.
         """
         with connect_any([self.amqp_url]) as connection:
             channel = connection.channel()
@@ -99,5 +99,5 @@ class RunningService:
             return int(channel.queue_declare(DEAD_LETTERS, passive=True).method.message_count)
 
     def logs(self) -> str:
-        """What all processes have logged."""
+        """Return the logs of all processes."""
         return "\n".join(process.log for process in self.processes)

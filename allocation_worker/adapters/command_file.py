@@ -1,4 +1,4 @@
-"""Read commands from a file: CSV with a header, or JSON lines. It is read as a stream, as often as needed."""
+"""Reads commands from a file, CSV with a header or JSON lines, as a stream."""
 
 import csv
 import json
@@ -14,7 +14,7 @@ from allocation_contracts import ContractError, strict_json
 from allocation_worker.service_layer.ports import BadRow, CommandFileError, GoodRow, Survey
 
 ROW_NUMBER: Final = "#row"
-"""A column that every file has: the row's number."""
+"""The name of a virtual column that holds the row's number."""
 
 TYPE_COLUMN: Final = "type"
 
@@ -32,12 +32,11 @@ class CommandFile:
 
     Args:
         path: `.csv`, or `.jsonl`, `.ndjson` or `.json` for one JSON object a line.
-        type_: the type of every row, such as `allocate` or `allocate.v1`; None: each row tells it, in `type`.
-        columns: where a command's field is to be found, if not in the column of its own name; `#row` is the row's
-            number.
+        type_: The type of every row, such as `allocate` or `allocate.v1`; None to read it from the column `type`.
+        columns: The column of each field that has not the field's own name; `#row` is the row's number.
 
     Raises:
-        CommandFileError: the suffix, the type or a field is unknown.
+        CommandFileError: The suffix, the type or a field is unknown.
     """
 
     def __init__(self, path: Path, *, type_: str | None = None, columns: Mapping[str, str] | None = None) -> None:
@@ -57,10 +56,10 @@ class CommandFile:
         return self._path
 
     def survey(self) -> Survey:
-        """Read the whole file, and say what it holds.
+        """Read the whole file and return its totals.
 
         Raises:
-            CommandFileError: it cannot be read, or its header lacks what every command needs.
+            CommandFileError: The file cannot be read, or its header lacks a required column.
         """
         survey, seen = Survey(), set[str]()
         for row in self.rows(seen):
@@ -69,7 +68,7 @@ class CommandFile:
         return survey
 
     def rows(self, seen: set[str] | None = None) -> Iterator[GoodRow | BadRow]:
-        """Return all rows, in their order. The names of all columns are added to `seen`."""
+        """Yield all rows in order, and add the names of all columns to `seen`."""
         if self._path.exists() and not self._path.is_file():
             raise CommandFileError(f"{self._path} is not a file that can be read twice.")
         try:
@@ -95,7 +94,7 @@ class CommandFile:
             try:
                 cells = next(reader, None)
             except csv.Error as error:
-                # Where a quotation mark is missing, nobody knows where the next row begins.
+                # After a missing quotation mark, the start of the next row is unknown.
                 raise CommandFileError(f"{self._path}, row {number}: it is not valid CSV ({error}).") from error
             if cells is None:
                 break

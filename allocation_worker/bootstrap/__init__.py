@@ -1,1 +1,1 @@
-"""The one place that wires: settings in, a running process out. One module for each verb."""
+"""The composition root: builds each verb from the settings. It has one module per verb."""

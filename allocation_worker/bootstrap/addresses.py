@@ -1,4 +1,4 @@
-"""Whether the addresses among the settings can be read, told by the parsers of what will connect to them."""
+"""Checks the addresses among the settings, with the parsers of the adapters that connect to them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,12 +11,12 @@ from allocation_worker.config import PREFIX, Settings, SettingsError
 
 
 def check_addresses(settings: Settings) -> None:
-    """See that broker, database and Redis can be connected to by these addresses, without connecting.
+    """Check the addresses of the broker, the database and Redis, without connecting.
 
-    The files that the database's and Redis' addresses name are looked at by the verbs that connect to them.
+    The files that the addresses of the database and of Redis name are checked by the verbs that connect there.
 
     Raises:
-        SettingsError: One of them cannot be read.
+        SettingsError: An address is invalid.
     """
     with _named("AMQP_URL"):
         if not settings.amqp_url:
@@ -30,20 +30,20 @@ def check_addresses(settings: Settings) -> None:
 
 
 def check_database_files(settings: Settings) -> None:
-    """See that the files that the database's address names, such as `sslrootcert`, can be read.
+    """Check that the files in the address of the database, such as `sslrootcert`, are readable.
 
     Raises:
-        SettingsError: One cannot.
+        SettingsError: A file cannot be read.
     """
     with _named("DATABASE_URL"):
         postgres.parse(settings.database_url).check_files()
 
 
 def redis_address(settings: Settings) -> redis.RedisAddress:
-    """Return the address of Redis, having seen that the files that it names can be read.
+    """Return the address of Redis, and check that the files in it are readable.
 
     Raises:
-        SettingsError: One cannot.
+        SettingsError: A file cannot be read.
     """
     with _named("REDIS_URL"):
         address = redis.parse(settings.redis_url)

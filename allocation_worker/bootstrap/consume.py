@@ -1,4 +1,4 @@
-"""Wires `consume`: answers the commands of the queues."""
+"""Wires `consume`, which processes the commands of the queues."""
 
 import threading
 from collections.abc import Sequence
@@ -31,12 +31,12 @@ log = structlog.get_logger()
 
 
 def processor(new_unit_of_work: UnitOfWorkFactory, policy: RetryPolicy) -> GroupProcessor:
-    """The service layer, over whatever keeps its data."""
+    """Return the service layer for one kind of unit of work."""
     return GroupProcessor(MessageBus(COMMAND_HANDLERS, EVENT_HANDLERS), new_unit_of_work, policy)
 
 
 def consume(settings: Settings, queues: Sequence[str]) -> None:
-    """Answer the commands of these queues until told to stop."""
+    """Process the commands of these queues until SIGTERM or SIGINT."""
     tune_interpreter()
     stopping = threading.Event()
     consumer = Consumer(

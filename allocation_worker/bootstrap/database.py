@@ -1,4 +1,4 @@
-"""The engine of each verb, and its end."""
+"""Creates and disposes of the database engine of each verb."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +12,15 @@ from allocation_worker.config import Settings
 
 
 def engine(settings: Settings, name: str) -> Engine:
-    """The database; it connects when it is first used."""
+    """Return an engine. It connects when it is first used.
+
+    Args:
+        settings: The settings of the process.
+        name: The name of the verb, which PostgreSQL shows as the application's.
+
+    Raises:
+        SettingsError: A file in the address of the database cannot be read.
+    """
     check_database_files(settings)
     return create_engine(
         settings.database_url,
@@ -24,7 +32,7 @@ def engine(settings: Settings, name: str) -> Engine:
 
 @contextmanager
 def closing_connections(database: Engine) -> Iterator[Engine]:
-    """Close its connections at the end of the block, and not when the garbage collector finds them."""
+    """Close the connections of an engine at the end of the block."""
     try:
         yield database
     finally:
@@ -33,7 +41,11 @@ def closing_connections(database: Engine) -> Iterator[Engine]:
 
 @contextmanager
 def migrated_database(settings: Settings, verb: str) -> Iterator[Engine]:
-    """The database of a verb, at the revision that this program needs."""
+    """Yield an engine whose schema has the revision that this program needs.
+
+    Raises:
+        SchemaOutdatedError: The schema has another revision.
+    """
     with closing_connections(engine(settings, verb)) as database:
         schema.check(database)
         yield database

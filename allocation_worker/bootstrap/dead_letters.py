@@ -1,4 +1,4 @@
-"""Wire `dead-letters`."""
+"""Wires the verbs of `dead-letters`."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -18,12 +18,12 @@ from allocation_worker.service_layer.dry_run import DryRun, predict_redrive
 from allocation_worker.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
 
 OnProgress = Callable[[int, int], None]
-"""Called now and then with how many dead letters were read, and of how many."""
+"""Called from time to time with the number of dead letters read, and the number of all."""
 
 
 @contextmanager
 def hold_dead_letters(settings: Settings, on_progress: OnProgress) -> Iterator[DeadLetterQueue]:
-    """Yield the dead letters, on hold until the end of the block."""
+    """Yield the dead letters. No other process can read them until the block ends."""
     with open_dead_letters(settings.amqp_url, on_progress) as letters:
         yield letters
 
@@ -32,7 +32,7 @@ def hold_dead_letters(settings: Settings, on_progress: OnProgress) -> Iterator[D
 def redrive_dead_letters(
     settings: Settings, on_progress: OnProgress, *, even_if_forgotten: bool
 ) -> Iterator[Redrive[HeldDeadLetter]]:
-    """Yield what publishes dead letters as commands again."""
+    """Yield the use case that publishes dead letters as commands again."""
     policy = _policy(settings, even_if_forgotten=even_if_forgotten)
     with open_dead_letters(settings.amqp_url, on_progress) as letters:
         yield Redrive(letters, partial(publish_copies, settings.amqp_url), policy.reason_to_keep)
@@ -40,7 +40,7 @@ def redrive_dead_letters(
 
 @contextmanager
 def dry_run_redrive(settings: Settings, *, even_if_forgotten: bool) -> Iterator[Callable[[HeldDeadLetter], str]]:
-    """Yield what predicts, in a sentence without its subject, what would become of a dead letter if it was redriven."""
+    """Yield a function that predicts the outcome of redriving a dead letter, as a sentence without its subject."""
     policy = _policy(settings, even_if_forgotten=even_if_forgotten)
     with closing_connections(engine(settings, "dead-letters")) as database:
         schema.check(database)

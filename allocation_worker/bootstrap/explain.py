@@ -1,4 +1,4 @@
-"""Wires `explain`: tells the story of a command."""
+"""Wires `explain`, which shows the history of one command."""
 
 from collections.abc import Mapping
 
@@ -12,13 +12,13 @@ from allocation_worker.service_layer.explain import Story
 
 
 def explain(settings: Settings, message_id: str) -> Story | None:
-    """The story of a command; None if nothing is stored under its id."""
+    """Return the story of a command; None if nothing is stored under its message_id."""
     with migrated_database(settings, "explain") as database, open_records(database) as records:
         return use_case.explain(records, message_id)
 
 
 def waiting_messages(settings: Settings) -> Mapping[str, int] | None:
-    """How many messages wait in each queue of commands and in the dead letters; None if that cannot be told."""
+    """Return the number of messages in each command, retry and dead-letter queue; None if the broker is unreachable."""
     try:
         return topology.message_counts(settings.amqp_url, retry_delays=settings.retry_policy.all_delays)
     except RabbitMQError:

@@ -8,8 +8,12 @@ from allocation_worker.config import Settings
 
 
 def migrate(settings: Settings) -> tuple[str | None, str]:
-    """Bring the schema up to date; the revision found, and the one that stands now."""
-    # It takes as long as it takes: on neither side a limit to a statement.
+    """Bring the schema up to date.
+
+    Returns:
+        The revision found, None for an empty database, and the revision after the migration.
+    """
+    # A migration may take long, so neither client nor server limits its statements.
     check_database_files(settings)
     unhurried = create_engine(
         settings.database_url, application_name="allocation-worker migrate", statement_timeout=None

@@ -1,4 +1,4 @@
-"""What every long-running process begins and ends with."""
+"""Starts and stops the long-running processes: signals, interpreter settings, waiting for the database."""
 
 import gc
 import os
@@ -27,17 +27,17 @@ log = structlog.get_logger()
 
 
 def tune_interpreter() -> None:
-    """Suit it to two busy threads and to groups of many short-lived objects."""
-    # A thread that comes back from the database waits for the interpreter lock; at the default of 5 ms, several times a
-    # group, that took as long as the database.
+    """Tune the interpreter for two busy threads and many short-lived objects."""
+    # After each database call a thread waits for the interpreter lock. At the default of 5 ms these waits took as long
+    # as the database.
     sys.setswitchinterval(SWITCH_INTERVAL)
-    # At the default of 700, cycles are looked for a dozen times a group: a tenth of its processor time, and none are
-    # found.
+    # At the default of 700 the collector runs a dozen times per group. It took a tenth of the processor time and found
+    # nothing.
     gc.set_threshold(GARBAGE_THRESHOLD)
 
 
 def wait_for_database(database: Engine, stopping: threading.Event) -> bool:
-    """Wait until the database is there and its schema is ours; False if told to stop before."""
+    """Wait until the database is reachable and its schema up to date. Return False if `stopping` was set before."""
     until_available(
         partial(schema.check, database), stopping=stopping, waiting_for="the database", unavailable=(StoreError,)
     )
@@ -53,7 +53,7 @@ def log_durability(database: Engine, stopping: threading.Event) -> None:
 
 @contextmanager
 def stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
-    """The first SIGTERM or Ctrl-C asks to finish; the second ends the process at once."""
+    """Call `stop` on the first SIGTERM or SIGINT; exit at once on the second."""
     asked = False
 
     def handle(number: int, _frame: object) -> None:
@@ -73,7 +73,13 @@ def stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
 
 
 def log_start(settings: Settings, verb: str, **what: object) -> None:
-    """Say what has started, and with which settings."""
+    """Log the start of a verb with its main settings.
+
+    Args:
+        settings: The settings of the process.
+        verb: The verb.
+        what: Further fields of the log line.
+    """
     log.info(
         "starting",
         verb=verb,

@@ -1,4 +1,4 @@
-"""Wires `project`: keeps the read model."""
+"""Wires `project`, which updates the read model."""
 
 import threading
 from functools import partial
@@ -27,7 +27,7 @@ log = structlog.get_logger()
 
 
 def project(settings: Settings) -> None:
-    """Keep the read model until told to stop."""
+    """Update the read model until SIGTERM or SIGINT."""
     stopping = threading.Event()
     database = engine(settings, "project")
     projector = _projector(settings, database)
@@ -56,7 +56,7 @@ def project(settings: Settings) -> None:
 
     with stopped_by_signals(stop):
         log_start(settings, "project")
-        # The queue first: what happens after it stands will be delivered, what happened before is caught up with.
+        # Declare the queue first: it receives all later events, and the projector catches up with the earlier ones.
         ready = wait_for_database(database, stopping) and _declare_patiently(settings, stopping)
         if not (ready and tend_patiently(stopping, projector)):
             return
@@ -69,10 +69,10 @@ def project(settings: Settings) -> None:
 
 
 def rebuild(settings: Settings) -> int:
-    """Build the read model anew beside the one shown, and show it then; the number of its SKUs."""
+    """Build a new read model beside the current one, and switch to it. Return the number of its SKUs."""
     with closing_connections(engine(settings, "project --rebuild")) as database:
         projector = _projector(settings, database)
-        # What happens meanwhile must be delivered to whoever projects later.
+        # The queue must collect the events of the meantime for the next `project`.
         topology.declare_read_model(settings.amqp_url)
         return projector.rebuild()
 

@@ -1,4 +1,4 @@
-"""Wires `relay`: publishes the outbox."""
+"""Wires `relay`, which publishes the outbox."""
 
 import threading
 from functools import partial
@@ -24,7 +24,7 @@ log = structlog.get_logger()
 
 
 def relay(settings: Settings) -> None:
-    """Publish the outbox until told to stop."""
+    """Publish the outbox until SIGTERM or SIGINT."""
     tune_interpreter()
     stopping = threading.Event()
     waker = Waker()

@@ -1,4 +1,4 @@
-"""Wires `replay`: publishes events again, to one queue."""
+"""Wires `replay`, which publishes past events again, to one queue."""
 
 from functools import partial
 
@@ -12,7 +12,7 @@ from allocation_worker.service_layer.replay import Replayed
 
 
 def replay(settings: Settings, *, sku: str, first: int, last: int | None, queue: str) -> Replayed:
-    """Announce published events again, to one queue."""
+    """Publish past events again, to one queue."""
     topology.bind_for_replay(settings.amqp_url, queue)
     with migrated_database(settings, "replay") as database, open_published(database) as history:
         return use_case.replay(

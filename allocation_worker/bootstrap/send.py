@@ -1,4 +1,4 @@
-"""Wire `send`."""
+"""Wires `send`, which publishes commands."""
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -17,17 +17,17 @@ SEND_TIMEOUT = 15.0
 
 
 def _log_nothing(level: int, event: str, **fields: object) -> None:
-    """Log nothing: the error in the end says what the link would say at each attempt."""
+    """Log nothing: the final error says the same as the link's log lines."""
 
 
 _quiet_link = partial(Link, log=_log_nothing)
 
 
 def send(settings: Settings, command: contracts.Command, *, message_id: str, correlation_id: str | None) -> None:
-    """Publish one command, mandatory, and wait for its confirm.
+    """Publish one command, and wait for its confirm.
 
     Raises:
-        PublishError: It was not confirmed; the text says why.
+        PublishError: The broker did not confirm it, or refused it; the text says why.
     """
     with Publisher(settings.amqp_url, app_id=APP_ID, timeout=SEND_TIMEOUT, link=_quiet_link) as publisher:
         publisher.publish(command, message_id=message_id, correlation_id=correlation_id)
@@ -36,13 +36,13 @@ def send(settings: Settings, command: contracts.Command, *, message_id: str, cor
 def survey_file(
     path: Path, *, type_: str | None, columns: Mapping[str, str], skip_bad: bool
 ) -> tuple[CommandFile, Survey]:
-    """Read a file of commands before any is sent; `service_layer.send.survey_file` tells the rest."""
+    """Read and check a whole file of commands; see `service_layer.send.survey_file`."""
     file = CommandFile(path, type_=type_, columns=columns)
     return file, service.survey_file(file, skip_bad=skip_bad)
 
 
 def send_file(settings: Settings, file: CommandFile, survey: Survey, confirmed: Callable[[str], None]) -> None:
-    """Publish the commands of a file; `confirmed` is called with the message_id of each that is confirmed."""
+    """Publish the commands of a file, and call `confirmed` with each message_id that the broker has confirmed."""
     with Publisher(settings.amqp_url, app_id=APP_ID, timeout=SEND_TIMEOUT, link=_quiet_link) as publisher:
 
         def publish(commands: Iterable[tuple[str, contracts.Command]]) -> None:

@@ -1,4 +1,4 @@
-"""Wires `show`: reads the read model."""
+"""Wires `show`, which reads the read model."""
 
 from typing import TYPE_CHECKING
 
@@ -11,14 +11,14 @@ if TYPE_CHECKING:
 
 
 class RedisNotInstalledError(AllocationError):
-    """The optional extra is missing."""
+    """The optional extra `redis` is not installed."""
 
     def __init__(self) -> None:
         super().__init__("The read model needs redis-py: install allocation-worker[redis].")
 
 
 def views(settings: Settings) -> "RedisViews":
-    """The read model, for readers."""
+    """Return the views of the read model."""
     try:
         from allocation_worker.adapters.redis import client  # noqa: PLC0415 - redis-py is an optional extra
         from allocation_worker.adapters.redis.views import RedisViews  # noqa: PLC0415 - as above

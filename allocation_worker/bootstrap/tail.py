@@ -1,4 +1,4 @@
-"""Wires what looks at events as they come."""
+"""Wires `tail`, which shows events as they are published."""
 
 from collections.abc import Callable, Generator, Sequence
 
@@ -7,7 +7,7 @@ from allocation_worker.adapters.rabbitmq.tail import SeenEvent, tail_events
 from allocation_worker.config import Settings
 
 EVENT_NAMES = tuple(model.ROUTING_KEY for model in contracts.EVENTS.values())
-"""What an operator may call the types: `allocated` for `allocated.v1`."""
+"""The names of the event types without their version, such as `allocated` for `allocated.v1`."""
 
 __all__ = ["EVENT_NAMES", "SeenEvent", "tail"]
 
@@ -15,5 +15,5 @@ __all__ = ["EVENT_NAMES", "SeenEvent", "tail"]
 def tail(
     settings: Settings, names: Sequence[str], *, on_listening: Callable[[], None], on_lost: Callable[[], None]
 ) -> Generator[SeenEvent | None]:
-    """The events of these names, or all if there are none; as `tail_events`."""
+    """Yield the events of the given names, or all events if no name is given; see `tail_events`."""
     return tail_events(settings.amqp_url, names or ["#"], on_listening=on_listening, on_lost=on_lost)

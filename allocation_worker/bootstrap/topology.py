@@ -5,7 +5,7 @@ from allocation_worker.config import Settings
 
 
 def declare_topology(settings: Settings) -> None:
-    """Declare everything that the wire contract names."""
+    """Declare all exchanges, queues and bindings of the wire contract."""
     topology.declare(settings.amqp_url, retry_delays=settings.retry_policy.all_delays)
 
 
@@ -15,5 +15,5 @@ def outdated_queues(settings: Settings) -> dict[str, int]:
 
 
 def check_topology(settings: Settings) -> None:
-    """See that the exchanges and queues stand."""
+    """Check that all exchanges and queues exist."""
     topology.check(settings.amqp_url, retry_delays=settings.retry_policy.all_delays)

@@ -1,4 +1,4 @@
-"""Wires the look at the whole database."""
+"""Wires `verify`, which checks the whole database."""
 
 from allocation_worker.adapters.postgres import schema
 from allocation_worker.adapters.postgres.engine import create_engine
@@ -8,12 +8,17 @@ from allocation_worker.bootstrap.database import closing_connections
 from allocation_worker.config import Settings
 from allocation_worker.service_layer.verify import Audit
 
-# It reads every table once; on a large database that takes longer than a command may.
+# `verify` reads every table once. On a large database that takes longer than the limit for commands.
 _STATEMENT_TIMEOUT = 3600
 
 
 def verify(settings: Settings, *, stuck_after: float) -> Audit:
-    """Whether the tables agree with themselves, at one moment, read-only."""
+    """Check the tables against each other, in one read-only snapshot.
+
+    Args:
+        settings: The settings of the process.
+        stuck_after: Seconds after which an unpublished event counts as stuck.
+    """
     check_database_files(settings)
     database = create_engine(
         settings.database_url, application_name="allocation-worker verify", statement_timeout=_STATEMENT_TIMEOUT

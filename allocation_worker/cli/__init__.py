@@ -1,4 +1,4 @@
-"""The command line: one verb a process, one sentence an error."""
+"""The command line. Each process runs one verb; each error is one sentence on stderr."""
 
 import sys
 from typing import Annotated
@@ -58,7 +58,7 @@ def root(
 
 
 def main() -> None:
-    """Run the command line; exit 78 for a bad setting, 1 for whatever else was wrong."""
+    """Run the command line. Exit with 78 for a bad setting, with 1 for any other error."""
     try:
         sys.exit(app(standalone_mode=False))
     except typer.TyperException as error:
@@ -76,7 +76,7 @@ def main() -> None:
 
 
 def _usage(error: typer.TyperException) -> str:
-    """What is wrong with the words of the command line, as one sentence; nothing where help was shown instead."""
+    """Return a usage error as one sentence; an empty text if typer has shown the help instead."""
     told = (
         error.format_message().strip().removeprefix("Invalid value: ").removesuffix(".").replace(": Input", ": input")
     )

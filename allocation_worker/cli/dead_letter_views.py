@@ -1,4 +1,4 @@
-"""How dead letters are shown."""
+"""Formats dead letters as text for a terminal, or as JSON."""
 
 import base64
 import json
@@ -15,21 +15,19 @@ _SHOWN_DETAIL = 100
 _SHOWN_BODY = 20_000
 _HEX_BYTES_A_LINE = 32
 
-_ASK_THE_SENDER = (
-    "It breaks the contract as it stands: have its sender mend it and send it again, then discard this one."
-)
+_ASK_THE_SENDER = "It breaks the contract: have its sender correct it and send it again, then discard this one."
 _NEXT_STEPS: Mapping[str, str] = {
     "message-id-conflict": "Have its sender send it under an id of its own, then discard this one.",
     "wrong-queue": "Have its sender use the routing key that belongs to its type. If the sender may send it, redrive "
     "sends it where its type says.",
-    "handler-failed": "Mend the cause, see what would happen with `redrive --dry-run`, then redrive it.",
-    "delivery-limit": "Look in the logs of `consume` for what ended at that time. If something else was the cause, or "
-    "it is mended, redrive it; if it is what brings processes down, have it sent in another way and discard it.",
+    "handler-failed": "Fix the cause, see what would happen with `redrive --dry-run`, then redrive it.",
+    "delivery-limit": "Look in the logs of `consume` for processes that ended at that time. If this message did not "
+    "end them, or the fault is fixed, redrive it; if it crashes the worker, have it sent differently and discard it.",
     "expired": "Redrive it if it is still wanted; a redriven copy does not expire.",
     UNROUTABLE: "Have its sender use the routing key that belongs to its type. If its type is one of ours, redrive "
     "sends it where its type says.",
-    UNDECODABLE: "Redrive it: the copy goes without its headers, which the worker does not need. Have its sender mend "
-    "them.",
+    UNDECODABLE: "Redrive it: the copy is sent without its headers, which the worker does not need. Have its sender "
+    "correct them.",
 }
 _BREAKS_THE_CONTRACT = (
     "invalid-", "missing-", "unknown-type", "unsupported-content-type", "body-too-large",
@@ -37,18 +35,18 @@ _BREAKS_THE_CONTRACT = (
 
 
 def plain(value: object) -> str:
-    """Text for a terminal: whatever could move its cursor is escaped."""
+    """Return a value as text for a terminal, with control characters escaped."""
     text = str(value) if isinstance(value, str | int) else repr(value)
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def when(moment: datetime | None) -> str:
-    """To the second, in UTC."""
+    """Return a time in UTC, to the second."""
     return "unknown" if moment is None else f"{moment:%Y-%m-%d %H:%M:%S}"
 
 
 def group_line(group: Group) -> str:
-    """One line about the dead letters of a reason."""
+    """Return one line about the dead letters of one reason."""
     times = f"{when(group.oldest):<19}  {when(group.newest):<19}"
     return f"{group.count:>9,}  {plain(group.reason):<26}  {times}  {_short(group.example)}"
 
@@ -57,19 +55,24 @@ GROUP_HEADING = f"{'count':>9}  {'reason':<26}  {'oldest (UTC)':<19}  {'newest (
 
 
 def group_json(group: Group) -> str:
-    """The same as one line of JSON."""
+    """Return a group as one line of JSON."""
     moments = {"oldest": _iso(group.oldest), "newest": _iso(group.newest)}
     return json.dumps({"reason": group.reason, "count": group.count, **moments, "example": group.example})
 
 
 def letter_line(letter: HeldDeadLetter) -> str:
-    """One line about one."""
+    """Return one line about a dead letter."""
     type_ = "(no type)" if letter.properties.type is None else plain(letter.properties.type)
     return f"{letter.id}  {when(letter.failed_at):<19}  {plain(letter.reason)}  {type_}  {_short(letter.detail)}"
 
 
 def letter_json(letter: HeldDeadLetter, *, whole: bool = False) -> str:
-    """One as one line of JSON; `whole`: with properties and body."""
+    """Return a dead letter as one line of JSON.
+
+    Args:
+        letter: The dead letter.
+        whole: Whether to include its properties, headers and body.
+    """
     shown: dict[str, Any] = {
         "id": letter.id,
         "type": letter.properties.type,
@@ -92,7 +95,7 @@ def letter_json(letter: HeldDeadLetter, *, whole: bool = False) -> str:
 
 
 def story(letter: HeldDeadLetter) -> Iterator[str]:
-    """All about one, line by line."""
+    """Yield the lines that show a dead letter in full, with the next step for the operator."""
     yield f"Dead letter {letter.id}: {plain(letter.reason)}"
     yield f"  {plain(letter.detail)}"
     if letter.exception is not None:
@@ -116,7 +119,7 @@ def story(letter: HeldDeadLetter) -> Iterator[str]:
 
 
 def next_step(reason: str) -> str:
-    """A sentence or two for the operator."""
+    """Return one or two sentences that tell the operator what to do about this reason."""
     if reason.startswith(_BREAKS_THE_CONTRACT) and reason not in _NEXT_STEPS:
         return _ASK_THE_SENDER
     return _NEXT_STEPS.get(reason, "See what would happen with `redrive --dry-run`.")
@@ -187,7 +190,7 @@ def _json_headers(letter: HeldDeadLetter) -> object:
 
 
 def _jsonable(value: object) -> object:
-    """The same, with names that JSON can carry: a header's name may be bytes."""
+    """Return the value with all names as text, since the name of a header may be bytes."""
     if isinstance(value, dict):
         return {name if isinstance(name, str) else repr(name): _jsonable(each) for name, each in value.items()}
     if isinstance(value, list):

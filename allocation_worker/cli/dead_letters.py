@@ -1,4 +1,4 @@
-"""The verbs for what could not be answered."""
+"""The verbs `dead-letters list`, `show`, `redrive` and `discard`."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -17,20 +17,20 @@ from allocation_worker.service_layer.dead_letters import Selection, by_reason, d
 
 verbs = typer.Typer(
     no_args_is_help=True,
-    help="Look at dead letters; have them taken again, or throw them away.",
+    help="List dead letters, send them again, or discard them.",
     epilog="Example: allocation-worker dead-letters list",
 )
 
 Ids = Annotated[list[str] | None, typer.Argument(help="The ids, as `list --reason` shows them.", metavar="ID")]
-Reason = Annotated[str | None, typer.Option(help="All of this reason, such as invalid-json.")]
-Everything = Annotated[bool, typer.Option("--all", help="All there are.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
+Reason = Annotated[str | None, typer.Option(help="All dead letters of this reason, such as invalid-json.")]
+Everything = Annotated[bool, typer.Option("--all", help="All dead letters.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one object per line.")]
 
 
 @verbs.command("list", epilog="Example: allocation-worker dead-letters list --reason handler-failed")
 def list_letters(
     *,
-    reason: Annotated[str | None, typer.Option(help="List each one of this reason.")] = None,
+    reason: Annotated[str | None, typer.Option(help="List the dead letters of this reason.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Count the dead letters by reason, or list those of one reason."""
@@ -47,7 +47,9 @@ def list_letters(
                     found += 1
                     typer.echo(views.letter_json(letter) if as_json else views.letter_line(letter))
             if not found and not as_json:
-                typer.echo(f"There are no dead letters of the reason {reason!r}; `list` alone tells which there are.")
+                typer.echo(
+                    f"There are no dead letters of the reason {reason!r}; `list` without --reason shows all reasons."
+                )
             return
     if as_json:
         for group in groups:
@@ -62,7 +64,7 @@ def list_letters(
 def show(
     id_: Annotated[str, typer.Argument(metavar="ID", help="As `list --reason` shows it.")], *, as_json: AsJson = False
 ) -> None:
-    """Show all of one dead letter, and what could be done about it."""
+    """Show one dead letter in full, with the next step."""
     found = 0
     with (
         _progress() as on_progress,
@@ -75,7 +77,7 @@ def show(
             if found == 1:
                 typer.echo(views.letter_json(letter, whole=True) if as_json else "\n".join(views.story(letter)))
     if found > 1 and not as_json:
-        typer.echo(f"\nThere are {found:,} of these that do not differ in anything.")
+        typer.echo(f"\nThere are {found:,} identical dead letters with this id.")
     _require({id_}, {id_} if found else set())
 
 
@@ -86,14 +88,14 @@ def redrive(
     reason: Reason = None,
     everything: Everything = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only tell what would become of each if it were the only one.")
+        bool, typer.Option("--dry-run", help="Only show what would happen to each, taken alone.")
     ] = False,
     even_if_forgotten: Annotated[
         bool,
-        typer.Option("--even-if-forgotten", help="Also those so old that their message_id may be forgotten."),
+        typer.Option("--even-if-forgotten", help="Also those whose message_id the inbox may have forgotten."),
     ] = False,
 ) -> None:
-    """Have dead letters taken as commands again; exit 1 if any had to stay."""
+    """Send dead letters as commands again; exit 1 if any was not sent."""
     selection = _selection(ids, reason, everything=everything)
     if dry_run:
         _dry_run(settings("dead-letters", quiet=True), selection, even_if_forgotten=even_if_forgotten)
@@ -125,7 +127,7 @@ def discard_letters(
     everything: Everything = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Throw dead letters away for good."""
+    """Delete dead letters."""
     selection = _selection(ids, reason, everything=everything)
     loaded = settings("dead-letters", quiet=True)
     if not yes:
@@ -155,7 +157,7 @@ def _dry_run(loaded: Settings, selection: Selection, *, even_if_forgotten: bool)
 
 
 def _confirmed(loaded: Settings, selection: Selection) -> Selection:
-    """What is meant, counted and agreed to: what arrives while the question stands is not part of it."""
+    """Return the selection once the operator has agreed to its count; later arrivals are not part of it."""
     counts: Counter[str] = Counter()
     ids = set()
     with _progress() as on_progress, wiring.hold_dead_letters(loaded, on_progress) as letters:
@@ -168,7 +170,7 @@ def _confirmed(loaded: Settings, selection: Selection) -> Selection:
         typer.echo("There is nothing to discard.")
         raise typer.Exit
     reasons = ", ".join(f"{count:,} {views.plain(reason)}" for reason, count in counts.most_common())
-    typer.confirm(f"Discard {counts.total():,} dead letters ({reasons}) for good?", abort=True)
+    typer.confirm(f"Discard {counts.total():,} dead letters ({reasons})?", abort=True)
     return Selection(ids=frozenset(ids))
 
 
@@ -179,7 +181,7 @@ def _selection(ids: list[str] | None, reason: str | None, *, everything: bool) -
 
 
 def _require(wanted: set[str] | frozenset[str], found: set[str]) -> None:
-    """End with exit code 1 if an id that was asked for is none."""
+    """Exit with 1 if no dead letter has one of the given ids."""
     missing = sorted(wanted - found)
     if missing:
         names = ", ".join(map(views.plain, missing[:10]))
@@ -191,7 +193,7 @@ def _require(wanted: set[str] | frozenset[str], found: set[str]) -> None:
 
 @contextmanager
 def _progress() -> Iterator[Callable[[int, int], None]]:
-    """A bar on a terminal, once there is something to wait for; nothing elsewhere."""
+    """Show a progress bar if stderr is a terminal and the work takes a while."""
     console = Console(stderr=True)
     columns = (TextColumn("dead letters"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:

@@ -1,4 +1,4 @@
-"""An event as a line of text: aligned for a person, or JSON for a program."""
+"""Formats an event as one line: aligned text for a terminal, or JSON."""
 
 import json
 from collections.abc import Mapping
@@ -18,14 +18,22 @@ _SUBJECT_WIDTH = 16
 
 
 def concerns(event: SeenEvent, *, order: str | None, sku: str | None) -> bool:
-    """Whether it is about this order and this SKU, where one is given; a refusal is about what the command named."""
+    """Return whether an event is about this order and this SKU.
+
+    A `command-rejected` event is about the order and the SKU that its command names.
+
+    Args:
+        event: The event.
+        order: An orderid; None for any.
+        sku: A SKU; None for any.
+    """
     data = _data(event)
     named = data.get("data", data) if event.properties.type == contracts.CommandRejected.TYPE else data
     return order in {None, named.get("orderid")} and sku in {None, named.get("sku")}
 
 
 def as_json(event: SeenEvent) -> str:
-    """One line with the body as it came, and what stood beside it."""
+    """Return one line of JSON with the body and the properties of an event."""
     properties = event.properties
     timestamp = _timestamp(event)
     return json.dumps(
@@ -42,13 +50,13 @@ def as_json(event: SeenEvent) -> str:
 
 
 def as_text(event: SeenEvent) -> str:
-    """Local time, type, sequence, SKU, order or batch, and what happened to it."""
+    """Return one line: local time, type, sequence, SKU, order or batch, and the change."""
     type_, timestamp = _text(event.properties.type), _timestamp(event)
     when = datetime.now() if timestamp is None else datetime.fromtimestamp(timestamp)  # noqa: DTZ005, DTZ006 - the operator's own clock
     try:
         sequence, sku, subject, words = _told(contracts.read_event(type_, event.body))
     except ContractError:
-        # A newer worker's: what can be seen is shown.
+        # A newer worker may publish types that this version does not know. Show their common fields.
         sequence, sku, subject, words = "", "", "", json.dumps(_data(event))
     columns = [
         f"{when:%H:%M:%S}",
@@ -62,7 +70,7 @@ def as_text(event: SeenEvent) -> str:
 
 
 def _told(event: contracts.Event) -> tuple[str, str, str, str]:
-    """Sequence, SKU, order or batch, and what happened to it."""
+    """Return the sequence, SKU, order or batch, and the change."""
     match event:
         case contracts.Allocated():
             words = f"{event.qty} from {event.batchref}, {_place(event.eta)}"
@@ -88,7 +96,7 @@ def _place(eta: date | None) -> str:
 
 
 def _padded(text: str, width: int) -> str:
-    """To a width in cells of the terminal, where some characters take two."""
+    """Pad a text to a width in terminal cells; some characters take two."""
     return text + " " * (width - cell_len(text))
 
 

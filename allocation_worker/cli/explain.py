@@ -16,9 +16,9 @@ verbs = typer.Typer()
 def explain(
     message_id: Annotated[str, typer.Argument(help="The command's message_id.")],
     *,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Tell the story of a command: when it came, its outcome, the batches it passed over, its events."""
+    """Explain the outcome of a command: when it arrived, the batches it passed over, its events."""
     story = wiring.explain(settings("explain"), message_id)
     if story is None:
         typer.echo(_nothing_known(message_id), err=True)

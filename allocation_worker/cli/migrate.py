@@ -10,6 +10,6 @@ verbs = typer.Typer()
 
 @verbs.command(epilog="Example: ALLOCATION_DATABASE_URL=postgresql://me:secret@db/allocation allocation-worker migrate")
 def migrate() -> None:
-    """Bring the database schema up to date; safe to repeat, and for two to run at once."""
+    """Bring the database schema up to date; safe to repeat and to run concurrently."""
     before, after = wiring.migrate(settings("migrate"))
     typer.echo(f"The schema was at {before or 'nothing'}, and is at {after}.")

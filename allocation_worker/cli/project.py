@@ -15,11 +15,11 @@ def project(
     *,
     rebuild: Annotated[
         bool,
-        typer.Option("--rebuild", help="Build it anew beside the one that is shown, switch over, and end."),
+        typer.Option("--rebuild", help="Build a new read model beside the current one, switch to it, and exit."),
     ] = False,
 ) -> None:
-    """Keep the read model in Redis, until SIGTERM or Ctrl-C; run two, and one stands by."""
+    """Update the read model in Redis, until SIGTERM or Ctrl-C; run two, one of them on standby."""
     if rebuild:
-        typer.echo(f"The read model is built anew: {wiring.rebuild(settings('project'))} SKUs.")
+        typer.echo(f"The read model was rebuilt: {wiring.rebuild(settings('project'))} SKUs.")
     else:
         wiring.project(settings("project"))

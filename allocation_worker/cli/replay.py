@@ -13,11 +13,11 @@ verbs = typer.Typer()
 @verbs.command(epilog="Example: allocation-worker replay --sku RED-CHAIR --from 10 --to 20 --queue shipping.catch-up")
 def replay(
     sku: Annotated[str, typer.Option(help="The SKU whose events were missed.")],
-    first: Annotated[int, typer.Option("--from", min=1, help="The first `sequence` to announce again.")],
-    queue: Annotated[str, typer.Option(help="The queue to announce them to; it must stand.")],
-    last: Annotated[int | None, typer.Option("--to", min=1, help="The last one; left out: the latest.")] = None,
+    first: Annotated[int, typer.Option("--from", min=1, help="The first `sequence` to publish again.")],
+    queue: Annotated[str, typer.Option(help="The queue to publish them to; it must exist.")],
+    last: Annotated[int | None, typer.Option("--to", min=1, help="The last `sequence`. Default: the latest.")] = None,
 ) -> None:
-    """Announce published events again, to one queue: same message_id, same body, same properties, in order."""
+    """Publish past events again, to one queue, in order, with the same message_id, body and properties."""
     done = wiring.replay(settings("replay"), sku=sku, first=first, last=last, queue=queue)
     typer.echo(
         f"The events {done.first} to {done.last} of SKU {sku!r} were announced again to the queue {queue}: "

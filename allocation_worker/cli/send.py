@@ -15,12 +15,12 @@ from allocation_worker.service_layer.send import build_command
 
 verbs = typer.Typer()
 
-MessageId = Annotated[str | None, typer.Option(help="The idempotency key; a new one if left out.")]
-CorrelationId = Annotated[str | None, typer.Option(help="Ties together the messages of one business process.")]
+MessageId = Annotated[str | None, typer.Option(help="The idempotency key. Default: a new one.")]
+CorrelationId = Annotated[str | None, typer.Option(help="The id shared by all messages of one business process.")]
 OrderId = Annotated[str, typer.Option(help="The order.")]
-Sku = Annotated[str, typer.Option(help="What is ordered, or stocked.")]
-LineId = Annotated[str, typer.Option(help="Tells apart lines of one order with the same SKU.")]
-Qty = Annotated[int, typer.Option(help="How many, a whole number.")]
+Sku = Annotated[str, typer.Option(help="The stock keeping unit.")]
+LineId = Annotated[str, typer.Option(help="Distinguishes lines of one order with the same SKU.")]
+Qty = Annotated[int, typer.Option(help="The quantity, a whole number.")]
 BatchRef = Annotated[str, typer.Option(help="The batch.")]
 
 
@@ -34,21 +34,21 @@ def send_verb(
     *,
     file: Annotated[
         Path | None,
-        typer.Option(help="Send every row of this file: .csv with a header, or .jsonl; all are checked before."),
+        typer.Option(help="Send every row of this file: .csv with a header, or .jsonl. All rows are checked first."),
     ] = None,
     type_: Annotated[
         str | None,
-        typer.Option("--type", help="What every row is, such as allocate; left out: its column `type` says."),
+        typer.Option("--type", help="The type of every row, such as allocate. Default: its column `type`."),
     ] = None,
     column: Annotated[
         list[str] | None,
-        typer.Option(
-            help="FIELD=NAME: where a field is to be found, if not under its own name; #row is the row's number."
-        ),
+        typer.Option(help="FIELD=NAME: the column of a field, if it has another name; #row is the row's number."),
     ] = None,
-    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Send the good rows, where others are bad.")] = False,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Send the valid rows even if others are invalid.")
+    ] = False,
 ) -> None:
-    """Publish commands, confirmed: one, its message_id being printed, or those of a file."""
+    """Publish one command, or those of a file, and wait for the broker's confirms."""
     if context.invoked_subcommand is not None:
         if file or type_ or column or skip_bad:
             raise typer.BadParameter(f"give either --file and its options, or {context.invoked_subcommand}.")
@@ -91,11 +91,11 @@ def send_create_batch(
     batchref: BatchRef,
     sku: Sku,
     qty: Qty,
-    eta: Annotated[str | None, typer.Option(help="YYYY-MM-DD; left out: in the warehouse.")] = None,
+    eta: Annotated[str | None, typer.Option(help="The day of arrival, YYYY-MM-DD. Default: in the warehouse.")] = None,
     message_id: MessageId = None,
     correlation_id: CorrelationId = None,
 ) -> None:
-    """Tell of a batch of stock."""
+    """Announce a batch of stock."""
     _send(contracts.CreateBatch, message_id, correlation_id, batchref=batchref, sku=sku, qty=qty, eta=eta)
 
 

@@ -1,4 +1,4 @@
-"""What every verb begins with."""
+"""Reads the settings of a verb and configures its logs."""
 
 from allocation_worker import logs
 from allocation_worker.bootstrap import addresses as wiring
@@ -6,14 +6,14 @@ from allocation_worker.config import Settings, load
 
 
 def settings(verb: str, *, quiet: bool = False) -> Settings:
-    """The settings of this process, with its logs going where they say.
+    """Return the settings of this process, and configure its logs.
 
     Args:
-        verb: What this process does; a field of every log line.
-        quiet: log warnings only, since a person reads along.
+        verb: The verb that this process runs; a field of every log line.
+        quiet: Whether to log warnings only, for verbs whose output a person reads.
 
     Raises:
-        SettingsError: one is missing or wrong.
+        SettingsError: A setting is missing or wrong.
     """
     loaded = load()
     wiring.check_addresses(loaded)

@@ -1,4 +1,4 @@
-"""The verbs that read the read model."""
+"""The verbs `show order`, `show sku` and `show batch`, which read the read model."""
 
 import json
 from collections.abc import Sequence
@@ -13,16 +13,16 @@ from allocation_worker.service_layer.ports import BatchView, LineView
 
 verbs = typer.Typer(
     no_args_is_help=True,
-    help="Show what an order holds, or what a SKU or a batch has left.",
+    help="Show the lines of an order, or the available stock of a SKU or a batch.",
     epilog="Example: allocation-worker show sku RED-CHAIR",
 )
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of a table.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
 @verbs.command("order", epilog="Example: allocation-worker show order order-17")
 def show_order(orderid: Annotated[str, typer.Argument(help="The order.")], *, as_json: AsJson = False) -> None:
-    """What each line of an order holds."""
+    """Show the batch of each line of an order."""
     lines = wiring.views(settings("show")).order(orderid)
     if not lines:
         _unknown(f"Nothing is known of order {orderid!r}: no line of it was ever allocated, out of stock or cancelled.")
@@ -39,7 +39,7 @@ def show_order(orderid: Annotated[str, typer.Argument(help="The order.")], *, as
 
 @verbs.command("sku", epilog="Example: allocation-worker show sku RED-CHAIR --json")
 def show_sku(sku: Annotated[str, typer.Argument(help="The SKU.")], *, as_json: AsJson = False) -> None:
-    """What each batch of a SKU has left, in the order in which they are used."""
+    """Show the available stock of each batch of a SKU, in order of preference."""
     view = wiring.views(settings("show")).sku(sku)
     if view is None:
         _unknown(f"Nothing is known of SKU {sku!r}: no batch of it was ever created, and no line of it cancelled.")
@@ -54,7 +54,7 @@ def show_sku(sku: Annotated[str, typer.Argument(help="The SKU.")], *, as_json: A
 
 @verbs.command("batch", epilog="Example: allocation-worker show batch shipment-7")
 def show_batch(reference: Annotated[str, typer.Argument(help="The batch.")], *, as_json: AsJson = False) -> None:
-    """What a batch has left."""
+    """Show the available stock of a batch."""
     batch = wiring.views(settings("show")).batch(reference)
     if batch is None:
         _unknown(f"Nothing is known of batch {reference!r}: it was never created.")

@@ -1,4 +1,4 @@
-"""A command's story in words, or as JSON."""
+"""Formats the output of `explain`: the story of one command, as text or JSON."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -17,7 +17,7 @@ A_SCREEN = 20
 
 
 def print_story(story: Story) -> None:
-    """Tell it, in sentences and tables."""
+    """Print a story as sentences and tables."""
     out = console()
     out.print(Text("\n".join(_opening(story))))
     for decision in story.decisions:
@@ -31,7 +31,7 @@ def print_story(story: Story) -> None:
 
 
 def as_json(story: Story) -> dict[str, Any]:
-    """The same for programs; times are ISO 8601."""
+    """Return a story for JSON; times are in ISO 8601."""
     return {
         "message_id": story.message_id,
         "received_at": story.arrival and story.arrival.received_at.isoformat(),
@@ -49,7 +49,7 @@ def as_json(story: Story) -> dict[str, Any]:
 
 
 def outcome(event: ProductEvent | Rejection) -> str:
-    """What came of a command, in one sentence."""
+    """Return the outcome of a command in one sentence."""
     match event:
         case Rejection():
             return f"{event.command} was rejected, {event.reason}: {event.detail} No batch was considered."
@@ -89,14 +89,13 @@ def _opening(story: Story) -> Iterator[str]:
     yield outcome(story.first.event)
     if story.repeats:
         yield (
-            f"That stood already: {story.repeats.causation_id} had brought it about at "
-            f"{shown(story.repeats.created_at)}, and the same event was announced "
-            "again. No batch was considered."
+            f"Nothing had to change: {story.repeats.causation_id} had the same effect at "
+            f"{shown(story.repeats.created_at)}, and its event was published again. No batch was considered."
         )
     elif isinstance(story.first.event, events.BatchQuantityChanged):
         yield _moved(story)
     if story.decided and not story.batches_known:
-        yield "How the batches stood then cannot be told: some of the SKU's later events are not kept any more."
+        yield "The batches of that time are unknown: some of the SKU's later events were pruned."
 
 
 def _moved(story: Story) -> str:
@@ -121,7 +120,7 @@ def _batches(decision: Decision) -> Table:
         if batch.available_quantity or not long
     ]
     return table(
-        f"Batches considered for {_line(event)}, which wants {event.qty}, as they stood just before",
+        f"Batches considered for {_line(event)}, which wants {event.qty}, just before the decision",
         ("batch", "ETA", "purchased", "left", "verdict"),
         rows,
         besides=f"Besides, {used_up} batches had nothing left." if used_up else "",

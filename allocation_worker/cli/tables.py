@@ -1,4 +1,4 @@
-"""How verbs show tables and times."""
+"""Formats tables and times for the verbs' output."""
 
 import sys
 from collections.abc import Sequence
@@ -13,13 +13,20 @@ _WIDTH_OF_A_FILE = 250
 
 
 def console() -> Console:
-    """Where verbs print; where nobody watches, as wide as it takes."""
+    """Return the console for a verb's output; wide enough for whole rows if stdout is no terminal."""
     return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else _WIDTH_OF_A_FILE)
 
 
 def table(title: str, header: Sequence[str], rows: Sequence[Sequence[object]], *, besides: str = "") -> Table:
-    """A table; columns of numbers, known by their names, stand to the right."""
-    # Texts, not strings: what others have called their orders may look like rich's markup.
+    """Return a table. Columns named in NUMBERS are aligned to the right.
+
+    Args:
+        title: The line above the table.
+        header: The names of the columns.
+        rows: The cells of each row.
+        besides: A line below the table.
+    """
+    # Texts, not strings: an orderid may look like rich's markup.
     drawn = Table(title=Text(title), title_justify="left", caption=Text(besides) if besides else None)
     for name in header:
         drawn.add_column(name, justify="right" if name in NUMBERS else "left", overflow="fold")
@@ -29,5 +36,5 @@ def table(title: str, header: Sequence[str], rows: Sequence[Sequence[object]], *
 
 
 def shown(time: datetime) -> str:
-    """A time, in UTC, to the second."""
+    """Return a time in UTC, to the second."""
     return f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"

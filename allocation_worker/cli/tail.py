@@ -1,4 +1,4 @@
-"""The verb that shows events as they come."""
+"""The verb `tail`."""
 
 import os
 import select
@@ -23,9 +23,9 @@ def tail(
     ] = None,
     order: Annotated[str | None, typer.Option(help="Only events of this order.")] = None,
     sku: Annotated[str | None, typer.Option(help="Only events of this SKU.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one object per line.")] = False,
 ) -> None:
-    """Show events as they come, until Ctrl-C; nobody else misses one for it."""
+    """Show events as they are published, until Ctrl-C; other subscribers are not affected."""
     names = [name.removesuffix(".v1") for name in type_ or []]
     if unknown := set(names) - set(wiring.EVENT_NAMES):
         raise typer.BadParameter(
@@ -48,12 +48,12 @@ def tail(
     except KeyboardInterrupt:
         return
     except BrokenPipeError:
-        # What the interpreter would still flush has no reader either.
+        # The interpreter flushes stdout at exit, and would fail there again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _stop_if_nobody_reads() -> None:
-    """Notice the end of `tail | head` without waiting for one more event."""
+    """Raise BrokenPipeError if the reader of stdout has gone, as in `tail | head`."""
     looking = select.poll()
     looking.register(sys.stdout.fileno(), 0)
     if any(state & (select.POLLERR | select.POLLNVAL) for _, state in looking.poll(0)):

@@ -15,17 +15,17 @@ def topology(
     *,
     check: Annotated[
         bool,
-        typer.Option("--check", help="Look whether exchanges and queues stand, and change nothing; exit 1 if not."),
+        typer.Option("--check", help="Check that all exchanges and queues exist, and change nothing; exit 1 if not."),
     ] = False,
 ) -> None:
     """Declare exchanges, queues and bindings; safe to repeat."""
     if check:
         wiring.check_topology(settings("topology", quiet=True))
-        typer.echo("Exchanges and queues stand.")
+        typer.echo("All exchanges and queues exist.")
     else:
         loaded = settings("topology")
         wiring.declare_topology(loaded)
-        typer.echo("Exchanges, queues and bindings stand.")
+        typer.echo("All exchanges, queues and bindings exist.")
         for queue, messages in wiring.outdated_queues(loaded).items():
             typer.echo(
                 f"The queue {queue} is no longer used, and holds {messages} messages. Once no older version of the "

@@ -1,4 +1,4 @@
-"""The verb that looks whether all is well."""
+"""The verb `verify`."""
 
 import json
 from dataclasses import asdict
@@ -44,4 +44,4 @@ def _print(found: Audit) -> None:
         typer.echo(f"Notice: {notice}")
     rows = ", ".join(f"{count:,} {table}" for table, count in found.counts.items())
     total = sum(fault.count for fault in found.faults)
-    typer.echo(f"{total:,} faults in {rows}." if total else f"All is well in {rows}.")
+    typer.echo(f"{total:,} faults in {rows}." if total else f"No faults in {rows}.")

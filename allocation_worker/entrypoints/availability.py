@@ -41,14 +41,14 @@ def until_available(
     The pauses start anew after a call that worked for longer than the longest pause before it failed.
 
     Args:
-        call: is tried at least once.
-        stopping: once it is set, nothing is tried again.
-        waiting_for: the server's name, for the log.
-        unavailable: the errors that pass by themselves. Any other is raised.
-        sleep: waits so many seconds; by default until `stopping` is set.
-        clock: seconds that never go back.
-        on_failure: called after each failure.
-        context: more fields for the log.
+        call: Is tried at least once.
+        stopping: Once it is set, nothing is tried again.
+        waiting_for: The server's name, for the log.
+        unavailable: The errors that pass by themselves. Any other is raised.
+        sleep: Waits so many seconds; by default until `stopping` is set.
+        clock: Seconds that never go back.
+        on_failure: Called after each failure.
+        context: More fields for the log.
 
     Returns:
         What `call` returns; None if `stopping` was set before it did.

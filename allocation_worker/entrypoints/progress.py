@@ -14,9 +14,9 @@ class Progress:
     """Counts, and logs the count every ten seconds in which there was something to count.
 
     Args:
-        what: the log's event.
-        clock: seconds that never go back.
-        context: more fields for the log.
+        what: The log's event.
+        clock: Seconds that never go back.
+        context: More fields for the log.
     """
 
     def __init__(self, what: str, *, clock: Callable[[], float] = monotonic, **context: str) -> None:

@@ -17,8 +17,8 @@ class Pruner:
     """Prunes every minute, until nothing is left that is old enough.
 
     Args:
-        prune_some: deletes some rows of the outbox and of the inbox; returns True if there may be more.
-        clock: seconds that never go back.
+        prune_some: Deletes some rows of the outbox and of the inbox; returns True if there may be more.
+        clock: Seconds that never go back.
     """
 
     def __init__(self, prune_some: Callable[[], bool], *, clock: Callable[[], float] = monotonic) -> None:

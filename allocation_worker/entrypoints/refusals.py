@@ -31,9 +31,9 @@ class Refusals:
     speed. It is logged with one line at its beginning and one at its end.
 
     Args:
-        window: the most events in flight.
-        clock: seconds that never go back.
-        jitter: a number from 0 to 1, drawn for each pause, which lasts from half to all of its full length.
+        window: The most events in flight.
+        clock: Seconds that never go back.
+        jitter: A number from 0 to 1, drawn for each pause, which lasts from half to all of its full length.
     """
 
     def __init__(

@@ -53,14 +53,14 @@ class Relay:
     """Publishes the outbox until told to stop.
 
     Args:
-        open_pending: opens a session with the outbox.
-        publisher: wakes `waker` when it has results, or its connection comes or goes.
-        when_idle: called when there is nothing to publish and no result to take.
-        waker: wakes the loop.
-        stopping: set it, then wake the loop, to stop.
-        window: the most events in flight.
-        poll: seconds between looks at the outbox where nothing wakes us.
-        clock: seconds that never go back.
+        open_pending: Opens a session with the outbox.
+        publisher: Wakes `waker` when it has results, or its connection comes or goes.
+        when_idle: Called when there is nothing to publish and no result to take.
+        waker: Wakes the loop.
+        stopping: Set it, then wake the loop, to stop.
+        window: The most events in flight.
+        poll: Seconds between looks at the outbox where nothing wakes us.
+        clock: Seconds that never go back.
     """
 
     def __init__(

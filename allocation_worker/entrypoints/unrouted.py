@@ -23,7 +23,7 @@ class Unrouted:
     """The types of events that no queue is bound for.
 
     Args:
-        clock: seconds that never go back.
+        clock: Seconds that never go back.
     """
 
     def __init__(self, *, clock: Callable[[], float] = monotonic) -> None:

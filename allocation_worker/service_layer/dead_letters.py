@@ -1,4 +1,4 @@
-"""What a person may do with the dead letters: look, have them taken as commands again, throw them away."""
+"""The use cases of `dead-letters`: count, redrive and discard."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -29,7 +29,7 @@ class Selection:
 
 @dataclass(slots=True)
 class Group:
-    """The dead letters of one reason: how many, when the first and the last of them died, and one's detail."""
+    """The dead letters of one reason: their number, the oldest and newest time, and the detail of one."""
 
     reason: str
     example: str
@@ -45,7 +45,7 @@ class Group:
 
 
 def by_reason(letters: Iterable[Letter]) -> list[Group]:
-    """The dead letters counted, the largest group first."""
+    """Return the dead letters counted by reason, the largest group first."""
     groups: dict[str, Group] = {}
     for letter in letters:
         groups.setdefault(letter.reason, Group(letter.reason, letter.detail)).add(letter)
@@ -54,13 +54,13 @@ def by_reason(letters: Iterable[Letter]) -> list[Group]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RedrivePolicy:
-    """Says why a dead letter should stay where it is.
+    """Decides whether a dead letter may be redriven.
 
     Attributes:
-        read: understands it, as `consume` would.
-        now: seconds since the epoch.
-        inbox_days: how many days a message_id is remembered.
-        even_if_forgotten: do not mind that.
+        read: Reads its command, as `consume` does.
+        now: The time, in seconds since the epoch.
+        inbox_days: The days for which the inbox keeps a message_id.
+        even_if_forgotten: Whether to redrive messages older than that.
     """
 
     read: Callable[[Any], CommandMessage]
@@ -71,11 +71,11 @@ class RedrivePolicy:
     def reason_to_keep(self, letter: Letter) -> str | None:
         """Return a sentence, or None if the dead letter may be redriven."""
         if letter.destination is None:
-            return "neither its routing key nor its type says which queue it is for; it would come straight back."
+            return "neither its routing key nor its type says which queue it is for; it would be dead-lettered again."
         try:
             self.read(letter)
         except ContractError as violation:
-            return f"it would come straight back: {violation}"
+            return f"it would be dead-lettered again: {violation}"
         if self.even_if_forgotten:
             return None
         remedy = "look whether it was done under that id meanwhile, then say --even-if-forgotten."
@@ -92,14 +92,14 @@ class RedrivePolicy:
 class Redrive(Generic[L]):
     """Publishes dead letters as commands again.
 
-    A dead letter is removed only after the broker has confirmed its copy. If this ends between the two, both stay, and
-    the inbox makes the second harmless.
+    A dead letter is removed only after the broker has confirmed its copy. After a crash between the two, both exist,
+    and the inbox ignores the second.
 
     Args:
         letters: The dead letters.
-        publish: Publishes copies, in their order, and yields each letter with whether the broker keeps its copy safe;
-            if not, there is no queue for it.
-        reason_to_keep: Says why a dead letter must stay, or returns None.
+        publish: Publishes copies in order, and yields each letter with True if the broker has confirmed its copy, or
+            False if no queue takes it.
+        reason_to_keep: Returns why a dead letter must stay, or None.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class Redrive(Generic[L]):
         self._kept: deque[tuple[L, str]] = deque()
 
     def run(self, selection: Selection) -> Iterator[tuple[L, str | None]]:
-        """Yield each selected dead letter with why it stays, or with None: it is a command again."""
+        """Yield each selected dead letter with the reason why it stays, or with None if it was redriven."""
         for letter, safe in self._publish(self._to_publish(selection)):
             yield from self._take_kept()
             if safe:
@@ -140,7 +140,7 @@ class Redrive(Generic[L]):
 
 
 def discard(letters: Letters[L], selection: Selection) -> Iterator[L]:
-    """Throw away those that are meant; each as it goes."""
+    """Delete the selected dead letters, and yield each."""
     for letter in letters:
         if letter in selection:
             letters.remove(letter)

@@ -37,9 +37,9 @@ class DryRunResult:
     """The result of a dry run.
 
     Attributes:
-        prospect: how the message would end.
-        events: what would be published, its outcome first.
-        failure: what the handler raised.
+        prospect: How the message would end.
+        events: What would be published, its outcome first.
+        failure: What the handler raised.
     """
 
     prospect: Prospect
@@ -48,12 +48,12 @@ class DryRunResult:
 
 
 class DryRun:
-    """Runs messages, and rolls back. Each is run as if it were the only one: none sees what another would have done.
+    """Runs messages and rolls back. No message sees the effects of another.
 
     Args:
-        command_handlers: the real ones.
-        event_handlers: the real ones.
-        new_unit_of_work: gives units of work whose `commit` writes everything, and takes it back.
+        command_handlers: The handlers of `consume`.
+        event_handlers: The handlers of `consume`.
+        new_unit_of_work: Returns units of work whose `commit` writes everything, then rolls back.
     """
 
     def __init__(
@@ -71,8 +71,8 @@ class DryRun:
         """Run one message.
 
         Raises:
-            StoreUnavailableError: the store cannot be asked.
-            StoreContentionError: other transactions are in the way; ask again.
+            StoreUnavailableError: The store is unreachable.
+            StoreContentionError: Another transaction holds the locks; try again.
         """
         self._events = []
         try:
@@ -110,11 +110,11 @@ def predict_redrive(
     dry_run: DryRun,
     write: Callable[[Event, CommandMessage], tuple[str, str]],
 ) -> str:
-    """Say what would become of a dead letter if it was redriven now, in a sentence without its subject.
+    """Return the outcome that redriving a dead letter would have now, as a sentence without its subject.
 
     Args:
         letter: The dead letter.
-        reason_to_keep: Says why it must stay, or returns None.
+        reason_to_keep: Returns why it must stay, or None.
         read: Reads its command.
         dry_run: Predicts the outcome of the command.
         write: Returns the type and body of an event on the wire.
@@ -125,9 +125,9 @@ def predict_redrive(
     result = dry_run.run(message)
     match result.prospect:
         case Prospect.ALREADY_DONE:
-            return "is done already: this message was taken under its message_id; it would change nothing."
+            return "is done already: this message was processed under its message_id; it would change nothing."
         case Prospect.CONFLICT:
-            return "would come straight back: another message was taken under its message_id."
+            return "would be dead-lettered again: another message was processed under its message_id."
         case Prospect.FAILED:
             return f"would fail again: {type(result.failure).__name__}: {result.failure}"
         case Prospect.ANSWERED:

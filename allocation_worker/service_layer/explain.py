@@ -1,7 +1,7 @@
-"""The story of one command, told from what is stored.
+"""The use case `explain`: reconstructs the history of one command.
 
-Nothing is stored for its sake. The batches as they stood just before the decision are those of today, with every event
-since taken back; then the rules decide once more, and it is compared with what was decided.
+It needs no data of its own. It takes the batches of today and undoes all later events, which gives the batches just
+before the decision. Then the domain's rules decide again, and the result is compared with the recorded decision.
 """
 
 from dataclasses import dataclass, field, replace
@@ -21,7 +21,7 @@ Verdict = Literal["took it", "too little left", "not needed"]
 
 
 class Considered(NamedTuple):
-    """A batch, as it stood just before a decision, and what became of it."""
+    """A batch in its state just before a decision, and the verdict on it."""
 
     batch: Batch
     verdict: Verdict
@@ -29,12 +29,12 @@ class Considered(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """A line that looked for stock.
+    """One decision on the stock for a line.
 
     Attributes:
-        event: what was decided.
-        considered: the batches in order of preference.
-        agrees: whether today's rules decide the same.
+        event: The recorded decision.
+        considered: The batches, in order of preference.
+        agrees: Whether today's rules decide the same.
     """
 
     event: events.Allocated | events.OutOfStock
@@ -47,16 +47,16 @@ class Story:
     """What is known of a command.
 
     Attributes:
-        message_id: whose story it is.
-        arrival: None if the inbox has forgotten it (ALLOCATION_INBOX_DAYS).
-        first: its outcome; None if the history has forgotten it (ALLOCATION_HISTORY_DAYS).
-        repeats: the answer that was announced again, where it was no new one.
-        batches_known: whether the batches could be brought back to that moment.
-        decisions: the first of the lines that looked for stock.
-        decided: how many lines did.
-        answers: the first of its events.
-        events: how many there are.
-        published: how many of them are published.
+        message_id: The command's message_id.
+        arrival: The inbox entry; None if it was pruned (ALLOCATION_INBOX_DAYS).
+        first: The outcome; None if it was pruned (ALLOCATION_HISTORY_DAYS).
+        repeats: The earlier event that the outcome repeats, if it is not a new one.
+        batches_known: Whether the batches of that time could be reconstructed.
+        decisions: The first decisions on the stock for lines.
+        decided: The number of these decisions.
+        answers: The first events.
+        events: The number of events.
+        published: The number of published events.
     """
 
     message_id: str
@@ -72,7 +72,7 @@ class Story:
 
 
 def explain(records: Records, message_id: str) -> Story | None:
-    """The story of a command; None if nothing is known of it."""
+    """Return the story of a command; None if nothing is stored under its message_id."""
     arrival = records.arrival(message_id)
     answers = records.answers(message_id, arrival.received_at if arrival else None)
     first = next(answers, None)
@@ -121,11 +121,11 @@ def _tell(story: Story, answer: Answer, stock: Stock | None) -> None:
 
 
 def decide_again(stock: Stock, event: events.Allocated | events.OutOfStock) -> Decision:
-    """Have the rules decide once more what led to the event.
+    """Repeat a decision with today's rules.
 
     Args:
-        stock: the batches just before; they are left as they are.
-        event: what was decided.
+        stock: The batches just before the decision. They are not changed.
+        event: The recorded decision.
     """
     product = Product(event.sku, sequence=event.sequence - 1)
     for batch in stock.values():

@@ -9,15 +9,15 @@ class OutgoingEvent(NamedTuple):
     """An event as it will stand on the wire. A tuple, since it is made, and read, for every event.
 
     Attributes:
-        id: its row in the outbox; comes back in its `MessageResult`.
-        routing_key: on the exchange `allocation.events`.
+        id: Its row in the outbox; comes back in its `MessageResult`.
+        routing_key: On the exchange `allocation.events`.
         body: JSON.
-        message_id: the same on every publication.
-        type: such as `allocated.v1`.
-        correlation_id: the conversation.
-        causation_id: the message_id of the command.
-        traceparent: the command's, if it had one.
-        timestamp: seconds since the epoch.
+        message_id: The same on every publication.
+        type: Such as `allocated.v1`.
+        correlation_id: The conversation.
+        causation_id: The message_id of the command.
+        traceparent: The command's, if it had one.
+        timestamp: Seconds since the epoch.
     """
 
     id: int

@@ -1,4 +1,4 @@
-"""Keeps the read model up to date with the events; heals it, and builds it anew."""
+"""The use case `project`: applies events to the read model, repairs it and rebuilds it."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 
 class EventMessage(NamedTuple):
-    """One event, as a subscriber gets it; `event` is None if it belongs to no SKU."""
+    """One event, as a subscriber receives it. `event` is None if it belongs to no SKU."""
 
     event: ProjectedEvent | None
     type: str
@@ -46,13 +46,13 @@ class Change(NamedTuple):
     """What an event changes in the read model.
 
     Attributes:
-        sku: whose event.
-        sequence: its number.
-        line: how a line is from now on.
-        batchref: the batch that changes.
-        allocated_by: how much more of it is allocated.
-        purchased: how much of it was purchased, where that changes.
-        created: the batch is new; `eta` is its ETA.
+        sku: The SKU of the event.
+        sequence: The sequence of the event.
+        line: The new state of a line, if the event changes one.
+        batchref: The batch that changes, if any.
+        allocated_by: The change of the batch's allocated quantity.
+        purchased: The batch's new purchased quantity, if that changes.
+        created: Whether the batch is new, with `eta`.
     """
 
     sku: str
@@ -92,10 +92,10 @@ def change_of(event: ProjectedEvent) -> Change:
 
 
 class Projector:
-    """Applies events to the read model; thread-safe.
+    """Applies events to the read model. It is thread-safe.
 
-    Whatever is missing is fetched from the event history, and where that does not reach back far enough, from the
-    tables themselves. Nothing here needs to be undone after a crash: applying is by sequence, and idempotent.
+    It reads missing events from the outbox, or the current state from the tables if the outbox no longer holds the
+    events. Changes are applied by sequence and idempotent, so a crash needs no repair.
     """
 
     def __init__(self, read_model: ReadModel, open_write_model: OpenWriteModel) -> None:
@@ -106,10 +106,10 @@ class Projector:
         self._lock = Lock()
 
     def process(self, messages: Sequence[EventMessage]) -> list[Outcome]:
-        """Apply these; when it returns, the read model has them.
+        """Apply events, and return once the read model holds them.
 
         Raises:
-            StoreUnavailableError: one of the stores is away, or behind; ask again.
+            StoreUnavailableError: Redis or the database is unreachable, or behind; try again.
         """
         with self._lock:
             try:
@@ -122,10 +122,10 @@ class Projector:
         return [Done()] * len(messages)
 
     def tend(self) -> None:
-        """Find out whether the read model is still what it was, and heal it if not; to be called now and then.
+        """Check whether the read model has lost data, and repair it if so. Call this from time to time.
 
         Raises:
-            StoreUnavailableError: one of the stores is away.
+            StoreUnavailableError: Redis or the database is unreachable.
         """
         with self._lock:
             try:
@@ -137,15 +137,15 @@ class Projector:
                 raise
 
     def rebuild(self, *, takeover: bool = True) -> int:
-        """Build a fresh generation, then show it; the number of its SKUs. The old one is shown meanwhile.
+        """Build a new generation, then switch readers to it. Return the number of its SKUs.
 
         Args:
-            takeover: end a rebuild that is under way, where there is one, instead of giving way to it.
+            takeover: Whether to replace a rebuild that is under way.
 
         Raises:
-            GenerationClosedError: another rebuild has taken over.
-            StoreUnavailableError: one of the stores is away, another rebuild is under way, or the database is behind
-                what is shown.
+            GenerationClosedError: Another rebuild has replaced this one.
+            StoreUnavailableError: Redis or the database is unreachable, another rebuild is under way, or the database
+                is behind the current generation.
         """
         generation = self._read_model.begin(takeover=takeover)
         log.info("read_model_building", generation=generation)
@@ -153,7 +153,7 @@ class Projector:
             self._catch_up(generation)
             in_vain = 0
             while behind := self._read_model.switch(generation):
-                # Now and then whoever projects has caught up with them meanwhile.
+                # A concurrent `project` may have caught up with them already.
                 in_vain = 0 if self._catch_up(generation, behind) else in_vain + 1
                 if in_vain == HEALING_ATTEMPTS:
                     raise StoreUnavailableError(_BEHIND)
@@ -191,7 +191,7 @@ class Projector:
         raise StoreUnavailableError(_BEHIND)
 
     def _catch_up(self, generation: int, skus: Collection[str] | None = None) -> bool:
-        """Bring these SKUs, or all, to where they are in the write model; False if none of them was behind it."""
+        """Update these SKUs, or all, to the state of the write model. Return False if none was behind."""
         with self._open_write_model() as written:
             have = self._read_model.sequences(generation, skus)
             targets = {

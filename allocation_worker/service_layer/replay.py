@@ -1,4 +1,4 @@
-"""Announcing again what was announced, for a subscriber that has missed some."""
+"""The use case `replay`: publishes past events again, for a subscriber that has missed some."""
 
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
@@ -10,11 +10,11 @@ from allocation_worker.service_layer.ports import PublishedEvents
 
 
 class ReplayError(AllocationError):
-    """What is asked for is not there. Its text is one sentence that says why, and what to do."""
+    """The requested events are not stored. The text is one sentence that says why, and what to do."""
 
 
 class Replayed(NamedTuple):
-    """`events` of them, `first` to `last`, were announced again."""
+    """The result: the number of events published again, and their first and last `sequence`."""
 
     events: int
     first: int
@@ -29,10 +29,10 @@ def replay(
     first: int,
     last: int | None = None,
 ) -> Replayed:
-    """Announce the events `first` to `last` of a SKU again, or all from `first` on.
+    """Publish the events `first` to `last` of a SKU again, or all from `first` on.
 
     Raises:
-        ReplayError: some of them are not there; nothing was announced.
+        ReplayError: Some of the events are not stored; nothing was published.
     """
     if last is not None and first > last:
         raise ReplayError(f"The range from {first} to {last} is empty; --from must not be above --to.")

@@ -39,7 +39,7 @@ class RetryPolicy:
             return Retry(after=self.delays[message.attempts], attempts=attempts)
         return DeadLettered(
             reason="handler-failed",
-            detail=f"{message.type} {message.message_id!r} failed {attempts} times; mend the cause, then redrive it.",
+            detail=f"{message.type} {message.message_id!r} failed {attempts} times; fix the cause, then redrive it.",
             attempts=attempts,
             exception=f"{type(error).__name__}: {error}",
         )

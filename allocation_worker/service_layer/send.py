@@ -1,4 +1,4 @@
-"""Send commands: one, or all rows of a file in their order."""
+"""The use case `send`: publishes one command, or all rows of a file in order."""
 
 import json
 from itertools import islice
@@ -8,23 +8,23 @@ from allocation_contracts import AllocationError
 from allocation_worker.service_layer.ports import CommandFileError, CommandRows, GoodRow, PublishCommands, Survey
 
 BATCH = 5000
-"""How many commands are in memory at a time; a file may have millions of rows."""
+"""The number of commands in memory at a time, since a file may have millions of rows."""
 
 
 def build_command(model: type[contracts.Command], **fields: str | int | None) -> contracts.Command:
     """Return a command with these fields.
 
     Raises:
-        ContractError: The worker would refuse it; the text says why, in the worker's own words.
+        ContractError: The worker would dead-letter this command; the text says why.
     """
     return contracts.read_command(model.TYPE, json.dumps(fields).encode())
 
 
 def survey_file(file: CommandRows, *, skip_bad: bool) -> Survey:
-    """Read a file of commands before any is sent, and say what it holds.
+    """Read a whole file of commands, before any is sent, and return its totals.
 
     Raises:
-        CommandFileError: It cannot be read, or has bad rows that are not to be skipped; the text lists them.
+        CommandFileError: The file cannot be read, or has bad rows and `skip_bad` is false; the text lists them.
     """
     survey = file.survey()
     if survey.bad and not skip_bad:
@@ -33,10 +33,10 @@ def survey_file(file: CommandRows, *, skip_bad: bool) -> Survey:
 
 
 def send_file(file: CommandRows, survey: Survey, publish: PublishCommands) -> None:
-    """Publish the commands of a file, in their order.
+    """Publish the commands of a file in order.
 
-    A message_id follows from all commands of the file and from the row. So the same file has the same ids each time,
-    and no second effect. A corrected file has other ids, so that no row is refused because of the old file.
+    A message_id is derived from all commands of the file and the row number. So the same file has the same ids each
+    time, and no second effect. A corrected file has other ids, so no row conflicts with the earlier file.
 
     Raises:
         CommandFileError: The broker does not confirm, or the file has changed since it was surveyed; the text says

@@ -1,4 +1,4 @@
-"""What a look at the whole store has found."""
+"""The result of `verify`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """Something that is wrong in one way.
+    """One kind of fault.
 
     Attributes:
-        count: how often.
-        examples: a sentence for each of the first few.
+        count: The number of wrong rows.
+        examples: One sentence for each of the first rows.
     """
 
     count: int
@@ -19,12 +19,12 @@ class Fault:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Audit:
-    """What was found; without faults all is well.
+    """The result of all checks.
 
     Attributes:
-        faults: what must not be.
-        notices: what an operator may want to know.
-        counts: rows by table.
+        faults: The faults; empty for a correct store.
+        notices: Sentences about conditions that are no faults.
+        counts: The number of rows, by table.
     """
 
     faults: Sequence[Fault]

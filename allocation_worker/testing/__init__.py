@@ -1,6 +1,6 @@
-"""The test kit, public: the whole service for other teams' tests, and real servers for ours, the demo and benchmarks.
+"""The public test kit: the whole service for the tests of other teams, and real servers for any test.
 
-`AllocationStack` is what other teams start; in pytest, its plugin gives it as the fixture `allocation_stack`.
+Other teams start `AllocationStack`, or use the fixture `allocation_stack` of its pytest plugin.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ __all__ = ["AllocationStack", "DeadLetter", "NotArrivedError", "StackError"]
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - one of several classes
-    # pytest loads a module of this package wherever it is installed: nothing is imported before it is used.
+    # pytest imports this package in every run wherever it is installed, so the rest is imported on first use.
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from allocation_worker.testing import arrivals, stack  # noqa: PLC0415 - as said

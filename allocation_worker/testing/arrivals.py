@@ -1,4 +1,4 @@
-"""What came out of the worker: its events, typed, and the dead letters, in the order of their coming."""
+"""Collects the worker's events, as contract models, and its dead letters, in order of arrival."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -22,7 +22,7 @@ _SHOWN = 40
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArrivedEvent:
-    """An event, with what stood beside it."""
+    """An event with its properties."""
 
     event: contracts.Event
     message_id: str
@@ -32,15 +32,15 @@ class ArrivedEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetter:
-    """A message that nobody could do anything with.
+    """A dead-lettered message.
 
     Attributes:
-        reason: A slug, such as `invalid-json`; `unroutable` where the broker found no queue for it.
-        detail: One sentence, or empty where the broker put it there itself.
+        reason: A slug, such as `invalid-json`; `unroutable` if the broker found no queue for the message.
+        detail: One sentence; empty if the broker dead-lettered the message itself.
         message_id: As it was sent, or empty.
         type: As it was sent, or empty.
         body: As it was sent.
-        headers: As they were sent, and what the worker has added.
+        headers: As they were sent, with those that the worker has added.
     """
 
     reason: str
@@ -52,10 +52,10 @@ class DeadLetter:
 
 
 class Arrivals:
-    """A queue of its own for all that comes out, read whenever `take` is called. For one thread.
+    """A queue bound to all events and dead letters, read whenever `take` is called. Use it from one thread.
 
     Args:
-        urls: the broker's nodes; the topology stands on it.
+        urls: The broker's nodes. The topology must be declared.
     """
 
     def __init__(self, urls: Sequence[str]) -> None:
@@ -68,10 +68,13 @@ class Arrivals:
         self._channel()
 
     def take(self, within: float) -> None:
-        """Take what has come; if there is nothing, wait for something for so many seconds at most.
+        """Read what has arrived; if that is nothing, wait for the next message.
+
+        Args:
+            within: Seconds to wait at most.
 
         Raises:
-            ConnectionError: the broker could not be reached for 20 s.
+            ConnectionError: The broker could not be reached for 20 s.
         """
         deadline = monotonic() + within
         before = len(self.events) + len(self.dead_letters)
@@ -82,14 +85,14 @@ class Arrivals:
                 return
 
     def catch_up(self) -> None:
-        """Take all that stands in the queue by now; errors as `take`."""
+        """Read everything that is in the queue now. Raise the same errors as `take`."""
         self._patiently(self._catch_up)
 
     def _catch_up(self) -> None:
         channel = self._channel()
         waiting = 1
         while waiting:
-            # What the queue had handed out before it answered the first may be sent after that answer, but comes
+            # Messages that the queue delivered before its first answer may arrive after that answer, but they arrive
             # before the second.
             for _ in range(2):
                 waiting = channel.queue_declare(self._queue, passive=True).method.message_count
@@ -109,14 +112,14 @@ class Arrivals:
                 return
 
     def _drop(self) -> None:
-        """Leave the connection; where only its channel was closed, it is still open."""
+        """Close the connection if it is still open, as it is after a channel error."""
         if self._connection is not None and self._connection.is_open:
             with suppress(*CONNECTION_ERRORS):
                 self._connection.close()
         self._connection = None
 
     def start_over(self) -> None:
-        """Forget all that has come, and all that is on its way in the queue."""
+        """Discard everything that has arrived, and everything in the queue."""
         self._delete_queue()
         self._queue = _new_queue()
         self._channel()
@@ -128,14 +131,14 @@ class Arrivals:
         self._delete_queue().close()
 
     def _delete_queue(self) -> pika.BlockingConnection:
-        """Leave the queue, and delete it; the connection, which is open."""
+        """Stop consuming and delete the queue. Return the connection, which stays open."""
         channel = self._channel()
         channel.close()
         channel.connection.channel().queue_delete(self._queue)
         return channel.connection
 
     def story(self) -> str:
-        """All that has arrived, for a person to read."""
+        """Return everything that has arrived, as text."""
         return "\n".join(
             [
                 *_listed("event", [show(arrival.event) for arrival in self.events]),
@@ -144,9 +147,9 @@ class Arrivals:
         )
 
     def _channel(self) -> BlockingChannel:
-        """The open channel; on a connection made again, where the last was lost, to the same queue."""
+        """Return the open channel. Connect again and consume the same queue if the connection was lost."""
         if self._connection is None or not self._connection.is_open:
-            # pika takes the next of several parameters where one does not answer.
+            # pika tries several parameters in turn.
             self._connection = pika.BlockingConnection(self._parameters)
             self._open = None
         if self._open is None or not self._open.is_open:
@@ -169,7 +172,7 @@ class Arrivals:
 
 
 def show(message: Message) -> str:
-    """One line: `Allocated orderid='o1' sku='CHAIR' ...`."""
+    """Return one line, such as `Allocated orderid='o1' sku='CHAIR' ...`."""
     return " ".join([type(message).__name__, *(f"{name}={value!r}" for name, value in message)])
 
 
@@ -218,7 +221,7 @@ def _new_queue() -> str:
 
 
 def _without_heartbeat(url: str) -> pika.URLParameters:
-    # Between two calls nobody would answer one.
+    # Between two calls of `take`, nothing would answer a heartbeat.
     parameters = pika.URLParameters(url)
     parameters.heartbeat = 0
     return parameters

@@ -1,7 +1,7 @@
-"""Starts the worker's processes in some milliseconds instead of a second or two.
+"""Starts the worker's processes in milliseconds instead of seconds.
 
-One process has imported everything and forks for each that is asked for. Its children are what `allocation-worker VERB`
-would be, and none of them outlives whoever asked: when the pipe to the fork server ends, it kills them and ends too.
+A fork server imports everything once, and forks for each process. Each child runs as `allocation-worker VERB`. When the
+pipe to the fork server closes, it kills its children and exits, so no child outlives the program that started it.
 """
 
 import gc
@@ -24,10 +24,10 @@ class ForkServerError(RuntimeError):
 
 
 class ForkServer:
-    """This side of the pipe. For one thread; to be entered with `with`."""
+    """The client of a fork server. Use it in a `with` block, from one thread."""
 
     def __init__(self) -> None:
-        # -P: the package that is installed, and not what may lie in the folder where the tests are run.
+        # -P imports the installed package, not a folder of the same name in the current directory.
         self._process = subprocess.Popen(  # noqa: S603 - this very module
             [sys.executable, "-P", "-m", __name__],
             bufsize=0,
@@ -42,7 +42,7 @@ class ForkServer:
 
     def __exit__(self, *_: object) -> None:
         if not self._asked:
-            self._process.kill()  # it has no children, and may be importing for seconds yet
+            self._process.kill()  # it has no children, and may still be importing
         if self._process.stdin is not None and self._process.stdout is not None:
             self._process.stdin.close()
             self._process.wait(_ENDS_WITHIN)
@@ -52,9 +52,9 @@ class ForkServer:
         """Start `allocation-worker ARGUMENTS`.
 
         Args:
-            arguments: the verb and its options.
-            settings: environment variables on top of this process's own.
-            log: where its stderr and stdout go, appended.
+            arguments: The verb and its options.
+            settings: Environment variables, added to those of this process.
+            log: The file to which stderr and stdout are appended.
         """
         log.touch()
         pid = self._ask(action="start", arguments=arguments, settings=dict(settings), log=str(log))
@@ -85,7 +85,7 @@ class ForkedProcess:
 
     @property
     def exit_code(self) -> int | None:
-        """None while it runs; negative if a signal ended it."""
+        """The exit code: None while the process runs, negative if a signal ended it."""
         return self.wait(0)
 
     @property
@@ -93,17 +93,24 @@ class ForkedProcess:
         return self._log.read_text(errors="replace")
 
     def send(self, number: signal.Signals) -> None:
-        """Send it a signal, if it still runs."""
+        """Send a signal, if the process still runs."""
         self._fork_server._ask(action="signal", pid=self.pid, number=int(number))  # noqa: SLF001 - its other half
 
     def wait(self, within: float) -> int | None:
-        """Wait until it has ended; the exit code, or None if it still runs after so many seconds."""
+        """Wait until the process has ended.
+
+        Args:
+            within: Seconds to wait at most.
+
+        Returns:
+            The exit code, or None if the process still runs.
+        """
         code: int | None = self._fork_server._ask(action="wait", pid=self.pid, within=within)  # noqa: SLF001 - as above
         return code
 
 
 class _Server:
-    """The other side of the pipe: forks, signals and waits, as it is told by lines of JSON."""
+    """The fork server: forks, signals and waits, on requests that are lines of JSON."""
 
     def __init__(self, answers: int) -> None:
         self._answers = answers
@@ -128,7 +135,7 @@ class _Server:
         return pid
 
     def signal(self, pid: int, number: int) -> None:
-        # Nobody else has the number while it has not been waited for.
+        # The kernel does not reuse the id of a child before `waitpid`.
         if self.wait(pid, 0) is None:
             os.kill(pid, number)
 
@@ -147,7 +154,7 @@ class _Server:
 
 
 def _become(arguments: list[str], settings: dict[str, str], log: str) -> NoReturn:
-    """Be `allocation-worker ARGUMENTS` from here on."""
+    """Turn this process into `allocation-worker ARGUMENTS`."""
     code = 1
     try:
         os.setsid()
@@ -160,7 +167,7 @@ def _become(arguments: list[str], settings: dict[str, str], log: str) -> NoRetur
         code = 0
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
-    except BaseException:  # noqa: BLE001 - as the interpreter does with what nobody has caught
+    except BaseException:  # noqa: BLE001 - as the interpreter handles uncaught exceptions
         sys.excepthook(*sys.exc_info())
     finally:
         sys.stdout.flush()
@@ -171,7 +178,7 @@ def _become(arguments: list[str], settings: dict[str, str], log: str) -> NoRetur
 if __name__ == "__main__":
     from allocation_worker import cli
 
-    # Ctrl-C is for whoever asked: it ends the pipe when it is done with us.
+    # The client handles Ctrl-C, and closes the pipe when it has finished.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     gc.freeze()
     _Server(os.dup(1)).run()

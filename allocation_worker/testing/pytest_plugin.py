@@ -1,6 +1,6 @@
-"""The fixture `allocation_stack` for pytest, there wherever `allocation-worker[testing]` is installed.
+"""The pytest plugin with the fixture `allocation_stack`, active wherever `allocation-worker[testing]` is installed.
 
-Loading it costs nothing but this file: the rest is imported when a test first asks for the fixture.
+The plugin imports the test kit only when a test first uses the fixture.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,7 +17,7 @@ _STACK = pytest.StashKey["AllocationStack"]()
 
 @pytest.fixture(scope="session")
 def allocation_settings() -> Mapping[str, str]:
-    """The worker's settings; define a fixture of this name to change them."""
+    """Return the worker's settings. Define a fixture of this name to change them."""
     return {}
 
 
@@ -30,14 +30,14 @@ def _running_allocation_stack(allocation_settings: Mapping[str, str]) -> Iterato
         try:
             stack = cleanup.enter_context(AllocationStack(allocation_settings))
         except NoServersError as error:
-            # Not a skip: nobody would notice that nothing was tested.
+            # A failure, not a skip, which could go unnoticed.
             pytest.fail(str(error), pytrace=False)
         yield stack
 
 
 @pytest.fixture
 def allocation_stack(request: pytest.FixtureRequest, _running_allocation_stack: "AllocationStack") -> "AllocationStack":
-    """The whole allocation service, started once, and empty at the beginning of each test."""
+    """Return the whole service, started once per session and reset before each test."""
     _running_allocation_stack.reset()
     request.node.stash[_STACK] = _running_allocation_stack
     return _running_allocation_stack
@@ -45,7 +45,7 @@ def allocation_stack(request: pytest.FixtureRequest, _running_allocation_stack: 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:  # noqa: ANN401 - pluggy's generator
-    """Show below a failure what the stack has seen, unless the failure tells it."""
+    """Add the stack's messages to the report of a failed test, unless the failure shows them."""
     report = yield
     stack = item.stash.get(_STACK, None)
     untold = call.excinfo is not None and call.excinfo.typename != "NotArrivedError"

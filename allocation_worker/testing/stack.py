@@ -1,4 +1,4 @@
-"""The whole service for the tests of another team: a broker, a database, a worker and a relay, in one `with`."""
+"""The whole service for the tests of another team: a broker, a database, a worker and a relay."""
 
 import tempfile
 from collections.abc import Mapping
@@ -33,26 +33,26 @@ E = TypeVar("E", bound=contracts.Event)
 
 
 class StackError(RuntimeError):
-    """The stack is not as it should be: a process of it ended unasked, or does not end. Its log is in the text."""
+    """A process of the stack ended unexpectedly, or does not end. Its log is in the text."""
 
 
 class NotArrivedError(AssertionError):
-    """What was expected did not come; the text lists what did."""
+    """An expected event did not arrive. The text lists what did."""
 
 
 class AllocationStack:
-    """A real broker and a real database, as `testing.servers` finds them, and the real processes beside them.
+    """A real broker, a real database and the worker's processes.
 
-    To be entered with `with`; for one thread. A test uses `send`, then `expect`; between tests, `reset`.
+    Use it in a `with` block, from one thread. A test calls `send`, then `expect`; call `reset` between tests.
 
     Args:
-        settings: environment variables for the worker, on top of this process's own, such as
+        settings: Environment variables for the worker, added to those of this process, such as
             {"ALLOCATION_GRACE_ATTEMPTS": "0"}.
-        servers: where to make room; left out, servers are started, and ended with the stack.
+        servers: The servers to use. By default, the stack starts and stops its own.
 
     Attributes:
-        amqp_url: the broker, for the program under test; its virtual host is the stack's own.
-        database_url: the worker's database.
+        amqp_url: The broker's address with the stack's own virtual host, for the program under test.
+        database_url: The address of the worker's database.
     """
 
     def __init__(self, settings: Mapping[str, str] | None = None, *, servers: Servers | None = None) -> None:
@@ -87,29 +87,30 @@ class AllocationStack:
     def send(
         self, command: contracts.Command, *, message_id: str | None = None, correlation_id: str | None = None
     ) -> str:
-        """Publish a command, as another program would; its message_id, once the broker has confirmed it.
+        """Publish a command as an external program would, and wait for its confirm. Return its message_id.
 
         Raises:
-            ContractError: message_id or correlation_id is not what the contract takes.
-            PublishError: the broker did not confirm it within 15 s, or refused it.
+            ContractError: The message_id or the correlation_id breaks the contract.
+            PublishError: The broker did not confirm it within 15 s, or refused it.
         """
         identity = self._publisher.publish(command, message_id=message_id, correlation_id=correlation_id)
         self._sent[identity] = command
         return identity
 
-    def expect(self, kind: type[E], *, within: float = 5, caused_by: str | None = None, **fields: Any) -> E:  # noqa: ANN401 - compared with whatever the event holds
-        """Wait for an event; the first since the last reset that fits, so that asking again gives it again.
+    def expect(self, kind: type[E], *, within: float = 5, caused_by: str | None = None, **fields: Any) -> E:  # noqa: ANN401 - compared with fields of several types
+        """Wait for an event, and return the first match since the last reset. A second call returns the same event.
 
         Args:
-            kind: such as `Allocated`.
-            within: seconds.
-            caused_by: the message_id of the command that it must have been caused by.
-            fields: what it must hold, such as orderid="o1".
+            kind: The type of the event, such as `Allocated`.
+            within: Seconds to wait at most.
+            caused_by: The message_id of the command that must have caused it.
+            fields: Values of its fields, such as orderid="o1".
 
         Raises:
-            NotArrivedError: (an AssertionError) it did not come; the text lists what did, and the dead letters.
-            TypeError: such events have no such field.
-            StackError: a process of the worker has ended.
+            NotArrivedError: (an AssertionError) The event did not arrive; the text lists the events and dead letters
+                that did.
+            TypeError: This type of event has no such field.
+            StackError: A process of the worker has ended.
         """
         _check_fields(kind, fields)
         deadline = monotonic() + within
@@ -126,19 +127,19 @@ class AllocationStack:
             self._arrivals.take(min(left, _LOOK_AT_PROCESSES_EVERY))
 
     def events(self) -> list[contracts.Event]:
-        """All events so far, since the last reset, in the order of their coming."""
+        """All events since the last reset, in order of arrival."""
         self._arrivals.catch_up()
         self._check_children()
         return [arrival.event for arrival in self._arrivals.events]
 
     def dead_letters(self) -> list[DeadLetter]:
-        """All messages that were dead-lettered since the last reset, in the order of their coming."""
+        """All messages that were dead-lettered since the last reset, in order of arrival."""
         self._arrivals.catch_up()
         self._check_children()
         return list(self._arrivals.dead_letters)
 
     def story(self) -> str:
-        """What was sent and not answered, and all that has arrived, for a person to read."""
+        """Return the unanswered commands and everything that has arrived, as text."""
         self._arrivals.catch_up()
         answered = {arrival.causation_id for arrival in self._arrivals.events}
         answered |= {letter.message_id for letter in self._arrivals.dead_letters}
@@ -147,19 +148,18 @@ class AllocationStack:
         return "\n".join([*unanswered, self._arrivals.story()])
 
     def logs(self) -> str:
-        """What the worker's processes have logged since the last reset."""
+        """Return the logs of the worker's processes since the last reset."""
         return "\n".join(child.log for child in self._children)
 
     def reset(self) -> None:
-        """Begin anew, at the same addresses: nothing that was sent or decided before is seen or felt afterwards.
+        """Empty the stack, at the same addresses, so that the next test sees nothing of the last.
 
-        The processes are asked to end, so that no transaction and no publication is under way any more; then the
-        queues, the tables and what `events` and `dead_letters` give are emptied, and new processes are started. A
-        program that publishes meanwhile will see its commands answered, or lost with all the rest; and what it has in
-        hand of its own queues is for it to forget.
+        This stops the processes, empties the queues, the tables, `events` and `dead_letters`, and starts new processes.
+        Commands that a program publishes meanwhile are either answered or deleted. A program must itself discard the
+        messages that it has already received.
 
         Raises:
-            StackError: a process had ended before, or did not end in time.
+            StackError: A process ended before, or did not end in time.
         """
         died = self._died()
         for child in self._children:
@@ -176,10 +176,10 @@ class AllocationStack:
             raise StackError(died)
 
     def _empty_broker(self) -> None:
-        """Empty all queues of the virtual host; whoever consumes one goes on doing so, but the worker.
+        """Empty all queues of the virtual host, without cancelling the consumers of other programs.
 
-        A purge does not reach a message that is passing from a retry queue to its command queue. Without the one there
-        is no way to the other, so these are deleted, first those where the way ends, and made again.
+        A purge does not reach a message on its way from a retry queue to its command queue. So the command queues are
+        deleted, then the retry queues, and all are declared again.
         """
         names = self._servers.broker.queue_names(self.amqp_url)
         commands = (contracts.ORDERS_QUEUE, contracts.STOCK_QUEUE)

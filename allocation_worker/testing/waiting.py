@@ -1,4 +1,4 @@
-"""Waiting for a condition, with a deadline."""
+"""Waits for a condition, with a deadline."""
 
 import time
 from collections.abc import Callable
@@ -10,13 +10,13 @@ def wait_until(
     """Return as soon as the condition holds.
 
     Args:
-        condition: asked again and again.
-        within: seconds.
-        otherwise: what to say if it never holds.
-        every: seconds between two looks.
+        condition: Called repeatedly.
+        within: Seconds to wait at most.
+        otherwise: Returns the text of the TimeoutError.
+        every: Seconds between two calls.
 
     Raises:
-        TimeoutError: it did not hold in time.
+        TimeoutError: The condition did not hold in time.
     """
     deadline = time.monotonic() + within
     while not condition():

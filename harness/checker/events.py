@@ -1,6 +1,6 @@
-"""Judges a run by what was confirmed as sent and what came out: it knows nothing of the program in between.
+"""Checks a run by its confirmed commands and its events. It uses no code of the worker.
 
-Whatever it cannot explain is a fault.
+Anything that the wire contract does not explain is a fault.
 """
 
 import json
@@ -24,7 +24,7 @@ OUTCOMES: Mapping[str, frozenset[str]] = {
         {contracts.BatchQuantityChanged.TYPE, contracts.CommandRejected.TYPE}
     ),
 }
-"""The events that may answer a command; a shrink has others besides."""
+"""The events that may be the outcome of a command. A shrink causes further events."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +38,7 @@ class SentCommand:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReceivedEvent:
-    """An event as a subscriber saw it."""
+    """An event as a subscriber received it."""
 
     type: str
     message_id: str
@@ -66,12 +66,12 @@ class ReceivedEvent:
 
 @dataclass(slots=True)
 class Report:
-    """What a run came to. It is good if there are no faults."""
+    """The result of a run. The run is correct if there are no faults."""
 
     faults: list[str] = field(default_factory=list)
     batches: dict[str, BatchState] = field(default_factory=dict)
     lines: dict[LineKey, tuple[str, int]] = field(default_factory=dict)
-    """(orderid, sku, lineid) to the batch that it holds stock of, and how much."""
+    """The batch and the quantity that each line holds, by (orderid, sku, lineid)."""
     counts: dict[str, int] = field(default_factory=dict)
 
     def fault(self, sentence: str) -> None:
@@ -81,12 +81,12 @@ class Report:
 def check(
     sent: Iterable[SentCommand], received: Sequence[ReceivedEvent], *, dead: Collection[str] = frozenset()
 ) -> Report:
-    """Judge a run.
+    """Check a run.
 
     Args:
-        sent: what was confirmed; a repeat of a message_id counts once.
-        received: all that an event queue bound with `#` got, in its order.
-        dead: the message_ids that ended in the dead letters; they must have no outcome.
+        sent: The confirmed commands. A repeated message_id counts once.
+        received: All events of a queue bound with `#`, in order.
+        dead: The message_ids of the dead letters, which must have no outcome.
     """
     report = Report()
     commands = {command.message_id: command for command in sent}

@@ -1,6 +1,6 @@
-"""Holds the read model against the write model: each line's holding, each batch's numbers, each SKU's sequence.
+"""Compares the read model with the write model: the state of each line, the numbers of each batch, each sequence.
 
-For use at the end of a run, once no event is under way any more: `compare(read_model(redis_url), write_model(url))`.
+Use it at the end of a run, when all events are applied: `compare(read_model(redis_url), write_model(url))`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -34,7 +34,7 @@ AT_A_TIME = 1000
 
 @dataclass(frozen=True, kw_only=True)
 class Contents:
-    """All that a model says."""
+    """The contents of a model."""
 
     lines: Mapping[Line, Held] = field(default_factory=dict)
     batches: Mapping[str, Numbers] = field(default_factory=dict)
@@ -42,7 +42,7 @@ class Contents:
 
 
 def compare(read: Contents, write: Contents) -> list[str]:
-    """What the read model says otherwise than the write model, a sentence each, the first of each kind; [] if equal."""
+    """Return the differences of the read model, one sentence each, the first few of each kind; [] if equal."""
     return [
         *_differences("Line", read.lines, write.lines),
         *_differences("Batch", read.batches, write.batches),
@@ -59,7 +59,7 @@ def _differences(kind: str, read: Mapping[K, V], write: Mapping[K, V]) -> list[s
 
 
 def read_model(redis_url: str) -> Contents:
-    """What Redis shows."""
+    """Return the contents of Redis."""
     with Redis.from_url(redis_url, decode_responses=True) as client:
         root = f"{scripts.PREFIX}{client.get(scripts.SHOWN)}:"
         orders = [
@@ -83,7 +83,7 @@ def read_model(redis_url: str) -> Contents:
 
 
 def write_model(database_url: str) -> Contents:
-    """What the tables say, in statements of its own."""
+    """Return the contents of the tables, without any code of the worker."""
     dsn = make_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
     with closing(psycopg2.connect(dsn)) as connection, connection, connection.cursor() as cursor:
         cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")

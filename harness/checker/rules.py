@@ -1,4 +1,4 @@
-"""The domain's rules once more, written from the wire contract alone: what each event may say after those before it."""
+"""A second implementation of the domain rules, from the wire contract alone. It checks each event after the others."""
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping
@@ -13,14 +13,14 @@ LineKey = tuple[str, str, str]
 
 @dataclass(slots=True)
 class BatchState:
-    """A batch, as the events tell it.
+    """A batch, as the events describe it.
 
     Attributes:
-        sku: what it holds.
-        purchased: how much there is.
-        allocated: how much of it is taken.
-        eta: `YYYY-MM-DD`; None in the warehouse.
-        lines: those that hold stock of it, in the order in which they got it.
+        sku: The SKU.
+        purchased: The purchased quantity.
+        allocated: The allocated quantity.
+        eta: The ETA as `YYYY-MM-DD`; None for stock in the warehouse.
+        lines: The lines that hold its stock, in order of allocation.
     """
 
     sku: str
@@ -35,26 +35,26 @@ class BatchState:
 
     @property
     def preference(self) -> str:
-        """Warehouse stock first, then the earliest ETA; batches of one SKU stand in the order of their arrival."""
+        """The sort key: warehouse stock first, then by ETA. Equal batches keep their order of arrival."""
         return self.eta or ""
 
 
 class Replay:
-    """Takes the events of all SKUs, each SKU's in the order of its sequence, each event once.
+    """Applies the events of all SKUs, each once, and each SKU's in order of sequence.
 
     Args:
-        fault: told of whatever the rules do not allow.
+        fault: Called with a sentence for each violation of the rules.
     """
 
     def __init__(self, fault: Callable[[str], None]) -> None:
         self.batches: dict[str, BatchState] = {}
         self.lines: dict[LineKey, tuple[str, int]] = {}
-        """Line to the batch that it holds stock of, and how much."""
+        """The batch and the quantity that each line holds."""
         self._fault = fault
         self._of_sku: defaultdict[str, list[BatchState]] = defaultdict(list)
 
     def apply(self, type_: str, data: Mapping[str, Any]) -> None:
-        """The next event."""
+        """Apply the next event."""
         match type_:
             case contracts.BatchCreated.TYPE:
                 self._batch_created(data)
@@ -68,7 +68,7 @@ class Replay:
                 self._out_of_stock(data)
 
     def end(self) -> None:
-        """There are no more."""
+        """Check the final state, after the last event."""
         for reference, batch in self.batches.items():
             if batch.allocated > batch.purchased:
                 self._fault(f"Batch {reference} is oversold: {batch.allocated} of {batch.purchased}.")
@@ -81,7 +81,7 @@ class Replay:
         batch = BatchState(data["sku"], data["qty"], eta=data["eta"])
         self.batches[reference] = batch
         self._of_sku[batch.sku].append(batch)
-        # Stable, so that of equals the one that arrived first stays first.
+        # The sort is stable, so equal batches keep their order of arrival.
         self._of_sku[batch.sku].sort(key=lambda known: known.preference)
 
     def _quantity_changed(self, data: Mapping[str, Any]) -> None:

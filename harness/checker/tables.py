@@ -1,4 +1,4 @@
-"""The other half of the checker: the tables, and whether they tell the same story as the events that came out."""
+"""Checks the tables against themselves and against the published events."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,12 +15,12 @@ _DAYS = 30
 
 
 def check_tables(report: Report, database_url: str) -> None:
-    """Add what is wrong with the tables to a report on the events; for a service that has come to rest.
+    """Add the faults of the tables to a report on the events. The service must be idle.
 
-    They must agree with themselves, no event may wait in the outbox, and batches and lines must be as the events say.
+    The tables must pass `verify`, no event may wait in the outbox, and batches and lines must match the events.
 
     Raises:
-        StoreUnavailableError: the database is not there.
+        StoreUnavailableError: The database is unreachable.
     """
     engine = create_engine(database_url, application_name="checker", statement_timeout=_STATEMENT_TIMEOUT)
     try:
@@ -37,7 +37,7 @@ def check_tables(report: Report, database_url: str) -> None:
 
 
 def count_unpublished(database_url: str) -> int:
-    """How many events of the outbox are still to be published, unwanted ones left out."""
+    """Return the number of unpublished events in the outbox, without those that no queue is bound for."""
     engine = create_engine(database_url, application_name="checker")
     statement = sa.text("SELECT count(*) FROM outbox WHERE published_at IS NULL AND returned_at IS NULL")
     try:

@@ -125,7 +125,7 @@ def test_a_person_sees_what_is_there_and_throws_some_of_it_away(still: RunningSe
     assert dead_letters(still, "discard", letters[new]["id"], answer="n\n")[0] == 1
     code, out = dead_letters(still, "discard", letters[new]["id"], answer="y\n")
     assert (code, depths(still)[0]) == (0, 2)
-    assert "Discard 1 dead letters (1 handler-failed) for good?" in out
+    assert "Discard 1 dead letters (1 handler-failed)?" in out
     code, out = dead_letters(still, "discard", letters[new]["id"], "--yes")
     assert code == 1
     assert f"There is no dead letter {letters[new]['id']}" in out
@@ -164,7 +164,7 @@ def test_what_would_come_straight_back_is_left_where_it_is(still: RunningService
     assert code == 1
     assert "1 redriven, 3 left." in out
     assert out.count("neither its routing key nor its type says which queue it is for") == 2
-    assert out.count("it would come straight back: The body is not valid JSON") == 1
+    assert out.count("it would be dead-lettered again: The body is not valid JSON") == 1
     assert waiting_ids(still, ORDERS_QUEUE, take=True) == ["lost-allocate.v1"]
     assert dead_letters(still, "discard", "--all", "--yes")[1] == "3 discarded.\n"
 

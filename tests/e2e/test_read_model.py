@@ -125,7 +125,7 @@ def test_a_rebuild_killed_at(point: str, projected: RunningService) -> None:
         client.wait_answered()
         wait_until_equal(projected)
         done = run_verb("project", "--rebuild", settings=projected.settings)
-        assert (done.returncode, done.stdout) == (0, "The read model is built anew: 2 SKUs.\n"), done.stderr
+        assert (done.returncode, done.stdout) == (0, "The read model was rebuilt: 2 SKUs.\n"), done.stderr
         wait_until_equal(projected)
 
 

@@ -1,6 +1,6 @@
-"""PostgreSQL addresses: one parser, what libpq is told, and the form that may be shown.
+"""Parses and masks PostgreSQL addresses.
 
-The form is libpq's own, with several hosts and with the options of a connection:
+The format is that of libpq, with several hosts and with connection options:
 https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING-URIS
 """
 
@@ -36,10 +36,10 @@ _SYSTEM = "system"
 
 @dataclass(frozen=True, slots=True)
 class DatabaseAddress:
-    """The address of a database. Its text has no password.
+    """The address of a database. `str` gives its masked form.
 
     Attributes:
-        arguments: What libpq is told, by its names; several hosts and their ports are separated by commas.
+        arguments: The arguments for libpq, by name. Several hosts and their ports are separated by commas.
         masked: The address for logs and errors: without any password and without options.
     """
 
@@ -50,10 +50,10 @@ class DatabaseAddress:
         return self.masked
 
     def check_files(self) -> None:
-        """See that the files that the address names can be read.
+        """Check that the files in the address are readable.
 
         Raises:
-            AddressError: One cannot; the text names it and its option.
+            AddressError: A file cannot be read; the text names it and its option.
         """
         for option in _FILES:
             path = self.arguments.get(option)
@@ -62,17 +62,17 @@ class DatabaseAddress:
 
 
 def parse(url: str) -> DatabaseAddress:
-    """Return the address that a URL stands for. Nothing is opened.
+    """Parse a URL, without connecting.
 
     Raises:
-        AddressError: It stands for none; the text says why and holds no password.
+        AddressError: The URL is invalid; the text says why and holds no password.
     """
     parts = take_apart(url, _SCHEMES, path_is="database", example=_EXAMPLE)
     for name, value in parts.options.items():
         _check_option(name, value)
     arguments = _own_parts(parts) | parts.options
     if "," in arguments.get("host", ""):
-        # Else libpq may take a standby, where nothing can be written.
+        # Otherwise libpq may connect to a standby, which is read-only.
         arguments.setdefault("target_session_attrs", "read-write")
     return DatabaseAddress(arguments=arguments, masked=_masked(parts, arguments))
 

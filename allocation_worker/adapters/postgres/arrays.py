@@ -10,7 +10,7 @@ def array(values: Sequence[Any]) -> str:
     psycopg2 adapts a list element by element; this takes half the time for 250 rows.
 
     Raises:
-        ValueError: a text holds NUL, which PostgreSQL has no place for.
+        ValueError: A text holds NUL, which PostgreSQL has no place for.
     """
     if None not in values:
         kind = type(values[0]) if values else int

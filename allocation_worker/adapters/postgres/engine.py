@@ -17,9 +17,9 @@ from allocation_worker.adapters.postgres.errors import READ_ONLY, translated
 from allocation_worker.adapters.postgres.watchdog import Watchdog, WatchedConnection
 from allocation_worker.service_layer.ports import StoreError, StoreUnavailableError
 
-# How long, in seconds, the other side's kernel may be silent.
+# The longest silence of the peer's kernel, in seconds.
 _NETWORK_AWAY = 20
-# How many times its statement_timeout a call may take. Not 1: the server, who knows more, is to be first.
+# The limit of a call, in multiples of its statement_timeout. Above 1, so that the server's own error comes first.
 _PATIENCE = 1.5
 
 
@@ -32,25 +32,35 @@ def create_engine(
     idle_timeout: int = 60,
     pool_size: int = 4,
 ) -> Engine:
-    """An engine whose errors are StoreError and its kinds. It connects when it is first used.
+    """Return an engine whose errors are StoreError or its subclasses. It connects when it is first used.
 
-    Timeouts are in seconds, and kept by the server; `idle_timeout` is for a transaction that does nothing. A call that
-    takes half as long again as a statement may is ended from this side, for its answer will not come. Without a
-    `statement_timeout` neither side ends any.
+    The server enforces the timeouts, in seconds. The client ends a call after one and a half times the
+    `statement_timeout`, in case the server does not answer.
+
+    Args:
+        url: The address, as `address.parse` reads it.
+        application_name: The name that PostgreSQL shows for the connections.
+        statement_timeout: The limit for a statement; None for no limit on either side.
+        lock_timeout: The limit for waiting for a lock.
+        idle_timeout: The limit for an idle transaction.
+        pool_size: The most connections.
+
+    Raises:
+        AddressError: The address is invalid.
     """
     address = parse(url)
     arguments: dict[str, Any] = _connect_args(application_name) | dict(address.arguments)
     own_options = _session_options(statement_timeout or 0, lock_timeout, idle_timeout)
-    # The address's own come first, for of two settings of one name the server takes the last.
+    # The options of the address come first: of two settings with one name, the server takes the last.
     arguments["options"] = f"{arguments.get('options', '')} {own_options}".strip()
     if statement_timeout is not None:
         arguments["connection_factory"] = Watchdog(_PATIENCE * statement_timeout).connect
     engine = sa.create_engine(
         _sqlalchemy_url(address.arguments),
-        # libpq gets the address from us: SQLAlchemy has another form for several hosts, and merges no `options`.
+        # The address goes straight to libpq: SQLAlchemy has another form for several hosts, and merges no `options`.
         creator=partial(psycopg2.connect, **arguments),
         poolclass=_Pool,
-        # Higher would let a locked row be read from a snapshot older than its lock, and oversell.
+        # At a higher level, a locked row could be read from a snapshot older than its lock, and be oversold.
         isolation_level="READ COMMITTED",
         pool_size=pool_size,
         max_overflow=0,
@@ -61,7 +71,7 @@ def create_engine(
 
 
 def _sqlalchemy_url(arguments: Mapping[str, str]) -> URL:
-    """Return what `Engine.url` tells of an address."""
+    """Return the URL that `Engine.url` shows for an address."""
     port = arguments.get("port", "")
     return URL.create(
         "postgresql+psycopg2",
@@ -75,7 +85,7 @@ def _sqlalchemy_url(arguments: Mapping[str, str]) -> URL:
 
 @contextmanager
 def patient(connection: Connection, statement_timeout: float) -> Iterator[None]:
-    """Let calls of this connection take longer than the engine's would: half as long again as a statement may."""
+    """Raise the limit for calls of this connection, to one and a half times the given `statement_timeout`."""
     driver = connection.connection.driver_connection
     if not isinstance(driver, WatchedConnection):
         yield
@@ -91,11 +101,11 @@ def _connect_args(application_name: str) -> dict[str, Any]:
     return {
         "application_name": application_name,
         "connect_timeout": 5,
-        # Often enough that no firewall takes the connection for an unused one.
+        # Often enough that no firewall drops the connection as unused.
         "keepalives_idle": 10,
         "keepalives_interval": 5,
         "keepalives_count": 3,
-        # What was sent and is not acknowledged: keepalives begin only after that. In milliseconds, as the server's.
+        # For unacknowledged data, which keepalives do not cover. In milliseconds.
         "tcp_user_timeout": _NETWORK_AWAY * 1000,
     }
 
@@ -107,12 +117,12 @@ def _session_options(statement_timeout: int, lock_timeout: int, idle_timeout: in
         "idle_in_transaction_session_timeout": f"{idle_timeout}s",
         # Else the server may not tell that the wait of a COMMIT for a standby was cancelled; see `WatchedConnection`.
         "client_min_messages": "warning",
-        # A client that vanished without a word must not hold its locks for two hours, the system's default.
+        # A client that vanished must not hold its locks for two hours, the system's default.
         "tcp_keepalives_idle": "10",
         "tcp_keepalives_interval": "5",
         "tcp_keepalives_count": "3",
         "tcp_user_timeout": f"{_NETWORK_AWAY}s",
-        # What is read is in memory; at the default of 4, tables of some 10,000 rows are read whole for each group.
+        # The data are in memory. At the default of 4, the planner scans tables of some 10,000 rows for each group.
         "random_page_cost": "1.1",
         "jit": "off",
     }
@@ -120,7 +130,7 @@ def _session_options(statement_timeout: int, lock_timeout: int, idle_timeout: in
 
 
 class _Pool(QueuePool):
-    """Its own errors do not pass by `handle_error`."""
+    """A pool that translates its own timeout, which `handle_error` does not see."""
 
     def connect(self) -> PoolProxiedConnection:
         try:
@@ -131,7 +141,7 @@ class _Pool(QueuePool):
 
 def _translate(context: ExceptionContext) -> None:
     error = context.original_exception
-    if isinstance(error, StoreError) or not isinstance(error, Exception):  # Ctrl-C is nobody's error
+    if isinstance(error, StoreError) or not isinstance(error, Exception):  # such as KeyboardInterrupt
         return
     if getattr(error, "pgcode", None) == READ_ONLY:
         # A server that was demoted keeps its connections. Each one would fail for ever; a new one may find the primary.

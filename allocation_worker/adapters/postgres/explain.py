@@ -1,4 +1,4 @@
-"""What is stored of one command, for telling its story."""
+"""Reads everything stored about one command, for `explain`."""
 
 import json
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from allocation_worker.domain.history import Stock
 from allocation_worker.domain.model import Batch
 from allocation_worker.service_layer.ports import Answer, InboxEntry, Rejection
 
-# No transaction lasts as long: a later event of a SKU cannot be stamped with an earlier time than this before it.
+# Longer than any transaction. Two events of a SKU may be stamped out of order, by at most this time.
 LONGEST_TRANSACTION = timedelta(hours=1)
 
 ARRIVAL = sa.text("SELECT received_at, deliveries FROM inbox WHERE message_id = :message_id")
@@ -26,7 +26,7 @@ _COLUMNS = """
     published_at IS NULL AND returned_at IS NOT NULL AS unwanted
 """
 
-# Inbox and outbox are stamped with the time at which their transaction began, so one finds the other by the index.
+# Inbox and outbox rows of one transaction have the same timestamp, so the index on created_at finds these rows.
 ANSWERS_OF_THAT_MOMENT = sa.text(f"""
     SELECT {_COLUMNS} FROM outbox WHERE created_at = :received_at AND causation_id = :message_id ORDER BY id
 """)  # noqa: S608 - the columns are constants
@@ -50,7 +50,7 @@ BACK_TO = sa.text("""
 
 
 class PostgresRecords:
-    """Keeps the promises of `service_layer.ports.Records`."""
+    """Implements `service_layer.ports.Records`."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -89,6 +89,6 @@ def _answer(id_: int, type_: str, body: str, *others: Any) -> Answer:  # noqa: A
 
 @contextmanager
 def open_records(engine: Engine) -> Iterator[PostgresRecords]:
-    """What is stored at the present moment."""
+    """Yield the stored records, in one read-only snapshot."""
     with reading(engine) as connection:
         yield PostgresRecords(connection)

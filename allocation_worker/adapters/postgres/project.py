@@ -1,7 +1,7 @@
-"""What is stored, read as it stood at one moment: the tables, and the events that led there.
+"""Reads tables and events in one snapshot, for `project`.
 
-There is no index over the events by SKU or by cause: it would cost every command, and these questions are an
-operator's, or come after a loss. They read the history through.
+The outbox has no index by SKU or by causation_id. Such an index would slow down every command, and these queries are
+rare: an operator asks them, or `project` after a loss. They scan the outbox.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -18,7 +18,7 @@ from allocation_worker.service_layer.ports import BatchView, LineView, Projected
 
 ROWS_AT_A_TIME = 500
 
-# Long reads hold no locks that anyone waits for, so the limit on statements is not for them.
+# In seconds. Long reads block nobody, so the limit on statements need not end them.
 _LONGEST_READ = 3600
 BEGIN = sa.text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
 UNHURRIED = sa.text(f"SET LOCAL statement_timeout = '{_LONGEST_READ}s'")
@@ -27,7 +27,7 @@ SEQUENCES = sa.text("""
     SELECT sku, sequence FROM products WHERE :everything OR sku = ANY(CAST(:skus AS text[]))
 """)
 
-# One event may stand there several times: once for each command that it answered.
+# The outbox holds an event several times if it answered several commands.
 EVENTS_AFTER = sa.text("""
     SELECT DISTINCT ON (outbox.sku, outbox.sequence) outbox.type, outbox.body
     FROM outbox JOIN unnest(CAST(:skus AS text[]), CAST(:sequences AS bigint[])) AS known (sku, sequence)
@@ -51,7 +51,7 @@ BATCHES = sa.text("""
 
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
-    """A transaction that sees one moment, and only looks."""
+    """Yield a connection in a read-only transaction with one snapshot."""
     with engine.connect() as connection, patient(connection, _LONGEST_READ), connection.begin():
         connection.execute(BEGIN)
         connection.execute(UNHURRIED)
@@ -59,14 +59,14 @@ def reading(engine: Engine) -> Iterator[Connection]:
 
 
 def stream(connection: Connection, statement: sa.TextClause, **parameters: Any) -> Iterator[Any]:  # noqa: ANN401 - rows, which SQLAlchemy types no further
-    """Rows, read a few hundred at a time however many there are."""
+    """Yield the rows of a statement, fetched in portions of ROWS_AT_A_TIME."""
     streaming = connection.execution_options(yield_per=ROWS_AT_A_TIME)
     with streaming.execute(statement, parameters) as rows:
         yield from rows
 
 
 class PostgresWriteModel:
-    """Keeps the promises of `service_layer.ports.WriteModel`."""
+    """Implements `service_layer.ports.WriteModel`."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -91,6 +91,6 @@ class PostgresWriteModel:
 
 @contextmanager
 def open_write_model(engine: Engine) -> Iterator[PostgresWriteModel]:
-    """The write model at the present moment."""
+    """Yield the write model, in one read-only snapshot."""
     with reading(engine) as connection:
         yield PostgresWriteModel(connection)

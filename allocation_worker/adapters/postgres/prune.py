@@ -1,12 +1,12 @@
-"""What is old enough goes, a little at a time."""
+"""Deletes expired inbox and outbox rows in small batches."""
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
 ROWS_AT_A_TIME = 1000
 
-# The oldest stand first by their ids. By its time of creation an old row is not found for long: once young rows have
-# taken the pages of old ones, the BRIN index takes every page for one that may hold an old row.
+# Ordered by id, which follows age. A search by created_at becomes slow: once new rows reuse the pages of old ones, the
+# BRIN index matches every page.
 PRUNE_OUTBOX = sa.text("""
     DELETE FROM outbox WHERE id = ANY(ARRAY(
         SELECT id FROM (SELECT * FROM outbox ORDER BY id LIMIT :limit) AS oldest
@@ -22,12 +22,13 @@ PRUNE_INBOX = sa.text("""
 
 
 class History:
-    """Published events and received messages of the past.
+    """Past events and received message_ids.
 
     Args:
-        engine: the database.
-        history_days: how many days events are kept, published or wanted by nobody; one that waits is never pruned.
-        inbox_days: how many days a message_id is remembered.
+        engine: The database.
+        history_days: The days to keep an event that was published, or that no queue is bound for. Events that wait to
+            be published are never deleted.
+        inbox_days: The days to keep a message_id.
     """
 
     def __init__(self, engine: Engine, *, history_days: int, inbox_days: int) -> None:
@@ -35,7 +36,7 @@ class History:
         self._work = ((PRUNE_OUTBOX, history_days), (PRUNE_INBOX, inbox_days))
 
     def prune_some(self) -> bool:
-        """Delete at most ROWS_AT_A_TIME rows of each; True if there may be more."""
+        """Delete at most ROWS_AT_A_TIME rows of each table. Return True if there may be more."""
         with self._engine.begin() as connection:
             deleted = [
                 connection.execute(statement, {"days": days, "limit": ROWS_AT_A_TIME}).rowcount

@@ -1,4 +1,4 @@
-"""The outbox as the relay reads it: the events that wait to be published, in order, for one reader at a time."""
+"""Reads and marks the unpublished events of the outbox, in order, for one relay at a time."""
 
 import select
 from collections.abc import Callable, Collection, Iterator
@@ -19,13 +19,13 @@ from allocation_worker.service_layer.ports import StoreUnavailableError
 
 # The number is arbitrary. Nothing else may use it for an advisory lock in this database.
 _RELAY_LOCK = 7_140_002
-# The most rows that one statement takes up, since a statement has a time limit.
+# The most rows that one statement updates, since a statement has a time limit.
 _TAKEN_UP_AT_A_TIME = 10_000
 # Seconds between two attempts to raise the floor.
 _RAISE_FLOOR_EVERY = 1.0
 
-# Commits synchronously, and writes no row. When the commit returns, all that was visible before is where the server's
-# settings want a commit to be: on the disk, and on a standby if there is a synchronous one.
+# Commits synchronously without writing a row. When the commit returns, everything visible before is durable by the
+# server's settings: on disk, and on a standby if there is a synchronous one.
 _SYNCHRONOUS_COMMIT = """
     BEGIN; SET LOCAL synchronous_commit = on; SELECT pg_logical_emit_message(true, 'allocation', ''); COMMIT
 """
@@ -49,8 +49,8 @@ SET_ASIDE = sa.text("""
     UPDATE outbox SET returned_at = now() WHERE id = ANY(CAST(:ids AS bigint[])) AND published_at IS NULL
 """)
 
-# Not DISTINCT ON, which reads all that are set aside, perhaps a month of them. And not `type = name ORDER BY id`, for
-# which the planner may read the table in the order of ids.
+# DISTINCT ON would read all events that are set aside, perhaps a month of them. For `type = name ORDER BY id` the
+# planner may scan the table in the order of ids.
 OLDEST_SET_ASIDE = sa.text(f"""
     SELECT {COLUMNS} FROM unnest(CAST(:types AS text[])) AS known (name) JOIN LATERAL (
         SELECT * FROM outbox
@@ -69,10 +69,10 @@ TAKE_UP = sa.text("""
 """)
 
 
-# Of a new sequence, last_value is the number that the first row will get.
+# last_value of an unused sequence is the number of the first row, hence is_called.
 HIGHEST_ID = sa.text("SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM outbox_id_seq")
 
-# A number of its own: a snapshot's xmax follows the last one that has ended, and others may be running beyond it.
+# Not the xmax of a snapshot: that follows the last transaction that has ended, and later ones may be running.
 NEXT_TRANSACTION = sa.text("SELECT pg_current_xact_id()::text::bigint")
 
 OLDEST_RUNNING = sa.text("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
@@ -81,9 +81,9 @@ OLDEST_RUNNING = sa.text("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::
 class _Floor:
     """The id up to which every row is published or in flight, so that `fetch` need not read those rows again.
 
-    Transactions commit in another order than the one in which they numbered their rows, and one of them may number many
-    thousands. So the floor rises to the highest id of a moment once all transactions of that moment have ended, and a
-    later fetch has found no more rows below that id.
+    Transactions commit in another order than that of their ids, and one transaction may write thousands of rows. So the
+    floor rises in three steps: note the highest id, wait until all transactions of that moment have ended, and wait
+    until a later fetch has read all rows up to that id.
     """
 
     def __init__(self, connection: Connection, clock: Callable[[], float]) -> None:
@@ -96,22 +96,22 @@ class _Floor:
         self.id = 0
 
     def look(self) -> None:
-        """Ask whether the transactions have ended. To be called before each fetch."""
+        """Check whether the transactions have ended. Call this before each fetch."""
         if self._clock() < self._due:
             return
         self._due = self._clock() + _RAISE_FLOOR_EVERY
         if self._ends_before is None:
-            # In this order: whoever has numbered a row by now has begun before, for its first write is to the inbox.
+            # In this order: a transaction writes to the inbox first, so one with a row up to this id has begun by now.
             self._target = self._connection.execute(HIGHEST_ID).scalar_one()
             self._ends_before = self._connection.execute(NEXT_TRANSACTION).scalar_one()
         elif not self._ended:
             self._ended = self._connection.execute(OLDEST_RUNNING).scalar_one() >= self._ends_before
 
     def looked(self, *, up_to: int | None) -> None:
-        """Raise the floor if that is possible. To be called after each fetch.
+        """Raise the floor if possible. Call this after each fetch.
 
         Args:
-            up_to: the highest id that the fetch found; None if it found all rows.
+            up_to: The highest id that was fetched; None if the fetch returned all rows.
         """
         if self._ended and (up_to is None or up_to > self._target):
             self.id = self._target
@@ -126,15 +126,15 @@ class _Floor:
 
 
 class PendingEvents:
-    """A session with the outbox. The lock that makes it the only reader lives and dies with its connection.
+    """A session with the outbox. An advisory lock, held by its connection, makes it the only reader.
 
-    A connection may outlive its reader: a process that is stopped, or cut off by its network, holds the lock and does
-    nothing. So the server ends a session in which it has heard nothing for a lease.
+    A connection may outlive its reader: a stopped or disconnected process keeps the lock and does nothing. So the
+    server ends a session that was silent for the time of the lease.
 
     Args:
-        connection: of its own, and in autocommit mode.
-        lease: in seconds. While the reader waits it speaks three times a lease.
-        clock: seconds that never go back.
+        connection: A connection in autocommit mode that nothing else uses.
+        lease: The longest silence, in seconds. A waiting reader sends a statement three times per lease.
+        clock: A monotonic clock, in seconds.
     """
 
     def __init__(self, connection: Connection, *, lease: float, clock: Callable[[], float] = monotonic) -> None:
@@ -149,7 +149,7 @@ class PendingEvents:
 
     def acquire(self) -> bool:
         """Become the one reader. Return False while another session is."""
-        # A mark lost in a crash costs a duplicate; waiting for the disk after each would cost half the throughput.
+        # A mark lost in a crash costs a duplicate event. Waiting for the disk after each would halve the throughput.
         self._connection.execute(sa.text("SET synchronous_commit = off"))
         self._check_writable()
         taken = self._connection.scalar(sa.text(f"SELECT pg_try_advisory_lock({_RELAY_LOCK})"))
@@ -160,7 +160,7 @@ class PendingEvents:
         return bool(taken)
 
     def fetch(self, limit: int, in_flight: Collection[int]) -> list[OutgoingEvent]:
-        """Return the next events to publish, without those in flight; each product's in the order of its sequence."""
+        """Return the next events to publish, except those in flight. Each product's events are in order of sequence."""
         self._floor.look()
         rows = self._connection.execute(
             FETCH, {"floor": self._floor.id, "in_flight": array(list(in_flight)), "limit": limit}
@@ -172,7 +172,7 @@ class PendingEvents:
         return events
 
     def start_over(self) -> None:
-        """Let `fetch` bring again what was in flight and was not marked."""
+        """Make `fetch` return unmarked events again, even those in flight before."""
         self._floor.sink()
 
     def mark_published(self, ids: Collection[int]) -> None:
@@ -180,7 +180,7 @@ class PendingEvents:
         self._connection.execute(MARK_PUBLISHED, {"ids": array(sorted(ids))})
 
     def set_aside(self, ids: Collection[int]) -> None:
-        """Keep these events, which no queue is bound for, out of `fetch` until they are taken up."""
+        """Exclude these events from `fetch` until `take_up`, since no queue is bound for them."""
         self._connection.execute(SET_ASIDE, {"ids": array(sorted(ids))})
 
     def oldest_set_aside(self) -> list[OutgoingEvent]:
@@ -189,7 +189,7 @@ class PendingEvents:
         return [outgoing_event(*row) for row in rows]
 
     def take_up(self, types: Collection[str]) -> None:
-        """Let `fetch` bring the events of these types that were set aside."""
+        """Make `fetch` return the events of these types that were set aside."""
         for type_ in sorted(types):
             last: int | None = 0
             while last is not None:
@@ -199,10 +199,10 @@ class PendingEvents:
         self._floor.sink()
 
     def _commit_synchronously(self) -> None:
-        """Wait until the rows that were fetched can be lost in no failover.
+        """Wait until no failover can lose the rows that were fetched.
 
-        After a crash the server shows rows that no standby has yet. Published, and then lost in a failover, such an
-        event's sequence and message_id would be given to another event.
+        After a crash the server may show rows that no standby has. If such an event were published and then lost in a
+        failover, another event would get its sequence and message_id.
         """
         self._driver.notices.clear()
         try:
@@ -210,17 +210,17 @@ class PendingEvents:
                 cursor.execute(_SYNCHRONOUS_COMMIT)
         except psycopg2.Error as error:
             raise translated(error) from error
-        # The server's notice is in its own language. There is no other that could come here.
+        # The server translates its notices, so their text is not compared. No other notice is possible here.
         if self._driver.notices:
             raise StoreUnavailableError(f"The wait for a standby was cancelled: {self._driver.notices[-1].strip()}")
 
     def _check_writable(self) -> None:
-        """See that the server has not been demoted under us."""
+        """Raise StoreUnavailableError if the server has been demoted to a standby."""
         if self._connection.scalar(sa.text("SHOW transaction_read_only")) == "on":
             raise StoreUnavailableError("The database is read-only here: it is a standby, or was demoted.")
 
     def wait(self, timeout: float, wake_fd: int) -> bool:
-        """Wait for a commit to the outbox, for `wake_fd`, or for `timeout` seconds; a third of a lease at most.
+        """Wait for a commit to the outbox, for `wake_fd`, or for `timeout` seconds, but at most a third of the lease.
 
         Returns:
             Whether there may be new events in the outbox.
@@ -252,7 +252,7 @@ def outgoing_event(
     traceparent: str | None,
     timestamp: int,
 ) -> OutgoingEvent:
-    """Return the event of a row of COLUMNS."""
+    """Return the event for the values of COLUMNS."""
     return OutgoingEvent(
         id_,
         wire.routing_key(type_),
@@ -268,10 +268,10 @@ def outgoing_event(
 
 @contextmanager
 def open_pending(engine: Engine, *, lease: float) -> Iterator[PendingEvents]:
-    """Open a session with the outbox. Leaving it gives up the lock; so does a silence of `lease` seconds."""
+    """Open a session with the outbox. Its lock is released at the end, and after a silence of `lease` seconds."""
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         try:
             yield PendingEvents(connection, lease=lease)
         finally:
-            # Back in the pool, the connection would keep the lock.
+            # In the pool, the connection would keep the lock.
             connection.invalidate()

@@ -1,4 +1,4 @@
-"""The history of published events, for announcing them again."""
+"""Reads published events, for `replay`."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ from allocation_worker.service_layer.ports import KeptEvents
 
 COUNTED = sa.text("SELECT sequence FROM products WHERE sku = :sku")
 
-# Numbers without a gap make an island: a number less its rank is the same for all of it. The last one is what is kept.
+# In a run of sequences without a gap, sequence minus rank is constant. The last such run is the one that is kept.
 KEPT = sa.text("""
     WITH kept AS (
         SELECT sequence, bool_or(published_at IS NOT NULL) AS published,
@@ -33,7 +33,7 @@ EVENTS = sa.text(f"""
 
 
 class PostgresPublishedEvents:
-    """Keeps the promises of `service_layer.ports.PublishedEvents`."""
+    """Implements `service_layer.ports.PublishedEvents`."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -51,6 +51,6 @@ class PostgresPublishedEvents:
 
 @contextmanager
 def open_published(engine: Engine) -> Iterator[PostgresPublishedEvents]:
-    """The history at the present moment."""
+    """Yield the published events, in one read-only snapshot."""
     with reading(engine) as connection:
         yield PostgresPublishedEvents(connection)

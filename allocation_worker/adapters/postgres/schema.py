@@ -1,4 +1,4 @@
-"""The schema: bring it up to date, or say that it is not."""
+"""Migrates the schema, and checks its revision."""
 
 from pathlib import Path
 
@@ -11,22 +11,22 @@ from sqlalchemy.engine import Connection, Engine
 
 from allocation_worker.service_layer.ports import StoreError
 
-# Any number will do that no one else uses for an advisory lock in this database.
+# The number is arbitrary. Nothing else may use it for an advisory lock in this database.
 _MIGRATION_LOCK = 7_140_001
 
 
 class SchemaOutdatedError(StoreError):
-    """The tables are missing, or of another version than this program."""
+    """The tables are missing, or have another revision than this program needs."""
 
 
 def migrate(engine: Engine) -> tuple[str | None, str]:
-    """Bring the schema up to date; a second call at the same time waits for the first.
+    """Bring the schema up to date. A concurrent call waits for the first.
 
     Returns:
-        The revision found and the one that stands now.
+        The revision found, None for an empty database, and the revision after the migration.
     """
     with engine.begin() as connection:
-        # Whoever waits here waits for a whole migration, not for a row.
+        # A concurrent call waits here for a whole migration, so no timeout applies.
         connection.execute(sa.text("SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0"))
         connection.execute(sa.text(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})"))
         before = _revision(connection)
@@ -37,10 +37,10 @@ def migrate(engine: Engine) -> tuple[str | None, str]:
 
 
 def check(engine: Engine) -> None:
-    """See that the tables are those that this program knows.
+    """Check that the schema has the revision that this program needs.
 
     Raises:
-        SchemaOutdatedError: they are not; the text says what to do.
+        SchemaOutdatedError: It has another; the text says what to do.
     """
     with engine.connect() as connection:
         found = _revision(connection)

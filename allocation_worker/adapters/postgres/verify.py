@@ -1,10 +1,10 @@
-"""Whether the tables agree with themselves: counters with lines, sequences with the outbox, inbox with outbox.
+"""Checks the tables against each other: counters and lines, sequences and outbox, inbox and outbox.
 
-Everything is asked in one read-only transaction at REPEATABLE READ, so that a service at work is seen at one moment,
-and is not held up. Each check is one statement that brings the rows that are wrong; a right database brings none.
+All checks run in one read-only transaction at REPEATABLE READ. So they see one snapshot of a running service and do not
+block it. Each check is one statement that returns the rows that are wrong.
 
-An event may be announced again long after it, and those that followed it, were pruned: what is said about the order of
-events is said about the first announcement of each.
+An event may be published again after its first row was pruned. So the checks on the order of events compare the first
+row of each event.
 """
 
 from collections.abc import Iterator, Mapping
@@ -19,15 +19,15 @@ from allocation_worker.adapters.postgres.outbox import event_id
 from allocation_worker.service_layer.verify import Audit, Fault
 
 EXAMPLES = 10
-"""So many rows of each fault are told; the others are counted."""
+"""The number of rows shown for each fault; further rows are only counted."""
 
-# What is about to be pruned goes in no particular order, and a transaction's time is that of its start: so much is left
-# out of account before the day when a row may go.
+# Rows are pruned in no particular order, and a row's time is the start of its transaction. So rows that are this close
+# to being pruned are not checked.
 _MARGIN_HOURS = 1
 
 
 class Check(NamedTuple):
-    """A statement that brings what is wrong, and a sentence for each of its rows."""
+    """A statement that returns the wrong rows, and the sentence for each."""
 
     sentence: str
     sql: str
@@ -177,16 +177,16 @@ _IDS = sa.text("""
 
 
 def audit(engine: Engine, *, history_days: int, inbox_days: int, stuck_after: float) -> Audit:
-    """Look at everything once.
+    """Run all checks once.
 
     Args:
-        engine: with a statement_timeout that suits the size of the database.
-        history_days: how long events are kept; older ones are not missed.
-        inbox_days: how long message_ids are.
-        stuck_after: seconds after which an event that was not published counts as stuck.
+        engine: The database, with a statement_timeout that suits its size.
+        history_days: The days for which events are kept; older events are not checked.
+        inbox_days: The days for which message_ids are kept.
+        stuck_after: Seconds after which an unpublished event counts as stuck.
 
     Raises:
-        StoreUnavailableError: the database is not there, or a statement took too long.
+        StoreUnavailableError: The database is unreachable, or a statement took too long.
     """
     parameters = {
         "kept_hours": 24 * history_days - _MARGIN_HOURS,
@@ -229,7 +229,7 @@ def _bound(sql: str, parameters: Mapping[str, float]) -> sa.TextClause:
 
 
 def _look_at_ids(connection: Connection) -> Fault | None:
-    """PostgreSQL has no SHA-1 of its own, so these are computed here."""
+    """Check the message_ids of events. They are computed here, since PostgreSQL has no SHA-1."""
     count = 0
     examples: list[str] = []
     rows = connection.execution_options(stream_results=True, max_row_buffer=1000).execute(_IDS)

@@ -1,9 +1,8 @@
-"""Ends a call to the database that never returns, by shutting its connection down.
+"""Ends database calls that never return, by shutting down their sockets.
 
-The statement_timeout is kept by the server. Where the server is frozen, or something on the way swallows its answer,
-nobody keeps it; and TCP's own timeouts notice a peer whose kernel is silent, not one that acknowledges and says no
-more. A thread that waits inside libpq can be freed from outside only: its socket is shut down, and the call fails as it
-does whenever a connection is lost.
+The server enforces the statement_timeout. If the server is frozen, or its answer is lost on the way, it cannot. TCP
+timeouts do not help either: the kernel of a frozen server still acknowledges. Nothing inside libpq can be interrupted,
+so another thread shuts down the socket, and the call fails like any lost connection.
 """
 
 import os
@@ -35,7 +34,7 @@ class _Cursor(cursor):
             watched.deadlines.pop(watched, None)
 
     def fetchmany(self, size: int | None = None) -> list[Any]:
-        """Rows of a long answer that is read a few at a time, each few a call of its own."""
+        """Fetch the next rows. Each fetch counts as a call."""
         watched = self.connection
         watched.deadlines[watched] = monotonic() + watched.limit
         try:
@@ -45,12 +44,12 @@ class _Cursor(cursor):
 
 
 class WatchedConnection(connection):
-    """A connection that tells by when its call is to return. It costs less than a microsecond a call.
+    """A connection that registers a deadline for each call, in less than a microsecond.
 
     Args:
-        dsn: libpq's connection string.
-        deadlines: the connections that are in a call, and by when it is to return; shared with the watchdog.
-        limit: the longest that a call may take, in seconds; it may be changed between calls.
+        dsn: The connection string of libpq.
+        deadlines: The connections that are in a call, and the deadline of each; shared with the watchdog.
+        limit: The longest time for a call, in seconds. It may be changed between calls.
     """
 
     def __init__(self, dsn: str, deadlines: "dict[WatchedConnection, float]", limit: float) -> None:
@@ -90,10 +89,10 @@ class WatchedConnection(connection):
 
 
 class Watchdog:
-    """Makes connections, and looks after them in a thread that ends when nobody refers to the watchdog any more.
+    """Creates connections, and watches them in a thread that ends once the watchdog is garbage-collected.
 
     Args:
-        limit: the longest that a call may take, in seconds, unless its connection says otherwise.
+        limit: The longest time for a call, in seconds. Each connection starts with it.
     """
 
     def __init__(self, limit: float) -> None:
@@ -103,7 +102,7 @@ class Watchdog:
         self._started = False
 
     def connect(self, dsn: str) -> WatchedConnection:
-        """Connect; psycopg2 takes this for its `connection_factory`."""
+        """Connect. Pass this method to psycopg2 as `connection_factory`."""
         made = WatchedConnection(dsn, self._deadlines, self._limit)
         with self._starting:
             if not self._started:
@@ -112,7 +111,7 @@ class Watchdog:
         return made
 
     def look(self) -> None:
-        """End the calls that have taken too long."""
+        """End the calls that are past their deadlines."""
         now = monotonic()
         for watched, deadline in list(self._deadlines.items()):
             if deadline < now:
@@ -129,8 +128,8 @@ def _watch(reference: ReferenceType[Watchdog], pause: float) -> None:
 
 
 def _shut_down(watched: WatchedConnection) -> None:
-    # The call may return, and its descriptor be closed and taken by another, at any moment. So a twin is looked at,
-    # which nobody closes but us.
+    # The call may return at any moment, and its descriptor may be closed and reused. So this works on a duplicate that
+    # no other thread closes.
     with suppress(OSError), socket.socket(fileno=os.dup(watched.descriptor)) as twin:
         if os.fstat(twin.fileno()).st_ino == watched.inode:
             twin.shutdown(socket.SHUT_RDWR)

@@ -135,7 +135,7 @@ class Acknowledger:
                 exchange=copy.exchange,
                 routing_key=copy.routing_key,
                 answer=result.name,
-                mend=RUN_TOPOLOGY if result is PublishResult.RETURNED else None,
+                remedy=RUN_TOPOLOGY if result is PublishResult.RETURNED else None,
                 again_after=_FIRST_PAUSE,
             )
             self._call_later(refusal.pause, partial(self._try_one, copy.destination))

@@ -41,8 +41,8 @@ class HeldDeadLetter:
         queue: The command queue that it died in; None if it never was in one.
         failed_at: When it died, if that is known.
         known_since: Seconds since the epoch; the earliest moment at which it is known to have been there, or None.
-        destination: The command queue that a copy of it belongs to; None if nothing tells.
-        properties: pika's, as they are.
+        destination: The command queue that a copy of it belongs to; None if unknown.
+        properties: The properties, as pika decodes them.
         body: As it was sent.
         ours: It is a copy of ours, and so are its headers of our names.
         routing_key: As it was published with, or the name of its queue if it had gone through a retry queue.

@@ -50,7 +50,7 @@ class DeadLetterQueue:
         """The next one, on hold from now on; None if that was all.
 
         Raises:
-            BrokerError: the next one does not come, or the connection is gone.
+            BrokerError: The next one does not come, or the connection is gone.
         """
         if self._seen == self._total:
             return None
@@ -68,7 +68,7 @@ class DeadLetterQueue:
         """Take it off the queue for good; at the latest by the next `take` that has to wait, or by `finish`.
 
         Raises:
-            BrokerError: the connection is gone, and what was removed last may be there again.
+            BrokerError: The connection is gone, and what was removed last may be there again.
         """
         with _explained():
             ack_later(self._channel, letter.tag)
@@ -134,10 +134,10 @@ def open_dead_letters(urls: Sequence[str], on_progress: Callable[[int, int], Non
 
     Args:
         urls: AMQP addresses, tried in turn.
-        on_progress: as for DeadLetterQueue.
+        on_progress: As for DeadLetterQueue.
 
     Raises:
-        BrokerError: no broker answers, another program is reading them, or the connection went away.
+        BrokerError: No broker answers, another program is reading them, or the connection went away.
     """
     with connect_any(urls, "allocation-worker dead-letters") as connection:
         with _explained():

@@ -235,8 +235,8 @@ class QueueConsumer:
             pause = self._isolation_pause if self._policy.mode is PrefetchMode.ISOLATING else 0
             self._link.call_later(pause, self._consume)
         elif isinstance(reason, ChannelClosedByBroker):
-            mend = RUN_TOPOLOGY if reason.reply_code == NOT_FOUND else None
-            self._log.error("consuming_refused", reason=reason.reply_text, mend=mend)
+            remedy = RUN_TOPOLOGY if reason.reply_code == NOT_FOUND else None
+            self._log.error("consuming_refused", reason=reason.reply_text, remedy=remedy)
             self._link.reconnect()
 
     def _forget_channel(self) -> None:

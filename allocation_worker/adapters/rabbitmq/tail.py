@@ -34,14 +34,14 @@ def tail_events(
     What comes while the connection is lost is missed.
 
     Args:
-        urls: the broker's nodes, tried in turn.
-        routing_keys: which events, such as `allocated`, or `#` for all.
-        on_listening: told each time that from now on nothing is missed.
-        on_lost: told when the connection was lost; it is opened again for as long as it takes.
+        urls: The broker's nodes, tried in turn.
+        routing_keys: Which events, such as `allocated`, or `#` for all.
+        on_listening: Told each time that from now on nothing is missed.
+        on_lost: Told when the connection was lost; it is opened again for as long as it takes.
 
     Raises:
-        BrokerError: no broker could be reached at the beginning.
-        TopologyMissingError: there is no exchange for events.
+        BrokerError: No broker could be reached at the beginning.
+        TopologyMissingError: There is no exchange for events.
     """
     patience = Retrying(retry=retry_if_exception_type(BrokerError), wait=wait_exponential_jitter(0.2, 5))
     lost = False

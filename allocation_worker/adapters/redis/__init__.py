@@ -1,1 +1,1 @@
-"""Redis: the read model, written and read. redis-py, an optional extra, stays in here."""
+"""The read model in Redis. Only this package imports redis-py, an optional extra."""

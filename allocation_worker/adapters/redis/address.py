@@ -1,4 +1,4 @@
-"""Redis addresses: one parser, what the client is told, and the form that may be shown. It needs no redis-py."""
+"""Parses and masks Redis addresses, without redis-py."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -15,10 +15,10 @@ _FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 
 @dataclass(frozen=True, slots=True)
 class RedisAddress:
-    """The address of a database of Redis. Its text has no password.
+    """The address of a Redis database. `str` gives its masked form.
 
     Attributes:
-        arguments: What redis-py's client is told, by its names.
+        arguments: The arguments for redis-py's client, by name.
         masked: The address for logs and errors: without any password and without options.
     """
 
@@ -29,10 +29,10 @@ class RedisAddress:
         return self.masked
 
     def check_files(self) -> None:
-        """See that the files that the address names can be read.
+        """Check that the files in the address are readable.
 
         Raises:
-            AddressError: One cannot; the text names it and its option.
+            AddressError: A file cannot be read; the text names it and its option.
         """
         for option in _FILES:
             if path := self.arguments.get(option):
@@ -40,10 +40,10 @@ class RedisAddress:
 
 
 def parse(url: str) -> RedisAddress:
-    """Return the address that a URL stands for. Nothing is opened.
+    """Parse a URL, without connecting.
 
     Raises:
-        AddressError: It stands for none; the text says why and holds no password.
+        AddressError: The URL is invalid; the text says why and holds no password.
     """
     parts = take_apart(url, ("redis", "rediss"), path_is="database", example=_EXAMPLE)
     if len(parts.hosts) > 1:
@@ -69,7 +69,7 @@ def _database(path: str) -> int:
     return int(path)
 
 
-def _option(name: str, value: str, *, tls: bool) -> Any:  # noqa: ANN401 - what redis-py takes
+def _option(name: str, value: str, *, tls: bool) -> Any:  # noqa: ANN401 - redis-py's options have several types
     read = _OPTIONS.get(name)
     if read is None:
         raise AddressError(f"there is no option {name}; there are {', '.join(sorted(_OPTIONS))}")

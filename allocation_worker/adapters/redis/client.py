@@ -1,4 +1,4 @@
-"""Connections to Redis, with time limits on all that can hang, and its errors in our words."""
+"""Connects to Redis, with time limits on everything that can hang, and translates its errors."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,15 +17,15 @@ _CONNECT_TIMEOUT = 5.0
 
 
 def connect(address: RedisAddress, *, name: str, timeout: float) -> Redis:
-    """Return a client; it connects when it is first used.
+    """Return a client. It connects when it is first used.
 
-    It does not try again by itself: a connection that was lost may mean a Redis that has lost data, which its user must
-    hear of. Of one that was lost while it was not in use nobody hears; `ReadModel.incarnation` tells.
+    It does not retry by itself: a lost connection may mean that Redis has restarted and lost data, so the caller must
+    see the error. A connection that is lost while idle raises none; compare `ReadModel.incarnation` for that case.
 
     Args:
-        address: Its own options win over the defaults here.
-        name: What Redis shows the connection as.
-        timeout: The longest that one command may take, in seconds.
+        address: The address. Its options override the defaults here.
+        name: The name that Redis shows for the connection.
+        timeout: The longest time for one command, in seconds.
     """
     arguments: dict[str, Any] = {
         "client_name": name.replace(" ", "-"),
@@ -40,11 +40,15 @@ def connect(address: RedisAddress, *, name: str, timeout: float) -> Redis:
 
 @contextmanager
 def translated(client: Redis, place: str) -> Iterator[None]:
-    """Turn every error of Redis into StoreUnavailableError: nothing is lost by asking again.
+    """Translate the errors of Redis to StoreUnavailableError or a generation's error. All calls are safe to repeat.
 
-    An error that is not of our scripts also closes the connections that are not in use, so that the next call connects
-    anew. A server that was demoted answers READONLY, and its connections stay open; behind the same address there may
-    be another primary by now.
+    An error that does not come from our scripts also closes the idle connections, so that the next call connects again.
+    A demoted server answers READONLY and keeps its connections open, while the address may lead to a new primary.
+
+    Raises:
+        GenerationMissingError: Redis holds no read model.
+        GenerationClosedError: The generation being built was replaced, or has expired.
+        StoreUnavailableError: Redis is unreachable, or another process is building the read model.
     """
     try:
         yield
@@ -62,8 +66,8 @@ def _raise(error: RedisError, place: str) -> NoReturn:
         ) from error
     if CLOSED in text:
         raise GenerationClosedError(
-            "Another rebuild of the read model has begun since, or this one stood still."
+            "Another rebuild of the read model has begun since, or this one was idle for too long."
         ) from error
     if BUSY in text:
-        raise StoreUnavailableError("Another process builds the read model now; it is waited for.") from error
+        raise StoreUnavailableError("Another process is building the read model.") from error
     raise StoreUnavailableError(f"Redis at {place}: {text or type(error).__name__}") from error

@@ -1,4 +1,4 @@
-"""The read model in Redis, as the projection writes it."""
+"""Writes the read model to Redis, for `project`."""
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -20,11 +20,11 @@ _BEAT_EVERY = scripts.IDLE_MILLISECONDS / 1000 / 5
 
 
 class RedisReadModel:
-    """Keeps the promises of `service_layer.ports.ReadModel`.
+    """Implements `service_layer.ports.ReadModel`.
 
     Args:
-        client: as `client.connect` makes it.
-        place: its address, as it may be shown.
+        client: A client from `client.connect`.
+        place: The masked address, for error messages.
     """
 
     def __init__(self, client: Redis, place: str) -> None:
@@ -73,7 +73,7 @@ class RedisReadModel:
         finally:
             ended.set()
             beating.join()
-            with suppress(StoreUnavailableError):  # then it closes by itself
+            with suppress(StoreUnavailableError):  # the generation expires by itself
                 self._keep_open_for(generation, 0)
 
     def sequences(self, generation: int, skus: Collection[str] | None = None) -> Mapping[str, int]:
@@ -123,7 +123,7 @@ class RedisReadModel:
 
     def _beat(self, generation: int, ended: Event) -> None:
         while not ended.wait(_BEAT_EVERY):
-            with suppress(StoreUnavailableError):  # whoever builds will hear of it
+            with suppress(StoreUnavailableError):  # the next write raises the same error
                 self._keep_open_for(generation, scripts.IDLE_MILLISECONDS)
 
     def _keep_open_for(self, generation: int, milliseconds: int) -> None:

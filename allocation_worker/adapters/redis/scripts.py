@@ -1,14 +1,15 @@
-"""What runs inside Redis, each script atomically, and the names of the keys.
+"""The Lua scripts that run inside Redis, each atomically, and the names of the keys.
 
-    allocation:generation                      the number of the generation that is shown
-    allocation:building                        that of the one being built; expires when nobody builds any more
-    allocation:generations                     the last number given out
+    allocation:generation                      the number of the current generation, which readers see
+    allocation:building                        the number of the generation being built; expires if its process ends
+    allocation:generations                     the last number assigned
     allocation:<generation>:sequences          hash: SKU -> sequence of the last event applied
     allocation:<generation>:sku:<SKU>          sorted set: the batches, by the sequence of their creation
     allocation:<generation>:batch:<reference>  hash: sku, purchased, allocated, eta ("" in the warehouse), sequence
     allocation:<generation>:order:<orderid>    hash: SKU NUL lineid -> sequence, a blank, the line as JSON
 
-The names of keys depend on the generation, which is read inside: this wants one Redis, not a cluster of shards.
+The scripts derive the names of keys from the generation, which they read themselves. So they need a single Redis, not a
+sharded Redis Cluster.
 """
 
 from typing import Final
@@ -42,7 +43,7 @@ local function last(generation, sku)
 end
 """
 
-# -1: nothing is missing; else the sequence after which events are.
+# Returns -1 if no event is missing, else the last sequence before the gap.
 _APPLY = """
 local sku, batchref, line = ARGV[2], ARGV[4], ARGV[10]
 local sequence = tonumber(ARGV[3])
@@ -77,7 +78,7 @@ if not shown then return redis.error_reply('{MISSING}') end
 local there = -1
 if building then
     there = apply(building)
-    -- Not loaded yet: whoever builds it will come to that SKU.
+    -- Not loaded yet: the process that builds it will load this SKU later.
     if there == 0 then there = -1 end
 end
 return {{apply(shown), there, shown, building or ''}}
@@ -118,7 +119,7 @@ end
 redis.call('HSET', at .. 'sequences', ARGV[2], ARGV[3])
 """
 
-# ARGV: whether one that others are building may be taken the place of.
+# ARGV: 1 to replace a generation that another process is building, else 0.
 BEGIN: Final = f"""
 if ARGV[1] ~= '1' and redis.call('EXISTS', '{BUILDING}') == 1 then return redis.error_reply('{BUSY}') end
 local generation = redis.call('INCR', '{LAST}')
@@ -126,12 +127,12 @@ redis.call('SET', '{BUILDING}', generation, 'PX', {IDLE_MILLISECONDS})
 return generation
 """
 
-# ARGV: generation, for how many milliseconds it stays open; 0 closes it.
+# ARGV: generation, the milliseconds until it expires; 0 ends it at once.
 KEEP_OPEN: Final = f"""
 if redis.call('GET', '{BUILDING}') == ARGV[1] then redis.call('PEXPIRE', '{BUILDING}', ARGV[2]) end
 """
 
-# ARGV: generation. Those behind come back, and nothing changes.
+# ARGV: generation. If some SKUs of the new generation are behind, returns those and changes nothing.
 SWITCH: Final = f"""
 {_COMMON}
 if ARGV[1] ~= building then return redis.error_reply('{CLOSED}') end

@@ -1,4 +1,4 @@
-"""The read model in Redis, as its readers see it. Each question is answered out of one moment."""
+"""Reads the read model from Redis, for `show`. Each query is atomic."""
 
 from collections.abc import Sequence
 from datetime import date
@@ -13,11 +13,11 @@ from allocation_worker.service_layer.ports import BatchView, LineView, SkuView
 
 
 class RedisViews:
-    """Answers readers.
+    """The queries of the read model.
 
     Args:
-        client: as `client.connect` makes it.
-        place: its address, as it may be shown.
+        client: A client from `client.connect`.
+        place: The masked address, for error messages.
 
     Raises:
         GenerationMissingError: There is no read model. Any method may raise it.
@@ -32,13 +32,13 @@ class RedisViews:
         self._batch = client.register_script(scripts.READ_BATCH)
 
     def order(self, orderid: str) -> list[LineView]:
-        """The lines of an order, by SKU and lineid; none where nothing is known of it."""
+        """Return the lines of an order, sorted by SKU and lineid; an empty list for an unknown order."""
         with translated(self._client, self._place):
             entries: list[str] = self._order(args=[orderid])
         return sorted(parse_line(orderid, *pair) for pair in zip(entries[::2], entries[1::2], strict=True))
 
     def sku(self, sku: str) -> SkuView | None:
-        """A SKU and its batches; None where no event has told of it."""
+        """Return a SKU with its batches; None for an unknown SKU."""
         with translated(self._client, self._place):
             sequence, rows = self._sku(args=[sku])
         if not sequence:
@@ -47,14 +47,14 @@ class RedisViews:
         return SkuView(sku, int(sequence), tuple(batches))
 
     def batch(self, reference: str) -> BatchView | None:
-        """A batch; None where no event has told of it."""
+        """Return a batch; None for an unknown batch."""
         with translated(self._client, self._place):
             row: list[str | None] = self._batch(args=[reference])
         return None if row[1] is None else parse_batch(row)
 
 
 def parse_line(orderid: str, field: str, written: str) -> LineView:
-    """A line out of a field of its order's hash."""
+    """Return the line that a field of its order's hash holds."""
     sku, _, lineid = field.partition("\0")
     sequence, _, text = written.partition(" ")
     data: dict[str, Any] = loads(text)
@@ -63,7 +63,7 @@ def parse_line(orderid: str, field: str, written: str) -> LineView:
 
 
 def parse_batch(row: Sequence[Any]) -> BatchView:
-    """A batch out of its reference and the values of its hash."""
+    """Return a batch from its reference and the values of its hash."""
     reference, sku, purchased, allocated, eta, sequence = row
     return BatchView(
         reference, sku, int(purchased), int(allocated), date.fromisoformat(eta) if eta else None, int(sequence)

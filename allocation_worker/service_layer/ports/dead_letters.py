@@ -27,4 +27,4 @@ class Letters(Protocol[L]):
     def __iter__(self) -> Iterator[L]: ...
 
     def remove(self, letter: L) -> None:
-        """Take it away for good."""
+        """Delete this dead letter."""

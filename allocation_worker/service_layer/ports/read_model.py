@@ -93,7 +93,7 @@ class ReadModel(Protocol):
         these.
 
         Raises:
-            GenerationMissingError: none is shown.
+            GenerationMissingError: None is shown.
         """
 
     def begin(self, *, takeover: bool) -> int:
@@ -112,28 +112,28 @@ class ReadModel(Protocol):
         """Apply events of the past, each SKU's in order; as `apply` for one generation.
 
         Raises:
-            GenerationClosedError: it is not this generation's time any more.
+            GenerationClosedError: It is not this generation's time any more.
         """
 
     def put_lines(self, generation: int, lines: Iterable[LineView]) -> None:
         """Write lines as they are after their own `sequence`, unless a later state of them is known.
 
         Raises:
-            GenerationClosedError: as `write`.
+            GenerationClosedError: As `write`.
         """
 
     def put_stock(self, generation: int, sku: str, sequence: int, batches: Sequence[BatchView]) -> None:
         """Write the batches of a SKU as they are after `sequence`, which becomes its last, unless a later one is.
 
         Raises:
-            GenerationClosedError: as `write`.
+            GenerationClosedError: As `write`.
         """
 
     def switch(self, generation: int) -> set[str]:
         """Show this generation, unless some SKUs are behind those shown now: these come back (or the first of them).
 
         Raises:
-            GenerationClosedError: as `write`.
+            GenerationClosedError: As `write`.
         """
 
     def forget_old(self) -> None:

@@ -10,9 +10,9 @@ class KeptEvents(NamedTuple):
     """What the history has of one SKU.
 
     Attributes:
-        counted: how many events the SKU has had.
-        kept_from: from which sequence on all are kept; None if none is.
-        published: how many of those asked for are kept and published.
+        counted: How many events the SKU has had.
+        kept_from: From which sequence on all are kept; None if none is.
+        published: How many of those asked for are kept and published.
     """
 
     counted: int

@@ -1,4 +1,4 @@
-"""What `send` needs: a file of commands, and what publishes them."""
+"""The ports of `send`: a file of commands, and the publisher."""
 
 from collections.abc import Callable, Iterable, Iterator
 from hashlib import sha256
@@ -12,18 +12,18 @@ _ID_DIGITS = 24
 
 
 class CommandFileError(contracts.AllocationError):
-    """A file cannot be sent as it is. The text is one sentence, or one for each bad row."""
+    """A file cannot be sent. The text is one sentence, or one for each bad row."""
 
 
 class BadRow(NamedTuple):
-    """A row that is no command."""
+    """A row that is not a valid command."""
 
     number: int
     sentence: str
 
 
 class GoodRow(NamedTuple):
-    """A row that is a command."""
+    """A row that is a valid command."""
 
     number: int
     command: contracts.Command
@@ -33,9 +33,9 @@ class Survey:
     """What a file holds, one row after the other.
 
     Attributes:
-        good: how many rows are commands.
-        bad: how many are not.
-        unused: the columns that no command has taken anything from.
+        good: The number of valid rows.
+        bad: The number of invalid rows.
+        unused: The columns that are not used for any field.
     """
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class Survey:
         self._hash = sha256()
 
     def add(self, row: GoodRow | BadRow) -> None:
-        """Take the next row in."""
+        """Add the next row."""
         if isinstance(row, GoodRow):
             self.good += 1
             self._hash.update(f"{row.number} {row.command.TYPE} ".encode() + contracts.encode(row.command) + b"\n")
@@ -57,12 +57,12 @@ class Survey:
 
     @property
     def digest(self) -> str:
-        """Of all commands so far and the numbers of their rows, in hexadecimal."""
+        """The hexadecimal digest of all commands so far, with their row numbers."""
         return self._hash.hexdigest()[:_ID_DIGITS]
 
     @property
     def error_report(self) -> str:
-        """What is wrong with the bad rows: a sentence for each of the first ten, and how many more there are."""
+        """The errors of the first ten bad rows, one sentence per line, and the number of the others."""
         more = self.bad - len(self._sentences)
         return "\n".join([*self._sentences, *([f"... and {more} more bad rows."] if more else [])])
 
@@ -74,10 +74,10 @@ class CommandRows(Protocol):
     def path(self) -> Path: ...
 
     def survey(self) -> Survey:
-        """Read the whole file, and say what it holds.
+        """Read the whole file and return its totals.
 
         Raises:
-            CommandFileError: It cannot be read.
+            CommandFileError: The file cannot be read.
         """
 
     def rows(self) -> Iterator[GoodRow | BadRow]:
@@ -85,4 +85,4 @@ class CommandRows(Protocol):
 
 
 PublishCommands = Callable[[Iterable[tuple[str, contracts.Command]]], None]
-"""Publishes commands in their order, each with its message_id. Returns once all are confirmed, or raises an error."""
+"""Publishes commands in order, each with its message_id. Returns once all are confirmed, or raises an error."""

@@ -1,7 +1,7 @@
 """Start real servers for tests, the demo and benchmarks: a RabbitMQ broker, a PostgreSQL server and a Redis server.
 
-`start_servers` takes the first way that works; see `servers.starting`. By hand, `python -m
-allocation_worker.testing.servers` starts a broker and a database, and prints how to reach them.
+`start_servers` uses the first way that works; see `servers.starting`. The command `python -m
+allocation_worker.testing.servers` starts a broker and a database, and prints their addresses.
 """
 
 from allocation_worker.testing.servers.controls import Broker, Database, ManagementError, NotOursError

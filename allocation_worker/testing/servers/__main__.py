@@ -1,4 +1,4 @@
-"""Start a broker and a database by hand: `python -m allocation_worker.testing.servers`."""
+"""Starts a broker and a database from the command line: `python -m allocation_worker.testing.servers`."""
 
 import signal
 import sys
@@ -8,7 +8,7 @@ from allocation_worker.testing.servers.starting import start_servers
 
 
 def main() -> None:
-    """Start servers, print how to reach them, and keep them until Ctrl-C or SIGTERM."""
+    """Start both servers, print their addresses, and keep them running until SIGINT or SIGTERM."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with suppress(KeyboardInterrupt), start_servers() as servers:
         print(f"# A broker and a database, {servers.how}; Ctrl-C ends them.")  # noqa: T201 - its output is its purpose

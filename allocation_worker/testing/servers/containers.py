@@ -1,4 +1,4 @@
-"""A broker and a database server in Docker containers, through testcontainers."""
+"""Starts a broker and a database server in Docker containers, with testcontainers."""
 
 import os
 import secrets
@@ -33,20 +33,20 @@ _READY_WITHIN = 60.0
 
 
 class NoEngineError(RuntimeError):
-    """No Docker engine answers, or it has not got the images and cannot pull them."""
+    """No Docker engine answers, or it lacks an image and cannot pull it."""
 
 
 def prepare(*images: str) -> None:
-    """Make sure that an engine answers and has these images, or those of broker and database.
+    """Check that an engine answers and has these images, by default those of the broker and the database.
 
     Raises:
-        NoEngineError: One of them is not so.
+        NoEngineError: No engine answers, or an image is missing.
     """
     if not _something_listens():
         raise NoEngineError("no Docker engine answers")
     try:
         _client(_ENGINE_ANSWERS_WITHIN).ping()
-    except Exception as error:  # docker-py lets requests' and its own errors through
+    except Exception as error:  # docker-py raises its own errors and those of requests
         raise NoEngineError(f"no Docker engine answers ({error})") from error
     for image in images or (RABBITMQ_IMAGE, POSTGRES_IMAGE):
         if not _has_or_pulls(image):
@@ -54,13 +54,13 @@ def prepare(*images: str) -> None:
     if testcontainers_config.tc_host_override is None and _runs_the_bridge():
         testcontainers_config.tc_host_override = "127.0.0.1"
     if not _has_or_pulls(testcontainers_config.ryuk_image):
-        # Without its reaper, containers of a process that was killed stay until they are removed by hand.
+        # Without this reaper, the containers of a killed process would stay.
         testcontainers_config.ryuk_disabled = True
 
 
 @contextmanager
 def container_servers() -> Iterator[tuple[Broker, Database]]:
-    """Start both servers; end and remove them afterwards."""
+    """Start both servers. Stop and remove them at the end of the block."""
     password = secrets.token_hex(8)
     rabbitmq = RabbitMqContainer(RABBITMQ_IMAGE, username=_USER, password=password)
     rabbitmq.with_exposed_ports(5672, _MANAGEMENT_PORT)
@@ -81,7 +81,7 @@ def _broker(container: RabbitMqContainer, password: str) -> Broker:
 
 
 def _something_listens() -> bool:
-    """Decide at once on machines without Docker; a remote engine gets its chance from the ping."""
+    """Return False at once on machines without Docker. A remote engine is checked by the ping."""
     address = urlsplit(os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock"))
     if address.scheme != "unix":
         return True
@@ -92,7 +92,7 @@ def _something_listens() -> bool:
 
 
 def _runs_the_bridge() -> bool:
-    """Whether the engine's bridge is this machine's own: then its published ports are on the loopback interface."""
+    """Return whether the engine's bridge is on this machine, so that its ports are on the loopback interface."""
     try:
         gateway = _client(_ENGINE_ANSWERS_WITHIN).networks.get("bridge").attrs["IPAM"]["Config"][0]["Gateway"]
         with socket.socket() as probe:
@@ -109,7 +109,7 @@ def _has_or_pulls(image: str) -> bool:
     except Exception:  # noqa: BLE001 - docker-py's ImageNotFound, without a hard dependency on docker-py
         try:
             images.pull(image)
-        except Exception:  # noqa: BLE001 - whatever the reason, this image cannot be had
+        except Exception:  # noqa: BLE001 - any error means that the image is unavailable
             return False
     return True
 

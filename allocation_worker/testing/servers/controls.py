@@ -1,4 +1,4 @@
-"""What a test can do with a broker and a database: make fresh places in them, look in, stop and start them."""
+"""Controls a broker and a database server in tests: create virtual hosts and databases, stop and start the servers."""
 
 import base64
 import http.client
@@ -22,7 +22,7 @@ _TIMEOUT = 10.0
 
 
 class NotOursError(RuntimeError):
-    """Only servers that run as private programs can be stopped, started and commanded from here."""
+    """The server is not a private program, so it cannot be stopped, started or controlled."""
 
 
 class ManagementError(RuntimeError):
@@ -30,11 +30,11 @@ class ManagementError(RuntimeError):
 
 
 class Broker:
-    """A broker, reached at its AMQP address and its management API.
+    """A broker with its management API.
 
     Attributes:
-        amqp_url: The broker's address; its virtual host does not matter. Several, comma-separated, for a cluster.
-        management_url: Where the management API answers, with the user and the password.
+        amqp_url: The broker's address, with any virtual host; for a cluster, several separated by commas.
+        management_url: The address of the management API, with user and password.
     """
 
     def __init__(self, *, amqp_url: str, management_url: str) -> None:
@@ -43,7 +43,7 @@ class Broker:
         self._made: list[str] = []
 
     def new_vhost(self) -> str:
-        """Make an empty virtual host and give its address; it is removed at the end.
+        """Create an empty virtual host and return its address. `remove_made` removes it.
 
         Raises:
             ManagementError: The management API refused.
@@ -58,11 +58,10 @@ class Broker:
         return ",".join(_with_path(url, name) for url in self.amqp_url.split(","))
 
     def queue_depths(self, amqp_url: str) -> dict[str, int]:
-        """Count the messages that wait in each queue of a virtual host.
+        """Return the number of ready messages in each queue of a virtual host.
 
-        The numbers are the queues' own, not the management API's, which are seconds old. Messages that a consumer holds
-        unacknowledged are not counted, and for a moment after the broker's start, while a queue has no leader yet, it
-        counts as empty.
+        The numbers come from the queues themselves, since those of the management API are seconds old. Unacknowledged
+        messages are not counted. Just after the broker's start, a queue without a leader counts as empty.
         """
         first = amqp_url.split(",", maxsplit=1)[0]
         with closing(pika.BlockingConnection(pika.URLParameters(first))) as connection:
@@ -73,19 +72,19 @@ class Broker:
             }
 
     def queue_names(self, amqp_url: str) -> list[str]:
-        """Give the names of a virtual host's queues, sorted."""
+        """Return the names of a virtual host's queues, sorted."""
         return sorted(
             queue["name"] for queue in self._api("GET", f"queues/{_vhost(amqp_url)}?disable_stats=true&columns=name")
         )
 
     def close_connections(self, amqp_url: str) -> None:
-        """Have the broker close what is connected to a virtual host by force.
+        """Make the broker close all connections to a virtual host.
 
         Args:
-            amqp_url: the virtual host's, where at least one program is connected.
+            amqp_url: The address of the virtual host. At least one program must be connected.
 
         Raises:
-            TimeoutError: the broker knows of no connection.
+            TimeoutError: The broker knows of no connection.
         """
         path = f"vhosts/{_vhost(amqp_url)}/connections"
         known: list[Any] = []
@@ -94,22 +93,22 @@ class Broker:
             known[:] = self._api("GET", path)
             return any("connection_name" in each.get("client_properties", {}) for each in known)
 
-        # The management API hears of a connection some seconds after it has opened.
+        # The management API shows a connection some seconds after it has opened.
         wait_until(some_are_known, within=60, otherwise=lambda: f"Nothing is connected to {path}.")
         for each in known:
             with suppress(ManagementError):  # it is gone already
                 self._api("DELETE", f"connections/{quote(each['name'])}")
 
     def check(self) -> None:
-        """Return if the broker answers over AMQP and over its management API; raise if it does not."""
+        """Raise an error if the broker does not answer over AMQP and over its management API."""
         parameters = pika.URLParameters(self.amqp_url.split(",", maxsplit=1)[0])
-        # Knock first: pika logs seven errors for each connection that is refused.
+        # Try the port first: pika logs seven errors for each refused connection.
         socket.create_connection((parameters.host, parameters.port), _TIMEOUT).close()
         with closing(pika.BlockingConnection(parameters)):
             self._api("GET", "whoami")
 
     def remove_made(self) -> None:
-        """Remove the virtual hosts that `new_vhost` made."""
+        """Remove the virtual hosts that `new_vhost` created."""
         while self._made:
             self._api("DELETE", f"vhosts/{self._made.pop()}")
 
@@ -124,17 +123,17 @@ class Broker:
     def kill(self) -> None:
         """End the broker as a power cut would (SIGKILL to its process group).
 
-        RabbitMQ 3.10 forgets where a quorum queue's data are when it is killed within a second of the queue's making:
-        the queue is there again, and no longer works. Call `save_queue_names` first if queues are that young.
+        RabbitMQ 3.10 loses the location of a quorum queue's data if it is killed within a second of the declaration.
+        The queue exists afterwards, but does not work. For such new queues, call `save_queue_names` first.
         """
         self._refuse()
 
     def save_queue_names(self) -> None:
-        """Have the broker write down at once which data belong to which quorum queue."""
+        """Make the broker write the names of its quorum queues to disk now."""
         self._refuse()
 
     def ctl(self, *args: str) -> str:
-        """Run rabbitmqctl against this broker and give what it printed."""
+        """Run rabbitmqctl against this broker and return its output."""
         self._refuse(*args)
 
     def _refuse(self, *args: str) -> NoReturn:
@@ -160,10 +159,10 @@ class Broker:
 
 
 class Database:
-    """A PostgreSQL server in which databases can be made.
+    """A PostgreSQL server in which databases can be created.
 
     Attributes:
-        admin_url: The address of a database of a role that may create others (`postgresql+psycopg2://`).
+        admin_url: The address of a database, with a role that may create databases (`postgresql+psycopg2://`).
     """
 
     def __init__(self, *, admin_url: str) -> None:
@@ -171,7 +170,7 @@ class Database:
         self._made: list[str] = []
 
     def new_database(self) -> str:
-        """Make an empty database out of template0 and give its address; it is removed at the end."""
+        """Create an empty database from template0 and return its address. `remove_made` removes it."""
         name = f"allocation_{uuid.uuid4().hex[:12]}"
         self._execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(name)))
         url = make_url(self.admin_url).set(drivername="postgresql+psycopg2", database=name)
@@ -186,7 +185,7 @@ class Database:
             self._made.remove(url)
 
     def remove_made(self) -> None:
-        """Remove the databases that `new_database` made."""
+        """Remove the databases that `new_database` created."""
         for url in list(self._made):
             self.drop(url)
 
@@ -201,13 +200,13 @@ class Database:
     def _execute(self, statement: sql.Composed) -> None:
         dsn = make_url(self.admin_url).set(drivername="postgresql").render_as_string(hide_password=False)
         with closing(psycopg2.connect(dsn, connect_timeout=int(_TIMEOUT))) as connection:
-            connection.autocommit = True  # a database cannot be made or dropped inside a transaction
+            connection.autocommit = True  # a database cannot be created or dropped inside a transaction
             with connection.cursor() as cursor:
                 cursor.execute(statement)
 
 
 def _vhost(amqp_url: str) -> str:
-    """As the management API has it in its paths."""
+    """Return a virtual host's name, encoded for the paths of the management API."""
     return quote(unquote(urlsplit(amqp_url.split(",", maxsplit=1)[0]).path[1:]), safe="")
 
 

@@ -1,6 +1,6 @@
-"""A broker and a database server of the installed programs, private to whoever starts them.
+"""Runs the installed broker and database server as private processes.
 
-Everything listens on the loopback interface only, and everything they write stays in one folder.
+They listen on the loopback interface only, and write only to one folder.
 """
 
 import os
@@ -34,21 +34,21 @@ _ALONE = {"localhost": "127.0.0.1"}
 class LocalBroker(Broker):
     """RabbitMQ as a private process, with its own node name, ports, cookie, epmd and folders.
 
-    Call `launch` and `wait_until_ready`, or `start`, which does both. The nodes of a cluster are several of these: see
-    `testing.cluster`.
+    Call `launch` and `wait_until_ready`, or `start`, which does both. A cluster consists of several of these nodes; see
+    `harness.cluster`.
 
     Args:
-        folder: The folder of `private_folder`; the node makes its own inside.
-        name: The node's name, before the `@`.
-        host: What stands behind it.
-        hosts: The hosts of its cluster and their addresses, all of the loopback network. A node listens at its own
-            host's address, and its connections to other nodes come from there.
+        folder: The folder of `private_folder`. The node creates its own inside.
+        name: The part of the node's name before the `@`.
+        host: The part of the node's name after the `@`.
+        hosts: The hosts of the cluster and their addresses, all in the loopback network. A node listens at the address
+            of its host, and connects to other nodes from there.
         cookie: The secret that nodes and rabbitmqctl share.
-        password: Of the administrator `allocation`.
-        epmd_port: Where the nodes' port mapper listens; it is started with the first of them.
-        settings: More of RabbitMQ's settings, as Erlang terms.
-        plugins: More of RabbitMQ's plugins than the management.
-        erlang_arguments: More for the command line of the Erlang machine.
+        password: The password of the administrator `allocation`.
+        epmd_port: The port of the nodes' port mapper, which the first node starts.
+        settings: Further settings of RabbitMQ, as Erlang terms.
+        plugins: Further plugins of RabbitMQ, besides the management plugin.
+        erlang_arguments: Further arguments for the Erlang VM.
     """
 
     def __init__(
@@ -99,25 +99,25 @@ class LocalBroker(Broker):
         self._program.end(signal.SIGTERM)
 
     def freeze(self) -> None:
-        """Stop the node where it is; its connections stand, and nothing moves, until `thaw`."""
+        """Suspend the node until `thaw`. Its connections stay open, and it does not answer."""
         self._program.send(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Let it go on."""
+        """Resume the node."""
         self._program.send(signal.SIGCONT)
 
     def kill(self) -> None:
-        """End the node as a power cut would; mind what `Broker.kill` says about young queues."""
+        """End the node as a power cut would. See `Broker.kill` about new queues."""
         self._program.end(signal.SIGKILL, group=True)
 
     def save_queue_names(self) -> None:
-        """Have the node write down at once which data belong to which quorum queue; by itself it does so later."""
+        """Make the node write the names of its quorum queues to disk now; by itself it does so later."""
         self.ctl("eval", "[dets:sync(Table) || Table <- dets:all()].")
 
     def close_connections(self, amqp_url: str) -> None:
-        """As in the base class, and at once: all that are there, those that have just opened included.
+        """Close all connections to a virtual host at once, even those that have just opened.
 
-        rabbitmqctl's own close_all_connections learns of a connection only some time after it has opened.
+        The command close_all_connections of rabbitmqctl misses connections that have just opened.
         """
         vhost = unquote(urlsplit(amqp_url).path[1:])
         self.ctl(
@@ -128,10 +128,10 @@ class LocalBroker(Broker):
         )
 
     def ctl(self, *args: str) -> str:
-        """Run rabbitmqctl against this node and give what it printed.
+        """Run rabbitmqctl against this node and return its output.
 
         Raises:
-            ProgramError: It failed; the message is what it said.
+            ProgramError: It failed; the text is its output.
         """
         command = [str(find_program("rabbitmqctl")), "--silent", "--node", self.node, *args]
         done = subprocess.run(command, env=self._env, capture_output=True, text=True, check=False)  # noqa: S603 - ours
@@ -147,8 +147,8 @@ class LocalBroker(Broker):
         addresses = [f'{{host, {_erlang(address)}, ["{host}"]}}.\n' for host, address in hosts.items()]
         (self.folder / "inetrc").write_text("".join(addresses) + "{lookup, [file, native]}.\n")
         (self.folder / "enabled_plugins").write_text(f"[{','.join(['rabbitmq_management', *plugins])}].\n")
-        # Erlang terms, not rabbitmq.conf, which knows no quorum_tick_interval. The management plugin is here because
-        # it makes a virtual host in 20 ms, and two calls of rabbitmqctl in 1.5 s; its collecting of numbers is off.
+        # Erlang terms, since rabbitmq.conf has no quorum_tick_interval. The management plugin creates a virtual host in
+        # 20 ms; two calls of rabbitmqctl take 1.5 s. Its statistics are switched off.
         (self.folder / "advanced.config").write_text(
             f"""[
               {{rabbit, [
@@ -173,8 +173,10 @@ class LocalBroker(Broker):
             "ERL_INETRC": str(self.folder / "inetrc"),
             "ERL_EPMD_PORT": str(self.epmd_port),
             "RABBITMQ_ADVANCED_CONFIG_FILE": str(self.folder / "advanced.config"),
-            "RABBITMQ_ALLOW_INPUT": "1",  # without it a shell stands between us and the node's signals
-            "RABBITMQ_CONFIG_FILE": str(self.folder / "rabbitmq.conf"),  # there is none: not the machine's either
+            "RABBITMQ_ALLOW_INPUT": "1",  # otherwise a shell would receive the signals for the node
+            "RABBITMQ_CONFIG_FILE": str(
+                self.folder / "rabbitmq.conf"
+            ),  # a missing file, so that the machine's own is not read
             "RABBITMQ_CONF_ENV_FILE": os.devnull,
             "RABBITMQ_CTL_ERL_ARGS": interface,
             "RABBITMQ_DIST_PORT": str(free_port()),
@@ -195,11 +197,11 @@ def _erlang(address: str) -> str:
 class LocalDatabase(Database):
     """PostgreSQL as a private process with its own data folder, durable as in production (fsync is on).
 
-    It runs as the user `postgres` if we are root, which PostgreSQL refuses to run as, else as ourselves. Call `launch`
-    and `wait_until_ready`, or `start`, which does both.
+    It runs as the user `postgres` if this process is root, since PostgreSQL refuses to run as root. Call `launch` and
+    `wait_until_ready`, or `start`, which does both.
 
     Args:
-        folder: The folder of `private_folder`; the server makes its own inside.
+        folder: The folder of `private_folder`. The server creates its own inside.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -235,7 +237,7 @@ class LocalDatabase(Database):
         self.wait_until_ready()
 
     def stop(self, mode: Literal["fast", "immediate"] = "fast") -> None:
-        """End the server and wait until it is gone: `fast` in an orderly way, `immediate` as a crash would."""
+        """Stop the server and wait for its end: `fast` in an orderly way, `immediate` as a crash would."""
         self._program.end(signal.SIGINT if mode == "fast" else signal.SIGQUIT)
 
     def _answers(self) -> None:
@@ -270,7 +272,7 @@ class LocalDatabase(Database):
 
 @contextmanager
 def local_servers() -> Iterator[tuple[LocalBroker, LocalDatabase]]:
-    """Start both servers side by side; end and remove them afterwards.
+    """Start both servers. Stop and remove them at the end of the block.
 
     Raises:
         ProgramError: A program is missing, or one of them did not start.

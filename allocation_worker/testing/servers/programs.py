@@ -1,4 +1,4 @@
-"""A server's program as a private process: found, given a folder and a port, launched, waited for, ended."""
+"""Runs a server's program as a private process, with its own folder and port."""
 
 import os
 import secrets
@@ -24,11 +24,11 @@ _PORTS = range(15_000, 32_000)  # below the range of outgoing connections, one o
 
 
 class ProgramError(RuntimeError):
-    """A server's program did not do what it was started for."""
+    """A server's program failed."""
 
 
 def find_program(name: str) -> Path | None:
-    """Find a program of RabbitMQ or PostgreSQL where Debian puts it (the newest version), else on the PATH."""
+    """Return a program of RabbitMQ or PostgreSQL: the newest in Debian's folders, else the one on the PATH."""
     versions = sorted(_POSTGRES_FOLDERS.glob("[0-9]*/bin"), key=lambda folder: float(folder.parent.name), reverse=True)
     found = shutil.which(
         name, path=os.pathsep.join(map(str, [_RABBITMQ_FOLDER, *versions, os.environ.get("PATH", "")]))
@@ -37,13 +37,13 @@ def find_program(name: str) -> Path | None:
 
 
 def missing_programs() -> list[str]:
-    """Name the programs that `private_folder`'s servers would need and this machine lacks."""
+    """Return the names of the programs that private servers need and this machine lacks."""
     return [name for name in ("rabbitmq-server", "rabbitmqctl", "initdb", "postgres") if find_program(name) is None]
 
 
 @contextmanager
 def private_folder() -> Iterator[Path]:
-    """Give a temporary folder; in the end, whatever the end, its servers are ended and it is removed."""
+    """Yield a temporary folder. At the end, even after a SIGKILL, its servers are ended and it is removed."""
     folder = Path(mkdtemp(prefix="allocation-servers-"))
     folder.chmod(0o711)  # PostgreSQL runs as another user and must reach its own folder inside
     command = [sys.executable, "-I", reaper.__file__, str(folder)]
@@ -51,12 +51,12 @@ def private_folder() -> Iterator[Path]:
         try:
             yield folder
         finally:
-            # A word, not only the end of the pipe: a forked child of ours could hold the pipe open.
+            # A byte, and not only the end of the pipe: a forked child could hold the pipe open.
             watcher.communicate(b".")
 
 
 def free_port() -> int:
-    """Give a port of the loopback interface that nobody has; no other call gets it while this process lives."""
+    """Return a free port of the loopback interface, and reserve it until this process ends."""
     while True:
         port = _PORTS.start + secrets.randbelow(len(_PORTS))
         holder = socket.socket()
@@ -65,14 +65,14 @@ def free_port() -> int:
         except OSError:
             holder.close()
             continue
-        # From here on it lets in those who say the same, as servers do, and not the next call, which binds without.
+        # From here on, a server that sets SO_REUSEADDR can bind the port, and the next call here cannot.
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         holder.detach()  # never closed: the server binds seconds later, and again whenever it is started again
         return port
 
 
 class Program:
-    """One server process: launched, waited for, ended by a signal, launched again."""
+    """One server process, which can be launched again after its end."""
 
     def __init__(self, command: list[str], *, env: Mapping[str, str], folder: Path, user: str | None = None) -> None:
         self._command = command
@@ -83,7 +83,7 @@ class Program:
 
     @property
     def log(self) -> Path:
-        """Where the program's output goes."""
+        """The file with the program's output."""
         return self._folder / "output.log"
 
     def launch(self) -> None:
@@ -107,7 +107,7 @@ class Program:
 
         Raises:
             ProgramError: The process has ended.
-            Exception: What `ready` raised last, when the time is up.
+            Exception: The last exception of `ready`, at the deadline.
         """
         trying = Retrying(
             stop=stop_after_delay(_READY_WITHIN),

@@ -1,11 +1,11 @@
-"""Ends the private servers of a process that has gone, and removes their folder.
+"""Ends the private servers of a process that has ended, and removes their folder.
 
-It is started as a script, `python -I reaper.py FOLDER`, with a pipe as standard input whose other end its parent
-holds. A byte, or the end of the pipe, is the sign to begin. So one path cleans up after a normal end, an exception and
-a SIGKILL alike; a death signal (`PR_SET_PDEATHSIG`) would not do, because it goes off when the *thread* that started
-the server ends, and because the broker's `epmd` turns itself into a daemon.
+This is a script, `python -I reaper.py FOLDER`. Its standard input is a pipe from its parent. A byte, or the end of the
+pipe, starts the clean-up, so it runs after a normal exit, an exception and a SIGKILL alike. A death signal
+(`PR_SET_PDEATHSIG`) would not work: it is sent when the *thread* that started the server ends, and the broker's `epmd`
+becomes a daemon.
 
-Only the standard library is used: the script must start within milliseconds, without the project's packages.
+The script uses only the standard library, so that it starts within milliseconds.
 """
 
 import os
@@ -25,10 +25,10 @@ _POLL = 0.05
 
 
 def processes_of(folder: Path) -> list[int]:
-    """Give the ids of the living processes that belong to a folder.
+    """Return the ids of the running processes that belong to a folder.
 
-    A process belongs to it if it carries `MARK` in its environment or works inside it. (PostgreSQL's processes
-    overwrite their environment with their titles, and `epmd` leaves the folder: so it takes both.)
+    A process belongs to a folder if `MARK` is in its environment, or if its working directory is inside. Both checks
+    are needed: PostgreSQL's processes overwrite their environment with their titles, and `epmd` leaves the folder.
     """
     return [int(process.name) for process in _processes() if _belongs(process, folder)]
 
@@ -49,7 +49,7 @@ def _processes() -> Iterator[Path]:
 
 
 def _belongs(process: Path, folder: Path) -> bool:
-    # Another user's process, or one that has just ended, cannot be looked at, and is not ours.
+    # A process that cannot be read is another user's, or has just ended.
     try:
         works_in = (process / "cwd").readlink()
         environment = (process / "environ").read_bytes().split(b"\0")
@@ -59,7 +59,7 @@ def _belongs(process: Path, folder: Path) -> bool:
 
 
 def _kindest_signal(pid: int) -> signal.Signals:
-    """Let PostgreSQL return its shared memory; nothing outside the folder is left by the broker."""
+    """Return SIGQUIT for PostgreSQL, which must release its shared memory, else SIGKILL."""
     with suppress(OSError):
         if Path(f"/proc/{pid}/comm").read_text().strip() == "postgres":
             return signal.SIGQUIT

@@ -1,10 +1,10 @@
-"""A real Redis for tests: the first way that works, or the one that `ALLOCATION_TEST_SERVERS` names.
+"""Starts a real Redis for tests, in the first way that works, or in the one that `ALLOCATION_TEST_SERVERS` names.
 
-1. `given`: `ALLOCATION_REDIS_URL` says where it is; its databases 1 to 15 are emptied and used.
-2. `containers`: Docker, through testcontainers, with `REDIS_IMAGE`.
+1. `given`: the Redis at `ALLOCATION_REDIS_URL`. Its databases 1 to 15 are emptied and used.
+2. `containers`: Docker, with testcontainers and `REDIS_IMAGE`.
 3. `programs`: Debian's redis-server, as a private process on a free port.
 
-By hand: `python -m allocation_worker.testing.servers.redis_server` starts one and says how to reach it.
+The command `python -m allocation_worker.testing.servers.redis_server` starts one and prints its address.
 """
 
 import os
@@ -28,11 +28,11 @@ REDIS_IMAGE = os.environ.get("REDIS_IMAGE", "redis:7")
 
 
 class RedisServer:
-    """A Redis in which databases can be emptied and used.
+    """A Redis server whose databases may be emptied and used.
 
     Args:
-        url: its address; the path does not matter.
-        databases: how many there are.
+        url: The address. Its path is ignored.
+        databases: The number of databases.
     """
 
     def __init__(self, url: str, *, databases: int = 16) -> None:
@@ -41,7 +41,7 @@ class RedisServer:
         self._numbers = count(1)
 
     def new_database(self) -> str:
-        """The address of an empty database; after the last, the first is emptied and used again."""
+        """Empty the next database and return its address. After the last one, start again with the first."""
         number = (next(self._numbers) - 1) % (self._databases - 1) + 1
         address = urlsplit(self.url)._replace(path=f"/{number}").geturl()
         with Redis.from_url(address) as client:
@@ -49,16 +49,16 @@ class RedisServer:
         return address
 
     def check(self) -> None:
-        """Return if it answers; raise if it does not."""
+        """Raise an error if the server does not answer."""
         with Redis.from_url(self.url) as client:
             client.ping()
 
     def kill(self) -> None:
-        """End it with SIGKILL: what it has not written to its folder is gone."""
+        """End the server with SIGKILL. Data that are not on disk are lost."""
         raise NotOursError("This Redis is not a private program: it cannot be killed.")
 
     def start(self) -> None:
-        """Start it again, on the same port, with what its folder holds, and wait until it is ready."""
+        """Start the server again, on the same port and with the same folder, and wait until it is ready."""
         raise NotOursError("This Redis is not a private program: it cannot be started.")
 
 
@@ -66,8 +66,8 @@ class LocalRedis(RedisServer):
     """Debian's redis-server as a private process on the loopback interface.
 
     Args:
-        folder: the folder of `private_folder`; it makes its own inside.
-        durable: whether it writes an append-only file, synced before each answer.
+        folder: The folder of `private_folder`. The server creates its own inside.
+        durable: Whether the server writes an append-only file, synced before each answer.
     """
 
     def __init__(self, folder: Path, *, durable: bool = False) -> None:
@@ -99,10 +99,10 @@ class LocalRedis(RedisServer):
 
 @contextmanager
 def local_redis(*, durable: bool = False) -> Iterator[LocalRedis]:
-    """Start a private Redis; end and remove it afterwards.
+    """Start a private Redis. Stop and remove it at the end of the block.
 
     Raises:
-        ProgramError: the program is missing, or did not start.
+        ProgramError: The program is missing, or did not start.
     """
     if find_program("redis-server") is None:
         raise ProgramError("the program redis-server is missing")
@@ -115,10 +115,10 @@ def local_redis(*, durable: bool = False) -> Iterator[LocalRedis]:
 
 @contextmanager
 def start_redis() -> Iterator[RedisServer]:
-    """A Redis, the first way that works; what was started is ended and removed afterwards.
+    """Start a Redis in the first way that works. Stop and remove it at the end of the block.
 
     Raises:
-        NoServersError: no way works.
+        NoServersError: No way works.
     """
     ways = {"given": _given, "containers": _containers, "programs": _programs}
     forced = os.environ.get("ALLOCATION_TEST_SERVERS")
@@ -176,7 +176,7 @@ def _programs() -> Iterator[RedisServer]:
 
 
 def main() -> None:
-    """Start one, say how to reach it, and keep it until Ctrl-C or SIGTERM."""
+    """Start a Redis, print its address, and keep it running until SIGINT or SIGTERM."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with suppress(KeyboardInterrupt), start_redis() as server:
         print(f"export ALLOCATION_REDIS_URL={server.new_database()}", flush=True)  # noqa: T201 - its output is its purpose

@@ -1,14 +1,14 @@
-"""Real servers for tests, demo and benchmarks: a RabbitMQ broker and a PostgreSQL server.
+"""Starts a RabbitMQ broker and a PostgreSQL server for tests, the demo and benchmarks.
 
-`start_servers` takes the first way that works, or the one that `ALLOCATION_TEST_SERVERS` names:
+`start_servers` uses the first way that works, or the one that `ALLOCATION_TEST_SERVERS` names:
 
-1. `given`: `ALLOCATION_AMQP_URL` and `ALLOCATION_DATABASE_URL` say where they are. A virtual host (through the
-   management API at `ALLOCATION_MANAGEMENT_URL`, else at port 15672 of the same host) and a database are made there,
-   and removed afterwards.
-2. `containers`: Docker, through testcontainers, with `RABBITMQ_IMAGE` and `POSTGRES_IMAGE`.
+1. `given`: the servers at `ALLOCATION_AMQP_URL` and `ALLOCATION_DATABASE_URL`. A virtual host and a database are
+   created there, and removed afterwards. The management API is expected at `ALLOCATION_MANAGEMENT_URL`, by default at
+   port 15672 of the same host.
+2. `containers`: Docker, with testcontainers, `RABBITMQ_IMAGE` and `POSTGRES_IMAGE`.
 3. `programs`: the installed programs, as private processes on free ports in a temporary folder.
 
-By hand: `python -m allocation_worker.testing.servers` starts them and says how to reach them.
+The command `python -m allocation_worker.testing.servers` starts both and prints their addresses.
 """
 
 import os
@@ -23,19 +23,19 @@ from allocation_worker.testing.servers.programs import missing_programs
 
 
 class NoServersError(RuntimeError):
-    """No way to a broker and a database works here; the message is one sentence that says what to do."""
+    """No way to start a broker and a database works here. The text is one sentence that says what to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Servers:
-    """A broker and a database server, with an empty place in each.
+    """A broker with a new virtual host, and a database server with a new database.
 
     Attributes:
-        amqp_url: A fresh virtual host of its own.
-        database_url: A fresh empty database of its own (`postgresql+psycopg2://`).
-        how: `given`, `containers` or `programs`.
-        broker: Makes more virtual hosts, counts messages; stops and starts the broker if it is a program.
-        database: Makes more databases; stops and starts the server if it is a program.
+        amqp_url: The address of the virtual host.
+        database_url: The address of the database (`postgresql+psycopg2://`).
+        how: The way they were started: `given`, `containers` or `programs`.
+        broker: Creates virtual hosts and counts messages; stops and starts the broker if it is a program.
+        database: Creates databases; stops and starts the server if it is a program.
     """
 
     amqp_url: str
@@ -47,7 +47,7 @@ class Servers:
 
 @contextmanager
 def start_servers() -> Iterator[Servers]:
-    """Start a broker and a database server, the first way that works; end and remove them afterwards.
+    """Start a broker and a database server in the first way that works. Stop and remove them at the end of the block.
 
     Raises:
         NoServersError: No way works.

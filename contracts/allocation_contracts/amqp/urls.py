@@ -48,7 +48,7 @@ class BrokerAddress:
         tls: Whether to connect over TLS: `amqps://`.
         external: Whether to log in by the client certificate.
         files: What TLS is told, and the files it reads at each connect.
-        settings: pika's own, by their names: `heartbeat` and the like.
+        settings: Pika's own, by their names: `heartbeat` and the like.
     """
 
     host: str

@@ -218,8 +218,8 @@ def test_a_queue_that_is_deleted_is_consumed_again_once_it_is_declared_again(pla
         topology.declare([place.url], retry_delays=[1])
         place.send("after")
         eventually(lambda: workers.ids == ["before", "after"])
-    mend = {entry["mend"] for entry in logs if entry["event"] == refused}
-    assert mend == {"run `allocation-worker topology`."}
+    remedies = {entry["remedy"] for entry in logs if entry["event"] == refused}
+    assert remedies == {"run `allocation-worker topology`."}
     assert any(entry["event"] == "consumer_cancelled" and entry["log_level"] == "error" for entry in logs)
 
 

@@ -177,7 +177,7 @@ def test_a_copy_that_is_returned_is_sent_again_until_it_is_taken(place: Place) -
     place.send("patient")
     with working(place, retry_until(1)) as workers, capture_logs() as logs:
         eventually(lambda: any(entry.get("answer") == "RETURNED" for entry in logs))
-        assert {entry["mend"] for entry in logs if entry["event"] == "copy_not_taken"} == {
+        assert {entry["remedy"] for entry in logs if entry["event"] == "copy_not_taken"} == {
             "run `allocation-worker topology`."
         }
         topology.declare([place.url], retry_delays=[1])

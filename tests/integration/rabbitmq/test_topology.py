@@ -53,7 +53,7 @@ def test_a_command_that_no_queue_takes_lands_in_the_dead_letters(place: Place) -
     assert body == b"body of lost?"
 
 
-def test_a_queue_with_other_arguments_is_named_with_the_way_to_mend_it(place: Place) -> None:
+def test_a_queue_with_other_arguments_is_named_with_the_remedy(place: Place) -> None:
     place.channel.queue_delete(ORDERS_QUEUE)
     place.channel.queue_declare(ORDERS_QUEUE, durable=True, arguments={"x-queue-type": "quorum"})
     with pytest.raises(
@@ -64,7 +64,7 @@ def test_a_queue_with_other_arguments_is_named_with_the_way_to_mend_it(place: Pl
     assert isinstance(info.value, RabbitMQError)
 
 
-def test_an_exchange_of_another_kind_is_named_with_the_way_to_mend_it(place: Place) -> None:
+def test_an_exchange_of_another_kind_is_named_with_the_remedy(place: Place) -> None:
     place.channel.exchange_delete(EVENTS_EXCHANGE)
     place.channel.exchange_declare(EVENTS_EXCHANGE, "direct", durable=True)
     with pytest.raises(TopologyMismatchError, match=r"The exchange allocation\.events .*type.*delete exchange"):

@@ -61,8 +61,8 @@ def test_headers_that_cannot_be_decoded_are_shown_as_bytes() -> None:
 
 
 @pytest.mark.parametrize("reason", ["invalid-json", "missing-type", "body-too-large"])
-def test_a_broken_contract_is_for_the_sender_to_mend(reason: str) -> None:
-    assert "have its sender mend it" in next_step(reason)
+def test_a_broken_contract_is_for_the_sender_to_correct(reason: str) -> None:
+    assert "have its sender correct it" in next_step(reason)
 
 
 def test_headers_that_are_nested_too_deep_do_not_hide_the_rest() -> None:

@@ -134,7 +134,7 @@ def test_a_message_that_keeps_failing_is_a_dead_letter_in_the_end(database: Coun
     assert outcomes[:2] == [Retry(after=1, attempts=1), Retry(after=5, attempts=2)]
     assert outcomes[2] == DeadLettered(
         reason="handler-failed",
-        detail="allocate.v1 'p' failed 3 times; mend the cause, then redrive it.",
+        detail="allocate.v1 'p' failed 3 times; fix the cause, then redrive it.",
         attempts=3,
         exception="ZeroDivisionError: poisonous",
     )

@@ -37,7 +37,7 @@ def test_then_it_is_a_dead_letter_with_the_exception() -> None:
     outcome = POLICY.after_failure(ValueError("why"), message(COMMAND, "m", attempts=2))
     assert outcome == DeadLettered(
         reason="handler-failed",
-        detail="allocate.v1 'm' failed 3 times; mend the cause, then redrive it.",
+        detail="allocate.v1 'm' failed 3 times; fix the cause, then redrive it.",
         attempts=3,
         exception="ValueError: why",
     )
