@@ -119,7 +119,7 @@ def test_a_person_sees_what_is_there_and_throws_some_of_it_away(still: RunningSe
 
     code, out = dead_letters(still, "show", letters[new]["id"])
     assert code == 0
-    for part in (new, "ValueError: no", '"sku": "SKU"', "x-original-queue", "Mend the cause", "attempts: 4"):
+    for part in (new, "ValueError: no", '"sku": "SKU"', "x-original-queue", "Fix the cause", "attempts: 4"):
         assert part in out, part
 
     assert dead_letters(still, "discard", letters[new]["id"], answer="n\n")[0] == 1

@@ -164,7 +164,7 @@ def test_killed_while_it_builds_for_the_first_time(projected: RunningService) ->
         assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
         assert "There is no read model in Redis at" in refused.stderr
         project = projected.start("project")
-        project.wait_for_log("Another process builds the read model now")
+        project.wait_for_log("Another process is building the read model")
         wait_until_equal(projected)
 
 

@@ -259,7 +259,7 @@ def test_a_second_rebuild_ends_the_first(models: Models) -> None:
 def test_a_lost_read_model_is_not_built_twice_at_a_time(models: Models) -> None:
     models.answer(*A_DAY)
     building = models.read_model.begin(takeover=False)
-    with pytest.raises(StoreUnavailableError, match="Another process builds the read model now"):
+    with pytest.raises(StoreUnavailableError, match="Another process is building the read model"):
         models.projector().tend()
     with models.read_model.kept_open(building):
         pass
@@ -283,7 +283,7 @@ def test_the_remains_of_a_rebuild_that_died_go_with_the_next(models: Models) -> 
     dead = models.read_model.begin(takeover=True)
     models.read_model.put_stock(dead, "LAMP", 1, [])
     live.process(delivered(models.answer(order("o20", 1))))
-    with pytest.raises(StoreUnavailableError, match="Another process builds"):
+    with pytest.raises(StoreUnavailableError, match="Another process is building"):
         live.rebuild(takeover=False)
     live.rebuild()
     assert not models.redis.keys(f"allocation:{dead}:*")
