@@ -1,1 +1,1 @@
-"""How fast it is, beside a bare loop that does the same work by hand: `python -m bench`, or `make bench`."""
+"""Benchmarks the worker against a bare loop that does the same work: `python -m bench`, or `make bench`."""

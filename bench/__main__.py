@@ -1,4 +1,4 @@
-"""`python -m bench`: the table. `python -m bench profile`: where the time goes. QUICK=1: two minutes."""
+"""The command line of the benchmarks: `python -m bench`, or `python -m bench profile`. QUICK=1 takes two minutes."""
 
 import os
 import sys

@@ -1,10 +1,10 @@
-"""The yardstick: the same work by hand, in one process on one connection, as bare as it can be and still be honest.
+"""The baseline of the benchmarks: a minimal program that does the same work, in one process on one connection.
 
-Groups of 250, one transaction each, in bulk hand-written SQL; confirmed mandatory publishes without waiting; one
-multiple ack once the group's confirms are in. No domain, no outbox, no contracts: a crash between its commit and its
-publishes loses events, which is what the rest of this repository is for.
+It handles groups of 250 commands in one transaction each, with hand-written SQL in bulk. It publishes with `mandatory`
+and pipelined confirms, and acks a group with one multiple ack once all confirms are in. It has no domain, outbox or
+contracts. A crash between commit and publish loses events, which the worker prevents.
 
-By hand: `python -m bench.bare_loop AMQP_URL DATABASE_URL`.
+Run it alone with `python -m bench.bare_loop AMQP_URL DATABASE_URL`.
 """
 
 import json
@@ -58,7 +58,7 @@ COUNT = "UPDATE products SET version = version + 1 WHERE sku = ANY(%s::text[])"
 
 @dataclass(slots=True)
 class AckGroup:
-    """Deliveries that are acked together: the last one's tag, and how many confirms are missing."""
+    """Deliveries that are acked together: the last delivery tag, and the number of missing confirms."""
 
     tag: int
     unconfirmed: int
@@ -69,7 +69,7 @@ Pick = tuple[str, str | None] | None
 
 
 class BareLoop:
-    """Consumes the order queue until it is killed; only allocates, and only what is well formed."""
+    """Consumes the order queue until it is killed. It handles valid `allocate` commands only."""
 
     def __init__(self, amqp_url: str, database_url: str) -> None:
         self._database = psycopg2.connect(database_url)
@@ -85,7 +85,7 @@ class BareLoop:
         )
 
     def run(self) -> None:
-        """Work until killed."""
+        """Consume until the process is killed."""
         self._connection.ioloop.start()
 
     def _opened(self, connection: pika.SelectConnection) -> None:

@@ -1,4 +1,4 @@
-"""The broker from outside: filling a queue, counting, and emptying a queue."""
+"""Fills, counts and empties queues."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -1,8 +1,8 @@
-"""One run on one side, timed from outside, the same way for both.
+"""Times one run of either side from outside.
 
-All commands wait in the queue. The clock starts when the first of them leaves it, and ends when the last event is in
-the subscriber's queue, a durable quorum queue of which nobody takes anything meanwhile. Queue lengths are asked every
-20 ms. Start-up and the first, slow group are inside the clock.
+All commands wait in the queue. The clock starts when the first command leaves it, and stops when the last event is in
+the subscriber's queue, a durable quorum queue without a consumer. Queue lengths are read every 20 ms. The time includes
+the start-up and the first, slow group.
 """
 
 import time
@@ -16,7 +16,7 @@ from bench.workloads import Workload
 
 EVERY = 0.02
 QUIET = 1.0
-"""Seconds without a new event, with every command answered, that end a run."""
+"""A run ends after this many seconds without a new event, if every command is answered."""
 LIMIT = 600.0
 
 Told = Callable[[int, int], None]
@@ -24,7 +24,7 @@ Told = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """What came out of one run."""
+    """The result of one run."""
 
     side: str
     commands: int
@@ -34,7 +34,7 @@ class Run:
 
     @property
     def rate(self) -> float:
-        """Commands a second."""
+        """Commands per second."""
         return self.commands / self.seconds
 
 
@@ -97,7 +97,7 @@ def wait_for_last(watch: Watch, workload: Workload, told: Told) -> tuple[float, 
 
 
 def _check(watch: Watch, workload: Workload) -> None:
-    """Speed counts for nothing if something is lost, or a SKU's events are out of their order."""
+    """Check that no command is lost and that the events of each SKU are in order."""
     answered: set[str] = set()
     latest: dict[str, int] = {}
     for cause, event in watch.take_events():

@@ -1,4 +1,4 @@
-"""The rows that count something else: a great shrink, latency, memory."""
+"""The benchmarks other than throughput: a large shrink, latency, memory."""
 
 import random
 import statistics

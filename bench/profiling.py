@@ -1,4 +1,4 @@
-"""Where the time goes: py-spy on `consume` and `relay`, pg_stat_statements in the database, during the first row."""
+"""Profiles the first benchmark: py-spy on `consume` and `relay`, pg_stat_statements in the database."""
 
 import signal
 import subprocess

@@ -1,4 +1,4 @@
-"""Show progress: a line for each run that has ended, and a bar for the current one."""
+"""Shows progress: a line for each finished run, and a bar for the current one."""
 
 from collections.abc import Callable
 from types import TracebackType

@@ -1,4 +1,4 @@
-"""The table, the JSON and the plot."""
+"""Writes the results: a table, JSON and a plot."""
 
 import json
 import os

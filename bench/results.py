@@ -1,4 +1,4 @@
-"""What a row of the table says."""
+"""One row of the results."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ class Result:
     """One row.
 
     Attributes:
-        work: What was done.
-        goal: In words; empty where there is none.
-        found: In words.
-        met: None where there is no goal.
-        figures: For the JSON and the plot.
+        work: The work that was measured.
+        goal: The goal as text; empty if there is none.
+        found: The result as text.
+        met: Whether the goal was met; None if there is none.
+        figures: The figures for the JSON and the plot.
     """
 
     work: str

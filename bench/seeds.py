@@ -1,4 +1,4 @@
-"""Data that stands before a run, put in by SQL, since a million commands would take minutes."""
+"""Inserts the initial data of a run by SQL, since a million commands would take minutes."""
 
 from collections import Counter
 from collections.abc import Sequence

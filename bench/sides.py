@@ -1,4 +1,4 @@
-"""The two that are compared. Each has a virtual host and a database of its own on the same two servers."""
+"""The two programs that are compared. Each has its own virtual host and database, on the same servers."""
 
 import os
 import subprocess
@@ -26,7 +26,7 @@ FULL_PREFETCH: int = Settings.model_fields["prefetch"].default
 
 
 class Side(Protocol):
-    """One of the two, standing and stopped."""
+    """One of the two programs, with its virtual host and database."""
 
     name: str
     amqp_url: str
@@ -69,13 +69,13 @@ def peak_megabytes(pid: int) -> float:
 
 
 def _folder_for_logs() -> Path:
-    """A new one each time: a log is read for signs of life, and those of an earlier run would mislead."""
+    """Return a new folder for each run, since logs are searched for events and must not hold those of earlier runs."""
     LOGS.mkdir(parents=True, exist_ok=True)
     return Path(tempfile.mkdtemp(prefix=f"{time.strftime('%H%M%S')}-", dir=LOGS))
 
 
 class BareSide:
-    """The yardstick."""
+    """The bare loop."""
 
     name = "bare loop"
 
@@ -106,7 +106,7 @@ class BareSide:
 
 
 class WorkerSide:
-    """The program, with `consume` and `relay` as processes of their own."""
+    """The worker, with `consume` and `relay` as separate processes."""
 
     name = "worker"
 

@@ -1,4 +1,4 @@
-"""The rows that count commands a second."""
+"""The throughput benchmarks, in commands per second."""
 
 import statistics
 from collections.abc import Callable, Iterator, Sequence
@@ -23,13 +23,13 @@ NewSide = Callable[[Servers], Side]
 
 
 class Throughput:
-    """Runs pairs, one after the other, so that both meet the same weather.
+    """Runs both sides in alternation, so that the load of the machine affects them alike.
 
     Args:
-        servers: On which everything runs.
-        shown: Where progress is told.
-        repeats: How many pairs; their median ratio counts.
-        count: How many commands a run.
+        servers: The servers that everything runs on.
+        shown: The display of progress.
+        repeats: The number of pairs. The result is their median ratio.
+        count: The commands per run.
     """
 
     def __init__(self, servers: Servers, shown: ProgressBar, *, repeats: int, count: int) -> None:

@@ -1,4 +1,4 @@
-"""A steady stream of orders, and how long each waits for its event."""
+"""Publishes a steady stream of orders, and measures how long each waits for its event."""
 
 import json
 import statistics

@@ -1,4 +1,4 @@
-"""What is sent: stock that stands at the start, and commands, with chance but the same each time."""
+"""The workloads: initial stock and commands, drawn at random but the same each time."""
 
 import csv
 import random
@@ -44,7 +44,7 @@ class EncodedCommand:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
-    """The stock, the commands that wait in the order queue, and the news of stock that come in their midst."""
+    """The stock, the commands in the order queue, and the stock commands sent during the run."""
 
     stock: Sequence[InitialBatch]
     orders: Sequence[EncodedCommand]
@@ -76,7 +76,7 @@ def three_batches(skus: Iterable[str], first_qty: int) -> list[InitialBatch]:
 
 
 def allocates(count: int, *, skus: int, seed: int = 1) -> Workload:
-    """So many new lines, of SKUs taken by chance."""
+    """Return `allocate` commands for new lines of random SKUs."""
     each = count * (MOST_ON_A_LINE + 1) // 2 // skus
     stock = three_batches(sku_names(skus), max(MOST_ON_A_LINE, each // 2))
     return Workload(stock=stock, orders=list(new_lines(count, skus=skus, seed=seed)))
@@ -118,7 +118,7 @@ def mixed(count: int, *, skus: int = 200) -> Workload:
 
 
 def retail(path: Path) -> Workload:
-    """The rows of a real shop; a negative quantity is left out. Half of what is ordered is there, half is at sea."""
+    """Return the order lines of a real shop, without negative quantities; half of the stock is at sea."""
     rng = random.Random(3)
     with path.open(encoding="utf-8-sig", newline="") as file:
         rows = [(row["InvoiceNo"], row["StockCode"].strip(), int(row["Quantity"])) for row in csv.DictReader(file)]

@@ -1,1 +1,1 @@
-"""A seeded campaign of faults against the whole service: `make chaos`."""
+"""Runs a seeded campaign of faults against the whole service: `make chaos`."""

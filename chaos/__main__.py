@@ -1,4 +1,4 @@
-"""`python -m chaos`: a campaign of SEED for MINUTES."""
+"""The command line of the campaign: `python -m chaos`."""
 
 import argparse
 import logging
@@ -40,10 +40,10 @@ class ConsoleProgress(CampaignProgress):
 
 
 def main() -> int:
-    """Run it; 0 if every promise was kept."""
+    """Run a campaign. Return 0 if the service kept every promise."""
     parser = argparse.ArgumentParser(prog="python -m chaos", description=__doc__)
-    parser.add_argument("--seed", type=int, default=None, help="a campaign's seed; a new one if left out")
-    parser.add_argument("--minutes", type=float, default=10.0, help="how long faults strike")
+    parser.add_argument("--seed", type=int, default=None, help="the campaign's seed; default: a new one")
+    parser.add_argument("--minutes", type=float, default=10.0, help="the minutes in which faults are injected")
     options = parser.parse_args()
     seed = secrets.randbelow(1_000_000) if options.seed is None else options.seed
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))

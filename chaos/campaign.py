@@ -1,4 +1,4 @@
-"""Run one campaign from its start to its verdict."""
+"""Runs one campaign from its start to its verdict."""
 
 import random
 import threading
@@ -25,32 +25,32 @@ log = structlog.get_logger()
 
 @dataclass(slots=True, kw_only=True)
 class InjectedFault:
-    """A fault that took place; times are of `time.monotonic`."""
+    """An injected fault. Times are of `time.monotonic`."""
 
     target: str
     kind: str
     began: float
     healed: float
     trouble: str = ""
-    """What went wrong with the fault itself: a node that did not come back is a finding."""
+    """An error of the injection itself, such as a node that did not start again; it counts as a finding."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Campaign:
-    """What happened.
+    """The record of a campaign. Times are of `time.monotonic`.
 
     Attributes:
-        seed: Repeats it.
-        began: Of `time.monotonic`, when the first command was sent.
-        ended: When everything was healed.
-        drained: When the last answer had come; None if it never did.
-        injected: The faults that took place.
-        sent_at: When each command was first published.
-        answered_at: When its first answer came.
-        published_twice: How many publications were repeats.
-        poison: How many messages nobody could read.
-        deaths: Processes that ended by themselves.
-        report: The checker's, once it has judged.
+        seed: The seed, which repeats the campaign.
+        began: The time of the first command.
+        ended: The time when all faults were healed.
+        drained: The time of the last answer; None if some are missing.
+        injected: The injected faults.
+        sent_at: The time of each command's first publication.
+        answered_at: The time of its first answer.
+        published_twice: The number of repeated publications.
+        poison: The number of unreadable messages.
+        deaths: The processes that ended unexpectedly.
+        report: The checker's report, once there is one.
     """
 
     seed: int
@@ -67,7 +67,7 @@ class Campaign:
 
 
 def run(seed: int, minutes: float, logs: Path, tell: "CampaignProgress") -> Campaign:
-    """Run a campaign, and check it. What was wrong is in its report; an error that prevents the check is raised."""
+    """Run a campaign and check it. Its report holds the faults; an error that prevents the check is raised."""
     campaign = Campaign(seed=seed)
     logs.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
@@ -99,14 +99,14 @@ def run(seed: int, minutes: float, logs: Path, tell: "CampaignProgress") -> Camp
 
 
 class CampaignProgress:
-    """Shows how a campaign is getting on."""
+    """Shows the progress of a campaign."""
 
     def say(self, sentence: str) -> None:
-        """Print a line that stays."""
+        """Print a permanent line."""
         raise NotImplementedError
 
     def show(self, done: float, sentence: str) -> None:
-        """Show how much is done, from 0 to 1, and what is going on."""
+        """Show the progress, from 0 to 1, and the current activity."""
         raise NotImplementedError
 
 
@@ -135,7 +135,7 @@ def _inject_all(
 def _injecting(
     campaign: Campaign, sandbox: Sandbox, stream: CommandStream, planned: Mapping[str, Sequence[schedule.PlannedFault]]
 ) -> Iterator[tuple[list[threading.Thread], dict[str, str]]]:
-    """Run one thread a target. At the end of the block all threads have ended, and all faults are healed."""
+    """Run one thread per target. At the end of the block all threads have ended, and all faults are healed."""
     active: dict[str, str] = {}
     ended = threading.Event()
     threads = [

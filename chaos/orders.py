@@ -1,4 +1,4 @@
-"""What the upstream programs ask for: drawn by chance, and the same for the same seed."""
+"""Draws the commands of the upstream programs at random, reproducibly by seed."""
 
 import random
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ _SOON = date(2031, 1, 1)
 
 
 def stock(seed: int) -> Iterator[contracts.Command]:
-    """The batches that every SKU begins with: one in the warehouse, one at sea."""
+    """Return the initial batches of every SKU: one in the warehouse, one at sea."""
     rng = random.Random(f"{seed}/stock")
     for number in range(SKUS):
         sku = _name(number)
@@ -24,7 +24,7 @@ def stock(seed: int) -> Iterator[contracts.Command]:
 
 
 class Orders:
-    """Commands without end: mostly new order lines, and whatever else happens to lines and batches."""
+    """An endless stream of commands, most of them new order lines."""
 
     def __init__(self, seed: int) -> None:
         self._rng = random.Random(f"{seed}/orders")
@@ -43,7 +43,7 @@ class Orders:
         self._kinds = (list(kinds), list(kinds.values()))
 
     def next(self) -> contracts.Command:
-        """The next command."""
+        """Return the next command."""
         self._count += 1
         [make] = self._rng.choices(*self._kinds)
         return make()

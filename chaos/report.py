@@ -1,4 +1,4 @@
-"""The report: text, JSON and a picture."""
+"""Writes the report of a campaign: text, JSON and a plot."""
 
 import json
 import statistics
@@ -22,7 +22,7 @@ _COLOURS = {
 
 
 def recoveries(campaign: Campaign) -> list[tuple[str, float]]:
-    """For each fault, the seconds from its end to the next answer of a command that was sent after it began."""
+    """Return, for each fault, the seconds from its end to the next answer of a command sent after its start."""
     pairs = sorted((campaign.sent_at[key], at) for key, at in campaign.answered_at.items() if key in campaign.sent_at)
     sent = [pair[0] for pair in pairs]
     found = []
@@ -34,7 +34,7 @@ def recoveries(campaign: Campaign) -> list[tuple[str, float]]:
 
 
 def summary(campaign: Campaign) -> dict[str, Any]:
-    """The figures."""
+    """Return the figures of a campaign."""
     recovered: dict[str, list[float]] = {}
     for kind, seconds in recoveries(campaign):
         recovered.setdefault(kind, []).append(seconds)
@@ -67,7 +67,7 @@ def summary(campaign: Campaign) -> dict[str, Any]:
 
 
 def lines(figures: dict[str, Any], repeat: str) -> list[str]:
-    """The figures as text."""
+    """Return the figures as lines of text."""
     text = [
         (
             f"Seed {figures['seed']}, {figures['minutes']} minutes: {figures['commands']:,} commands, all but "
@@ -96,7 +96,7 @@ def lines(figures: dict[str, Any], repeat: str) -> list[str]:
 
 
 def write(campaign: Campaign, folder: Path, repeat: str) -> list[str]:
-    """Write report.txt, report.json and report.png into the folder; the text's lines come back."""
+    """Write report.txt, report.json and report.png into the folder. Return the lines of the text."""
     folder.mkdir(parents=True, exist_ok=True)
     figures = summary(campaign)
     text = lines(figures, repeat)

@@ -1,4 +1,4 @@
-"""What a campaign runs on: a broker cluster, a database on a small disk, Redis, and the service's processes."""
+"""The environment of a campaign: a broker cluster, a database on a small disk, Redis, and the service's processes."""
 
 import subprocess
 import threading
@@ -23,11 +23,11 @@ log = structlog.get_logger()
 
 
 class Supervisor:
-    """Keeps processes running, as systemd or Kubernetes would: one that has ended is started again.
+    """Restarts processes that have ended, as systemd or Kubernetes would.
 
     Args:
-        settings: For all of them.
-        folder: For their logs.
+        settings: The environment variables of all processes.
+        folder: The folder for their logs.
     """
 
     def __init__(self, settings: Mapping[str, str], folder: Path) -> None:
@@ -39,7 +39,7 @@ class Supervisor:
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="supervisor", daemon=True)
         self.deaths: list[str] = []
-        """Processes that ended though nobody had ended them, with the end of their logs."""
+        """Processes that ended unexpectedly, with the end of their logs."""
 
     @contextmanager
     def running(self, *names: str) -> Iterator[None]:
@@ -82,13 +82,13 @@ class Sandbox:
     """The servers and the processes.
 
     Attributes:
-        cluster: Three nodes.
-        database: On a disk of DISK_MEGABYTES.
-        disk: Where that disk is.
-        amqp_urls: Of the campaign's virtual host, one for each node.
-        database_url: Of the campaign's database.
-        redis: Of the read model; it keeps nothing on disk.
-        processes: The service.
+        cluster: The broker, a cluster of three nodes.
+        database: The database server, on a disk of DISK_MEGABYTES.
+        disk: The folder of that disk.
+        amqp_urls: The addresses of the campaign's virtual host, one per node.
+        database_url: The address of the campaign's database.
+        redis: The Redis of the read model, which keeps nothing on disk.
+        processes: The service's processes.
     """
 
     def __init__(self, servers: Cluster, database: LocalDatabase, redis: LocalRedis, disk: Path, logs: Path) -> None:
@@ -107,7 +107,7 @@ class Sandbox:
         self.processes = Supervisor(self.settings, logs)
 
     def prepare(self) -> None:
-        """Migrate, and declare the topology.
+        """Migrate the database and declare the topology.
 
         Raises:
             ProgramError: A verb failed.

@@ -1,4 +1,4 @@
-"""Draw the times and kinds of a campaign's faults at random, reproducibly by seed."""
+"""Draws the times and kinds of a campaign's faults at random, reproducibly by seed."""
 
 import random
 from collections.abc import Mapping, Sequence
@@ -10,9 +10,9 @@ class Kind(NamedTuple):
     """A kind of fault.
 
     Attributes:
-        name: As the report calls it.
-        shortest: Seconds that it lasts at least; 0 for one that is over at once.
-        longest: And at most.
+        name: The name in the report.
+        shortest: The shortest duration, in seconds; 0 for an instant fault.
+        longest: The longest duration, in seconds.
     """
 
     name: str
@@ -25,10 +25,10 @@ class PlannedFault:
     """One fault of the plan.
 
     Attributes:
-        at: Seconds from the start.
+        at: The time of the fault, in seconds from the start.
         kind: The name of its kind.
-        seconds: How long it lasts.
-        seed: Of the fault's own random choices, such as which node it hits.
+        seconds: Its duration.
+        seed: The seed of its own random choices, such as the node.
     """
 
     at: float
@@ -37,7 +37,8 @@ class PlannedFault:
     seed: int
 
 
-# Seconds between two faults of one target, from and to. A broker's nodes take longest to form a cluster again.
+# The shortest and longest pause between two faults of one target, in seconds. Broker nodes need the longest pauses, to
+# form a cluster again.
 PAUSES: Mapping[str, tuple[float, float]] = {
     "broker": (15, 35),
     "database": (12, 30),
@@ -49,15 +50,15 @@ PAUSES: Mapping[str, tuple[float, float]] = {
 
 
 def draw(seed: int, seconds: float, kinds: Mapping[str, Sequence[Kind]]) -> Mapping[str, list[PlannedFault]]:
-    """Return the faults of a campaign, by target, in their order.
+    """Return the faults of a campaign, by target, in order of time.
 
-    The faults of one target do not overlap, those of different targets do. Each target's kinds come from a deck that
-    is shuffled again when it is used up, so that none is left out.
+    The faults of one target do not overlap; those of different targets may. All kinds of a target are drawn in random
+    order before any is drawn again.
 
     Args:
-        seed: The same one gives the same campaign.
-        seconds: No fault begins later.
-        kinds: By target, as in PAUSES.
+        seed: The seed. The same seed gives the same campaign.
+        seconds: The time after which no fault begins.
+        kinds: The kinds of faults, by target; the targets are those of PAUSES.
     """
     return {target: _draw_one(random.Random(f"{seed}/{target}"), target, seconds, kinds[target]) for target in kinds}
 

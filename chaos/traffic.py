@@ -1,4 +1,4 @@
-"""The programs around the service: one publishes commands, one watches events, one reads them all at the end."""
+"""The programs around the service: one publishes commands, one watches events, one reads all events at the end."""
 
 import random
 import threading
@@ -23,7 +23,7 @@ from harness.checker.events import OUTCOMES, ReceivedEvent, SentCommand
 from harness.command_publisher import CommandPublisher
 
 RECORD = "chaos.record"
-"""A queue of all events that nobody takes from before the end: what comes out then is their order."""
+"""A queue bound to all events. It is read at the end only, so it keeps their order."""
 WATCHED = "chaos.watched"
 MOST_UNCONFIRMED = 2000
 _PATIENCE = 60.0
@@ -42,7 +42,7 @@ def declare(urls: Sequence[str]) -> None:
 
 
 class Upstream:
-    """Publishes commands; each until it is confirmed, under the same message_id."""
+    """Publishes commands, each until it is confirmed, under the same message_id."""
 
     def __init__(self, urls: Sequence[str]) -> None:
         self._urls = urls
@@ -75,7 +75,7 @@ class Upstream:
         return len(self.sent) - len(self.confirmed)
 
     def send(self, command: contracts.Command, message_id: str) -> None:
-        """Publish it, again if it has been published before."""
+        """Publish a command, for the first time or again."""
         if message_id in self.sent:
             self.published_twice += 1
         else:
@@ -85,7 +85,7 @@ class Upstream:
         self._publisher.publish(command, message_id=message_id)
 
     def send_poison(self, bodies: Sequence[bytes]) -> None:
-        """Publish what no worker can read; tried until it is confirmed."""
+        """Publish an unreadable message until it is confirmed."""
         for body in bodies:
             message_id = f"poison-{len(self.poison)}"
             self.poison[message_id] = body
@@ -112,12 +112,12 @@ class Upstream:
 
 
 class CommandStream:
-    """Publishes commands at a steady rate. A fault may have some published twice.
+    """Publishes commands at a steady rate. A fault may publish some of them twice.
 
     Args:
-        upstream: Publishes.
-        orders: What.
-        rate: Commands a second, as long as the broker keeps up.
+        upstream: The publisher.
+        orders: The commands.
+        rate: Commands per second, as long as the broker keeps up.
     """
 
     def __init__(self, upstream: Upstream, orders: Orders, rate: float) -> None:
@@ -152,7 +152,7 @@ class CommandStream:
         began, sent = time.monotonic(), 0
         while not self._ended.wait(0.02):
             due = int((time.monotonic() - began) * self._rate)
-            # What is due while the broker is away is left out, not made up for.
+            # Commands that fall due while the broker is unreachable are skipped.
             if self._upstream.unconfirmed < MOST_UNCONFIRMED:
                 for number in range(sent, due):
                     self._send(f"command-{number}", self._orders.next())
@@ -166,7 +166,7 @@ class CommandStream:
 
 
 class Watcher:
-    """Takes events as they come, and notes when each command was answered."""
+    """Receives events, and records the time of each command's answer."""
 
     def __init__(self, urls: Sequence[str]) -> None:
         self._urls = urls
@@ -208,10 +208,10 @@ class Watcher:
 
 
 def read_record(urls: Sequence[str]) -> list[ReceivedEvent]:
-    """All events that came out, in their order; to be called once nothing is under way.
+    """Return all published events in order. Call this once the service is idle.
 
     Raises:
-        BrokerError: The queue did not give what it holds.
+        BrokerError: The queue delivered fewer events than it holds.
     """
     events: list[ReceivedEvent] = []
     with connect_any(urls) as connection:
@@ -233,7 +233,7 @@ def read_record(urls: Sequence[str]) -> list[ReceivedEvent]:
 
 
 def read_dead_letters(urls: Sequence[str]) -> list[tuple[str, bytes]]:
-    """The message_id and the body of each dead letter."""
+    """Return the message_id and the body of each dead letter."""
     found: list[tuple[str, bytes]] = []
     with connect_any(urls) as connection:
         channel = connection.channel()

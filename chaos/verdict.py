@@ -1,4 +1,4 @@
-"""Whether the service kept its promises."""
+"""Checks whether the service kept its promises."""
 
 from collections import Counter
 
@@ -17,7 +17,7 @@ _EQUAL_WITHIN = 120.0
 
 
 def is_drained(sandbox: Sandbox) -> bool:
-    """No command waits, and no event."""
+    """Return whether no command waits in a queue, and no event in the outbox."""
     try:
         depths = sandbox.cluster.queue_depths(",".join(sandbox.amqp_urls))
     except (AMQPError, BrokerError, OSError):
@@ -29,7 +29,7 @@ def is_drained(sandbox: Sandbox) -> bool:
 
 
 def judge(sandbox: Sandbox, upstream: Upstream) -> Report:
-    """What the checker says of everything that was confirmed and everything that came out."""
+    """Return the checker's report on the confirmed commands and the published events."""
     sent = [command for message_id, command in upstream.sent.items() if message_id in upstream.confirmed]
     report = check(sent, read_record(sandbox.amqp_urls))
     for message_id in upstream.sent.keys() - upstream.confirmed:
@@ -41,7 +41,7 @@ def judge(sandbox: Sandbox, upstream: Upstream) -> Report:
 
 
 def _check_dead_letters(report: Report, sandbox: Sandbox, upstream: Upstream) -> None:
-    """At least once each, bytes intact, and nothing else."""
+    """Check that each poison message is a dead letter with the same body, and that there are no others."""
     found = Counter(read_dead_letters(sandbox.amqp_urls))
     planted = set(upstream.poison.items())
     for message_id, body in planted - found.keys():
@@ -52,7 +52,7 @@ def _check_dead_letters(report: Report, sandbox: Sandbox, upstream: Upstream) ->
 
 
 def _check_read_model(report: Report, sandbox: Sandbox) -> None:
-    """Equal to the tables, once it has caught up; Redis may have come back empty at the very end."""
+    """Check that the read model equals the tables, once it has caught up: Redis may have lost its data at the end."""
     differences: list[str] = []
 
     def is_equal() -> bool:

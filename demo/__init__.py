@@ -1,14 +1,14 @@
-"""A short day of a shop, played over AMQP at the real thing: `make demo`.
+"""The demo: a short day of a shop, on the real service: `make demo`.
 
-It starts private servers, runs `consume` and `relay` as processes, and is to them what any other program is: it
-publishes commands and listens to events. All that it shows, it knows from the events.
+It starts private servers and runs `consume` and `relay` as processes. Like any other program, it publishes commands and
+subscribes to events. Everything that it shows comes from the events.
 
-- `plan`: what the day brings, from a seed.
-- `acts`: what happens, in order; the table at its end is the programme.
-- `stage`: where it happens: the processes, the sending, the waiting.
-- `shop`: what a subscriber knows of the shop, from the events alone.
-- `words`, `live`, `views`: how it is told, on a terminal and without one.
-- `playing`: from the first server to the last check.
+- `plan`: the batches and orders of the day, drawn from a seed.
+- `acts`: the steps of the demo, in order.
+- `stage`: the processes, and a client that publishes commands and waits for events.
+- `shop`: the state of the shop, as a projection of the events.
+- `words`, `live`, `views`: the output, on a terminal and without one.
+- `playing`: the run from the first server to the last check.
 """
 
 from demo.playing import play

@@ -1,4 +1,4 @@
-"""Play the demo: `make demo`, or `python -m demo --orders 60`."""
+"""The command line of the demo: `make demo`, or `python -m demo --orders 60`."""
 
 import argparse
 import sys
@@ -11,12 +11,12 @@ MOST_ORDERS = 20_000
 
 
 def main() -> int:
-    """Read the command line and play the day; return the exit code, as `play` does."""
+    """Read the options, run the demo, and return its exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m demo",
-        description="Play a short day of a shop on private servers, with live processes, and check what came out.",
+        description="Run a short day of a shop on private servers, with live processes, and check the results.",
     )
-    parser.add_argument("--orders", type=_orders, default=300, help="how many orders the day brings (default: 300)")
+    parser.add_argument("--orders", type=_orders, default=300, help="the number of orders (default: 300)")
     orders: int = parser.parse_args().orders
     logs.configure("info")
     return play(orders)

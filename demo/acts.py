@@ -1,4 +1,4 @@
-"""The play. Each act does something to the service, tells it, and gives its essence in one sentence."""
+"""The steps of the demo. Each step acts on the service, shows the effect, and returns one sentence about it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,16 +14,16 @@ from demo.stage import Stage
 
 _BY_NOON = 0.55
 _NOON, _UNTIL_KILL, _DOWN, _BACK = 4.0, 0.7, 1.3, 1.6
-"""How many seconds the orders of the morning take, and those before, during and after the absence of `consume`."""
+"""The seconds for the first orders, and for the orders before, during and after the outage of `consume`."""
 
 
 class PlotError(AssertionError):
-    """The service did not do what its contract says; the text is the fault."""
+    """The service broke its contract. The text is the fault."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cast:
-    """What an act may use."""
+    """The objects that a step may use."""
 
     stage: Stage
     day: Day
@@ -45,7 +45,7 @@ def stock_comes_in(cast: Cast) -> str:
 
 
 def orders_come_in(cast: Cast) -> str:
-    """Let the morning's orders in."""
+    """Publish the first orders."""
     stage, lines = cast.stage, cast.day.lines[: _noon(cast.day)]
     stage.tell("A line goes whole to one batch: the warehouse first, then the earliest ship.", rest=0)
     begin = monotonic()
@@ -74,7 +74,7 @@ def the_worker_is_killed(cast: Cast) -> str:
 
 
 def a_shipment_shrinks(cast: Cast) -> str:
-    """Halve what the ship with the most promised chairs has promised."""
+    """Halve the allocated quantity of the ship with the most allocated chairs."""
     stage = cast.stage
     ship = stage.shop.fullest_ship(CHAIR)
     before, after = ship.purchased, ship.allocated // 2
@@ -88,7 +88,7 @@ def a_shipment_shrinks(cast: Cast) -> str:
 
 
 def a_cancellation(cast: Cast) -> str:
-    """Cancel the day's first line; a late copy of it is refused."""
+    """Cancel the first line. A late copy of it is rejected."""
     stage, line = cast.stage, cast.day.lines[0]
     stage.tell(f"The customer of {line.orderid} has changed their mind.", rest=0.5)
     freed = stage.ask(Deallocate(orderid=line.orderid, sku=line.sku, lineid=line.lineid)).data
@@ -103,7 +103,7 @@ def a_cancellation(cast: Cast) -> str:
 
 
 def a_shortage(cast: Cast) -> str:
-    """Ask for more lamps than any batch has; then a ship brings enough."""
+    """Order more lamps than any batch has, then announce a batch that has enough."""
     stage = cast.stage
     wanted = Allocate(orderid=_next_order(cast, 1), sku=LAMP, qty=stage.shop.largest_available(LAMP) + 7)
     answer = stage.ask(wanted)
@@ -124,7 +124,7 @@ def a_shortage(cast: Cast) -> str:
 
 
 def a_message_comes_again(cast: Cast) -> str:
-    """Send one command three times over; the next event of its SKU shows that nothing happened in between."""
+    """Send one command three more times. The next event of its SKU shows that the repeats had no effect."""
     stage = cast.stage
     order = Allocate(orderid=_next_order(cast, 2), sku=VASE, qty=1)
     first = stage.ask(order)
@@ -140,7 +140,7 @@ def a_message_comes_again(cast: Cast) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Act:
-    """An act, and how the programme calls it."""
+    """A step and its title."""
 
     title: str
     play: Callable[[Cast], str]
@@ -158,7 +158,7 @@ PROGRAMME = (
 
 
 def perform(cast: Cast) -> list[tuple[str, str]]:
-    """Play every act; their titles, and what came of each.
+    """Run every step. Return the title and the result of each.
 
     Raises:
         PlotError: The service broke its contract.

@@ -1,4 +1,4 @@
-"""What stays on the screen: the stock at closing time, what happened, and every check."""
+"""The final output: the stock at the end, the result of each step, and every check."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,14 +16,14 @@ from harness.checker.events import Report
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ending:
-    """What a performance came to.
+    """The result of a run.
 
     Attributes:
-        shop: The state at closing time.
-        chronicle: The title of each act, and what came of it.
-        report: What the checker found.
-        answered: How many commands have an answer.
-        exit_codes: Of `consume` and `relay`, asked to end.
+        shop: The final state of the shop.
+        chronicle: The title and the result of each step.
+        report: The checker's report.
+        answered: The number of answered commands.
+        exit_codes: The exit codes of `consume` and `relay` after SIGTERM.
     """
 
     shop: Shop
@@ -34,12 +34,12 @@ class Ending:
 
     @property
     def faults(self) -> list[str]:
-        """What went wrong; nothing, if all is well."""
+        """Return all faults; an empty list if there are none."""
         return self.report.faults + [f"{verb} ended with {code}." for verb, code in self.exit_codes.items() if code]
 
 
 def recap(ending: Ending, signs: Signs, *, width: int) -> RenderableType:
-    """Give the stock at closing time, and the acts; for those who watched the live view, which is gone now."""
+    """Return the final stock and the steps, since the live view is no longer on the screen."""
     acts = Table.grid(padding=(0, 2, 0, 0))
     acts.add_column(style="bold", min_width=14)
     acts.add_column()
@@ -51,7 +51,7 @@ def recap(ending: Ending, signs: Signs, *, width: int) -> RenderableType:
 
 
 def verdict(ending: Ending, signs: Signs) -> Iterator[Text]:
-    """Give a line for each check, or the faults."""
+    """Return a line for each check, or the faults."""
     yield Text()
     if ending.faults:
         for fault in ending.faults:

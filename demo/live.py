@@ -1,4 +1,4 @@
-"""The live view: the stock as bars, the latest events, commands a second, on the terminal's other screen."""
+"""The live view: stock as bars, the latest events, commands per second, on the terminal's alternate screen."""
 
 from collections.abc import Iterator, Sequence
 from time import monotonic
@@ -30,7 +30,7 @@ _EVENT_STYLES = {
 
 
 class LiveView(View):
-    """Draws ten frames a second on the alternate screen, and leaves the terminal as it found it.
+    """Draws ten frames per second on the alternate screen, and restores the terminal at the end.
 
     Args:
         console: A terminal.
@@ -64,13 +64,13 @@ class LiveView(View):
 
 
 class Frame:
-    """One picture, as wide and as high as the terminal is.
+    """One frame in the size of the terminal.
 
     Args:
-        scene: How things stand.
-        title: Of the act.
-        sentences: What was told in it.
-        signs: What to draw with.
+        scene: The current state.
+        title: The title of the current step.
+        sentences: The sentences about this step so far.
+        signs: The characters to draw with.
     """
 
     def __init__(self, scene: Scene, title: str, sentences: Sequence[str], signs: Signs) -> None:
@@ -113,7 +113,7 @@ class Frame:
 
 
 def stock_table(shop: Shop, signs: Signs, *, width: int) -> Table:
-    """Draw a row for each batch, with a bar of what is allocated and what is available."""
+    """Return a table with a row for each batch, and a bar of its allocated and available stock."""
     table = Table.grid(padding=(0, 2, 0, 0), expand=True)
     table.add_column(no_wrap=True, overflow=signs.ellipsis)
     if width >= _NARROW:
@@ -132,12 +132,12 @@ def stock_table(shop: Shop, signs: Signs, *, width: int) -> Table:
 
 
 class Bar:
-    """A batch as a line of pieces: allocated, available, lost. It is as wide as its column.
+    """A batch as a bar of allocated, available and lost stock, as wide as its column.
 
     Args:
         stock: The batch.
-        scale: How many pieces of stock the whole width is.
-        signs: What to draw with.
+        scale: The quantity that the whole width stands for.
+        signs: The characters to draw with.
     """
 
     def __init__(self, stock: Stock, scale: int, signs: Signs) -> None:

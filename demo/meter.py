@@ -1,4 +1,4 @@
-"""How fast the answers come: a rate, and its recent past."""
+"""Measures the rate of answers, and its recent history."""
 
 from collections import deque
 
@@ -8,7 +8,7 @@ _RATE_OVER = 4
 
 
 class Meter:
-    """Counts in slots of half a second. Times are seconds of any clock that never goes back."""
+    """Counts in slots of half a second. Times are seconds of a monotonic clock."""
 
     def __init__(self) -> None:
         self._slots: deque[int] = deque([0] * _SLOTS, maxlen=_SLOTS)
@@ -16,7 +16,7 @@ class Meter:
         self._total = 0
 
     def read(self, total: int, *, at: float) -> None:
-        """Note how many there have been in all, at this time."""
+        """Record the total count at this time."""
         slot = int(at / _SLOT)
         passed = slot - self._slot if self._slot else 0
         self._slots.extend([0] * min(passed, _SLOTS))
@@ -26,10 +26,10 @@ class Meter:
 
     @property
     def per_second(self) -> float:
-        """The rate of the last two seconds, without the half second that is still going on."""
+        """Return the rate of the last two seconds, without the current half second."""
         return sum(list(self._slots)[-_RATE_OVER - 1 : -1]) / (_RATE_OVER * _SLOT)
 
     @property
     def history(self) -> list[int]:
-        """The counts of the last ten seconds, oldest first, a number for each half second."""
+        """Return the counts of the last ten seconds, oldest first, one per half second."""
         return list(self._slots)

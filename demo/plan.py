@@ -1,4 +1,4 @@
-"""What the day brings: batches and orders, the same for the same seed."""
+"""Draws the batches and orders of the day, reproducibly by seed."""
 
 import random
 from collections import Counter
@@ -30,7 +30,7 @@ _SUPPLY = (
     (LAMP, "warehouse", 0.5, 2),
     (LAMP, "argo", 0.9, 6),
 )
-"""SKU, where it is, how much of the day's demand, and how many on top."""
+"""SKU, location, share of the day's demand, and extra pieces."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,9 +38,9 @@ class Day:
     """The commands of a day, in order.
 
     Attributes:
-        batches: What is in the warehouse, and at sea.
-        lines: What is ordered; an order may have two lines.
-        orders: How many orders these are.
+        batches: The batches in the warehouse and at sea.
+        lines: The order lines. An order may have two.
+        orders: The number of orders.
     """
 
     batches: tuple[CreateBatch, ...]
@@ -52,9 +52,9 @@ def plan_day(orders: int, *, today: date, seed: int = 1) -> Day:
     """Draw a day.
 
     Args:
-        orders: How many orders come in, one at least.
-        today: The ships arrive some days after it.
-        seed: The same day for the same seed.
+        orders: The number of orders, at least one.
+        today: The date. The ships arrive some days later.
+        seed: The seed. The same seed gives the same day.
     """
     lines = tuple(_draw_lines(orders, random.Random(seed)))
     demand: Counter[str] = Counter()
@@ -68,7 +68,7 @@ def plan_day(orders: int, *, today: date, seed: int = 1) -> Day:
 
 
 def batch_of(sku: str, where: str, *, qty: int, today: date) -> CreateBatch:
-    """Give a batch in the `warehouse`, or on the ship of that name."""
+    """Return a batch in the `warehouse`, or on the ship of that name."""
     eta = today + _SHIPS[where] if where in _SHIPS else None
     return CreateBatch(batchref=f"{where}-{_GOODS[sku]}", sku=sku, qty=qty, eta=eta)
 

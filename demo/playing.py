@@ -1,4 +1,4 @@
-"""The performance: servers, processes, the play, the checks, and everything ended again."""
+"""Runs the demo: starts servers and processes, runs the steps, checks the results, and stops everything."""
 
 import logging
 import shutil
@@ -26,7 +26,7 @@ from harness.checker.events import check
 from harness.service import RunningService
 
 EX_INTERRUPTED = 130
-"""What shells expect of a program that Ctrl-C has ended."""
+"""The usual exit code of a program that Ctrl-C has ended."""
 
 _LAST_LOOK = 0.7
 
@@ -34,10 +34,10 @@ log = structlog.get_logger()
 
 
 def play(orders: int) -> int:
-    """Play the day, and check what came out.
+    """Run the demo and check the results.
 
     Args:
-        orders: How many orders it brings.
+        orders: The number of orders.
 
     Returns:
         The exit code: 0 if every check held, 130 after Ctrl-C, else 1.
@@ -55,7 +55,7 @@ def play(orders: int) -> int:
 
 
 def _play_in(folder: Path, orders: int) -> tuple[int, list[str]]:
-    """The exit code, and what to complain about."""
+    """Return the exit code, and the error to print."""
     console = Console(highlight=False)
     try:
         with _own_log(folder / "demo.log"), _signals_as_ctrl_c():
@@ -74,7 +74,7 @@ def _play_in(folder: Path, orders: int) -> tuple[int, list[str]]:
 
 
 def _is_interrupt(error: BaseException | None) -> bool:
-    """Whether Ctrl-C was the beginning of it: a terminal that is gone fails on the way out as well."""
+    """Return whether Ctrl-C was the first cause. A closed terminal causes further errors."""
     return error is not None and (isinstance(error, KeyboardInterrupt) or _is_interrupt(error.__context__))
 
 
@@ -132,7 +132,7 @@ def _print_ending(console: Console, ending: Ending) -> None:
 
 @contextmanager
 def _own_log(path: Path) -> Iterator[None]:
-    """What libraries log in this process goes to a file: the screen is the play's."""
+    """Redirect the logs of libraries in this process to a file, since the screen shows the demo."""
     with path.open("a", encoding="utf-8") as file:
         structlog.configure(
             processors=[
@@ -154,7 +154,7 @@ def _own_log(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _signals_as_ctrl_c() -> Iterator[None]:
-    """SIGTERM and a closed terminal end the play as Ctrl-C does, and no second one disturbs the clearing up."""
+    """Treat SIGTERM and SIGHUP like Ctrl-C, and ignore further signals during the clean-up."""
 
     def handle(_number: int, _frame: object) -> None:
         for number in previous:

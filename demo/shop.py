@@ -1,4 +1,4 @@
-"""What a subscriber knows of the shop: a projection of the events, which may come twice, and nothing else."""
+"""The state of the shop, as a subscriber projects it from the events. Events may arrive twice."""
 
 from collections import Counter, deque
 from collections.abc import Iterable
@@ -16,10 +16,10 @@ _REMEMBERED = 50
 
 @dataclass(slots=True, kw_only=True)
 class Stock:
-    """A batch, as the events tell it.
+    """A batch, as the events describe it.
 
     Attributes:
-        lost: How much smaller it is than it once was.
+        lost: The difference from its largest quantity.
     """
 
     ref: str
@@ -36,14 +36,14 @@ class Stock:
 
 @dataclass(slots=True)
 class Shop:
-    """The state of the shop, an event at a time.
+    """The state of the shop after the events so far.
 
     Attributes:
-        batches: By reference, in the order in which they were announced.
-        held: Which batch a line holds stock of, and how much.
-        caused: The message_ids of the commands that were answered.
+        batches: The batches by reference, in the order of their creation.
+        held: The batch and the quantity that each line holds.
+        caused: The message_ids of the answered commands.
         latest: The last events, oldest first.
-        largest: The most that any batch ever had.
+        largest: The largest quantity that any batch ever had.
     """
 
     batches: dict[str, Stock] = field(default_factory=dict)
@@ -63,7 +63,7 @@ class Shop:
         return not self._adrift and all(stock.available >= 0 for stock in self.batches.values())
 
     def take(self, received: ReceivedEvent) -> None:
-        """Take the next event in. One that was taken before changes nothing but who was answered."""
+        """Apply the next event. A repeated event changes only `caused`."""
         self.caused.add(received.causation_id)
         if received.message_id in self._seen:
             return
@@ -73,20 +73,20 @@ class Shop:
         self._apply(event)
 
     def of(self, sku: str) -> list[Stock]:
-        """Give the batches of a SKU, as they are drawn upon: the warehouse first, then by ETA."""
+        """Return the batches of a SKU in order of preference: the warehouse first, then by ETA."""
         mine = [stock for stock in self.batches.values() if stock.sku == sku]
         return sorted(mine, key=lambda stock: (stock.eta is not None, stock.eta or date.min))
 
     def skus(self) -> list[str]:
-        """Give the SKUs, in the order in which they first came."""
+        """Return the SKUs in order of their first event."""
         return list(dict.fromkeys(stock.sku for stock in self.batches.values()))
 
     def largest_available(self, sku: str) -> int:
-        """Give the most that one batch of this SKU could take."""
+        """Return the largest available quantity of one batch of this SKU."""
         return max((stock.available for stock in self.of(sku)), default=0)
 
     def fullest_ship(self, sku: str) -> Stock:
-        """Give the batch at sea that has promised the most.
+        """Return the batch at sea with the largest allocated quantity.
 
         Raises:
             ValueError: None of this SKU is at sea.
@@ -129,12 +129,12 @@ class Shop:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moves:
-    """What a shrink did to the lines of a batch.
+    """The effect of a shrink on the lines of a batch.
 
     Attributes:
-        taken_off: How many lines lost their place.
-        to: How many of them each other batch took.
-        stranded: How many found none.
+        taken_off: The number of lines that lost their stock.
+        to: The number of these lines that each other batch took.
+        stranded: The number of these lines without new stock.
     """
 
     taken_off: int

@@ -1,4 +1,4 @@
-"""Where the demo runs: the processes of the service, and an external client that talks to them."""
+"""The environment of the demo: the service's processes, and an external client."""
 
 import time
 from collections.abc import Sequence
@@ -19,17 +19,17 @@ _LOOK_EVERY = 0.02
 
 
 class ProcessEndedError(RuntimeError):
-    """A process of the service ended unasked; the text says which and how."""
+    """A process of the service ended unexpectedly. The text says which and how."""
 
 
 class Stage:
-    """Sends, listens, waits, and keeps the view up to date meanwhile. For one thread.
+    """Publishes commands, waits for events, and updates the view meanwhile. Use it from one thread.
 
     Args:
-        service: Migrated and declared; its processes are started here.
-        client: Entered.
-        view: Entered.
-        paced: Whether a person watches, and needs time to.
+        service: The service, whose processes are started here.
+        client: The external client, already entered.
+        view: The view, already entered.
+        paced: Whether a person watches and needs time to read.
     """
 
     def __init__(self, service: RunningService, client: ExternalClient, view: View, *, paced: bool) -> None:
@@ -45,28 +45,28 @@ class Stage:
         self._killed: set[int] = set()
 
     def start(self, verb: str) -> int:
-        """Start `consume` or `relay`, for the first time or again; its process id."""
+        """Start `consume` or `relay`, for the first time or again. Return its process id."""
         self._processes[verb] = self._service.start(verb)
         return self._processes[verb].pid
 
     def kill(self, verb: str) -> int:
-        """`kill -9` it; the process id that it had."""
+        """Kill a process with SIGKILL. Return its former process id."""
         process = self._processes[verb]
         self._killed.add(process.pid)
         process.kill()
         return process.pid
 
     def end(self) -> dict[str, int]:
-        """Ask the processes to end, in the order of their start; their exit codes."""
+        """Stop the processes in the order of their start. Return their exit codes."""
         return {verb: process.terminate() for verb, process in self._processes.items()}
 
     @property
     def waiting(self) -> int:
-        """How many commands have no answer yet."""
+        """The number of unanswered commands."""
         return len(self._sent) - len(self.shop.caused)
 
     def send(self, command: contracts.Command, *, message_id: str | None = None) -> str:
-        """Publish a command; its message_id."""
+        """Publish a command. Return its message_id."""
         message_id = message_id or str(uuid4())
         self._sent.add(message_id)
         self._client.send(command, message_id=message_id)
@@ -74,7 +74,7 @@ class Stage:
         return message_id
 
     def stream(self, commands: Sequence[contracts.Command], *, over: float) -> None:
-        """Publish commands evenly over some seconds, if a person watches; else at once."""
+        """Publish commands evenly over some seconds if a person watches, else at once."""
         begin = time.monotonic()
         for number, command in enumerate(commands, start=1):
             self.send(command)
@@ -87,15 +87,15 @@ class Stage:
         return self._client.answers(message_id)[0]
 
     def caused_by(self, message_id: str) -> list[ReceivedEvent]:
-        """Give the events that a command has caused."""
+        """Return the events that a command has caused."""
         return self._client.answers(message_id)
 
     def wait_settled(self) -> None:
-        """Wait until every command is answered, and every line that was moved has a new place or none.
+        """Wait until every command is answered, and every moved line has an outcome.
 
         Raises:
             TimeoutError: It takes too long.
-            ProcessEndedError: There is no one to wait for.
+            ProcessEndedError: A process has ended unexpectedly.
         """
         self._client.wait_confirmed(_ANSWERED_WITHIN)
         wait_until(
@@ -105,12 +105,12 @@ class Stage:
         )
 
     def tell(self, sentence: str, *, rest: float = 1.0) -> None:
-        """Tell what has happened, and leave a person time to read it."""
+        """Show a sentence, and leave time to read it."""
         self.view.tell(sentence)
         self.pause(rest)
 
     def pause(self, seconds: float) -> None:
-        """Let a person look, for so many seconds. This is for human eyes only: nothing relies on it."""
+        """Pause for people who watch. Nothing else relies on the pause."""
         end = time.monotonic() + seconds
         self.look()
         while self._paced and (left := end - time.monotonic()) > 0:
@@ -118,10 +118,10 @@ class Stage:
             self.look()
 
     def look(self) -> None:
-        """Take in what has come, and show it.
+        """Apply the events that have arrived, and update the view.
 
         Raises:
-            ProcessEndedError: A process has ended that should not have.
+            ProcessEndedError: A process has ended unexpectedly.
         """
         self._check_processes()
         new = self._client.received[self._taken :]

@@ -1,4 +1,4 @@
-"""What the audience sees: the port of the views, and the plain one."""
+"""The interface of the views, and the plain view."""
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -14,7 +14,7 @@ from demo.shop import Shop
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Running:
-    """A process, as the header shows it."""
+    """A process, as shown in the header."""
 
     verb: str
     pid: int
@@ -23,7 +23,7 @@ class Running:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:
-    """All there is to see at one moment."""
+    """The state to show at one moment."""
 
     shop: Shop
     meter: Meter
@@ -32,23 +32,23 @@ class Scene:
 
 
 class View(AbstractContextManager["View"], Protocol):
-    """Shows the play; it is entered before the first act and left after the last."""
+    """Shows the demo. Enter it before the first step, and leave it after the last."""
 
     def act(self, number: int, title: str) -> None:
-        """Begin an act."""
+        """Begin a step."""
 
     def tell(self, sentence: str) -> None:
-        """Say what has just happened."""
+        """Show a sentence about the current step."""
 
     def show(self, scene: Scene) -> None:
-        """Show how things stand now; called often, so it decides itself when it is time."""
+        """Show the current state. This is called often; the view decides when to redraw."""
 
 
 class PlainView(View):
-    """Lines, as they are told: for a file, a pipe, a CI log.
+    """Prints plain lines, for a file, a pipe or a CI log.
 
     Args:
-        console: Where to.
+        console: The console to print to.
     """
 
     def __init__(self, console: Console) -> None:

@@ -1,4 +1,4 @@
-"""Events and numbers in words and signs: all that is shown is spelt here."""
+"""Formats events and numbers for the output of the demo."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

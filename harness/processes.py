@@ -74,7 +74,7 @@ class WorkerProcess:
 
     @property
     def events(self) -> list[dict[str, Any]]:
-        """Return its log entries."""
+        """The entries of its log."""
         lines = self.log_path.read_bytes().splitlines()
         return [json.loads(line) for line in lines if line.startswith(b"{") and line.endswith(b"}")]
 
@@ -113,7 +113,7 @@ class WorkerProcess:
 
 
 def run_verb(*arguments: str, settings: Mapping[str, str], within: float = 60) -> subprocess.CompletedProcess[str]:
-    """Run a verb that ends by itself. Return its exit code, stdout and stderr."""
+    """Run a verb that ends by itself. Return the completed process, with stdout and stderr as text."""
     return subprocess.run(
         [sys.executable, "-m", "allocation_worker", *arguments],
         env={**os.environ, **settings},

@@ -1,4 +1,4 @@
-"""What every kind of test may use."""
+"""Fixtures shared by all kinds of tests."""
 
 import signal
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Header values that pika would not encode, put on the wire as they are."""
+"""Header values that pika cannot encode, as raw bytes."""
 
 import struct
 from typing import Any

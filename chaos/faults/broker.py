@@ -1,4 +1,4 @@
-"""What strikes the broker's nodes."""
+"""The faults of the broker's nodes."""
 
 import random
 import time
@@ -77,7 +77,7 @@ def _rolling_restart(sandbox: Sandbox, _stream: CommandStream, _rng: random.Rand
 
 
 def _wait_for_members(sandbox: Sandbox) -> None:
-    """As an operator would before taking the next node: `rabbitmq-queues check_if_node_is_quorum_critical`."""
+    """Wait until a node may be stopped, as an operator would: `rabbitmq-queues check_if_node_is_quorum_critical`."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         with suppress(ProgramError):

@@ -1,4 +1,4 @@
-"""What strikes the database."""
+"""The faults of the database."""
 
 import os
 import random
@@ -60,7 +60,7 @@ def _products_locked(sandbox: Sandbox, _stream: CommandStream, _rng: random.Rand
 def _out_of_connections(sandbox: Sandbox, _stream: CommandStream, _rng: random.Random) -> Iterator[None]:
     held: list[psycopg2.extensions.connection] = []
     try:
-        # Those who are connected stay so: cutting them off as well makes them need new ones.
+        # Open connections stay open, so reset them as well: the programs then need new ones.
         with _connected(sandbox) as connection, connection.cursor() as cursor, suppress(psycopg2.OperationalError):
             while len(held) < 300:
                 held.append(psycopg2.connect(_dsn(sandbox)))

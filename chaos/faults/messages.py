@@ -1,4 +1,4 @@
-"""What goes wrong with the messages themselves."""
+"""The faults of messages: repeats and poison."""
 
 import random
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What strikes consumers and relays."""
+"""The faults of consumers and relays."""
 
 import random
 import signal
@@ -11,7 +11,7 @@ from chaos.traffic import CommandStream
 
 
 def signals(names: Sequence[str], *numbers: signal.Signals, heal: signal.Signals | None = None) -> InjectFault:
-    """Send one of these processes the signals, and at the end the one that heals."""
+    """Send one of these processes the signals, and at the end the healing signal."""
 
     @contextmanager
     def act(sandbox: Sandbox, _stream: CommandStream, rng: random.Random) -> Iterator[None]:

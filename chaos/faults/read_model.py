@@ -1,4 +1,4 @@
-"""What strikes the read model: its projectors, and its Redis."""
+"""The faults of the read model: its projectors and its Redis."""
 
 import random
 import signal
@@ -31,6 +31,6 @@ def _redis_killed(sandbox: Sandbox, _stream: CommandStream, _rng: random.Random)
 @fault("read model", "read model: built anew")
 @contextmanager
 def _built_anew(sandbox: Sandbox, _stream: CommandStream, _rng: random.Random) -> Iterator[None]:
-    """As an operator would; it may say that it cannot, since the database is struck meanwhile."""
+    """Rebuild the read model, as an operator would. This may fail if the database has a fault meanwhile."""
     run_verb("project", "--rebuild", settings=sandbox.settings, within=_REBUILT_WITHIN)
     yield

@@ -1,4 +1,4 @@
-"""The broker and the database of the images: newer than the installed programs, and just as good."""
+"""The broker and the database in containers, which are newer than the installed programs."""
 
 from contextlib import closing
 

@@ -1,4 +1,4 @@
-"""The whole thing as operators run it: the image, the compose file, and a client of another team."""
+"""The whole service as operators run it: the image, the compose file, and an external client."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""The stores that must keep the same promises."""
+"""The implementations of the store that share one suite."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager

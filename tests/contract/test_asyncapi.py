@@ -1,4 +1,4 @@
-"""contracts/asyncapi.yaml says what the models say."""
+"""contracts/asyncapi.yaml agrees with the models."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What the outbox must do for the relay, in memory and in PostgreSQL alike."""
+"""The contract of the relay's outbox, for the fake and for PostgreSQL."""
 
 from collections.abc import Iterable
 

@@ -1,4 +1,4 @@
-"""The JSON Schemas in contracts/schemas say what the validators say."""
+"""The JSON Schemas in contracts/schemas agree with the validators."""
 
 import json
 from pathlib import Path

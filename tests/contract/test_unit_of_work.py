@@ -1,4 +1,4 @@
-"""What every store must do, in memory and in PostgreSQL alike."""
+"""The contract of the store, for the fake and for PostgreSQL."""
 
 from collections.abc import Sequence
 from datetime import date

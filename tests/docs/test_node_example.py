@@ -1,4 +1,4 @@
-"""A program in Node.js asks the real worker for stock, and prints its answer."""
+"""A program in Node.js sends a command to the real worker, and prints its answer."""
 
 import os
 import subprocess

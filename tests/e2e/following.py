@@ -1,4 +1,4 @@
-"""Follows a page to the letter: saves the programs that it shows, and runs its commands in one shell."""
+"""Follows a page of the documentation: saves its programs, and runs its commands in one shell."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""Commands of every kind, for a service that is disturbed meanwhile."""
+"""Commands of every kind, for tests with faults."""
 
 from allocation_contracts import Allocate, ChangeBatchQuantity, CreateBatch, Deallocate
 from harness.client import ExternalClient

@@ -1,4 +1,4 @@
-"""Every kind of bad message that we know of, each with the reason that it must be dead-lettered with."""
+"""Every known kind of bad message, with the reason for its dead letter."""
 
 from typing import Any, NamedTuple
 

@@ -1,4 +1,4 @@
-"""The connection to the database fails inside COMMIT, and each time it is as if nothing had happened."""
+"""The database connection fails inside COMMIT, and every command still has exactly one effect."""
 
 import signal
 from collections.abc import Iterator

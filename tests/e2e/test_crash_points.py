@@ -1,4 +1,4 @@
-"""SIGKILL between every two steps, and each time it is as if nothing had happened."""
+"""SIGKILL between every two steps, and every command still has exactly one effect."""
 
 import signal
 

@@ -1,4 +1,4 @@
-"""What an operator does with dead letters, over the command line."""
+"""`dead-letters`, as an operator runs it."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The demo, started as a newcomer does, without a terminal."""
+"""The demo, without a terminal."""
 
 import os
 import re

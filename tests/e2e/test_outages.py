@@ -1,4 +1,4 @@
-"""Either server is away, slow, full or blocked: no message spends its deliveries, none is lost, and work goes on."""
+"""The broker or the database is unreachable, slow, full or blocked, and no message is lost or dead-lettered."""
 
 import threading
 from collections.abc import Iterator

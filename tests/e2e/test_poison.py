@@ -1,4 +1,4 @@
-"""Each kind of bad message ends alone in the dead letters, with its reason and its bytes; the others are answered."""
+"""Each kind of bad message is dead-lettered with its reason and its body, and the other messages are answered."""
 
 from collections.abc import Iterator
 from contextlib import closing

@@ -1,4 +1,4 @@
-"""A flood of bad messages neither stops the good ones nor grows memory."""
+"""A flood of bad messages does not stop the good ones, and does not grow memory."""
 
 from collections.abc import Iterator
 from contextlib import closing

@@ -1,4 +1,4 @@
-"""The processes, as an operator runs them: signals, kills, absent servers, verbs."""
+"""The processes, as an operator runs them: signals, kills, unreachable servers, verbs."""
 
 import signal
 from contextlib import closing

@@ -1,4 +1,4 @@
-"""The read model, as operators and readers have it: processes, kills, a Redis that loses all, a rebuild under way."""
+"""The read model under kills, a loss of all data in Redis, and a rebuild."""
 
 import json
 import signal

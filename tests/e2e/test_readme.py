@@ -1,4 +1,4 @@
-"""README, tutorial and the pages that show code work when they are followed to the letter."""
+"""README, tutorial and the pages with code work when their steps are followed."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""A real shop's order lines through two consumers, with repeats, cancellations, shrinking batches and kills."""
+"""The order lines of a real shop, with two consumers, repeats, cancellations, shrinking batches and kills."""
 
 import csv
 import random

@@ -1,4 +1,4 @@
-"""The rules of the shop, one by one, as another team's program sees them over AMQP."""
+"""Each rule of the domain, as an external program sees it over AMQP."""
 
 from collections.abc import Callable
 from uuid import uuid4

@@ -1,4 +1,4 @@
-"""No password is ever printed: not by verbs, not by processes, whatever form the address has."""
+"""No verb and no process prints a password, in any format of an address."""
 
 from pathlib import Path
 

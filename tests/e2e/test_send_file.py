@@ -1,4 +1,4 @@
-"""`allocation-worker send --file`, as an operator runs it, and as one kills it."""
+"""`send --file`, also when it is killed."""
 
 import csv
 import signal

@@ -1,4 +1,4 @@
-"""The test kit, as another team's tests use it."""
+"""The test kit, as the tests of another team use it."""
 
 import os
 import random

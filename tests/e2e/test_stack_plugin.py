@@ -1,4 +1,4 @@
-"""The fixture `allocation_stack`, in a pytest run of another team."""
+"""The fixture `allocation_stack`, in another team's pytest run."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""`allocation-worker tail`, as an operator watches it."""
+"""`tail`, as an operator runs it."""
 
 import json
 import os

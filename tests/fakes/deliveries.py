@@ -1,4 +1,4 @@
-"""Deliveries in memory: the groups are given beforehand, and what is asked is recorded."""
+"""A delivery buffer in memory, with prepared groups, which records its calls."""
 
 from collections import deque
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Row locks in memory: held until the transaction ends, waited for, and a circle of waits is a deadlock."""
+"""Row locks in memory, held until the transaction ends, with deadlock detection."""
 
 from collections.abc import Callable
 from threading import Condition

@@ -1,4 +1,4 @@
-"""Messages as they come in, made from commands."""
+"""Incoming messages, made from commands."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass

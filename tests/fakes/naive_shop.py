@@ -1,6 +1,6 @@
-"""The rules of the shop a second time, as plainly as they can be put: lists, sums, and no thought for speed.
+"""A second implementation of the domain rules, as simple as possible.
 
-It shares no code with the program, so that the two can be held against each other.
+It shares no code with the program, so that tests can compare the two.
 """
 
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""A link without a network: the test runs the network thread's part by hand."""
+"""A link without a network. The test runs the callbacks of the network thread."""
 
 from collections import deque
 from collections.abc import Callable

@@ -1,6 +1,6 @@
 """The outbox of the store in memory, as the relay reads it.
 
-`tests/contract/test_pending.py` holds it to the promises that PostgreSQL keeps.
+The suite `tests/contract/test_pending.py` tests it and PostgreSQL alike.
 """
 
 from collections.abc import Collection, Iterator

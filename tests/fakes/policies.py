@@ -1,4 +1,4 @@
-"""The retry policy of tests that do not care about it."""
+"""The default retry policy of tests."""
 
 from dataclasses import replace
 

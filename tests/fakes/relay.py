@@ -1,7 +1,6 @@
-"""What the relay works with, in memory, on a clock that moves only when somebody waits.
+"""The relay's ports in memory, with a clock that moves only during waits.
 
-The relay's own waits drive the test: each time it waits for something to do, the next step of the script is run, and
-after the last it is told to stop.
+The relay's own waits drive the test: each wait runs the next step of the script, and the last one stops the relay.
 """
 
 import select

@@ -1,6 +1,6 @@
-"""The store in memory: transactions work on copies, so that a rollback is real, and lock what they touch.
+"""The store in memory, with real rollbacks and row locks.
 
-`tests/contract/test_unit_of_work.py` holds it to the promises that PostgreSQL keeps.
+The suite `tests/contract/test_unit_of_work.py` tests it and PostgreSQL alike.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""The wheel of the contracts installs alone: with pydantic, and without pika or the worker."""
+"""The wheel of the contracts installs alone, with pydantic but without pika or the worker."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""The network that fails when told to, between a plain client and a plain server."""
+"""The proxy injects network faults between a plain client and a plain server."""
 
 import socket
 import socketserver

@@ -1,4 +1,4 @@
-"""The private Redis that other tests stand on."""
+"""The private Redis server that other tests use."""
 
 import pytest
 from redis import Redis

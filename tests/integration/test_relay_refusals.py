@@ -1,4 +1,4 @@
-"""The relay between a real outbox and a real broker, one of whose queues is full."""
+"""The relay with a real outbox and a real broker that has a full queue."""
 
 import threading
 from collections import Counter

@@ -1,4 +1,4 @@
-"""The private servers that every other test stands on."""
+"""The private servers that other tests use."""
 
 import os
 import signal

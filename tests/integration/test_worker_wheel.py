@@ -1,4 +1,4 @@
-"""The worker's wheel holds the service and the public test kit, and nothing that is ours alone."""
+"""The worker's wheel holds the service and the public test kit only."""
 
 import subprocess
 import sys

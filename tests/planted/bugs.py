@@ -1,4 +1,4 @@
-"""The planted bugs: patches whose first lines say what is wrong, which scenario shows it, and what the checker says."""
+"""The planted bugs: patches whose first lines give the bug, its scenario, and the expected fault."""
 
 from dataclasses import dataclass
 from pathlib import Path

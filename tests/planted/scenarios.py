@@ -1,4 +1,4 @@
-"""Short runs of the real processes, each of which brings certain bugs to light; what is wrong comes back in words."""
+"""Short runs of the real processes that reveal planted bugs, and return the faults as text."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager

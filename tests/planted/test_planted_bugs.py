@@ -1,4 +1,4 @@
-"""The checker is checked: bugs are planted one at a time, and the scenario for each must find it."""
+"""The scenario of each planted bug finds it."""
 
 import re
 import shutil

@@ -1,4 +1,4 @@
-"""`python -m tests.simulation`: many simulated runs, or one, told step by step; `make simulate` calls it."""
+"""`python -m tests.simulation`: runs many simulations, or one step by step; `make simulate` calls it."""
 
 from collections.abc import Iterable
 from itertools import islice

@@ -1,7 +1,7 @@
-"""pika's connections and channels, as far as the product uses them, to the broker in memory.
+"""pika's connections and channels on the broker in memory, as far as the product uses them.
 
-What a client sends waits in its connection until it is the connection's turn, so that anything may happen before it
-arrives; what the broker sends waits in the client's loop.
+A client's frames wait in its connection until the scheduler runs the connection, so that anything may happen before
+they arrive. The broker's frames wait in the client's loop.
 """
 
 from collections import deque

@@ -1,7 +1,7 @@
-"""A broker in memory: exchanges, quorum queues, acks, dead letters, and a clock that expires what waits.
+"""A broker in memory: exchanges, quorum queues, acks, dead letters, and message expiry.
 
-It keeps what ARCHITECTURE.md says was seen of RabbitMQ: what comes back together stays in order and comes before all
-that was never delivered, a delivery that came back counts, and one too many of them ends in the dead letters.
+It behaves as RabbitMQ was observed to do: requeued messages keep their order and are delivered before new ones, each
+requeue counts as a delivery, and a message beyond the delivery limit is dead-lettered.
 """
 
 from collections import deque

@@ -1,6 +1,6 @@
-"""The world that is running, and the process that is being built in it.
+"""The running world, and the process that is being built in it.
 
-The product's own modules make threads, conditions and clocks; what stands in for these finds its world here.
+The replacements for threads, conditions and clocks find their world here.
 """
 
 from typing import TYPE_CHECKING

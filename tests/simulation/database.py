@@ -1,4 +1,4 @@
-"""The store in memory, as one process reaches it: over a session that may break at any statement."""
+"""The store in memory, over a session that may fail at any statement."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""Where something can go wrong, what can go wrong there, and who decides whether it does."""
+"""The places where faults can occur, the faults, and the decision to inject them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

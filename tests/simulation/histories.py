@@ -1,4 +1,4 @@
-"""What upstream sends: small histories written by hand, and random ones."""
+"""The commands of a simulation: small histories written by hand, and random ones."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace

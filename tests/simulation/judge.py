@@ -1,4 +1,4 @@
-"""Whether a run kept its promises: what was sent, what came out and what is stored, held against each other."""
+"""Checks a run: the commands, the events and the tables must agree."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Bugs to plant, one at a time, where the product once had or might have had them."""
+"""Bugs to plant, one at a time, at places where the product had bugs or could have them."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager

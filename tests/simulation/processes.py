@@ -1,4 +1,4 @@
-"""The two processes of the product, wired as `bootstrap` wires them, over the simulated world."""
+"""The consumer and the relay, wired as in `bootstrap`, in the simulated world."""
 
 from collections.abc import Callable, Sequence
 from functools import partial

@@ -1,4 +1,4 @@
-"""Runs: one by a plan, all of a small history, one by a seed."""
+"""Runs simulations: one by a plan, all of a small history, or one by a seed."""
 
 import random as chance
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,7 +1,7 @@
-"""Who runs next, and what time it is: one thing at a time, in an order that is decided here and nowhere else.
+"""A deterministic scheduler and clock for a simulation.
 
-What is a thread in production is a `Task` here, a greenlet: it runs until it waits for something, and runs on when it
-is chosen. The clock moves only when nobody has anything to do.
+Each thread of production is a `Task` here, a greenlet. It runs until it waits for something, and continues when it is
+chosen. The clock moves only when no task can run.
 """
 
 import heapq

@@ -1,4 +1,4 @@
-"""What the product is given in a simulation in place of threads and clocks."""
+"""The replacements for threads and clocks in a simulation."""
 
 import logging
 from collections import deque

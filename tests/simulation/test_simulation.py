@@ -1,6 +1,6 @@
-"""Consumer and relay in a simulated world: whatever befalls them, the promises are kept.
+"""Consumer and relay keep their promises in a simulated world with faults.
 
-`make simulate` runs many more; it also tells a run step by step.
+`make simulate` runs many more simulations, or prints one step by step.
 """
 
 from collections.abc import Iterable, Iterator

@@ -1,4 +1,4 @@
-"""One run: a history, processes that answer it, and everything that befalls them until all is drained."""
+"""One simulated run: a history, processes, and faults, until the system is idle."""
 
 from collections import deque
 from collections.abc import Collection, Sequence

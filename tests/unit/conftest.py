@@ -1,4 +1,4 @@
-"""Logs of unit tests are kept, not printed: drawing a traceback takes longer than most tests."""
+"""Captures the logs of unit tests instead of printing them, since formatting tracebacks is slow."""
 
 from collections.abc import Iterator, MutableMapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""What the documents name is there: files, headings, verbs with their options, settings, reasons."""
+"""The names in the documents exist: files, headings, verbs with their options, settings, reasons."""
 
 import re
 import shlex

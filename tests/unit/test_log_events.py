@@ -1,4 +1,4 @@
-"""Log events are an interface: operators search for them, and alerts are built on them."""
+"""The names of log events are stable, since alerts depend on them."""
 
 import ast
 import re

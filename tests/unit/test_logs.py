@@ -1,4 +1,4 @@
-"""How the worker logs: one JSON object a line, and text without local variables on a terminal."""
+"""The format of logs: one JSON object per line, and text without local variables on a terminal."""
 
 import io
 import json

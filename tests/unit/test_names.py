@@ -1,4 +1,4 @@
-"""One class name means one thing, wherever it is defined."""
+"""Each class name has one definition."""
 
 import ast
 from collections import defaultdict

@@ -1,4 +1,4 @@
-"""Each planted bug still fits the program; `make planted` says whether it is found."""
+"""The patch of each planted bug applies; `make planted` checks that it is found."""
 
 import subprocess
 from pathlib import Path

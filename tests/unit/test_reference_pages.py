@@ -1,4 +1,4 @@
-"""The generated pages of the site say what the code says."""
+"""The generated pages of the site agree with the code."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A database with the tables in it."""
+"""A database with the schema."""
 
 from collections.abc import Iterator
 

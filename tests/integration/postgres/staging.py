@@ -1,4 +1,4 @@
-"""Staging what two programs do to one database at the same time."""
+"""Controls the order in which two programs use one database."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress

@@ -1,4 +1,4 @@
-"""The real store, with eyes: what `tests.fakes.unit_of_work.FakeDatabase` shows of itself, read from the tables."""
+"""The real store, with the inspection methods of `tests.fakes.unit_of_work.FakeDatabase`."""
 
 import json
 from contextlib import AbstractContextManager

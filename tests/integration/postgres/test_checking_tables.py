@@ -1,4 +1,4 @@
-"""The checker's other half: events and tables must tell one story."""
+"""The checker finds differences between events and tables."""
 
 from harness.checker.events import Report
 from harness.checker.rules import BatchState

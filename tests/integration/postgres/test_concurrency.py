@@ -1,4 +1,4 @@
-"""Two workers, one database."""
+"""Two workers share one database."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""What a group costs does not grow with the group, nor with the past."""
+"""The cost of a group does not grow with its size or with the history."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""What would become of a message is told by the real handlers, and nothing of it stays."""
+"""A dry run predicts the outcome of a message with the real handlers, and stores nothing."""
 
 from functools import partial
 

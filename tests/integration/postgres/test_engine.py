@@ -1,4 +1,4 @@
-"""Addresses of databases, and the database's errors in our words."""
+"""Engines and the translation of database errors."""
 
 import socket
 from concurrent.futures import ThreadPoolExecutor

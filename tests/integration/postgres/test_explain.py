@@ -1,4 +1,4 @@
-"""The story of a command, out of the tables."""
+"""The story of a command, from the tables."""
 
 from datetime import date
 

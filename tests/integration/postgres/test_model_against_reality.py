@@ -1,4 +1,4 @@
-"""Groups in PostgreSQL say and do what single messages do in memory, whatever they hold."""
+"""Groups in PostgreSQL have the same results as single messages in memory."""
 
 from collections.abc import Sequence
 from datetime import date

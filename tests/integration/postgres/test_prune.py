@@ -1,4 +1,4 @@
-"""What is old enough goes, a little at a time."""
+"""Expired inbox and outbox rows are deleted in small batches."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The outbox as the relay reads it: what PostgreSQL has beside the promises of `tests/contract/test_pending.py`."""
+"""The relay's outbox in PostgreSQL, beyond the contract in `tests/contract/test_pending.py`."""
 
 import os
 from collections.abc import Iterable, Sequence

@@ -1,4 +1,4 @@
-"""Which published events can be announced again, and what is said where they cannot."""
+"""Replaying published events, and the errors for events that are not stored."""
 
 from collections.abc import Iterable
 

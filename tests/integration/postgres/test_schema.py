@@ -1,4 +1,4 @@
-"""Bringing the tables up to date."""
+"""Migrating the schema."""
 
 import gc
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""A standby that commits wait for and that is away, and a server that is demoted."""
+"""Commits that wait for an unreachable standby, and a server that is demoted."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""`verify`: a right database has no fault, and each kind of damage is told in a sentence."""
+"""`verify` finds no fault in a correct database, and describes each kind of damage."""
 
 from collections.abc import Callable
 from threading import Event, Thread

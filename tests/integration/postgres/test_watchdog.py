@@ -1,4 +1,4 @@
-"""Calls to the database whose answer never comes, through a network that swallows it."""
+"""Database calls whose answers are lost on the network."""
 
 import gc
 import os

@@ -1,4 +1,4 @@
-"""Several writes a round trip, in the order in which they were asked for."""
+"""Several writes in one round trip, in the order of the calls."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""A private certificate authority, by the program openssl."""
+"""A private certificate authority, made with openssl."""
 
 import subprocess
 from itertools import count

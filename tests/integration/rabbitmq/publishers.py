@@ -1,4 +1,4 @@
-"""Every publisher that there is, behind one face: for the suite that all of them must pass."""
+"""Every publisher behind one interface, for their shared suite."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence

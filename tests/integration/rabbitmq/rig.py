@@ -1,4 +1,4 @@
-"""What the tests of the broker's adapter share: a place on a broker, and worker threads that do as they are told."""
+"""Helpers for the tests of the RabbitMQ adapter: a virtual host, and controllable worker threads."""
 
 import threading
 import time

@@ -1,4 +1,4 @@
-"""What every consumer promises: the worker's, of a command queue, and the contracts' `Subscriber`, of events."""
+"""The shared suite of all consumers: the worker's, and the contracts' `Subscriber`."""
 
 import threading
 from collections.abc import Callable, Iterator

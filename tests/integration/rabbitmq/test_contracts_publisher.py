@@ -1,4 +1,4 @@
-"""What another team's program publishes with `allocation_contracts.amqp.Publisher`."""
+"""Publishing with `allocation_contracts.amqp.Publisher`, as an external program does."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future

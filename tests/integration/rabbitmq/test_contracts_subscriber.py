@@ -1,4 +1,4 @@
-"""What another team's program is handed by `allocation_contracts.amqp.Subscriber`."""
+"""Subscribing with `allocation_contracts.amqp.Subscriber`, as an external program does."""
 
 import json
 import shelve

@@ -1,4 +1,4 @@
-"""Looking through the dead letters, on a real broker."""
+"""Reading the dead letters on a real broker."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""What every publisher promises, on a real broker."""
+"""The shared suite of all publishers, on a real broker."""
 
 import threading
 from collections.abc import Callable, Iterator

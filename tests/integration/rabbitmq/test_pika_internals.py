@@ -1,4 +1,4 @@
-"""Each private name of pika that is used: whether it still does what it is used for."""
+"""Each private name of pika that we use still works as expected."""
 
 import struct
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What becomes of commands when the program that publishes them forks, or ends."""
+"""Publishing from a program that forks or exits."""
 
 import subprocess
 import sys

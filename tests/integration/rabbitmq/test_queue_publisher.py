@@ -1,4 +1,4 @@
-"""Events to one queue, whatever happens to the connection meanwhile."""
+"""Publishing events to one queue, over lost connections."""
 
 from collections.abc import Callable, Iterator
 

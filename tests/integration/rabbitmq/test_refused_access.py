@@ -1,4 +1,4 @@
-"""A broker that refuses a program: what cannot pass by itself is told at once."""
+"""A broker that refuses a program: permanent errors are reported at once."""
 
 import re
 import time

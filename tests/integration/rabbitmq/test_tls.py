@@ -1,4 +1,4 @@
-"""TLS and logins by certificate, over a broker with a private authority that asks every client for a certificate."""
+"""TLS and logins by certificate, with a private authority."""
 
 import re
 import shutil

@@ -1,4 +1,4 @@
-"""The write model, the read model, and what the broker does between the two."""
+"""The write model, the read model, and the delivery of events between them."""
 
 import json
 from collections.abc import Callable, Iterator, Sequence

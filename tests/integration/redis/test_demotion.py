@@ -1,4 +1,4 @@
-"""A Redis that is demoted, behind an address that stays the same."""
+"""A Redis that is demoted, behind the same address."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""The read model follows the write model, whatever is lost, repeated or overtaken on the way."""
+"""The read model follows the write model, even if events are lost, repeated or reordered."""
 
 import random
 from datetime import date

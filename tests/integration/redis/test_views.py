@@ -1,4 +1,4 @@
-"""What readers of the read model see."""
+"""The queries of the read model."""
 
 from datetime import date
 

@@ -1,4 +1,4 @@
-"""Which deliveries are acked, by how many acks, and when."""
+"""The deliveries that are acked, the number of acks, and their time."""
 
 from collections.abc import MutableMapping
 from typing import TYPE_CHECKING, Any, cast

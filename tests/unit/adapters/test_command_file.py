@@ -1,4 +1,4 @@
-"""A file of commands: what is understood, and the sentence for what is not."""
+"""Reading a file of commands, and the errors for bad rows."""
 
 from datetime import date
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A copy's properties fit into one frame, and say why it is there."""
+"""The properties of a copy fit into one frame, and give its reason."""
 
 import struct
 from typing import Any

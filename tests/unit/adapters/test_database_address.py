@@ -1,4 +1,4 @@
-"""What the address of a database stands for, and what is said of one that stands for nothing."""
+"""Parsing database addresses, and the errors for invalid ones."""
 
 import re
 from pathlib import Path

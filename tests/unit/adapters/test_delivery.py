@@ -1,4 +1,4 @@
-"""Only the count of our own copies counts."""
+"""Only the retry count of the worker's own copies counts."""
 
 from typing import Any
 

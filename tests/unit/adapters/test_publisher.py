@@ -1,4 +1,4 @@
-"""What becomes of events that were handed over while the connection came and went: no later one goes before them."""
+"""The order of events over lost connections."""
 
 import pytest
 

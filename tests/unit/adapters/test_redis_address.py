@@ -1,4 +1,4 @@
-"""What the address of Redis stands for, and what is said of one that stands for nothing."""
+"""Parsing Redis addresses, and the errors for invalid ones."""
 
 import re
 from pathlib import Path

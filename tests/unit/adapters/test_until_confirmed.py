@@ -1,4 +1,4 @@
-"""Publishing until it is confirmed: in order, if it matters, whatever happens to the connection."""
+"""Publishing until confirmed, in order if required, over lost connections."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator

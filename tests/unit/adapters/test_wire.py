@@ -1,4 +1,4 @@
-"""What is said on the wire is what the domain says, field by field."""
+"""Wire messages and domain messages agree field by field."""
 
 import json
 from dataclasses import fields

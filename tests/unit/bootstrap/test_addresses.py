@@ -1,4 +1,4 @@
-"""What an operator may get wrong in the addresses of the servers, each told with the name of its setting."""
+"""The errors for invalid addresses name their settings."""
 
 import pytest
 

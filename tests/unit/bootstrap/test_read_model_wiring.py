@@ -1,4 +1,4 @@
-"""What an operator who sets up the read model may get wrong."""
+"""The errors for an incomplete read-model setup."""
 
 import sys
 

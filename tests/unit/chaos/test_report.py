@@ -1,4 +1,4 @@
-"""What a campaign comes to."""
+"""The report of a campaign."""
 
 from chaos.campaign import Campaign, InjectedFault
 from chaos.report import lines, recoveries, summary

@@ -1,4 +1,4 @@
-"""A campaign is drawn by its seed."""
+"""The seed determines the campaign."""
 
 from itertools import pairwise
 

@@ -1,4 +1,4 @@
-"""What `tail` prints for an event."""
+"""The output of `tail` for an event."""
 
 import json
 import time

@@ -1,4 +1,4 @@
-"""Ctrl-C before there is anything that could handle it."""
+"""Ctrl-C before any handler is installed."""
 
 import sys
 

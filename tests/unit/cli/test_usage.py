@@ -1,4 +1,4 @@
-"""What is said to words of the command line that make no sense."""
+"""The errors for invalid command lines."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Why there is no connection, in words."""
+"""The texts for connection errors."""
 
 import socket
 import ssl

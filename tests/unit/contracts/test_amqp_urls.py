@@ -1,4 +1,4 @@
-"""What an AMQP address stands for, and what is said of one that stands for nothing."""
+"""Parsing AMQP addresses, and the errors for invalid ones."""
 
 import re
 import ssl

@@ -1,4 +1,4 @@
-"""What was released stays true: each kind of break is refused with what to do, and harmless changes pass."""
+"""Incompatible changes of the contract are refused with a remedy, and compatible ones pass."""
 
 import copy
 import json

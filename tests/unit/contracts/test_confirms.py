@@ -1,4 +1,4 @@
-"""An answer for every message that is published, whatever the broker does."""
+"""Each published message gets a result, whatever the broker does."""
 
 from functools import partial
 from typing import Any

@@ -1,4 +1,4 @@
-"""Commands are read strictly, and every refusal names what to do."""
+"""Commands are read strictly, and every error says what to do."""
 
 import json
 from datetime import date, datetime

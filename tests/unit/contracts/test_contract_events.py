@@ -1,4 +1,4 @@
-"""Events are written deterministically, and read back as they were."""
+"""Events are encoded deterministically, and decoded to the same values."""
 
 import json
 from datetime import date

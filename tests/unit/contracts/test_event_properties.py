@@ -1,4 +1,4 @@
-"""The properties of an event tell what caused it."""
+"""The properties of an event give its cause."""
 
 from typing import Any
 

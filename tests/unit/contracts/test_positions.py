@@ -1,4 +1,4 @@
-"""A position knows what has been seen, what is a repeat, and what is missing."""
+"""A position tells new events, repeats and gaps apart."""
 
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,4 +1,4 @@
-"""The JSON reader takes what every reader understands the same way, and nothing else."""
+"""The strict JSON reader accepts only input that all JSON readers understand alike."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What one schema allows and another does not."""
+"""Comparing two schemas: what one allows and the other does not."""
 
 from typing import Any
 

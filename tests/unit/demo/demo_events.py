@@ -1,4 +1,4 @@
-"""Events as a subscriber gets them, for the tests of the demo."""
+"""Events as a subscriber receives them, for the tests of the demo."""
 
 from datetime import date
 from itertools import count

@@ -1,4 +1,4 @@
-"""What the demo says in the end: a line for each check, or the faults."""
+"""The final output of the demo: a line for each check, or the faults."""
 
 from demo import words
 from demo.closing import Ending, verdict

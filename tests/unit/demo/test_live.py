@@ -1,4 +1,4 @@
-"""The demo's live view fits every terminal."""
+"""The demo's live view fits every terminal size."""
 
 from datetime import date
 from io import StringIO

@@ -1,4 +1,4 @@
-"""The demo's meter: commands a second, and the last ten seconds."""
+"""The demo's meter: commands per second, and the last ten seconds."""
 
 from demo.meter import Meter
 

@@ -1,4 +1,4 @@
-"""The demo's day: drawn from a seed, and sized so that its story works out for any number of orders."""
+"""The demo's day: drawn from a seed, and sized so that each step works for any number of orders."""
 
 from collections import Counter
 from datetime import date

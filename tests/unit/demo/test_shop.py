@@ -1,4 +1,4 @@
-"""The demo's projection: what a subscriber can know of the shop from the events."""
+"""The demo's projection of the events."""
 
 from datetime import date
 

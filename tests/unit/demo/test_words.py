@@ -1,4 +1,4 @@
-"""How the demo tells events and numbers."""
+"""The demo's texts for events and numbers."""
 
 from datetime import date
 

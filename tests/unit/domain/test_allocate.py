@@ -1,4 +1,4 @@
-"""Which batch a line goes to, and when it is told no."""
+"""The choice of a batch for a line, and rejections."""
 
 from dataclasses import replace
 from datetime import date

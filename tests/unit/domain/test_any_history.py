@@ -1,4 +1,4 @@
-"""Whatever happens to a shop, in whatever order, it says what the naive one says."""
+"""Random histories have the same events as in the naive implementation."""
 
 from collections import defaultdict
 from datetime import date

@@ -1,4 +1,4 @@
-"""Creating batches and changing their quantity; what a shrink does to lines is told in test_shrinking.py."""
+"""Creating batches and changing their quantity. See test_shrinking.py for the lines of a shrinking batch."""
 
 from collections.abc import Iterator
 from datetime import date

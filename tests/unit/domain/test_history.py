@@ -1,4 +1,4 @@
-"""Events done again lead to where the rules led; taken back, to where it began."""
+"""Redoing events gives the state that the rules gave; undoing them gives the first state."""
 
 import json
 from copy import deepcopy

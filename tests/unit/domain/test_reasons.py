@@ -1,4 +1,4 @@
-"""The reasons that the domain gives are those that the contract names."""
+"""The domain's reasons are those of the contract."""
 
 from typing import get_args
 

@@ -1,4 +1,4 @@
-"""A batch that shrinks below what is allocated loses lines; each finds other stock, or none."""
+"""A batch that shrinks below its allocated quantity frees lines, and each is allocated again or out of stock."""
 
 from typing import Any
 

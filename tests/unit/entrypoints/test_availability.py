@@ -1,4 +1,4 @@
-"""Waiting for a server that is away."""
+"""Waiting for an unreachable server."""
 
 from collections.abc import Callable, MutableMapping
 from threading import Event

@@ -1,4 +1,4 @@
-"""A line now and then."""
+"""The periodic progress log."""
 
 import pytest
 from structlog.testing import capture_logs

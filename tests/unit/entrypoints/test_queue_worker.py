@@ -1,4 +1,4 @@
-"""A queue is worked off, a group at a time."""
+"""The queue worker processes one group after the other."""
 
 from threading import Event
 

@@ -1,4 +1,4 @@
-"""Row, confirmed publish, mark: and what happens when one of the three goes wrong."""
+"""The relay publishes rows, and marks confirmed ones, over failures of each step."""
 
 from collections import Counter
 from collections.abc import Callable, MutableMapping

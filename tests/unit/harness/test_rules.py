@@ -1,4 +1,4 @@
-"""The checker knows the domain's rules, and says which one an event breaks."""
+"""The checker knows the domain rules, and names the rule that an event breaks."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""One transaction for many messages, and each alone where the group fails."""
+"""One transaction for a group of messages, and one for each if the group fails."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The tables list all that the program does, and the bus follows events."""
+"""The handler tables are complete, and the message bus handles events."""
 
 from typing import get_args
 

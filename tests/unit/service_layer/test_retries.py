@@ -1,4 +1,4 @@
-"""When a message that failed is to come again."""
+"""The delay of a retry."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""A command from options."""
+"""Building a command from options."""
 
 from datetime import date
 

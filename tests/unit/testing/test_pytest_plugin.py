@@ -1,4 +1,4 @@
-"""The pytest plugin is loaded by every pytest where the package is installed: it must cost next to nothing."""
+"""Loading the pytest plugin is cheap, since every pytest run loads it."""
 
 import subprocess
 import sys
