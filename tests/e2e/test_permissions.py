@@ -18,7 +18,9 @@ from allocation_contracts.amqp import Publisher, RefusedError, Subscriber
 from allocation_contracts.message import encode
 from allocation_contracts.names import EVENTS_EXCHANGE, PARKING_EXCHANGE
 from allocation_worker.adapters.rabbitmq import topology
+from allocation_worker.adapters.rabbitmq.tail import tail_events
 from allocation_worker.testing.servers import Servers
+from allocation_worker.testing.servers.redis_server import RedisServer
 from allocation_worker.testing.waiting import wait_until
 from harness.processes import run_verb
 from harness.service import RunningService
@@ -63,11 +65,14 @@ def test_nobody_may_write_to_the_default_exchange() -> None:
 
 
 def test_every_program_works_with_its_own_user(service: RunningService, urls: Urls) -> None:
-    """Topology, send, retry, dead letter, redrive, park, replay and tail, as one story."""
+    """Topology, send, retry, dead letter, redrive, park and replay, as one story."""
     topology.declare([urls["allocation-topology"]], retry_delays=[1, 2])
     events: list[Event] = []
+    repeats: list[Event] = []
     gaps: list[object] = []
-    subscriber = Subscriber(urls["shipping"], QUEUE, on_gap=gaps.append)
+    subscriber = Subscriber(
+        urls["shipping"], QUEUE, on_gap=gaps.append, on_repeat=lambda event, _properties: repeats.append(event)
+    )
     handle = (lambda event, _properties: events.append(event),)
     thread = threading.Thread(target=subscriber.run, args=handle, daemon=True)
     thread.start()
@@ -92,18 +97,36 @@ def test_every_program_works_with_its_own_user(service: RunningService, urls: Ur
     redrive = ("dead-letters", "redrive", "--reason", "wrong-queue")
     redriven = run_verb(*redrive, settings={**service.settings, **as_user(urls, "allocation-dead-letters")})
     assert redriven.returncode == 0, redriven.stdout + redriven.stderr
-    wait_until(
-        lambda: len(events) == 3, within=60, otherwise=story
-    )  # whoever redrives has decided that it is to be done
+    # The operator who redrives it has decided that the batch is wanted.
+    wait_until(lambda: len(events) == 3, within=60, otherwise=story)
     publish(urls["allocation-relay"], EVENTS_EXCHANGE, "allocated", b"{", type_="allocated.v1")
     wait_until(lambda: depth(service, subscriber.parked) == 1, within=60, otherwise=story)
     as_replay = {**service.settings, **as_user(urls, "allocation-replay")}
     replayed = run_verb("replay", "--sku", "LAMP", "--from", "1", "--queue", QUEUE, settings=as_replay)
     assert replayed.returncode == 0, replayed.stdout + replayed.stderr
+    wait_until(lambda: len(repeats) == 3, within=60, otherwise=story)
     subscriber.stop()
     thread.join(30)
     assert not thread.is_alive()
     assert gaps == []
+
+
+def test_tail_and_the_read_model_work_with_their_own_users(
+    service: RunningService, urls: Urls, redis_server: RedisServer
+) -> None:
+    events = tail_events([urls["allocation-tail"]], ["#"], on_listening=lambda: None, on_lost=lambda: None)
+    assert next(events) is None  # it listens
+    redis = {"ALLOCATION_REDIS_URL": redis_server.new_database()}
+    project = service.start("project", settings={**as_user(urls, "allocation-project"), **redis})
+    project.wait_for("ready")
+    event = Allocated(orderid="o", sku="CHAIR", lineid="", qty=1, batchref="b", eta=None, sequence=1)
+    publish(urls["allocation-relay"], EVENTS_EXCHANGE, "allocated", encode(event), type_="allocated.v1")
+    publish(urls["allocation-relay"], EVENTS_EXCHANGE, "allocated", b"{", type_="allocated.v1", message_id="broken")
+    seen = [next(each for each in events if each is not None) for _ in range(2)]
+    events.close()
+    assert [each.properties.message_id for each in seen] == ["m", "broken"]
+    wait_until(lambda: service.count_dead_letters() == 1, within=60, otherwise=lambda: project.log[-5000:])
+    wait_until(lambda: depth(service, topology.READ_MODEL_QUEUE) == 0, within=60, otherwise=lambda: project.log[-5000:])
 
 
 def test_a_subscriber_cannot_bring_a_command_in_by_any_way(service: RunningService, urls: Urls) -> None:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import pika
 from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import AMQPError, ChannelClosedByBroker
-from tenacity import Retrying, retry_if_exception_type, wait_exponential_jitter
+from tenacity import Retrying, retry_if_exception_type, wait_exponential, wait_random
 
 from allocation_contracts.names import EVENTS_EXCHANGE
 from allocation_contracts.properties import AmqpProperties
@@ -17,6 +17,7 @@ from allocation_worker.adapters.rabbitmq.urls import connect_any
 _NAME = "allocation-worker tail"
 _LOOK_UP_EVERY = 0.5
 _PREFETCH = 500
+_PAUSE = wait_exponential(multiplier=0.2, max=5) + wait_random(0, 1)
 
 
 class SeenEvent(NamedTuple):
@@ -43,7 +44,7 @@ def tail_events(
         BrokerError: No broker could be reached at the beginning.
         TopologyMissingError: There is no exchange for events.
     """
-    patience = Retrying(retry=retry_if_exception_type(BrokerError), wait=wait_exponential_jitter(0.2, 5))
+    patience = Retrying(retry=retry_if_exception_type(BrokerError), wait=_PAUSE)
     lost = False
     while True:
         with ExitStack() as stack:
