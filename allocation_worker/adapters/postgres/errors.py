@@ -18,6 +18,7 @@ _CONTENTION = {
 }
 _UNAVAILABLE = {
     READ_ONLY,
+    "42501",  # insufficient_privilege: a grant is missing, or a row-level policy hides rows
     "25P03",  # idle_in_transaction_session_timeout
     "57014",  # query_canceled: statement_timeout ran out
     "57P01",  # admin_shutdown

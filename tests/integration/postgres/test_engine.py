@@ -213,9 +213,14 @@ def test_of_several_hosts_the_one_that_is_there_is_used(engine: Engine) -> None:
     both.dispose()
 
 
-def test_a_server_that_cannot_be_written_to_is_passed_over_where_there_are_several(engine: Engine) -> None:
-    there = f"@{engine.url.host}:{engine.url.port}/"
-    twice = _changed(engine).replace(there, f"{there[:-1]},{there[1:]}")
-    read_only = create_engine(f"{twice}?options=-cdefault_transaction_read_only%3Don", application_name="tests")
+def test_a_server_that_cannot_be_written_to_is_passed_over_where_there_are_several(
+    engine: Engine, database_url: str
+) -> None:
+    there = sa.make_url(database_url)
+    with engine.begin() as connection:
+        connection.execute(sa.text(f'ALTER DATABASE "{there.database}" SET default_transaction_read_only = on'))
+    place = f"@{there.host}:{there.port}/"
+    twice = there.render_as_string(hide_password=False).replace(place, f"{place[:-1]},{place[1:]}")
+    read_only = create_engine(twice, application_name="tests")
     with pytest.raises(StoreUnavailableError, match="session is read-only"):
         read_only.connect()
