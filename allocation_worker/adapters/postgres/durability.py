@@ -38,6 +38,18 @@ def durability(engine: Engine) -> Durability:
         return examine(connection)
 
 
+def check_writable(connection: Connection) -> None:
+    """Check that this session can write.
+
+    Raises:
+        StoreUnavailableError: The server is a standby, or was demoted to one.
+    """
+    if connection.scalar(sa.text("SHOW transaction_read_only")) == "on":
+        raise StoreUnavailableError(
+            "The database is read-only here: it is a standby, or was demoted; look at ALLOCATION_DATABASE_URL."
+        )
+
+
 def examine(connection: Connection) -> Durability:
     """Return what the guarantees rest on, within the transaction of this connection. Nothing is written.
 
