@@ -98,9 +98,7 @@ def test_a_failed_migration_leaves_nothing(bare: Engine) -> None:
 
 def test_migrate_refuses_a_database_that_is_read_only(bare: Engine) -> None:
     run(bare, f'ALTER DATABASE "{bare.url.database}" SET default_transaction_read_only = on')
-    with pytest.raises(
-        StoreUnavailableError, match=r"^The database is read-only here: it is a standby, "
-    ):
+    with pytest.raises(StoreUnavailableError, match=r"^The database is read-only here: it is a standby, "):
         migrate(bare)
 
 
