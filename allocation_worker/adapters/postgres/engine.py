@@ -91,9 +91,7 @@ def _sqlalchemy_url(arguments: Mapping[str, str]) -> URL:
 def patient(connection: Connection, statement_timeout: float) -> Iterator[None]:
     """Raise the limit for calls of this connection, to one and a half times the given `statement_timeout`."""
     driver = connection.connection.driver_connection
-    if not isinstance(driver, WatchedConnection):
-        yield
-        return
+    assert isinstance(driver, WatchedConnection)  # noqa: S101 - the engine makes no other
     before, driver.limit = driver.limit, _PATIENCE * statement_timeout
     try:
         yield

@@ -12,6 +12,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from allocation_worker.adapters import wire
 from allocation_worker.adapters.postgres.arrays import array
+from allocation_worker.adapters.postgres.durability import check_writable
 from allocation_worker.adapters.postgres.errors import translated
 from allocation_worker.adapters.postgres.outbox import CHANNEL
 from allocation_worker.adapters.postgres.session import NOT_ONE_SESSION, TRANSACTION_POOLING
@@ -51,10 +52,7 @@ _ACQUIRE = sa.text(f"""
     ) AS session
 """)  # noqa: S608 - the number is a constant
 
-_SESSION = sa.text("""
-    SELECT current_setting('transaction_read_only') AS read_only, pg_backend_pid() AS backend,
-        current_setting('allocation.relay', true) AS reader
-""")
+_SESSION = sa.text("SELECT pg_backend_pid(), current_setting('allocation.relay', true)")
 
 COLUMNS = """
     id, message_id::text AS message_id, type, body, correlation_id, causation_id, traceparent,
@@ -257,10 +255,8 @@ class PendingEvents:
         Raises:
             StoreUnavailableError: The server has been demoted to a standby, or a pooler does not keep the session.
         """
-        row = self._connection.execute(_SESSION).one()
-        if row.read_only == "on":
-            raise StoreUnavailableError("The database is read-only here: it is a standby, or was demoted.")
-        if self._session not in {None, (row.backend, row.reader)}:
+        check_writable(self._connection)
+        if self._session not in {None, tuple(self._connection.execute(_SESSION).one())}:
             raise StoreUnavailableError(_SHARED)
 
     def wait(self, timeout: float, wake_fd: int) -> bool:
