@@ -38,6 +38,7 @@ _NO_CONNECTION = ("connection to server ", "could not translate host name ", "in
 
 # What cannot pass by itself: what the server or libpq says, what it means, and where to look.
 _REFUSALS = (
+    ("unsupported startup parameter", "The connection pooler refuses a startup parameter", "the options"),
     (
         "authentication failed|no password supplied|no pg_hba.conf entry|role .* does not exist|not permitted to log",
         "The database refuses the login",

@@ -23,6 +23,8 @@ NOT_ONE_SESSION = (
 )
 TRANSACTION_POOLING = "it gives each transaction another one, as with pool_mode = transaction"
 
+_STATEMENT_POOLING = "it ends a connection that begins a transaction, as with pool_mode = statement"
+
 # A value of ALTER DATABASE or ALTER ROLE can be weaker. A stronger one is kept: only `remote_apply` is.
 _SYNCHRONOUS_COMMIT = "CASE current_setting('synchronous_commit') WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END"
 # Not `standard_conforming_strings`: psycopg2 reads it when it connects, and quotes rightly for either value.
@@ -182,16 +184,16 @@ def _check_pooler(here: cursor, connect: Callable[[], WatchedConnection]) -> Non
     try:
         here.execute("BEGIN")
         here.execute("COMMIT")
-    except psycopg2.Error as error:
-        if "pooling" in str(error):
-            raise StoreUnavailableError(NOT_ONE_SESSION.format(why=_one_line(error))) from error
-        raise
+    except psycopg2.OperationalError as error:
+        raise StoreUnavailableError(NOT_ONE_SESSION.format(why=_STATEMENT_POOLING)) from error
     backends = [_first(here, _BACKEND) for _ in range(_LOOKS)]
     other = connect()
     try:
         with other.cursor() as there:
             taken = _first(there, _BACKEND)  # its transaction stays open
-            backends += [_first(here, _BACKEND) for _ in range(_LOOKS)]
+            # If it is the same one, and there is no other, the next statement here would wait for it.
+            if taken not in backends:
+                backends += [_first(here, _BACKEND) for _ in range(_LOOKS)]
     finally:
         other.close()
     if len(set(backends)) > 1 or taken in backends:
