@@ -9,7 +9,12 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from allocation_worker.adapters.postgres.engine import create_engine
-from allocation_worker.service_layer.ports import StoreContentionError, StoreError, StoreUnavailableError
+from allocation_worker.service_layer.ports import (
+    StoreContentionError,
+    StoreError,
+    StoreForbiddenError,
+    StoreUnavailableError,
+)
 from tests.fakes.messages import message
 from tests.integration.postgres.staging import DEADLINE, backend_of, create, order, process, terminate
 from tests.integration.postgres.store import PostgresStore
@@ -52,6 +57,7 @@ def test_a_mistake_in_a_statement_is_neither_contention_nor_absence(engine: Engi
         ("40P01", StoreContentionError),
         ("55P03", StoreContentionError),
         ("23505", StoreContentionError),
+        ("42501", StoreForbiddenError),
         ("57014", StoreUnavailableError),
         ("57P01", StoreUnavailableError),
         ("25006", StoreUnavailableError),
