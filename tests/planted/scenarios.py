@@ -199,6 +199,24 @@ def rules(service: RunningService) -> Sequence[str]:
         return faults_of(service, client)
 
 
+def database_crash(service: RunningService) -> Sequence[str]:
+    """The database crashes after commands were acked, and its settings say that a commit need not be on disk."""
+    name = make_url(service.database_url).database
+    with service.client() as client, _rare_flushes(service):
+        with _database(service) as cursor:
+            cursor.connection.autocommit = True
+            cursor.execute(f'ALTER DATABASE "{name}" SET synchronous_commit = off')
+        first = service.start("consume")
+        _send_batches_and_orders(client)
+        missed = _rows(service, "SELECT count(*) FROM outbox", 22)
+        first.terminate()  # it acks what it has decided
+        service.servers.database.stop("immediate")
+        service.servers.database.start()
+        service.start("consume")
+        service.start("relay")
+        return [*missed, *faults_of(service, client)]
+
+
 Scenario = Callable[[RunningService], Sequence[str]]
 
 
@@ -217,6 +235,7 @@ SCENARIOS: Mapping[str, Scenario] = {
         dead_letters_away,
         undecodable_headers,
         rules,
+        database_crash,
         *FAILOVERS,
     )
 }
@@ -271,6 +290,22 @@ def _locked(service: RunningService, sku: str) -> Iterator[None]:
     with _database(service) as cursor:
         cursor.execute("SELECT 1 FROM products WHERE sku = %s FOR UPDATE", [sku])
         yield
+
+
+@contextmanager
+def _rare_flushes(service: RunningService) -> Iterator[None]:
+    """Have the server keep in memory for long what no commit has flushed."""
+    try:
+        with _database(service) as cursor:
+            cursor.connection.autocommit = True
+            cursor.execute("ALTER SYSTEM SET wal_writer_delay = '10s'")
+            cursor.execute("SELECT pg_reload_conf()")
+        yield
+    finally:
+        with _database(service) as cursor:
+            cursor.connection.autocommit = True
+            cursor.execute("ALTER SYSTEM RESET wal_writer_delay")
+            cursor.execute("SELECT pg_reload_conf()")
 
 
 def _flood(service: RunningService, queue: str, *, most: int, within: float) -> list[str]:
