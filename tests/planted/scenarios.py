@@ -23,6 +23,7 @@ from allocation_contracts import (
 )
 from allocation_worker.testing.waiting import wait_until
 from harness.client import ExternalClient, read_dead_letters
+from harness.pgbouncer import pgbouncer
 from harness.processes import WorkerProcess
 from harness.service import RunningService
 from tests.planted.failovers import FAILOVERS
@@ -217,6 +218,25 @@ def database_crash(service: RunningService) -> Sequence[str]:
         return [*missed, *faults_of(service, client)]
 
 
+def shared_sessions(service: RunningService) -> Sequence[str]:
+    """A pooler begins to share sessions between clients, and stops. No two relays may be active."""
+    with service.client() as client, pgbouncer(service.database_url, pool_mode="session") as pooler:
+        service.settings["ALLOCATION_DATABASE_URL"] = pooler.through(service.database_url)
+        service.start("consume")
+        relays = [service.start("relay") for _ in range(2)]
+        _batches(client)
+        client.wait_answered(within=PATIENCE)
+        relays[1].wait_for("ready")
+        pooler.change({"pool_mode": "transaction"})
+        _orders(client)
+        missed = not_seen(
+            lambda: all("does not keep one session" in relay.log for relay in relays),
+            "A relay went on in a session that others use.",
+        )
+        pooler.change({"pool_mode": "session"})
+        return [*missed, *faults_of(service, client)]
+
+
 Scenario = Callable[[RunningService], Sequence[str]]
 
 
@@ -236,6 +256,7 @@ SCENARIOS: Mapping[str, Scenario] = {
         undecodable_headers,
         rules,
         database_crash,
+        shared_sessions,
         *FAILOVERS,
     )
 }
