@@ -7,7 +7,12 @@ from sqlalchemy.engine import Connection, Engine
 
 from allocation_worker.adapters.postgres.weaknesses import MISSING_TABLES, SERVER, STANDBYS, TABLES, Condition
 from allocation_worker.service_layer.durability import Durability, Weakness
-from allocation_worker.service_layer.ports import StoreContentionError, StoreError, StoreUnavailableError
+from allocation_worker.service_layer.ports import (
+    StoreContentionError,
+    StoreError,
+    StoreForbiddenError,
+    StoreUnavailableError,
+)
 
 _FACTS = sa.text(f"""
     SELECT current_setting('server_version') AS server_version,
@@ -38,6 +43,18 @@ def durability(engine: Engine) -> Durability:
         return examine(connection)
 
 
+def check_writable(connection: Connection) -> None:
+    """Check that this session can write.
+
+    Raises:
+        StoreUnavailableError: The server is a standby, or was demoted to one.
+    """
+    if connection.scalar(sa.text("SHOW transaction_read_only")) == "on":
+        raise StoreUnavailableError(
+            "The database is read-only here: it is a standby, or was demoted; look at ALLOCATION_DATABASE_URL."
+        )
+
+
 def examine(connection: Connection) -> Durability:
     """Return what the guarantees rest on, within the transaction of this connection. Nothing is written.
 
@@ -59,9 +76,10 @@ def _apply(connection: Connection, condition: Condition) -> Iterator[Weakness]:
     try:
         with connection.begin_nested():
             rows = [row._asdict() for row in connection.execute(sa.text(condition.sql))]
-    except (StoreUnavailableError, StoreContentionError):
-        raise
-    except StoreError as error:  # such as a missing privilege
+    except StoreError as error:
+        passes = isinstance(error, StoreUnavailableError | StoreContentionError)
+        if passes and not isinstance(error, StoreForbiddenError):
+            raise
         yield Weakness(
             kind=condition.kind,
             sentence=f"Whether there is a case of {condition.kind} is unknown: {error}",

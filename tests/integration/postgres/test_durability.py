@@ -1,8 +1,7 @@
 """What the guarantees rest on: the facts, and each weakness made for real. Those of standbys are in `test_standby`."""
 
 import subprocess
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import pytest
@@ -17,9 +16,9 @@ from allocation_worker.adapters.postgres.weaknesses import KEYS, TABLES
 from allocation_worker.service_layer.durability import Durability, Weakness
 from allocation_worker.service_layer.verify import Audit
 from allocation_worker.testing.servers import Servers
-from allocation_worker.testing.servers.local import LocalDatabase
-from allocation_worker.testing.servers.programs import find_program, private_folder
-from tests.integration.postgres.staging import until
+from allocation_worker.testing.servers.local_database import LocalDatabase
+from allocation_worker.testing.servers.programs import find_program
+from tests.integration.postgres.settings import changed, run
 
 
 class Case(NamedTuple):
@@ -204,14 +203,6 @@ def own(servers: Servers) -> Iterator[Engine]:
     servers.database.drop(url)
 
 
-def run(engine: Engine, *statements: str) -> None:
-    """Run statements that cannot be in a transaction, and close all connections."""
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        for statement in statements:
-            connection.exec_driver_sql(statement)
-    engine.dispose()
-
-
 def test_verify_tells_what_weakens_the_guarantees(own: Engine) -> None:
     run(own, "ALTER TABLE inbox SET UNLOGGED", "ALTER TABLE outbox SET UNLOGGED")
     found = look(own)
@@ -260,57 +251,13 @@ def test_a_collation_that_has_changed_since_is_told(servers: Servers) -> None:
 
 def test_the_settings_of_the_servers_sessions_and_not_its_defaults(own: Engine) -> None:
     """Such as an administrator may have changed for one database."""
+    run(own, f'ALTER DATABASE "{own.url.database}" SET zero_damaged_pages = on')
+    assert "damage-ignored" in kinds(own)
+
+
+def test_a_commit_is_as_strong_as_the_sessions_of_the_program_have_it(own: Engine) -> None:
     run(own, f'ALTER DATABASE "{own.url.database}" SET synchronous_commit = off')
-    found = durability(own)
-    assert found.facts["synchronous_commit"] == "off"
-    [weakness] = of_kind(found, "synchronous-commit-off")
-    assert weakness.is_fault
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[LocalDatabase]:
-    """A server whose settings may be changed."""
-    with private_folder() as folder:
-        server = LocalDatabase(folder)
-        server.start()
-        yield server
-        server.stop("immediate")
-
-
-@pytest.fixture(scope="module")
-def alone(server: LocalDatabase) -> Iterator[Engine]:
-    """A database of that server."""
-    engine = create_engine(server.new_database(), application_name="tests")
-    migrate(engine)
-    yield engine
-    engine.dispose()
-
-
-@contextmanager
-def changed(engine: Engine, settings: Mapping[str, str], *, restarting: LocalDatabase | None = None) -> Iterator[None]:
-    """Change settings of the server meanwhile; restart it for them where that is needed."""
-
-    def apply(*statements: str) -> None:
-        run(engine, *statements, "SELECT pg_reload_conf()")
-        if restarting is not None:
-            restarting.stop()
-            restarting.start()
-
-    def are(expected: Mapping[str, str]) -> bool:
-        with engine.connect() as connection:
-            found = {name: connection.scalar(sa.text(f"SHOW {name}")) for name in expected}
-        return found == expected
-
-    with engine.connect() as connection:
-        before = {name: str(connection.scalar(sa.text(f"SHOW {name}"))) for name in settings}
-    apply(*(f"ALTER SYSTEM SET {name} = '{value}'" for name, value in settings.items()))
-    try:
-        until(lambda: are(settings))
-        yield
-    finally:
-        apply(*(f"ALTER SYSTEM RESET {name}" for name in settings))
-        until(lambda: are(before))
-        engine.dispose()
+    assert durability(own).facts["synchronous_commit"] == "on"
 
 
 @pytest.mark.parametrize(
@@ -320,58 +267,47 @@ def changed(engine: Engine, settings: Mapping[str, str], *, restarting: LocalDat
         ({"full_page_writes": "off"}, "full-page-writes-off", "full_page_writes is off"),
         ({"zero_damaged_pages": "on"}, "damage-ignored", "zero_damaged_pages is on"),
         ({"ignore_checksum_failure": "on"}, "damage-ignored", "ignore_checksum_failure is on"),
-        ({"synchronous_commit": "off"}, "synchronous-commit-off", "synchronous_commit is off"),
         (
             {"synchronous_standby_names": "ANY 2 (a, b)"},
             "synchronous-standby-away",
             "synchronous_standby_names is 'ANY 2 (a, b)' and needs 2, and 0 such standbys are connected",
-        ),
-        (
-            {"synchronous_standby_names": "*", "synchronous_commit": "local"},
-            "standby-not-waited-for",
-            "synchronous_commit is local, so COMMIT does not wait",
-        ),
-        (
-            {"synchronous_standby_names": "*", "synchronous_commit": "remote_write"},
-            "standby-not-waited-for",
-            "synchronous_commit is remote_write, so COMMIT does not wait",
         ),
         ({"default_transaction_read_only": "on"}, "read-only", "default_transaction_read_only is on"),
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )
 def test_a_setting_that_weakens_the_guarantees_is_told(
-    alone: Engine, settings: dict[str, str], kind: str, begins: str
+    own_engine: Engine, settings: dict[str, str], kind: str, begins: str
 ) -> None:
-    assert kind not in kinds(alone)
-    with changed(alone, settings):
-        found = durability(alone)
+    assert kind not in kinds(own_engine)
+    with changed(own_engine, settings):
+        found = durability(own_engine)
         [weakness] = of_kind(found, kind)
         assert weakness.sentence.startswith(begins)
         assert weakness.is_fault
-        assert kind in [fault.kind for fault in look(alone).faults]
+        assert kind in [fault.kind for fault in look(own_engine).faults]
 
 
-def test_a_server_that_can_have_no_standby_is_noticed(alone: Engine, server: LocalDatabase) -> None:
-    with changed(alone, {"wal_level": "minimal", "max_wal_senders": "0"}, restarting=server):
-        [weakness] = of_kind(durability(alone), "wal-level-minimal")
+def test_a_server_that_can_have_no_standby_is_noticed(own_engine: Engine, own_server: LocalDatabase) -> None:
+    with changed(own_engine, {"wal_level": "minimal", "max_wal_senders": "0"}, restarting=own_server):
+        [weakness] = of_kind(durability(own_engine), "wal-level-minimal")
         assert not weakness.is_fault
-        assert weakness.sentence in look(alone).notices
+        assert weakness.sentence in look(own_engine).notices
 
 
-def test_data_checksums_are_noticed_where_they_are_off(alone: Engine, server: LocalDatabase) -> None:
-    assert "data-checksums-off" in kinds(alone)
-    alone.dispose()
-    server.stop()
-    command = [str(find_program("pg_checksums")), "--enable", "-D", str(server.folder / "data")]
-    subprocess.run(command, check=True, capture_output=True, user=server._user)
-    server.start()
-    assert "data-checksums-off" not in kinds(alone)
-    assert durability(alone).facts["data_checksums"] == "on"
+def test_data_checksums_are_noticed_where_they_are_off(own_engine: Engine, own_server: LocalDatabase) -> None:
+    assert "data-checksums-off" in kinds(own_engine)
+    own_engine.dispose()
+    own_server.stop()
+    command = [str(find_program("pg_checksums")), "--enable", "-D", str(own_server.folder / "data")]
+    subprocess.run(command, check=True, capture_output=True, user=own_server._user)
+    own_server.start()
+    assert "data-checksums-off" not in kinds(own_engine)
+    assert durability(own_engine).facts["data_checksums"] == "on"
 
 
-def test_a_plain_role_is_told_that_it_sees_no_standby(alone: Engine) -> None:
-    with changed(alone, {"synchronous_standby_names": "away"}), alone.connect() as connection:
+def test_a_plain_role_is_told_that_it_sees_no_standby(own_engine: Engine) -> None:
+    with changed(own_engine, {"synchronous_standby_names": "away"}), own_engine.connect() as connection:
         connection.exec_driver_sql("CREATE ROLE shop")
         connection.exec_driver_sql("SET LOCAL ROLE shop")
         found = examine(connection)
@@ -385,20 +321,20 @@ def test_a_plain_role_is_told_that_it_sees_no_standby(alone: Engine) -> None:
         connection.rollback()
 
 
-def test_a_table_that_a_subscription_writes_to_is_told(alone: Engine, server: LocalDatabase) -> None:
-    with changed(alone, {"wal_level": "logical"}, restarting=server):
-        target = create_engine(server.new_database(), application_name="tests")
+def test_a_table_that_a_subscription_writes_to_is_told(own_engine: Engine, own_server: LocalDatabase) -> None:
+    with changed(own_engine, {"wal_level": "logical"}, restarting=own_server):
+        target = create_engine(own_server.new_database(), application_name="tests")
         migrate(target)
         run(
-            alone,
+            own_engine,
             "CREATE PUBLICATION stock FOR TABLE outbox",
             "SELECT pg_create_logical_replication_slot('copy', 'pgoutput')",
         )
-        source = alone.url.render_as_string(hide_password=False).replace("+psycopg2", "")
+        source = own_engine.url.render_as_string(hide_password=False).replace("+psycopg2", "")
         options = "create_slot = false, slot_name = 'copy'"
         run(target, f"CREATE SUBSCRIPTION copy CONNECTION '{source}' PUBLICATION stock WITH ({options})")
         [weakness] = of_kind(durability(target), "replicated-into")
         assert weakness.sentence.startswith("A subscription writes to the table outbox")
         run(target, "DROP SUBSCRIPTION copy")
-        run(alone, "DROP PUBLICATION stock")
+        run(own_engine, "DROP PUBLICATION stock")
         target.dispose()
