@@ -289,19 +289,27 @@ class PatroniCluster(Database):
             ProgramError: patronictl failed; the text is its output.
         """
         leader = self.wait_for_leader()
-        self._ctl("switchover", "--leader", leader.name, "--candidate", to.name, "--force")
+        told = self._ctl("switchover", "--leader", leader.name, "--candidate", to.name, "--force")
+        if self.wait_for_leader() is not to:
+            raise ProgramError(f"patronictl switchover: {told}")
+
+    def new_database(self) -> str:
+        """Create an empty database, wait until each node has it, and return its address.
+
+        A standby that does not have it yet refuses the connection, and libpq does not try the next host.
+        """
+        address = super().new_database()
+        for node in self.nodes:
+            wait_until(
+                lambda: bool(self._ask(node, "SELECT true", address)),  # noqa: B023 - called in this turn only
+                within=_WITHIN,
+                otherwise=self._state,
+            )
+        return address
 
     def is_writable(self, node: PatroniNode) -> bool:
         """Return whether this node takes connections and says that it is a primary."""
-        url = make_url(self.admin_url).set(drivername="postgresql", host=node.address, port=node.port, query={})
-        try:
-            with closing(psycopg2.connect(url.render_as_string(hide_password=False), connect_timeout=5)) as connection:
-                with connection.cursor() as cursor:
-                    cursor.execute("SELECT NOT pg_is_in_recovery()")
-                    [answer] = cursor.fetchall()
-                return bool(answer[0])
-        except psycopg2.Error:
-            return False
+        return self._ask(node, "SELECT NOT pg_is_in_recovery()", self.admin_url)
 
     def cut_off(self, node: PatroniNode) -> None:
         """Drop all packets to and from this machine, until `join_again`.
@@ -332,7 +340,21 @@ class PatroniCluster(Database):
         running = [member for member in members if member["state"] in {"running", "streaming"}]
         return len(running) == len(self.nodes) and roles in ({"leader", "sync_standby"}, {"leader", "quorum_standby"})
 
-    def _ctl(self, *arguments: str) -> None:
+    def _ask(self, node: PatroniNode, question: str, address: str) -> bool:
+        """Return a node's answer; false if it takes no connection."""
+        url = make_url(address).set(drivername="postgresql", host=node.address, port=node.port, query={})
+        try:
+            with (
+                closing(psycopg2.connect(url.render_as_string(hide_password=False), connect_timeout=5)) as connection,
+                connection.cursor() as cursor,
+            ):
+                cursor.execute(question)
+                [row] = cursor.fetchall()
+                return bool(row[0])
+        except psycopg2.Error:
+            return False
+
+    def _ctl(self, *arguments: str) -> str:
         env = {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8"}
         done = subprocess.run(
             [str(_PYTHON), "-m", "patroni.ctl", "-c", str(self.nodes[0].config), *arguments],
@@ -344,6 +366,7 @@ class PatroniCluster(Database):
         )
         if done.returncode:
             raise ProgramError(f"patronictl {' '.join(arguments)}: {done.stdout}{done.stderr}")
+        return done.stdout + done.stderr
 
     def _state(self) -> str:
         return f"The cluster did not get there: {self.members()}\n{self.logs()}"

@@ -32,6 +32,8 @@ _NUMBERS = (
 )
 _FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
 _SYSTEM = "system"
+# In seconds, if there are several hosts.
+_CONNECT_TIMEOUT_OF_EACH = "3"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,8 @@ def parse(url: str) -> DatabaseAddress:
     if "," in arguments.get("host", ""):
         # Otherwise libpq may connect to a standby, which is read-only.
         arguments.setdefault("target_session_attrs", "read-write")
+        # A host that is off the network delays each connection by this much.
+        arguments.setdefault("connect_timeout", _CONNECT_TIMEOUT_OF_EACH)
     return DatabaseAddress(arguments=arguments, masked=_masked(parts, arguments))
 
 
