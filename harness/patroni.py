@@ -357,7 +357,13 @@ class PatroniCluster(Database):
     def _ctl(self, *arguments: str) -> str:
         env = {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8"}
         done = subprocess.run(
-            [str(_PYTHON), "-m", "patroni.ctl", "-c", str(self.nodes[0].config), *arguments],
+            [
+                str(_PYTHON),
+                str(self._folder / "patroni" / "bin" / "patronictl"),
+                "-c",
+                str(self.nodes[0].config),
+                *arguments,
+            ],
             env={**env, "PYTHONPATH": str(self._folder / "patroni")},
             capture_output=True,
             text=True,
