@@ -49,7 +49,7 @@ test: servers
 test-docs: servers contracts/docs/node_modules examples/node/node_modules
 	$(BIN)/pytest -q -m docs
 
-# A Patroni cluster under load, for some ten minutes. Root on Debian only: it takes machines off the network with iptables.
+# A Patroni cluster under load, for some seven minutes. Root on Debian only: it takes machines off the network with iptables.
 # Patroni has a folder of its own, for an interpreter that the user postgres can run.
 PATRONI := .patroni
 $(PATRONI)/.ready: harness/requirements-patroni.lock $(READY)
