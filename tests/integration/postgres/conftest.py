@@ -8,7 +8,7 @@ from sqlalchemy.engine import Engine
 from allocation_worker.adapters.postgres.engine import create_engine
 from allocation_worker.adapters.postgres.schema import migrate
 from allocation_worker.testing.servers import Servers
-from allocation_worker.testing.servers.local import LocalDatabase
+from allocation_worker.testing.servers.local_database import LocalDatabase
 from allocation_worker.testing.servers.programs import private_folder
 from tests.integration.postgres.store import PostgresStore, migrated_engine
 

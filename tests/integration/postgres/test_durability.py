@@ -16,7 +16,7 @@ from allocation_worker.adapters.postgres.weaknesses import KEYS, TABLES
 from allocation_worker.service_layer.durability import Durability, Weakness
 from allocation_worker.service_layer.verify import Audit
 from allocation_worker.testing.servers import Servers
-from allocation_worker.testing.servers.local import LocalDatabase
+from allocation_worker.testing.servers.local_database import LocalDatabase
 from allocation_worker.testing.servers.programs import find_program
 from tests.integration.postgres.settings import changed, run
 

@@ -14,7 +14,7 @@ from allocation_worker.adapters.postgres.schema import SchemaOutdatedError, chec
 from allocation_worker.bootstrap import migrate as wiring
 from allocation_worker.config import load
 from allocation_worker.service_layer.ports import StoreError, StoreUnavailableError
-from allocation_worker.testing.servers.local import LocalDatabase
+from allocation_worker.testing.servers.local_database import LocalDatabase
 from allocation_worker.testing.waiting import wait_until
 from tests.integration.postgres.settings import changed, run
 from tests.integration.postgres.staging import DEADLINE, until
