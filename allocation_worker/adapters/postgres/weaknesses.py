@@ -31,9 +31,7 @@ STANDBYS: Final = """
         (SELECT count(*) FROM pg_stat_replication WHERE sync_state IN ('sync', 'quorum') AND state = 'streaming')
             AS synchronous,
         (SELECT string_agg(application_name, ', ' ORDER BY application_name) FROM pg_stat_replication
-            WHERE sync_state = 'async' AND state = 'streaming') AS asynchronous,
-        (SELECT string_agg(concat_ws(' ', application_name, state), ', ') FROM pg_stat_replication
-            WHERE sync_state IN ('sync', 'quorum') AND state <> 'streaming') AS behind
+            WHERE sync_state = 'async' AND state = 'streaming') AS asynchronous
 """
 """What is known of standbys, in one row."""
 
@@ -112,18 +110,12 @@ SERVER: Final = (
     ),
     Condition(
         "synchronous-standby-away",
-        "synchronous_standby_names is '{names}' and needs {needed}, and {synchronous} such standbys are connected: "
-        "every COMMIT waits until the standby is back; start it.",
+        "synchronous_standby_names is '{names}' and needs {needed}, and {synchronous} such standbys are streaming: "
+        "every COMMIT waits; start the standby, or wait until it has caught up, and do not fail over to it before.",
         f"""
         SELECT * FROM ({STANDBYS}) AS standbys
         WHERE sees_standbys AND are_named AND synchronous < needed AND NOT pg_is_in_recovery()
         """,
-    ),
-    Condition(
-        "synchronous-standby-behind",
-        "A synchronous standby is connected and does not stream ({behind}): a failover to it loses confirmed commands; "
-        "wait until its state is streaming, and look at its log.",
-        f"SELECT * FROM ({STANDBYS}) AS standbys WHERE sees_standbys AND behind IS NOT NULL",
     ),
     Condition(
         "asynchronous-standby",
