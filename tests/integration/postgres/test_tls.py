@@ -64,7 +64,7 @@ class TlsDatabase:
     def present(self, *, name: str = NAME, days: int = 2) -> None:
         """Have the server show another certificate from now on."""
         self._sign(name, days=days)
-        with connected(self.url(sslmode="require")) as connection:
+        with connected(self.url(sslmode="require", sslrootcert="")) as connection:
             connection.execute(sa.text("SELECT pg_reload_conf()"))
 
     def _sign(self, name: str, *, days: int = 2) -> None:
