@@ -24,6 +24,7 @@ from allocation_contracts import (
 from allocation_worker.testing.waiting import wait_until
 from harness.checker.events import check
 from harness.client import ExternalClient, read_dead_letters
+from harness.pgbouncer import pgbouncer
 from harness.processes import WorkerProcess
 from harness.service import RunningService
 from tests.raw_headers import MILLISECONDS, allow
@@ -222,6 +223,43 @@ def commit_cancelled(service: RunningService) -> Sequence[str]:
         return [*missed, *_faults(service, client)]
 
 
+def database_crash(service: RunningService) -> Sequence[str]:
+    """The database crashes after commands were acked, and its settings say that a commit need not be on disk."""
+    name = make_url(service.database_url).database
+    with service.client() as client, _rare_flushes(service):
+        with _database(service) as cursor:
+            cursor.connection.autocommit = True
+            cursor.execute(f'ALTER DATABASE "{name}" SET synchronous_commit = off')
+        first = service.start("consume")
+        _send_batches_and_orders(client)
+        missed = _rows(service, "SELECT count(*) FROM outbox", 22)
+        first.terminate()  # it acks what it has decided
+        service.servers.database.stop("immediate")
+        service.servers.database.start()
+        service.start("consume")
+        service.start("relay")
+        return [*missed, *_faults(service, client)]
+
+
+def shared_sessions(service: RunningService) -> Sequence[str]:
+    """A pooler begins to share sessions between clients, and stops. No two relays may be active."""
+    with service.client() as client, pgbouncer(service.database_url, pool_mode="session") as pooler:
+        service.settings["ALLOCATION_DATABASE_URL"] = pooler.through(service.database_url)
+        service.start("consume")
+        relays = [service.start("relay") for _ in range(2)]
+        _batches(client)
+        client.wait_answered(within=PATIENCE)
+        relays[1].wait_for("ready")
+        pooler.change({"pool_mode": "transaction"})
+        _orders(client)
+        missed = _missed(
+            lambda: all("does not keep one session" in relay.log for relay in relays),
+            "A relay went on in a session that others use.",
+        )
+        pooler.change({"pool_mode": "session"})
+        return [*missed, *_faults(service, client)]
+
+
 SCENARIOS: Mapping[str, Callable[[RunningService], Sequence[str]]] = {
     scenario.__name__.replace("_", "-"): scenario
     for scenario in (
@@ -234,6 +272,8 @@ SCENARIOS: Mapping[str, Callable[[RunningService], Sequence[str]]] = {
         undecodable_headers,
         rules,
         commit_cancelled,
+        database_crash,
+        shared_sessions,
     )
 }
 
@@ -317,6 +357,22 @@ def _standby_away(service: RunningService) -> Iterator[None]:
             yield
         finally:
             cursor.execute("ALTER SYSTEM RESET synchronous_standby_names")
+            cursor.execute("SELECT pg_reload_conf()")
+
+
+@contextmanager
+def _rare_flushes(service: RunningService) -> Iterator[None]:
+    """Have the server keep in memory for long what no commit has flushed."""
+    try:
+        with _database(service) as cursor:
+            cursor.connection.autocommit = True
+            cursor.execute("ALTER SYSTEM SET wal_writer_delay = '10s'")
+            cursor.execute("SELECT pg_reload_conf()")
+        yield
+    finally:
+        with _database(service) as cursor:
+            cursor.connection.autocommit = True
+            cursor.execute("ALTER SYSTEM RESET wal_writer_delay")
             cursor.execute("SELECT pg_reload_conf()")
 
 
