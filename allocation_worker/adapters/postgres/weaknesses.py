@@ -204,8 +204,8 @@ TABLES: Final = (
     ),
     Condition(
         "row-security",
-        "Row security is in force on the table {name} for the role {role}: the worker's statements on it fail, since hidden "
-        "rows would be decided again; run ALTER TABLE {name} NO FORCE ROW LEVEL SECURITY, or ALTER ROLE {role} "
+        "Row security is in force on the table {name} for the role {role}: the worker's statements on it fail, since "
+        "hidden rows would be decided again; run ALTER TABLE {name} NO FORCE ROW LEVEL SECURITY, or ALTER ROLE {role} "
         "BYPASSRLS.",
         f"""
         SELECT name, quote_ident(current_user) AS role FROM {_OURS} AS ours WHERE row_security_active(oid)
