@@ -9,6 +9,7 @@ from pika.spec import BasicProperties
 
 from allocation_contracts import COMMANDS, COMMANDS_EXCHANGE, DEAD_LETTERS
 from allocation_contracts.amqp.lenient import UNDECODABLE, UndecodableProperties
+from allocation_contracts.commands import QUEUES_BY_ROUTING_KEY
 from allocation_worker.adapters.rabbitmq.copies import ORIGINAL_PROPERTIES_HEADER, REASON_HEADER
 from allocation_worker.adapters.rabbitmq.delivery import ATTEMPTS_HEADER
 from allocation_worker.adapters.rabbitmq.topology import READ_MODEL_QUEUE, command_queue
@@ -20,7 +21,6 @@ _SHOWN_PROPERTIES = (
     "message_id", "type", "content_type", "content_encoding", "correlation_id", "reply_to", "app_id", "user_id",
     "timestamp", "expiration", "delivery_mode", "priority",
 )  # fmt: skip
-_QUEUES_BY_ROUTING_KEY = {command.ROUTING_KEY: command.QUEUE for command in COMMANDS.values()}
 
 
 class HeldDeadLetter:
@@ -94,8 +94,8 @@ class HeldDeadLetter:
         # In a queue that its type does not belong to, it would be refused again.
         if self.queue is not None and (command is None or self.queue == command.QUEUE):
             return self.queue
-        if self.queue is None and self.routing_key in _QUEUES_BY_ROUTING_KEY:
-            return _QUEUES_BY_ROUTING_KEY[self.routing_key]
+        if self.queue is None and self.routing_key in QUEUES_BY_ROUTING_KEY:
+            return QUEUES_BY_ROUTING_KEY[self.routing_key]
         return None if command is None else command.QUEUE
 
 

@@ -12,7 +12,13 @@ from pika.spec import Basic, BasicProperties
 from allocation_contracts.amqp.pika_internals import ack_later
 from allocation_contracts.names import DEAD_LETTERS
 from allocation_worker.adapters.rabbitmq.dead_letter import HeldDeadLetter
-from allocation_worker.adapters.rabbitmq.errors import NOT_FOUND, RUN_TOPOLOGY, BrokerError, TopologyMissingError
+from allocation_worker.adapters.rabbitmq.errors import (
+    NOT_FOUND,
+    RUN_TOPOLOGY,
+    BrokerError,
+    TopologyMissingError,
+    refused,
+)
 from allocation_worker.adapters.rabbitmq.urls import connect_any
 
 _LARGEST_PREFETCH = 65_535
@@ -152,13 +158,9 @@ def _explained() -> Iterator[None]:
         yield
     except ChannelClosedByBroker as error:
         if error.reply_code != NOT_FOUND:
-            raise _unreadable(error) from error
+            raise refused(error) from error
         raise TopologyMissingError(f"The queue {DEAD_LETTERS} does not stand on the broker; {RUN_TOPOLOGY}") from error
     except AMQPError as error:
-        raise _unreadable(error) from error
-
-
-def _unreadable(error: AMQPError) -> BrokerError:
-    return BrokerError(
-        f"The dead letters cannot be read ({error!r}); those that were in hand are back where they were."
-    )
+        raise BrokerError(
+            f"The connection to the dead letters is lost ({error!r}); those that were on hold are back in their queue."
+        ) from error

@@ -1,7 +1,7 @@
 """What can go wrong between the worker and its broker; pika's own errors never leave this package."""
 
 from pika.adapters.utils.connection_workflow import AMQPConnectorException
-from pika.exceptions import AMQPError
+from pika.exceptions import AMQPError, ChannelClosedByBroker
 
 from allocation_contracts import AllocationError
 
@@ -36,3 +36,21 @@ class NotASubscribersQueueError(RabbitMQError):
 
 class TopologyMissingError(RabbitMQError):
     """An exchange or a queue that the worker needs does not stand on the broker."""
+
+
+def refused(error: ChannelClosedByBroker) -> BrokerError:
+    """Return what the broker closed a channel over, as one sentence for the operator."""
+    if error.reply_code == ACCESS_REFUSED:
+        return permission_missing(error.reply_text)
+    return BrokerError(f"The broker refused: {error.reply_text} ({error.reply_code}).")
+
+
+def permission_missing(reply_text: str) -> BrokerError:
+    """Return the error for a permission that the broker's user does not have.
+
+    Args:
+        reply_text: What the broker said, such as "ACCESS_REFUSED - access to exchange 'x' in vhost '/' refused for
+            user 'u'".
+    """
+    said = reply_text.removeprefix("ACCESS_REFUSED - ")
+    return BrokerError(f"The broker refused: {said}; an administrator can give this user the permission.")

@@ -11,7 +11,13 @@ from tenacity import Retrying, retry_if_exception_type, wait_exponential, wait_r
 
 from allocation_contracts.names import EVENTS_EXCHANGE
 from allocation_contracts.properties import AmqpProperties
-from allocation_worker.adapters.rabbitmq.errors import NOT_FOUND, RUN_TOPOLOGY, BrokerError, TopologyMissingError
+from allocation_worker.adapters.rabbitmq.errors import (
+    NOT_FOUND,
+    RUN_TOPOLOGY,
+    BrokerError,
+    TopologyMissingError,
+    refused,
+)
 from allocation_worker.adapters.rabbitmq.urls import connect_any
 
 _NAME = "allocation-worker tail"
@@ -60,7 +66,7 @@ def tail_events(
                     raise TopologyMissingError(
                         f"The exchange {EVENTS_EXCHANGE} does not stand there; {RUN_TOPOLOGY}"
                     ) from error
-                raise BrokerError(f"The broker refused: {error!r}") from error
+                raise refused(error) from error
             except (AMQPError, OSError):
                 on_lost()
             lost = True

@@ -35,6 +35,7 @@ from allocation_worker.adapters.rabbitmq.errors import (
     NotASubscribersQueueError,
     TopologyMismatchError,
     TopologyMissingError,
+    refused,
 )
 from allocation_worker.adapters.rabbitmq.retry_queues import is_retry_queue, old_retry_queue, retry_queue
 from allocation_worker.adapters.rabbitmq.urls import connect_any
@@ -270,5 +271,7 @@ def _channel(urls: Sequence[str]) -> Iterator[BlockingChannel]:
     with connect_any(urls, "allocation-worker topology") as connection:
         try:
             yield connection.channel()
+        except ChannelClosedByBroker as error:
+            raise refused(error) from error
         except AMQPError as error:
             raise BrokerError(f"The broker refused: {error!r}") from error
