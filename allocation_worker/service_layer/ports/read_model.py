@@ -110,7 +110,10 @@ class ReadModel(Protocol):
         """
 
     def kept_open(self, generation: int) -> AbstractContextManager[None]:
-        """Keep a generation open until the block ends, unless another process takes over. Close it if it is not shown."""
+        """Keep a generation open until the block ends, unless another process takes over.
+
+        At the end it is closed, unless it is shown.
+        """
 
     def sequences(self, generation: int, skus: Collection[str] | None = None) -> Mapping[str, int]:
         """Return the sequence of the last event applied, for each of these SKUs, or for all."""
