@@ -8,11 +8,14 @@ import re
 from collections.abc import Callable, Mapping
 
 import psycopg2
+import structlog
 from psycopg2.extensions import cursor
 
 from allocation_worker.adapters.postgres.errors import translated
 from allocation_worker.adapters.postgres.watchdog import WatchedConnection
 from allocation_worker.service_layer.ports import StoreUnavailableError
+
+log = structlog.get_logger()
 
 NETWORK_AWAY = 20
 """The longest silence of the peer's kernel, in seconds."""
@@ -109,6 +112,7 @@ class SessionSettings:
             "lock_timeout": f"{lock_timeout}s",
             "idle_in_transaction_session_timeout": f"{idle_timeout}s",
         }
+        self._waits_for: tuple[str, str] | None = None
 
     def prepare(self, connection: WatchedConnection, connect: Callable[[], WatchedConnection]) -> None:
         """Prepare a new session.
@@ -131,11 +135,18 @@ class SessionSettings:
                 in_force = self._set(connection, here)
                 _check(here, in_force)
                 level = in_force["synchronous_commit"]
+                self._tell(level, str(_first(here, "SHOW synchronous_standby_names")))
             connection.autocommit = False
         except psycopg2.Error as error:
             raise translated(error) from error
         connection.commit_level = level
         connection.each_transaction = _EACH_TRANSACTION.format(level=level)
+
+    def _tell(self, level: str, standbys: str) -> None:
+        """Log it if commits wait for others than those of the session before, as on another server after a failover."""
+        before, self._waits_for = self._waits_for, (level, standbys)
+        if before not in {None, self._waits_for}:
+            log.info("durability_changed", synchronous_commit=level, synchronous_standby_names=standbys, before=before)
 
     def _set(self, connection: WatchedConnection, here: cursor) -> dict[str, str]:
         """Set everything. Return the values as the server shows them."""

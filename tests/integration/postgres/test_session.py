@@ -7,6 +7,7 @@ from urllib.parse import quote
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine, make_url
+from structlog.testing import capture_logs
 
 from allocation_worker.adapters.postgres.engine import create_engine
 from allocation_worker.adapters.postgres.session import split_options
@@ -235,3 +236,19 @@ def test_a_database_that_cannot_hold_every_text_is_refused(servers: Servers) -> 
 )
 def test_the_options_of_the_address_are_split(options: str, settings: dict[str, str], rest: str) -> None:
     assert split_options(options) == (settings, rest)
+
+
+def test_commits_that_wait_for_others_after_a_reconnect_are_told(servers: Servers, database_url: str) -> None:
+    engine = worker(database_url)
+    with capture_logs() as logs:
+        show(engine, "synchronous_commit")
+        engine.dispose()
+        show(engine, "synchronous_commit")
+        assert logs == []
+        alter_database(servers, database_url, synchronous_commit="remote_apply")
+        engine.dispose()
+        show(engine, "synchronous_commit")
+    engine.dispose()
+    [line] = logs
+    assert line["event"] == "durability_changed"
+    assert (line["synchronous_commit"], line["before"]) == ("remote_apply", ("on", ""))
