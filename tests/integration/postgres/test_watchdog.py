@@ -117,7 +117,8 @@ def test_a_connection_is_not_cut_for_being_idle_or_for_the_sum_of_its_calls(stor
 
 
 def test_a_long_call_to_a_server_that_gives_no_sign_of_life_is_cut(network: Proxy) -> None:
-    connection = Watchdog(60, probe_after=LIMIT).connect(network.url)
+    watchdog = Watchdog(60, probe_after=LIMIT)
+    connection = watchdog.connect(network.url)
     began = monotonic()
     with connection.cursor() as cursor:
         network.hold()
@@ -129,7 +130,8 @@ def test_a_long_call_to_a_server_that_gives_no_sign_of_life_is_cut(network: Prox
 
 
 def test_a_long_call_to_a_server_that_lives_is_not_cut(store: PostgresStore) -> None:
-    connection = Watchdog(60, probe_after=LIMIT).connect(address(store.engine))
+    watchdog = Watchdog(60, probe_after=LIMIT)
+    connection = watchdog.connect(address(store.engine))
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_sleep(%s)", (6 * LIMIT,))
         cursor.execute("SELECT 1")
