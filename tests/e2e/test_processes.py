@@ -61,6 +61,7 @@ def test_a_second_signal_ends_the_process_at_once(fresh_service: RunningService)
     """The first waits for the group in hand, whose answer from the database does not come."""
     with Proxy(fresh_service.database_url) as network, fresh_service.client() as client:
         process = fresh_service.start("consume", settings={"ALLOCATION_DATABASE_URL": network.url})
+        process.wait_for("ready")  # what is asked at the start names the inbox, too
         group = network.trap(b"inbox", ConnectionFault.SILENCE)
         client.send(CreateBatch(batchref="b", sku="SKU", qty=1))
         group.wait()

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import pika
 import pytest
 import sqlalchemy as sa
 from sqlalchemy import make_url
@@ -132,6 +133,8 @@ def test_every_verb_takes_several_hosts(
         "ALLOCATION_REDIS_URL": redis_server.new_database(),
     }
     topology.declare_topology(load(amqp_url=settings["ALLOCATION_AMQP_URL"]))
+    with pika.BlockingConnection(pika.URLParameters(settings["ALLOCATION_AMQP_URL"])) as connection:
+        connection.channel().queue_declare("shipping", durable=True)
     for verb in ("consume", "relay", "project"):
         process = WorkerProcess(verb, settings=settings, log=tmp_path / verb)
         with ended(process):
@@ -144,7 +147,7 @@ def test_every_verb_takes_several_hosts(
     for arguments, code, told in (
         (["migrate"], 0, "The schema was at 0001"),
         (["explain", "order-17/1"], 1, "order-17/1"),
-        (["replay", "--sku", "LAMP", "--from", "1", "--queue", "allocation.orders"], 1, "LAMP"),
+        (["replay", "--sku", "LAMP", "--from", "1", "--queue", "shipping"], 1, "LAMP"),
         (["project", "--rebuild"], 0, "0"),
     ):
         done = run_verb(*arguments, settings=settings)
