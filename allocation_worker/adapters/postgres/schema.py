@@ -15,8 +15,8 @@ from allocation_worker.service_layer.ports import StoreError
 # The number is arbitrary. Nothing else may use it for an advisory lock in this database.
 _MIGRATION_LOCK = 7_140_001
 
-# Else a commit that writes nothing would not wait.
-_MAKE_DURABLE = sa.text("SET LOCAL synchronous_commit = on; SELECT pg_logical_emit_message(true, 'allocation', '')")
+# Without it, a commit that writes nothing would not wait.
+_MAKE_DURABLE = sa.text("SELECT pg_logical_emit_message(true, 'allocation', '')")
 
 
 class SchemaOutdatedError(StoreError):
