@@ -107,10 +107,7 @@ def test_two_consumers_fighting_over_one_sku_never_oversell(fresh_service: Runni
 def test_a_second_relay_stands_by_and_takes_over(fresh_service: RunningService) -> None:
     with fresh_service.client() as client:
         fresh_service.start("consume")
-        first = fresh_service.start("relay")
-        first.wait_for("ready", role="active")
-        second = fresh_service.start("relay")
-        second.wait_for("ready", role="standby")
+        first, second = fresh_service.start_relays()
         stock(client, 1, 10)
         first.kill()
         assert client.ask(Allocate(orderid="o", sku="SKU-0", qty=1)).type == "allocated.v1"
