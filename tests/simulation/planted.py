@@ -143,6 +143,10 @@ def failures_taken_for_success() -> AbstractContextManager[Any]:
     return patch.object(QueueWorker, "_process_patiently", impatient)
 
 
+def missing_confirms_waited_for() -> AbstractContextManager[Any]:
+    return patch.object(ConfirmedChannel, "_look_later", lambda _self: None)
+
+
 def _named(*plants: Plant) -> Mapping[str, Plant]:
     return {plant.__name__.replace("_", " "): plant for plant in plants}
 
@@ -161,4 +165,5 @@ PLANTED = _named(
     copies_carry_their_death,
     counter_lost_on_a_shrink,
     failures_taken_for_success,
+    missing_confirms_waited_for,
 )
