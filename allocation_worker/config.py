@@ -1,5 +1,9 @@
 """The settings: read here, from the environment, and nowhere else."""
 
+import os
+import re
+from collections.abc import Iterator
+from difflib import get_close_matches
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator
@@ -10,10 +14,17 @@ from allocation_contracts.amqp.urls import split
 from allocation_worker.service_layer.retries import RetryPolicy
 
 PREFIX = "ALLOCATION_"
+# Not settings of the worker: they belong to the test kit.
+TEST_KIT = frozenset({"ALLOCATION_TEST_SERVERS", "ALLOCATION_MANAGEMENT_URL", "ALLOCATION_SERVERS_FOLDER"})
+
+# Kubernetes sets these in each container for a Service whose name begins with "allocation".
+_OF_KUBERNETES = re.compile(
+    r"(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(ADDR|PORT|PROTO))?)?)"
+)
 
 
 class SettingsError(AllocationError):
-    """A setting is missing or wrong. Its text is one sentence that says which, why and what to do."""
+    """Settings are missing, wrong or unknown. Its text has one sentence for each: which, why and what to do."""
 
 
 class Settings(BaseSettings):
@@ -82,12 +93,32 @@ def load(**overrides: Any) -> Settings:  # noqa: ANN401 - pydantic checks them
     """Read the settings; those given here win over the environment.
 
     Raises:
-        SettingsError: One of them is wrong.
+        SettingsError: Some of them are wrong, or the environment has a name that is no setting; all are told.
     """
+    faults = list(_unknown())
     try:
-        return Settings(**overrides)
+        settings = Settings(**overrides)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        name = PREFIX + str(first["loc"][0]).upper()
-        words = first["msg"].removeprefix("Value error, ")
-        raise SettingsError(f"{name} is wrong: {words[0].lower()}{words[1:]}.") from None
+        raise SettingsError(" ".join([*faults, *_wrong(error)])) from None
+    if faults:
+        raise SettingsError(" ".join(faults))
+    return settings
+
+
+def _unknown() -> Iterator[str]:
+    known = [PREFIX + field.upper() for field in Settings.model_fields]
+    for name in sorted(os.environ):
+        # pydantic-settings reads names in any case, too.
+        upper = name.upper()
+        if not upper.startswith(PREFIX) or upper in known or upper in TEST_KIT:
+            continue
+        if _OF_KUBERNETES.fullmatch(upper.removeprefix(PREFIX)):
+            continue
+        meant = get_close_matches(upper, known, n=1, cutoff=0.85)
+        yield f"{name} is no setting: {f'perhaps {meant[0]} was meant; rename' if meant else 'rename'} it or remove it."
+
+
+def _wrong(error: ValidationError) -> Iterator[str]:
+    for fault in error.errors(include_url=False, include_input=False):
+        words = fault["msg"].removeprefix("Value error, ")
+        yield f"{PREFIX}{str(fault['loc'][0]).upper()} is wrong: {words[0].lower()}{words[1:]}."
