@@ -25,7 +25,12 @@ HERE = Path(__file__).parent
 
 _SETTINGS = """\
 Every setting is an environment variable. Times are in seconds unless the name says otherwise. A process reads its
-settings once, when it starts. A wrong setting ends the process with one sentence and exit code 78."""
+settings when it starts. A wrong or unknown setting ends the process with one sentence for each and exit code 78.
+
+Each setting can come from a file instead: write `_FILE` behind its name, and the path of the file as its value, or put
+a file of its name into the folder that `ALLOCATION_SECRETS_FOLDER` names. The environment wins over the folder. An
+address that comes from a file is [read again for each connection](../howto/secrets.md). `allocation-worker settings`
+prints what is in force, without passwords."""
 
 _MESSAGES = """\
 The body of every message is a JSON object in UTF-8. Readers ignore fields that they do not know. A breaking change is a
@@ -72,7 +77,12 @@ same scenarios without a bug must find nothing. The patches are in `tests/plante
 def settings() -> str:
     """Return the page of all settings."""
     rows = [
-        (f"`{PREFIX}{name.upper()}`", f"`{_default(field.default)}`", _limits(field.metadata), field.description or "")
+        (
+            f"`{PREFIX}{name.upper()}`",
+            f"`{_default(field.default)}`" if field.default is not None else "",
+            _limits(field.metadata),
+            field.description or "",
+        )
         for name, field in Settings.model_fields.items()
     ]
     return _page(

@@ -11,6 +11,7 @@ from allocation_worker.adapters import wire
 from allocation_worker.adapters.postgres.unit_of_work import PostgresUnitOfWork
 from allocation_worker.adapters.rabbitmq.consumer import Consumer
 from allocation_worker.adapters.rabbitmq.deliveries import DeliveryBuffer
+from allocation_worker.bootstrap.addresses import BrokerUrls
 from allocation_worker.bootstrap.database import engine
 from allocation_worker.bootstrap.process import (
     log_durability,
@@ -40,7 +41,7 @@ def consume(settings: Settings, queues: Sequence[str]) -> None:
     tune_interpreter()
     stopping = threading.Event()
     consumer = Consumer(
-        settings.amqp_url,
+        BrokerUrls(settings),
         queues,
         prefetch=settings.prefetch,
         unordered=[ORDERS_QUEUE],

@@ -13,7 +13,7 @@ from allocation_worker.adapters.rabbitmq.consumer import Consumer
 from allocation_worker.adapters.rabbitmq.deliveries import DeliveryBuffer
 from allocation_worker.adapters.rabbitmq.errors import BrokerError, TopologyMissingError
 from allocation_worker.adapters.rabbitmq.threads import Threads
-from allocation_worker.bootstrap.addresses import redis_address
+from allocation_worker.bootstrap.addresses import BrokerUrls, redis_address
 from allocation_worker.bootstrap.database import closing_connections, engine
 from allocation_worker.bootstrap.process import log_start, stopped_by_signals, wait_for_database
 from allocation_worker.bootstrap.show import RedisNotInstalledError
@@ -32,7 +32,7 @@ def project(settings: Settings) -> None:
     database = engine(settings, "project")
     projector = _projector(settings, database)
     consumer = Consumer(
-        settings.amqp_url,
+        BrokerUrls(settings),
         [topology.READ_MODEL_QUEUE],
         prefetch=settings.prefetch,
         grace=settings.shutdown_timeout,
@@ -73,7 +73,7 @@ def rebuild(settings: Settings) -> int:
     with closing_connections(engine(settings, "project --rebuild")) as database:
         projector = _projector(settings, database)
         # The queue must collect the events of the meantime for the next `project`.
-        topology.declare_read_model(settings.amqp_url)
+        topology.declare_read_model(BrokerUrls(settings))
         return projector.rebuild()
 
 
@@ -83,15 +83,15 @@ def _projector(settings: Settings, database: Engine) -> Projector:
         from allocation_worker.adapters.redis.read_model import RedisReadModel  # noqa: PLC0415 - as above
     except ImportError as error:
         raise RedisNotInstalledError from error
-    address = redis_address(settings)
-    connection = client.connect(address, name="allocation-worker project", timeout=settings.statement_timeout)
-    read_model = RedisReadModel(connection, address.masked)
+    latest = redis_address(settings)
+    connection = client.connect(latest, name="allocation-worker project", timeout=settings.statement_timeout)
+    read_model = RedisReadModel(connection, latest().masked)
     return Projector(read_model, partial(open_write_model, database))
 
 
 def _declare_patiently(settings: Settings, stopping: threading.Event) -> bool:
     until_available(
-        partial(topology.declare_read_model, settings.amqp_url),
+        partial(topology.declare_read_model, BrokerUrls(settings)),
         stopping=stopping,
         waiting_for="the broker",
         unavailable=(BrokerError, TopologyMissingError),

@@ -8,6 +8,7 @@ import structlog
 from allocation_worker.adapters.postgres.prune import History
 from allocation_worker.adapters.postgres.relay import open_pending
 from allocation_worker.adapters.rabbitmq.publisher import RabbitMQEventPublisher
+from allocation_worker.bootstrap.addresses import BrokerUrls
 from allocation_worker.bootstrap.database import engine
 from allocation_worker.bootstrap.process import (
     log_durability,
@@ -40,7 +41,9 @@ def relay(settings: Settings) -> None:
         if not wait_for_database(database, stopping):
             return
         log_durability(database, stopping)
-        publisher = RabbitMQEventPublisher(settings.amqp_url, wake=waker.wake, blocked_timeout=settings.blocked_timeout)
+        publisher = RabbitMQEventPublisher(
+            BrokerUrls(settings), wake=waker.wake, blocked_timeout=settings.blocked_timeout
+        )
         try:
             Relay(
                 partial(open_pending, database, lease=settings.relay_lease),

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from allocation_worker.bootstrap import dead_letters as wiring
 from allocation_worker.cli import dead_letter_views as views
-from allocation_worker.cli.settings import settings
+from allocation_worker.cli.loading import load_settings
 from allocation_worker.config import Settings
 from allocation_worker.service_layer.dead_letters import Selection, by_reason, discard
 
@@ -36,7 +36,7 @@ def list_letters(
     """Count the dead letters by reason, or list those of one reason."""
     with (
         _progress() as on_progress,
-        wiring.hold_dead_letters(settings("dead-letters", quiet=True), on_progress) as letters,
+        wiring.hold_dead_letters(load_settings("dead-letters", quiet=True), on_progress) as letters,
     ):
         if reason is None:
             groups = by_reason(letters)
@@ -68,7 +68,7 @@ def show(
     found = 0
     with (
         _progress() as on_progress,
-        wiring.hold_dead_letters(settings("dead-letters", quiet=True), on_progress) as letters,
+        wiring.hold_dead_letters(load_settings("dead-letters", quiet=True), on_progress) as letters,
     ):
         for letter in letters:
             if letter.id != id_:
@@ -98,14 +98,14 @@ def redrive(
     """Send dead letters as commands again; exit 1 if any was not sent."""
     selection = _selection(ids, reason, everything=everything)
     if dry_run:
-        _dry_run(settings("dead-letters", quiet=True), selection, even_if_forgotten=even_if_forgotten)
+        _dry_run(load_settings("dead-letters", quiet=True), selection, even_if_forgotten=even_if_forgotten)
         return
     found: set[str] = set()
     counts: Counter[bool] = Counter()
     with (
         _progress() as on_progress,
         wiring.redrive_dead_letters(
-            settings("dead-letters", quiet=True), on_progress, even_if_forgotten=even_if_forgotten
+            load_settings("dead-letters", quiet=True), on_progress, even_if_forgotten=even_if_forgotten
         ) as redriving,
     ):
         for letter, objection in redriving.run(selection):
@@ -129,7 +129,7 @@ def discard_letters(
 ) -> None:
     """Delete dead letters."""
     selection = _selection(ids, reason, everything=everything)
-    loaded = settings("dead-letters", quiet=True)
+    loaded = load_settings("dead-letters", quiet=True)
     if not yes:
         selection = _confirmed(loaded, selection)
     found: set[str] = set()

@@ -3,7 +3,7 @@
 import typer
 
 from allocation_worker.bootstrap import migrate as wiring
-from allocation_worker.cli.settings import settings
+from allocation_worker.cli.loading import load_settings
 
 verbs = typer.Typer()
 
@@ -11,5 +11,5 @@ verbs = typer.Typer()
 @verbs.command(epilog="Example: ALLOCATION_DATABASE_URL=postgresql://me:secret@db/allocation allocation-worker migrate")
 def migrate() -> None:
     """Bring the database schema up to date; safe to repeat and to run concurrently."""
-    before, after = wiring.migrate(settings("migrate"))
+    before, after = wiring.migrate(load_settings("migrate"))
     typer.echo(f"The schema was at {before or 'nothing'}, and is at {after}.")

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from allocation_worker.bootstrap import project as wiring
-from allocation_worker.cli.settings import settings
+from allocation_worker.cli.loading import load_settings
 
 verbs = typer.Typer()
 
@@ -20,6 +20,6 @@ def project(
 ) -> None:
     """Update the read model in Redis, until SIGTERM or Ctrl-C; run two, one of them on standby."""
     if rebuild:
-        typer.echo(f"The read model was rebuilt: {wiring.rebuild(settings('project'))} SKUs.")
+        typer.echo(f"The read model was rebuilt: {wiring.rebuild(load_settings('project'))} SKUs.")
     else:
-        wiring.project(settings("project"))
+        wiring.project(load_settings("project"))

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from allocation_worker.bootstrap import replay as wiring
-from allocation_worker.cli.settings import settings
+from allocation_worker.cli.loading import load_settings
 
 verbs = typer.Typer()
 
@@ -18,7 +18,7 @@ def replay(
     last: Annotated[int | None, typer.Option("--to", min=1, help="The last `sequence`. Default: the latest.")] = None,
 ) -> None:
     """Publish past events again, to one queue, in order, with the same message_id, body and properties."""
-    done = wiring.replay(settings("replay"), sku=sku, first=first, last=last, queue=queue)
+    done = wiring.replay(load_settings("replay"), sku=sku, first=first, last=last, queue=queue)
     typer.echo(
         f"The events {done.first} to {done.last} of SKU {sku!r} were announced again to the queue {queue}: "
         f"{done.events}, all confirmed."

@@ -10,7 +10,7 @@ from rich.progress import Progress
 
 import allocation_contracts as contracts
 from allocation_worker.bootstrap import send as wiring
-from allocation_worker.cli.settings import settings
+from allocation_worker.cli.loading import load_settings
 from allocation_worker.service_layer.send import build_command
 
 verbs = typer.Typer()
@@ -118,7 +118,7 @@ def _mapping(text: str) -> tuple[str, str]:
 
 def _send_file(path: Path, type_: str | None, columns: dict[str, str], *, skip_bad: bool) -> None:
     console = Console(stderr=True)
-    loaded = settings("send")
+    loaded = load_settings("send")
     with console.status(f"Checking {path}"):
         file, survey = wiring.survey_file(path, type_=type_, columns=columns, skip_bad=skip_bad)
     if survey.unused:
@@ -139,5 +139,5 @@ def _send(
 ) -> None:
     command = build_command(model, **fields)
     identity = str(uuid4()) if message_id is None else message_id
-    wiring.send(settings("send"), command, message_id=identity, correlation_id=correlation_id)
+    wiring.send(load_settings("send"), command, message_id=identity, correlation_id=correlation_id)
     typer.echo(identity)

@@ -10,7 +10,7 @@ import typer
 
 from allocation_worker.bootstrap import tail as wiring
 from allocation_worker.cli import event_lines
-from allocation_worker.cli.settings import settings
+from allocation_worker.cli.loading import load_settings
 
 verbs = typer.Typer()
 
@@ -33,7 +33,7 @@ def tail(
         )
     show = event_lines.as_json if as_json else event_lines.as_text
     events = wiring.tail(
-        settings("tail"),
+        load_settings("tail"),
         names,
         on_listening=lambda: typer.echo("Listening; Ctrl-C ends it.", err=True),
         on_lost=lambda: typer.echo("The broker is gone; events are missed until it is back.", err=True),

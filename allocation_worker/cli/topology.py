@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from allocation_worker.bootstrap import topology as wiring
-from allocation_worker.cli.settings import settings
+from allocation_worker.cli.loading import load_settings
 
 verbs = typer.Typer()
 
@@ -20,10 +20,10 @@ def topology(
 ) -> None:
     """Declare exchanges, queues and bindings; safe to repeat."""
     if check:
-        wiring.check_topology(settings("topology", quiet=True))
+        wiring.check_topology(load_settings("topology", quiet=True))
         typer.echo("All exchanges and queues exist.")
     else:
-        loaded = settings("topology")
+        loaded = load_settings("topology")
         wiring.declare_topology(loaded)
         typer.echo("All exchanges, queues and bindings exist.")
         for queue, messages in wiring.outdated_queues(loaded).items():

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from allocation_worker.bootstrap import verify as wiring
-from allocation_worker.cli.settings import settings
+from allocation_worker.cli.loading import load_settings
 from allocation_worker.service_layer.verify import Audit
 
 verbs = typer.Typer()
@@ -25,7 +25,7 @@ def verify(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Check the tables of a live database, and what the guarantees rest on; read-only; exit 1 if anything is wrong."""
-    found = wiring.verify(settings("verify"), stuck_after=stuck_after)
+    found = wiring.verify(load_settings("verify"), stuck_after=stuck_after)
     if as_json:
         typer.echo(json.dumps(asdict(found)))
     else:

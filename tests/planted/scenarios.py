@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from datetime import date
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pika
@@ -23,6 +25,7 @@ from allocation_contracts import (
 )
 from allocation_worker.testing.waiting import wait_until
 from harness.client import ExternalClient, read_dead_letters
+from harness.login import new_password, own_login
 from harness.pgbouncer import pgbouncer
 from harness.processes import WorkerProcess
 from harness.service import RunningService
@@ -244,6 +247,22 @@ def _name(scenario: Scenario) -> str:
     return scenario.__name__.replace("_", "-")
 
 
+def new_passwords(service: RunningService) -> Sequence[str]:
+    """The passwords change while the processes run; the new ones stand in the files that the addresses come from."""
+    with (
+        TemporaryDirectory() as name,
+        service.client() as client,
+        own_login(service, Path(name), new_password()) as login,
+    ):
+        service.start("consume")
+        service.start("relay")
+        _batches(client)
+        missed = answered(client)
+        login.change(new_password())
+        _orders(client)
+        return [*([missed] if missed else []), *faults_of(service, client)]
+
+
 SCENARIOS: Mapping[str, Scenario] = {
     _name(scenario): scenario
     for scenario in (
@@ -257,6 +276,7 @@ SCENARIOS: Mapping[str, Scenario] = {
         rules,
         database_crash,
         shared_sessions,
+        new_passwords,
         *FAILOVERS,
     )
 }

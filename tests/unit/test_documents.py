@@ -74,8 +74,9 @@ def understand(command: Any, words: list[str]) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_each_setting_it_names_exists(page: Path) -> None:
-    known = {PREFIX + name.upper() for name in Settings.model_fields} | TEST_KIT
-    named = set(re.findall(rf"\b{PREFIX}[A-Z_]+\b", page.read_text("utf-8")))
+    settings = {PREFIX + name.upper() for name in Settings.model_fields}
+    known = settings | {f"{name}_FILE" for name in settings} | TEST_KIT
+    named = set(re.findall(rf"\b{PREFIX}[A-Z_]+\b(?!\.\.\.)", page.read_text("utf-8")))
     assert named <= known
 
 
