@@ -16,10 +16,10 @@ from allocation_worker.bootstrap.database import engine
 from allocation_worker.bootstrap.process import (
     log_durability,
     log_start,
-    stopped_by_signals,
     tune_interpreter,
     wait_for_database,
 )
+from allocation_worker.bootstrap.signals import CLOSING_TIME, stopped_by_signals
 from allocation_worker.config import Settings
 from allocation_worker.entrypoints.consume import QueueWorker
 from allocation_worker.service_layer.groups import GroupProcessor
@@ -57,7 +57,7 @@ def consume(settings: Settings, queues: Sequence[str]) -> None:
         stopping.set()
         consumer.stop()
 
-    with stopped_by_signals(stop):
+    with stopped_by_signals(stop, within=settings.shutdown_timeout + CLOSING_TIME):
         log_start(settings, "consume", queues=list(queues))
         if not wait_for_database(database, stopping):
             return

@@ -15,8 +15,9 @@ from allocation_worker.adapters.rabbitmq.errors import BrokerError, TopologyMiss
 from allocation_worker.adapters.rabbitmq.threads import Threads
 from allocation_worker.bootstrap.addresses import BrokerUrls, redis_address
 from allocation_worker.bootstrap.database import closing_connections, engine
-from allocation_worker.bootstrap.process import log_start, stopped_by_signals, wait_for_database
+from allocation_worker.bootstrap.process import log_start, wait_for_database
 from allocation_worker.bootstrap.show import RedisNotInstalledError
+from allocation_worker.bootstrap.signals import CLOSING_TIME, stopped_by_signals
 from allocation_worker.config import Settings
 from allocation_worker.entrypoints.availability import until_available
 from allocation_worker.entrypoints.consume import QueueWorker
@@ -54,7 +55,7 @@ def project(settings: Settings) -> None:
         stopping.set()
         consumer.stop()
 
-    with stopped_by_signals(stop):
+    with stopped_by_signals(stop, within=settings.shutdown_timeout + CLOSING_TIME):
         log_start(settings, "project")
         # Declare the queue first: it receives all later events, and the projector catches up with the earlier ones.
         ready = wait_for_database(database, stopping) and _declare_patiently(settings, stopping)

@@ -13,10 +13,10 @@ from allocation_worker.bootstrap.database import engine
 from allocation_worker.bootstrap.process import (
     log_durability,
     log_start,
-    stopped_by_signals,
     tune_interpreter,
     wait_for_database,
 )
+from allocation_worker.bootstrap.signals import CLOSING_TIME, stopped_by_signals
 from allocation_worker.config import Settings
 from allocation_worker.entrypoints.prune import Pruner
 from allocation_worker.entrypoints.relay import Relay, Waker
@@ -36,7 +36,7 @@ def relay(settings: Settings) -> None:
         stopping.set()
         waker.wake()
 
-    with stopped_by_signals(stop):
+    with stopped_by_signals(stop, within=settings.shutdown_timeout + CLOSING_TIME):
         log_start(settings, "relay")
         if not wait_for_database(database, stopping):
             return

@@ -2,6 +2,7 @@
 
 import os
 import select
+import signal
 import sys
 from contextlib import closing
 from typing import Annotated
@@ -25,7 +26,7 @@ def tail(
     sku: Annotated[str | None, typer.Option(help="Only events of this SKU.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one object per line.")] = False,
 ) -> None:
-    """Show events as they are published, until Ctrl-C; other subscribers are not affected."""
+    """Show events as they are published, until SIGTERM or Ctrl-C; other subscribers are not affected."""
     names = [name.removesuffix(".v1") for name in type_ or []]
     if unknown := set(names) - set(wiring.EVENT_NAMES):
         raise typer.BadParameter(
@@ -39,6 +40,7 @@ def tail(
         on_lost=lambda: typer.echo("The broker is gone; events are missed until it is back.", err=True),
     )
     try:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         with closing(events):
             for event in events:
                 if event is None:

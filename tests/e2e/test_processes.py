@@ -1,11 +1,14 @@
 """The processes, as an operator runs them: signals, kills, unreachable servers, verbs."""
 
 import json
+import re
 import signal
 from contextlib import closing
 from pathlib import Path
 
 import pika
+import psycopg2
+import pytest
 import sqlalchemy as sa
 
 from allocation_contracts import ORDERS_QUEUE, STOCK_QUEUE, Allocate, ChangeBatchQuantity, CreateBatch
@@ -67,8 +70,80 @@ def test_a_second_signal_ends_the_process_at_once(fresh_service: RunningService)
         group.wait()
         process.send(signal.SIGTERM)
         process.wait_for("stopping")
-        process.send(signal.SIGTERM)
+
+        def ended() -> bool:
+            process.send(signal.SIGTERM)
+            return process.exit_code is not None
+
+        # Within the first second they count as one.
+        wait_until(ended, within=10, every=0.3, otherwise=lambda: process.log)
         assert process.wait() == 128 + signal.SIGTERM
+
+
+def test_two_signals_within_a_second_are_one_wish_to_stop(fresh_service: RunningService) -> None:
+    with fresh_service.client() as client:
+        process = fresh_service.start("consume")
+        stock_taken = client.send(CreateBatch(batchref="b", sku="SKU", qty=1))
+        fresh_service.start("relay")
+        client.wait_answered([stock_taken])
+        with closing(psycopg2.connect(dsn_of(fresh_service))) as connection, connection.cursor() as cursor:
+            cursor.execute("SELECT 1 FROM products FOR UPDATE")
+            order = client.send(Allocate(orderid="o", sku="SKU", qty=1))
+            waits = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+            with closing(psycopg2.connect(dsn_of(fresh_service))) as other, other.cursor() as look:
+                wait_until(lambda: _any(look, waits), within=30, otherwise=lambda: process.log)
+            process.send(signal.SIGTERM)
+            process.send(signal.SIGINT)
+            process.wait_for("stopping")
+            process.send(signal.SIGTERM)
+            connection.rollback()
+        assert process.wait() == 0
+        client.wait_answered([order])
+
+
+def _any(cursor: "psycopg2.extensions.cursor", statement: str) -> bool:
+    cursor.execute(statement)
+    found = cursor.fetchone() is not None
+    cursor.connection.rollback()
+    return found
+
+
+def dsn_of(service: RunningService) -> str:
+    return sa.make_url(service.database_url).set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+@pytest.mark.parametrize("verb", ["consume", "relay", "project", "tail"])
+def test_a_signal_right_after_the_start_is_heeded(fresh_service: RunningService, verb: str) -> None:
+    process = fresh_service.start(verb)
+    wait_until(lambda: handles_sigterm(process.pid), within=30, every=0.001, otherwise=lambda: process.log)
+    process.send(signal.SIGTERM)
+    assert process.wait(within=10) == 0
+    assert "starting" not in process.log
+
+
+def test_tail_ends_on_sigterm(fresh_service: RunningService) -> None:
+    process = fresh_service.start("tail")
+    process.wait_for_log("Listening")
+    assert process.terminate(within=10) == 0
+
+
+def handles_sigterm(pid: int) -> bool:
+    caught = re.search(r"^SigCgt:\s*([0-9a-f]+)$", Path(f"/proc/{pid}/status").read_text(), flags=re.MULTILINE)
+    return caught is not None and bool(int(caught[1], 16) >> (signal.SIGTERM - 1) & 1)
+
+
+def test_a_stop_ends_in_time_though_the_database_does_not_answer(fresh_service: RunningService) -> None:
+    """The relay's main thread waits in a call of the database; its limit is longer than the stop may take."""
+    with Proxy(fresh_service.database_url) as network:
+        process = fresh_service.start(
+            "relay", settings={"ALLOCATION_DATABASE_URL": network.url, "ALLOCATION_SHUTDOWN_TIMEOUT": "1"}
+        )
+        process.wait_for("ready")
+        network.trap(b"outbox", ConnectionFault.SILENCE).wait()
+        process.send(signal.SIGTERM)
+        process.wait_for("stopping", within=2)
+        assert process.wait(within=20) == 128 + signal.SIGTERM
+        assert "stop_timed_out" in process.log
 
 
 def test_kill_9_of_either_process_again_and_again_loses_nothing(fresh_service: RunningService) -> None:

@@ -117,8 +117,7 @@ def test_a_password_from_a_file_is_changed_without_a_restart_and_stands_nowhere(
         client.publish_raw(
             b"{", routing_key="allocate", properties=BasicProperties(message_id="bad", type="allocate.v1")
         )
-        [letter] = read_dead_letters(fresh_service.amqp_url, expected=1)
-        printed.append(str(letter))
+        wait_until(lambda: fresh_service.count_dead_letters() == 1, within=30, otherwise=fresh_service.logs)
         for verb in (
             ["settings"],
             ["settings", "--json"],
@@ -130,6 +129,8 @@ def test_a_password_from_a_file_is_changed_without_a_restart_and_stands_nowhere(
             done = run_verb(*verb, settings=fresh_service.settings)
             assert done.stdout + done.stderr
             printed.append(done.stdout + done.stderr)
+        [letter] = read_dead_letters(fresh_service.amqp_url, expected=1)
+        printed.append(str(letter))
         pids = [str(process.pid) for process in processes]
         # The arguments and the environment.
         ps = subprocess.run(["ps", "eww", "-o", "args", *pids], capture_output=True, text=True, check=True)

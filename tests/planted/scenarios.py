@@ -1,5 +1,6 @@
 """Short runs of the real processes that reveal planted bugs, and return the faults as text."""
 
+import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from datetime import date
@@ -263,6 +264,25 @@ def new_passwords(service: RunningService) -> Sequence[str]:
         return [*([missed] if missed else []), *faults_of(service, client)]
 
 
+def signals(service: RunningService) -> Sequence[str]:
+    """Two signals within a second, while a group waits for a lock; then the lock is free."""
+    with service.client() as client:
+        consumer = service.start("consume")
+        service.start("relay")
+        _batches(client)
+        answered(client)
+        with _locked(service, "SKU"):
+            client.send(Allocate(orderid="o", sku="SKU", qty=2))
+            missed = _rows(service, BOTH_WAIT, 1)
+            consumer.send(signal.SIGTERM)
+            consumer.wait_for("stopping")
+            consumer.send(signal.SIGTERM)
+            missed += not_seen(lambda: consumer.exit_code is None, "consume has ended at once.", within=1)
+        code = consumer.wait()
+        service.start("consume")
+        return [*missed, *([f"consume ended with {code}."] if code else []), *faults_of(service, client)]
+
+
 SCENARIOS: Mapping[str, Scenario] = {
     _name(scenario): scenario
     for scenario in (
@@ -277,6 +297,7 @@ SCENARIOS: Mapping[str, Scenario] = {
         database_crash,
         shared_sessions,
         new_passwords,
+        signals,
         *FAILOVERS,
     )
 }
