@@ -13,6 +13,7 @@ import typer
 
 import allocation_contracts as contracts
 from allocation_contracts.fields import Rule
+from allocation_worker.adapters.postgres.verify import CHECKS, WRONG_IDS
 from allocation_worker.adapters.postgres.weaknesses import MISSING_TABLES, SERVER, TABLES, Condition
 from allocation_worker.cli import app
 from allocation_worker.config import PREFIX, Settings
@@ -51,7 +52,7 @@ batch may be on its way in the other queue. A message that breaks the contract i
 _DURABILITY = """\
 `consume` and `relay` say at start what the guarantees rest on: one log event `durability` with the facts, and for each
 condition of the tables below one event `durability_weak` or `durability_notice`, with its `kind`. `verify` lists the
-same: a weakness is a fault (exit code 1), the rest are notices. All of it is read in a read-only transaction."""
+same: a weakness is a fault (exit code 4), the rest are notices. All of it is read in a read-only transaction."""
 
 _DURABILITY_FACTS = """\
 The facts are `server_version`, `fsync`, `full_page_writes`, `synchronous_commit`, `synchronous_standby_names`,
@@ -146,6 +147,9 @@ def durability() -> str:
         _conditions(each for each in conditions if each.is_fault),
         "## Notices",
         _conditions(each for each in conditions if not each.is_fault),
+        "## Rows that contradict each other",
+        "`verify` looks for these, too. `--json` has the kind of each fault.",
+        _table(("Kind", "Sentence"), [(f"`{each.kind}`", f"`{each.sentence}`") for each in [*CHECKS, WRONG_IDS]]),
         "## What cannot be seen",
         _DURABILITY_UNSEEN,
     )

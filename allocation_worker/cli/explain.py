@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from allocation_worker.bootstrap import explain as wiring
-from allocation_worker.cli import story_view
+from allocation_worker.cli import exit_codes, story_view
 from allocation_worker.cli.loading import load_settings
 
 verbs = typer.Typer()
@@ -22,7 +22,7 @@ def explain(
     story = wiring.explain(load_settings("explain"), message_id)
     if story is None:
         typer.echo(_nothing_known(message_id), err=True)
-        raise typer.Exit(1)
+        raise typer.Exit(exit_codes.NOT_KNOWN)
     if as_json:
         typer.echo(json.dumps(story_view.as_json(story), ensure_ascii=False))
     else:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from allocation_worker.bootstrap import show as wiring
-from allocation_worker.cli import tables
+from allocation_worker.cli import exit_codes, tables
 from allocation_worker.cli.loading import load_settings
 from allocation_worker.service_layer.ports import BatchView, LineView
 
@@ -67,7 +67,7 @@ def show_batch(reference: Annotated[str, typer.Argument(help="The batch.")], *, 
 
 def _unknown(sentence: str) -> None:
     typer.echo(sentence, err=True)
-    raise typer.Exit(1)
+    raise typer.Exit(exit_codes.NOT_KNOWN)
 
 
 def _line(line: LineView) -> dict[str, Any]:

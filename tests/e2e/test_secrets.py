@@ -52,7 +52,7 @@ DATABASES = [
 def test_no_verb_prints_the_password_of_a_database(database: str) -> None:
     for verb in ("migrate", "verify"):
         done = run_verb(verb, settings={"ALLOCATION_DATABASE_URL": database})
-        assert done.returncode == 1
+        assert done.returncode == 69
         assert "Connection refused" in done.stderr
         _says_nothing(done.stdout + done.stderr)
 
@@ -67,7 +67,7 @@ BROKERS = [
 @pytest.mark.parametrize("broker", BROKERS)
 def test_no_verb_prints_the_password_of_a_broker(broker: str) -> None:
     done = run_verb("topology", settings={"ALLOCATION_AMQP_URL": broker})
-    assert done.returncode == 1
+    assert done.returncode == 69
     assert "Connection refused" in done.stderr
     _says_nothing(done.stdout + done.stderr)
 
@@ -77,7 +77,7 @@ def test_no_verb_prints_the_password_of_a_broker(broker: str) -> None:
 )
 def test_no_verb_prints_the_password_of_redis(redis: str) -> None:
     done = run_verb("show", "sku", "LAMP", settings={"ALLOCATION_REDIS_URL": redis})
-    assert done.returncode == 1
+    assert done.returncode == 69
     assert "Connection refused" in done.stderr
     _says_nothing(done.stdout + done.stderr)
 
