@@ -12,6 +12,12 @@ _UNTIL_SIGTERM = ("consume", "relay", "project", "tail")
 def main() -> None:
     """Run the command line; Ctrl-C ends it quietly, also while it is still being imported, which takes a second."""
     _heed_sigterm()
+    if sys.argv[1:2] == ["health"]:
+        from allocation_worker.bootstrap.health import probe  # noqa: PLC0415 - the other verbs need it not
+
+        code = probe(sys.argv[2:])
+        if code is not None:
+            sys.exit(code)
     try:
         from allocation_worker.cli import main as run  # noqa: PLC0415 - see above
 

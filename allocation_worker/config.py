@@ -76,6 +76,11 @@ class Settings(BaseSettings):
         default=None,
         description="A folder of files named like settings, such as `allocation_database_url`, that hold them.",
     )
+    health_folder: str | None = Field(
+        default=None,
+        description="Where the processes leave signs of life for `health`; default: `/tmp/allocation-worker-UID`, or "
+        "systemd's `RUNTIME_DIRECTORY`. To be set in the environment only.",
+    )
 
     _files: Mapping[str, Path] = PrivateAttr(default_factory=dict)
 

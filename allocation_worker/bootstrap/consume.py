@@ -20,8 +20,10 @@ from allocation_worker.bootstrap.process import (
     wait_for_database,
 )
 from allocation_worker.bootstrap.signals import CLOSING_TIME, stopped_by_signals
+from allocation_worker.bootstrap.signs_of_life import Network, signs_of_life
 from allocation_worker.config import Settings
 from allocation_worker.entrypoints.consume import QueueWorker
+from allocation_worker.entrypoints.signs_of_life import SignsOfLife, WatchedDeliveries
 from allocation_worker.service_layer.groups import GroupProcessor
 from allocation_worker.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
 from allocation_worker.service_layer.messagebus import MessageBus
@@ -39,6 +41,11 @@ def processor(new_unit_of_work: UnitOfWorkFactory, policy: RetryPolicy) -> Group
 def consume(settings: Settings, queues: Sequence[str]) -> None:
     """Process the commands of these queues until SIGTERM or SIGINT."""
     tune_interpreter()
+    with signs_of_life(settings, "consume") as (signs, network):
+        _consume(settings, queues, signs, network)
+
+
+def _consume(settings: Settings, queues: Sequence[str], signs: SignsOfLife, network: Network) -> None:
     stopping = threading.Event()
     consumer = Consumer(
         BrokerUrls(settings),
@@ -46,12 +53,14 @@ def consume(settings: Settings, queues: Sequence[str]) -> None:
         prefetch=settings.prefetch,
         unordered=[ORDERS_QUEUE],
         grace=settings.shutdown_timeout,
+        link=network.link,
     )
     database = engine(settings, "consume")
     service = processor(partial(PostgresUnitOfWork, database), settings.retry_policy)
 
     def work(deliveries: DeliveryBuffer) -> None:
-        QueueWorker(deliveries, wire.read_queued, service, group_limit=settings.group_limit, stopping=stopping).run()
+        watched = WatchedDeliveries(deliveries, signs.loop(f"worker of {deliveries.queue}"), "the database")
+        QueueWorker(watched, wire.read_queued, service, group_limit=settings.group_limit, stopping=stopping).run()
 
     def stop() -> None:
         stopping.set()
@@ -62,5 +71,6 @@ def consume(settings: Settings, queues: Sequence[str]) -> None:
         if not wait_for_database(database, stopping):
             return
         log_durability(database, stopping)
+        signs.started = True
         consumer.run(work)
         log.info("stopped")

@@ -18,10 +18,12 @@ from allocation_worker.bootstrap.database import closing_connections, engine
 from allocation_worker.bootstrap.process import log_start, wait_for_database
 from allocation_worker.bootstrap.show import RedisNotInstalledError
 from allocation_worker.bootstrap.signals import CLOSING_TIME, stopped_by_signals
+from allocation_worker.bootstrap.signs_of_life import Network, signs_of_life
 from allocation_worker.config import Settings
 from allocation_worker.entrypoints.availability import until_available
 from allocation_worker.entrypoints.consume import QueueWorker
 from allocation_worker.entrypoints.project import tend_patiently, tend_until
+from allocation_worker.entrypoints.signs_of_life import SignsOfLife, WatchedDeliveries
 from allocation_worker.service_layer.project import Projector
 
 log = structlog.get_logger()
@@ -29,6 +31,11 @@ log = structlog.get_logger()
 
 def project(settings: Settings) -> None:
     """Update the read model until SIGTERM or SIGINT."""
+    with signs_of_life(settings, "project") as (signs, network):
+        _project(settings, signs, network)
+
+
+def _project(settings: Settings, signs: SignsOfLife, network: Network) -> None:
     stopping = threading.Event()
     database = engine(settings, "project")
     projector = _projector(settings, database)
@@ -38,11 +45,12 @@ def project(settings: Settings) -> None:
         prefetch=settings.prefetch,
         grace=settings.shutdown_timeout,
         name="allocation-worker project",
+        link=network.link,
     )
 
     def work(deliveries: DeliveryBuffer) -> None:
         QueueWorker(
-            deliveries,
+            WatchedDeliveries(deliveries, signs.loop(f"worker of {deliveries.queue}"), "Redis, or the database"),
             wire.read_event,
             projector,
             group_limit=settings.group_limit,
@@ -57,10 +65,12 @@ def project(settings: Settings) -> None:
 
     with stopped_by_signals(stop, within=settings.shutdown_timeout + CLOSING_TIME):
         log_start(settings, "project")
+        signs.waiting_for = "the database, the broker or Redis"
         # Declare the queue first: it receives all later events, and the projector catches up with the earlier ones.
         ready = wait_for_database(database, stopping) and _declare_patiently(settings, stopping)
         if not (ready and tend_patiently(stopping, projector)):
             return
+        signs.started = True
         tending = Threads().spawn("tending", partial(tend_until, stopping, projector))
         tending.add_done_callback(lambda _: stop())
         consumer.run(work)

@@ -17,9 +17,11 @@ from allocation_worker.bootstrap.process import (
     wait_for_database,
 )
 from allocation_worker.bootstrap.signals import CLOSING_TIME, stopped_by_signals
+from allocation_worker.bootstrap.signs_of_life import Network, signs_of_life
 from allocation_worker.config import Settings
 from allocation_worker.entrypoints.prune import Pruner
-from allocation_worker.entrypoints.relay import Relay, Waker
+from allocation_worker.entrypoints.relay import Relay
+from allocation_worker.entrypoints.signs_of_life import SignsOfLife, WatchedPublisher, WatchedWaker, watched_sessions
 
 log = structlog.get_logger()
 
@@ -27,8 +29,14 @@ log = structlog.get_logger()
 def relay(settings: Settings) -> None:
     """Publish the outbox until SIGTERM or SIGINT."""
     tune_interpreter()
+    with signs_of_life(settings, "relay") as (signs, network):
+        _relay(settings, signs, network)
+
+
+def _relay(settings: Settings, signs: SignsOfLife, network: Network) -> None:
     stopping = threading.Event()
-    waker = Waker()
+    loop = signs.loop("relay")
+    waker = WatchedWaker(loop)
     database = engine(settings, "relay")
     history = History(database, history_days=settings.history_days, inbox_days=settings.inbox_days)
 
@@ -41,13 +49,14 @@ def relay(settings: Settings) -> None:
         if not wait_for_database(database, stopping):
             return
         log_durability(database, stopping)
+        signs.started = True
         publisher = RabbitMQEventPublisher(
-            BrokerUrls(settings), wake=waker.wake, blocked_timeout=settings.blocked_timeout
+            BrokerUrls(settings), wake=waker.wake, blocked_timeout=settings.blocked_timeout, link=network.link
         )
         try:
             Relay(
-                partial(open_pending, database, lease=settings.relay_lease),
-                publisher,
+                watched_sessions(partial(open_pending, database, lease=settings.relay_lease), loop),
+                WatchedPublisher(publisher, loop),
                 Pruner(history.prune_some).prune_if_due,
                 waker=waker,
                 stopping=stopping,

@@ -12,6 +12,7 @@ from allocation_worker.cli import (
     dead_letters,
     exit_codes,
     explain,
+    health,
     migrate,
     project,
     relay,
@@ -33,7 +34,7 @@ app = typer.Typer(
     epilog="Settings come from the environment, such as ALLOCATION_AMQP_URL and ALLOCATION_DATABASE_URL; see README. "
     + exit_codes.IN_HELP,
 )
-for verb in (migrate, topology, consume, relay, project, verify, explain, replay, tail, settings):
+for verb in (migrate, topology, consume, relay, project, verify, explain, replay, tail, settings, health):
     app.add_typer(verb.verbs)
 app.add_typer(send.verbs, name="send")
 app.add_typer(dead_letters.verbs, name="dead-letters")

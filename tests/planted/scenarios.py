@@ -28,7 +28,7 @@ from allocation_worker.testing.waiting import wait_until
 from harness.client import ExternalClient, read_dead_letters
 from harness.login import new_password, own_login
 from harness.pgbouncer import pgbouncer
-from harness.processes import WorkerProcess
+from harness.processes import WorkerProcess, run_verb
 from harness.service import RunningService
 from tests.planted.failovers import FAILOVERS
 from tests.planted.steps import PATIENCE, answered, faults_of, not_seen
@@ -283,6 +283,27 @@ def signals(service: RunningService) -> Sequence[str]:
         return [*missed, *([f"consume ended with {code}."] if code else []), *faults_of(service, client)]
 
 
+def signs_of_life(service: RunningService) -> Sequence[str]:
+    """The broker is away, which is no reason for a restart. Then the process is stopped in its tracks."""
+    with TemporaryDirectory() as folder:
+        service.settings["ALLOCATION_HEALTH_FOLDER"] = folder
+        consumer = service.start("consume", settings={"ALLOCATION_AMQP_URL": "amqp://x:x@127.0.0.1:1/"})
+        consumer.wait_for("amqp_connect_failed")
+        missed = not_seen(lambda: bool(list(Path(folder).glob("*.json"))), "There is no sign of life.")
+        alive = run_verb("health", settings=service.settings)
+        ready = run_verb("health", "--ready", settings=service.settings)
+        consumer.send(signal.SIGSTOP)
+        stalled = "A stopped process counts as alive."
+        missed += not_seen(
+            lambda: run_verb("health", "--max-age", "1", settings=service.settings).returncode == 4, stalled
+        )
+    if alive.returncode:
+        missed.append(f"A broker that is away fails the probe: {alive.stderr}")
+    if not ready.returncode:
+        missed.append("A process without a broker counts as ready.")
+    return missed
+
+
 SCENARIOS: Mapping[str, Scenario] = {
     _name(scenario): scenario
     for scenario in (
@@ -298,6 +319,7 @@ SCENARIOS: Mapping[str, Scenario] = {
         shared_sessions,
         new_passwords,
         signals,
+        signs_of_life,
         *FAILOVERS,
     )
 }
