@@ -304,6 +304,18 @@ def signs_of_life(service: RunningService) -> Sequence[str]:
     return missed
 
 
+def nothing_runs(service: RunningService) -> Sequence[str]:
+    """An order waits, and neither `consume` nor `relay` runs."""
+    with service.client() as client:
+        client.send(Allocate(orderid="o", sku="SKU", qty=2))
+        client.wait_confirmed()
+    done = run_verb("status", "--check", settings=service.settings)
+    wanted = ("Nobody consumes allocation.orders", "Nobody consumes allocation.stock", "No `allocation-worker relay`")
+    return [f"`status` does not say: {sentence}" for sentence in wanted if sentence not in done.stdout] + (
+        [] if done.returncode == 4 else [f"`status --check` ended with {done.returncode}."]
+    )
+
+
 SCENARIOS: Mapping[str, Scenario] = {
     _name(scenario): scenario
     for scenario in (
@@ -320,6 +332,7 @@ SCENARIOS: Mapping[str, Scenario] = {
         new_passwords,
         signals,
         signs_of_life,
+        nothing_runs,
         *FAILOVERS,
     )
 }
