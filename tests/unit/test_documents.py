@@ -93,9 +93,10 @@ def test_the_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text("utf-8").splitlines()) <= 120
 
 
-def test_the_decisions_are_numbered_one_after_the_other() -> None:
+def test_no_two_decisions_have_one_number() -> None:
+    """A number may be missing: it belongs to a branch that is not merged yet."""
     records = sorted(ROOT.glob("docs/decisions/0*.md"))
-    assert [record.name[:4] for record in records] == [f"{number:04d}" for number in range(1, len(records) + 1)]
+    assert len({record.name[:4] for record in records}) == len(records) > 50
     for record in records:
         lines = record.read_text("utf-8").splitlines()
         assert lines[0].startswith(f"# {record.name[:4]}. ")
