@@ -1,4 +1,4 @@
-"""Process a group of messages in one transaction, or one at a time if the group fails."""
+"""Process a group of messages in one transaction, or in halves if the group fails."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -56,17 +56,28 @@ class GroupProcessor:
             StoreUnavailableError: The store is away, and what was committed is unknown. Call again when it is back.
             StoreContentionError: Other transactions interfered several times. Call again later.
         """
-        if not messages:
-            return []
+        return self._attempt(messages)[0] if messages else []
+
+    def _attempt(self, messages: Sequence[CommandMessage]) -> tuple[list[Outcome], bool]:
+        """Return the outcomes, and whether any of the messages failed."""
         try:
-            return self._transact_patiently(messages)
+            return self._transact_patiently(messages), False
         except (StoreUnavailableError, StoreContentionError):
             raise
         except Exception as error:  # noqa: BLE001 - any error becomes a retry or a dead letter
-            if len(messages) > 1:
-                log.warning("group_failed", messages=len(messages), error=f"{type(error).__name__}: {error}")
-                return [outcome for message in messages for outcome in self.process([message])]
-            return [self._after_failure(error, messages[0])]
+            if len(messages) == 1:
+                return [self._after_failure(error, messages[0])], True
+            log.warning("group_failed", messages=len(messages), error=f"{type(error).__name__}: {error}")
+            return self._halve(messages), True
+
+    def _halve(self, messages: Sequence[CommandMessage]) -> list[Outcome]:
+        """Process two halves of a group that has failed, in order, until what fails stands alone."""
+        middle = len(messages) // 2
+        first, second = messages[:middle], messages[middle:]
+        outcomes, failed = self._attempt(first)
+        if failed or len(second) == 1:
+            return outcomes + self._attempt(second)[0]
+        return outcomes + self._halve(second)  # it failed in there: to attempt all of it again would be in vain
 
     def _transact_patiently(self, messages: Sequence[CommandMessage]) -> list[Outcome]:
         patience = Retrying(

@@ -19,7 +19,7 @@ class Delivery:
         queue: Where it was taken from.
         generation: Which of the queue's channels, one after the other, brought it.
         body: As it was sent.
-        redelivered: It was in someone's hands before: it may be what brought them down.
+        failures: How many deliveries of it have failed before: it may be what brought a process down.
         routing_key: As it was published with.
         exchange: As it was published to.
         properties: As they came; the copies that may be made of it need all of them.
@@ -28,7 +28,7 @@ class Delivery:
     """
 
     __slots__ = (
-        "attempts", "body", "exchange", "generation", "properties", "queue", "redelivered", "retried", "routing_key",
+        "attempts", "body", "exchange", "failures", "generation", "properties", "queue", "retried", "routing_key",
         "tag",
     )  # fmt: skip
 
@@ -39,7 +39,7 @@ class Delivery:
         queue: str,
         generation: int,
         body: bytes,
-        redelivered: bool,
+        failures: int,
         routing_key: str,
         exchange: str,
         properties: BasicProperties,
@@ -48,7 +48,7 @@ class Delivery:
         self.queue = queue
         self.generation = generation
         self.body = body
-        self.redelivered = redelivered
+        self.failures = failures
         self.routing_key = routing_key
         self.exchange = exchange
         self.properties = properties
@@ -61,10 +61,17 @@ class Delivery:
         return f"<Delivery {self.generation}/{self.tag} of {self.queue}: {self.properties.message_id!r}>"
 
 
-def delivery_failures(properties: BasicProperties) -> int:
-    """How many deliveries of this message the broker counts as failed; 0 where it does not say."""
+def delivery_failures(properties: BasicProperties, *, redelivered: bool) -> int:
+    """Return how many deliveries of this message have failed, as the broker counts them; 0 if it is delivered first.
+
+    Args:
+        properties: Its properties.
+        redelivered: Whether the broker says that it may have been delivered before.
+    """
+    if not redelivered:
+        return 0
     count = (properties.headers or {}).get("x-delivery-count", 0)
-    return count if isinstance(count, int) else 0
+    return max(1, count) if isinstance(count, int) else 1
 
 
 def failed_attempts(properties: BasicProperties) -> int:
