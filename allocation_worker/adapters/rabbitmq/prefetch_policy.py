@@ -2,7 +2,6 @@
 
 from enum import Enum, auto
 
-LOSSES_BEFORE = 3
 FAILURES_BEFORE = 4
 
 
@@ -69,13 +68,14 @@ class PrefetchPolicy:
     def __init__(self, prefetch: int, *, ordered: bool) -> None:
         self.ordered = ordered
         self._prefetch = prefetch
-        self._losses = 0
-        self._begin()
+        self.connection_lost()
 
     def connection_lost(self) -> None:
-        """Take note of a lost connection."""
-        self._losses += 1
-        self._begin()
+        """Begin anew: nothing is known of what will be delivered."""
+        self._draining = False
+        self._taken = 0
+        self.mode = PrefetchMode.FULL if self.ordered else PrefetchMode.CAUTIOUS
+        self.window = self._prefetch if self.ordered else 1
 
     def drained(self) -> None:
         """Take note that nothing is in hand any more, after `Step.DRAIN` or `Step.SET_ASIDE`."""
@@ -89,8 +89,6 @@ class PrefetchPolicy:
             failures: How many deliveries of it have failed; 0 if it was never delivered before.
         """
         self._taken += 1
-        if failures == 0:
-            self._losses = 0
         if self.ordered:
             return self._ordered(failures)
         if failures >= FAILURES_BEFORE:
@@ -100,15 +98,6 @@ class PrefetchPolicy:
         if self.mode is PrefetchMode.ISOLATING and failures:
             return Step.TAKE
         return self._unordered(failures)
-
-    def _begin(self) -> None:
-        self._draining = False
-        self._taken = 0
-        if self._losses >= LOSSES_BEFORE:
-            self.mode = PrefetchMode.ISOLATING
-        else:
-            self.mode = PrefetchMode.FULL if self.ordered else PrefetchMode.CAUTIOUS
-        self.window = self._prefetch if self.mode is PrefetchMode.FULL else 1
 
     def _ordered(self, failures: int) -> Step:
         before = self.mode

@@ -2,7 +2,6 @@ import pytest
 
 from allocation_worker.adapters.rabbitmq.prefetch_policy import (
     FAILURES_BEFORE,
-    LOSSES_BEFORE,
     PrefetchMode,
     PrefetchPolicy,
     Step,
@@ -13,10 +12,10 @@ PREFETCH = 2000
 both = pytest.mark.parametrize("ordered", [True, False], ids=["ordered", "unordered"])
 
 
-def after_losses(number: int, *, ordered: bool = True) -> PrefetchPolicy:
+def isolating(*, ordered: bool) -> PrefetchPolicy:
     policy = PrefetchPolicy(PREFETCH, ordered=ordered)
-    for _ in range(number):
-        policy.connection_lost()
+    policy.delivered(FAILURES_BEFORE)
+    assert (policy.mode, policy.window) == (PrefetchMode.ISOLATING, 1)
     return policy
 
 
@@ -121,14 +120,13 @@ def test_as_the_first_it_is_returned_every_other_time() -> None:
 
 
 @both
-def test_a_few_lost_connections_change_nothing(*, ordered: bool) -> None:
-    assert after_losses(LOSSES_BEFORE - 1, ordered=ordered).mode is PrefetchPolicy(PREFETCH, ordered=ordered).mode
-
-
-@both
-def test_one_more_isolates_the_messages(*, ordered: bool) -> None:
-    policy = after_losses(LOSSES_BEFORE, ordered=ordered)
-    assert (policy.mode, policy.window) == (PrefetchMode.ISOLATING, 1)
+def test_a_lost_connection_says_nothing_of_the_messages(*, ordered: bool) -> None:
+    """The delivery count says it all, and outlives the process."""
+    policy = isolating(ordered=ordered)
+    for _ in range(10):
+        policy.connection_lost()
+    new = PrefetchPolicy(PREFETCH, ordered=ordered)
+    assert (policy.mode, policy.window) == (new.mode, new.window)
 
 
 def test_where_order_matters_a_message_that_failed_a_few_times_changes_nothing() -> None:
@@ -146,24 +144,16 @@ def test_where_order_matters_one_that_failed_more_often_is_returned_with_all_and
 @both
 @pytest.mark.parametrize("failures", [1, FAILURES_BEFORE + 1])
 def test_while_isolating_what_was_delivered_before_is_taken(failures: int, *, ordered: bool) -> None:
-    policy = after_losses(LOSSES_BEFORE, ordered=ordered)
+    policy = isolating(ordered=ordered)
     assert policy.delivered(failures) is Step.TAKE
     assert (policy.mode, policy.window) == (PrefetchMode.ISOLATING, 1)
 
 
 @both
 def test_a_message_that_was_never_delivered_before_ends_it(*, ordered: bool) -> None:
-    policy = after_losses(LOSSES_BEFORE, ordered=ordered)
+    policy = isolating(ordered=ordered)
     assert policy.delivered(0) is (Step.RETURN if ordered else Step.WIDEN)
     assert (policy.mode, policy.window) == (PrefetchMode.FULL, PREFETCH)
-
-
-@both
-def test_losses_count_from_the_last_new_message_on(*, ordered: bool) -> None:
-    policy = after_losses(LOSSES_BEFORE - 1, ordered=ordered)
-    policy.delivered(0)
-    policy.connection_lost()
-    assert policy.mode is not PrefetchMode.ISOLATING
 
 
 def test_with_a_prefetch_of_one_nothing_is_widened_or_waited_for() -> None:
