@@ -16,6 +16,7 @@ from allocation_worker.testing.servers.local_database import USER, LocalDatabase
 from allocation_worker.testing.waiting import wait_until
 
 _WITHIN = 60.0
+_COMMIT_WITHIN = 20.0
 _SETTINGS = {
     "synchronous_standby_names": "*",
     "synchronous_commit": "on",
@@ -133,8 +134,15 @@ class Pair(Database):
         )
         self.promote()
 
+    def decide_alone(self) -> None:
+        """Let the primary commit without a standby until `rejoin`, as Patroni does unless it is told to be strict."""
+        self.primary.execute("ALTER SYSTEM SET synchronous_standby_names = ''")
+        self.primary.execute("SELECT pg_reload_conf()")
+
     def rejoin(self) -> None:
         """Make the former primary, dead or read-only, the standby, and wait until each commit waits for it."""
+        self.primary.execute("ALTER SYSTEM RESET synchronous_standby_names")
+        self.primary.execute("SELECT pg_reload_conf()")
         if self.standby.running:
             self.standby.execute("ALTER SYSTEM RESET default_transaction_read_only")
             self.standby.stop()
@@ -149,8 +157,8 @@ class Pair(Database):
         """
         return [int(str(pid)) for (pid,) in self.primary.execute(_WAITING, application)]
 
-    def cancel_commit(self, application: str = "%") -> int:
-        """Cancel one commit that waits for the standby, as an operator would. Return its backend's process id.
+    def wait_for_commit(self, application: str = "%") -> int:
+        """Wait until a commit waits for the standby. Return its backend's process id.
 
         Raises:
             TimeoutError: No commit of this application waits.
@@ -161,9 +169,23 @@ class Pair(Database):
             waiting[:] = self.waiting_commits(application)
             return bool(waiting)
 
-        wait_until(one_waits, within=_WITHIN, otherwise=lambda: f"No commit of {application} waits for the standby.")
-        self.primary.execute("SELECT pg_cancel_backend(%s)", waiting[0])
+        wait_until(
+            one_waits,
+            within=_COMMIT_WITHIN,
+            every=0.05,
+            otherwise=lambda: f"No commit of {application} waits for the standby.",
+        )
         return waiting[0]
+
+    def cancel_commit(self, application: str = "%") -> int:
+        """Cancel one commit that waits for the standby, as an operator would. Return its backend's process id.
+
+        Raises:
+            TimeoutError: No commit of this application waits.
+        """
+        waiting = self.wait_for_commit(application)
+        self.primary.execute("SELECT pg_cancel_backend(%s)", waiting)
+        return waiting
 
     def kill_backend(self, application: str = "%") -> None:
         """Kill one backend of the primary, which then ends all others and recovers from its log. Wait for that.
@@ -177,7 +199,7 @@ class Pair(Database):
             found[:] = [int(str(pid)) for (pid,) in self.primary.execute(_BACKENDS, application)]
             return bool(found)
 
-        wait_until(one_runs, within=_WITHIN, otherwise=lambda: f"{application} is not connected.")
+        wait_until(one_runs, within=_COMMIT_WITHIN, every=0.05, otherwise=lambda: f"{application} is not connected.")
         with closing(psycopg2.connect(self.primary.dsn)) as witness:
             os.kill(found[0], signal.SIGKILL)
             wait_until(

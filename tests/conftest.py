@@ -7,7 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from allocation_worker.testing.servers import Servers, start_servers
+from allocation_worker.testing.servers.programs import missing_programs, private_folder
 from allocation_worker.testing.servers.redis_server import RedisServer, start_redis
+from harness.pair import Pair, pair
 
 pytest_plugins = ["pytester"]
 
@@ -44,3 +46,12 @@ def leaks(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     if "unit" not in request.path.relative_to(request.config.rootpath).parts:
         gc.collect()
+
+
+@pytest.fixture
+def database_pair() -> Iterator[Pair]:
+    """A primary and a synchronous standby, for this test alone: it may do with them what it likes."""
+    if missing := missing_programs():
+        pytest.skip(f"only the installed programs can be a pair; missing: {', '.join(missing)}")
+    with private_folder() as folder, pair(folder) as database:
+        yield database

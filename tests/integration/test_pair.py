@@ -62,10 +62,6 @@ def until_standby_shows(database: Pair, query: str, *values: object, rows: list[
     )
 
 
-def until_one_waits(database: Pair) -> None:
-    wait_until(lambda: bool(database.waiting_commits("writer")), within=20, otherwise=lambda: "No commit waits.")
-
-
 def test_a_new_database_is_on_both(database: Pair) -> None:
     url = database.new_database()
     name = make_url(url).database
@@ -99,7 +95,7 @@ def test_a_commit_waits_while_the_standby_is_away(database: Pair) -> None:
     with ThreadPoolExecutor() as threads:
         with database.standby_away():
             written = threads.submit(write, database, "waits")
-            until_one_waits(database)
+            database.wait_for_commit("writer")
             assert not written.done()
         assert written.result(20) == []
 
@@ -120,7 +116,7 @@ def test_a_commit_whose_wait_is_cancelled_is_lost_in_a_failover(database: Pair) 
 def test_a_crash_shows_what_no_standby_has(database: Pair) -> None:
     with ThreadPoolExecutor() as threads, database.standby_away():
         written = threads.submit(write, database, "shown")
-        until_one_waits(database)
+        database.wait_for_commit("writer")
         assert words(database) == []
         database.kill_backend("writer")
         with pytest.raises(psycopg2.OperationalError):
@@ -160,7 +156,7 @@ def test_a_thawed_server_goes_on(database: Pair) -> None:
     database.standby.freeze()
     with ThreadPoolExecutor() as threads:
         written = threads.submit(write, database, "waits")
-        until_one_waits(database)
+        database.wait_for_commit("writer")
         database.standby.thaw()
         written.result(20)
     assert words(database) == ["waits"]
