@@ -12,7 +12,7 @@ from rich.console import Console
 
 from allocation_worker import logs
 from allocation_worker.testing.servers import NoServersError, Servers, start_servers
-from bench import others, report
+from bench import others, pruning, report
 from bench.profiling import profile as run_profile
 from bench.progress import ProgressBar
 from bench.results import Result
@@ -20,6 +20,8 @@ from bench.throughput import Throughput
 
 RESULTS = Path(__file__).parent / "results"
 COMMANDS = 20_000
+NAMED_ONLY = ("prune",)
+"""Rows that take minutes, and are measured only if they are named."""
 
 app = typer.Typer(add_completion=False, help="Measures the worker beside a bare loop that does the same by hand.")
 
@@ -39,6 +41,7 @@ def _rows(servers: Servers, shown: ProgressBar, *, quick: bool) -> Iterator[tupl
     yield "latency", partial(others.latency, servers, shown)
     yield "memory", partial(others.memory, servers, shown)
     yield "consumers", throughput.consumers
+    yield "prune", partial(pruning.prune, servers, shown)
 
 
 @app.callback(invoke_without_command=True)
@@ -55,7 +58,7 @@ def main(
     results = []
     with ProgressBar(console) as shown, start_servers() as servers:
         for name, row in _rows(servers, shown, quick=quick):
-            if not only or name in only:
+            if name in only if only else name not in NAMED_ONLY:
                 if found := row():
                     results.append(found)
                 servers.broker.remove_made()

@@ -1,5 +1,6 @@
 """Short runs of the real processes that reveal planted bugs, and return the faults as text."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from datetime import date
@@ -114,22 +115,9 @@ def late_subscriber(service: RunningService) -> Sequence[str]:
 def full_queue(service: RunningService) -> Sequence[str]:
     """The subscriber's queue takes five events, and refuses more until somebody reads them; another takes all."""
     client = service.client()
-    vhost = service.amqp_url.rpartition("/")[2]
-    service.servers.broker.ctl(
-        *(
-            "set_policy",
-            "--vhost",
-            vhost,
-            "short",
-            "^external-client",
-            '{"max-length": 5, "overflow": "reject-publish"}',
-        ),
-        *("--apply-to", "queues"),
-    )
+    _limit_queue(service, client.queue, 5)
     with pika.BlockingConnection(pika.URLParameters(service.amqp_url)) as connection:
         channel = connection.channel()
-        channel.queue_declare(client.queue, durable=True)
-        channel.queue_bind(client.queue, EVENTS_EXCHANGE, "#")
         channel.queue_declare("healthy", durable=True)
         channel.queue_bind("healthy", EVENTS_EXCHANGE, "#")
     service.start("consume")
@@ -222,6 +210,45 @@ def commit_cancelled(service: RunningService) -> Sequence[str]:
         return [*missed, *_faults(service, client)]
 
 
+def clock_jumps(service: RunningService) -> Sequence[str]:
+    """The database's clock is 40 days ahead for some seconds, in which the relay is restarted."""
+    with service.client() as client, _clock_of_the_database(service) as set_ahead:
+        service.start("consume")
+        relay = service.start("relay")
+        _send_batches_and_orders(client)
+        missed = _missed(lambda: not _answered(client), "The commands were not answered.")
+        relay.terminate()
+        set_ahead("40 days")
+        relay = service.start("relay")
+        missed += _missed(lambda: "prune_clock_behind" in relay.log, "Pruning did not see the jump.", within=5)
+        kept, events = _one(service, "SELECT count(*) FROM inbox"), _one(service, "SELECT count(*) FROM outbox")
+        lost = [] if kept == 22 and events == 22 else [f"Of 22 commands, {kept} are known, and {events} events."]
+        set_ahead("0 days")
+        return [*missed, *lost, *_faults(service, client)]
+
+
+def old_events_wait(service: RunningService) -> Sequence[str]:
+    """Events wait for longer than the history is kept, since their queue is full; older ones are published."""
+    client = service.client()
+    _limit_queue(service, client.queue, 5)
+    consume = service.start("consume")
+    relay = service.start("relay")
+    _batches(client)
+    missed = _rows(service, "SELECT count(*) FROM outbox WHERE published_at IS NOT NULL", 2)
+    relay.terminate()
+    _orders(client)
+    missed += _rows(service, "SELECT count(*) FROM outbox", 22)
+    consume.terminate()
+    with _database(service) as cursor:
+        cursor.execute("UPDATE outbox SET created_at = created_at - interval '40 days'")
+        cursor.connection.commit()
+    relay = service.start("relay")
+    missed += _missed(lambda: "events_refused" in relay.log, "No event was refused.")
+    missed += _missed(lambda: "rows_pruned" in relay.log, "Nothing was pruned.")
+    with client:
+        return [*missed, *_faults(service, client)]
+
+
 SCENARIOS: Mapping[str, Callable[[RunningService], Sequence[str]]] = {
     scenario.__name__.replace("_", "-"): scenario
     for scenario in (
@@ -234,6 +261,8 @@ SCENARIOS: Mapping[str, Callable[[RunningService], Sequence[str]]] = {
         undecodable_headers,
         rules,
         commit_cancelled,
+        clock_jumps,
+        old_events_wait,
     )
 }
 
@@ -332,6 +361,41 @@ def _flood(service: RunningService, queue: str, *, most: int, within: float) -> 
         none_came = _missed(lambda: depth() > most, "", within=within)
         channel.queue_delete(queue)
         return [] if none_came else [flood]
+
+
+def _limit_queue(service: RunningService, queue: str, length: int) -> None:
+    """Make a queue of events that refuses more than so many."""
+    vhost = service.amqp_url.rpartition("/")[2]
+    policy = f'{{"max-length": {length}, "overflow": "reject-publish"}}'
+    service.servers.broker.ctl(
+        "set_policy", "--vhost", vhost, "short", f"^{re.escape(queue)}", policy, "--apply-to", "queues"
+    )
+    with _channel(service) as channel:
+        channel.queue_declare(queue, durable=True)
+        channel.queue_bind(queue, EVENTS_EXCHANGE, "#")
+
+
+@contextmanager
+def _clock_of_the_database(service: RunningService) -> Iterator[Callable[[str], None]]:
+    """Have new connections ask a clock that can be set ahead. Rows are stamped with the right time."""
+    with _database(service) as cursor:
+        cursor.connection.autocommit = True
+
+        def set_ahead(interval: str) -> None:
+            cursor.execute(
+                "CREATE OR REPLACE FUNCTION wrong_clock.now() RETURNS timestamptz LANGUAGE sql STABLE "
+                f"AS $$ SELECT pg_catalog.now() + interval '{interval}' $$"
+            )
+
+        cursor.execute("CREATE SCHEMA wrong_clock")
+        set_ahead("0 days")
+        cursor.execute("SELECT current_database()")
+        [(name,)] = cursor.fetchall()
+        cursor.execute(f'ALTER DATABASE "{name}" SET search_path = wrong_clock, pg_catalog, public')
+        try:
+            yield set_ahead
+        finally:
+            cursor.execute(f'ALTER DATABASE "{name}" RESET search_path')
 
 
 def _one(service: RunningService, query: str) -> int:

@@ -7,6 +7,7 @@ from allocation_worker.service_layer.ports.consume import Delivered, Deliveries,
 from allocation_worker.service_layer.ports.dead_letters import Letter, Letters
 from allocation_worker.service_layer.ports.errors import StoreContentionError, StoreError, StoreUnavailableError
 from allocation_worker.service_layer.ports.explain import Answer, InboxEntry, Records, Rejection
+from allocation_worker.service_layer.ports.prune import PrunedTable, PruneTimes, Step
 from allocation_worker.service_layer.ports.read_model import (
     BatchView,
     CountedEvent,
@@ -65,6 +66,8 @@ __all__ = [
     "Processor",
     "Products",
     "ProjectedEvent",
+    "PruneTimes",
+    "PrunedTable",
     "PublishCommands",
     "PublishedEvents",
     "ReadModel",
@@ -72,6 +75,7 @@ __all__ = [
     "Records",
     "Rejection",
     "SkuView",
+    "Step",
     "StoreContentionError",
     "StoreError",
     "StoreUnavailableError",

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import sqlalchemy as sa
 
 from allocation_worker.adapters.postgres.engine import create_engine
-from allocation_worker.adapters.postgres.prune import History
+from allocation_worker.adapters.postgres.prune import pruned_tables
 from allocation_worker.adapters.postgres.relay import PendingEvents
 from allocation_worker.service_layer.outcomes import Done
 from allocation_worker.service_layer.ports import StoreUnavailableError
@@ -93,7 +94,8 @@ def test_pruning_whose_wait_is_cancelled_is_unavailability(alone: PostgresStore)
     process(alone.unit_of_work, message(create("b", 10)))
     wait_for_each_commit(alone)
     with ThreadPoolExecutor() as threads:
-        pruned = threads.submit(History(alone.engine, history_days=0, inbox_days=0).prune_some)
+        inbox, _ = pruned_tables(alone.engine, history_days=0, inbox_days=0)
+        pruned = threads.submit(inbox.step, datetime.now(UTC) + timedelta(hours=1))
         cancel_the_wait(alone)
         with pytest.raises(StoreUnavailableError):
             pruned.result(DEADLINE)
