@@ -1,13 +1,11 @@
 """Short runs of the real processes that reveal planted bugs, and return the faults as text."""
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from datetime import date
 from typing import Any
 
 import pika
-import psycopg2
 import pytest
 from pika.spec import BasicProperties
 from sqlalchemy import make_url
@@ -23,20 +21,28 @@ from allocation_contracts import (
     encode,
 )
 from allocation_worker.testing.waiting import wait_until
-from harness.checker.events import check
 from harness.client import ExternalClient, read_dead_letters
+from harness.pgbouncer import pgbouncer
 from harness.processes import WorkerProcess
 from harness.service import RunningService
+from tests.planted.failovers import FAILOVERS
+from tests.planted.pruning import PRUNING
+from tests.planted.steps import (
+    PATIENCE,
+    answered,
+    database,
+    faults_of,
+    limit_queue,
+    not_seen,
+    one,
+    open_channel,
+    rows,
+    send_batches,
+    send_orders,
+)
 from tests.raw_headers import MILLISECONDS, allow
 
-PATIENCE = 20.0
-"""Seconds until an answer that has not come counts as lost."""
-
 BOTH_WAIT = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-WAITS_FOR_STANDBY = """
-SELECT coalesce(max(pid), 0) FROM pg_stat_activity
- WHERE wait_event = 'SyncRep' AND datname = current_database() AND application_name LIKE '%consume'
-"""
 OFFERED = "SELECT count(*) FROM outbox WHERE published_at IS NOT NULL OR returned_at IS NOT NULL"
 
 
@@ -44,18 +50,18 @@ def crashes(service: RunningService) -> Sequence[str]:
     """Both processes killed between two steps, one step after the other."""
     with service.client() as client:
         first = service.start("consume")
-        _batches(client)
-        missed = _rows(service, "SELECT count(*) FROM batches", 2)
+        send_batches(client)
+        missed = rows(service, "SELECT count(*) FROM batches", 2)
         first.terminate()
-        _orders(client)
+        send_orders(client)
         for point in ("handled", "flushed", "committed"):
             _killed(service.start("consume", crash=(point, 1), settings={"ALLOCATION_GROUP_LIMIT": "5"}))
         service.start("consume")
-        missed += _rows(service, "SELECT count(*) FROM outbox", 20)
+        missed += rows(service, "SELECT count(*) FROM outbox", 20)
         for point in ("published", "confirmed", "marked"):
             _killed(service.start("relay", crash=(point, 1), settings={"ALLOCATION_RELAY_WINDOW": "4"}))
         service.start("relay")
-        return [*missed, *_faults(service, client)]
+        return [*missed, *faults_of(service, client)]
 
 
 def race(service: RunningService) -> Sequence[str]:
@@ -73,16 +79,16 @@ def race(service: RunningService) -> Sequence[str]:
             with _locked(service, skus[30]):  # so that both get stuck with some products in hand
                 for number in range(600 * part, 600 * part + 600):
                     client.send(Allocate(orderid=f"o{number}", sku=skus[number % 60], qty=1))
-                missed += _rows(service, BOTH_WAIT, 2)
-            _answered(client)
+                missed += rows(service, BOTH_WAIT, 2)
+            answered(client)
         with _locked(service, skus[0]):
             cancelled = client.send(Deallocate(orderid="o0", sku=skus[0]))
             client.send(Deallocate(orderid="o0", sku=skus[0]), message_id=cancelled)
-            missed += _rows(service, BOTH_WAIT, 2)
-        faults = [*missed, *_faults(service, client)]
+            missed += rows(service, BOTH_WAIT, 2)
+        faults = [*missed, *faults_of(service, client)]
         for consumer in consumers:
             consumer.terminate()  # a backend reports what it has counted when it ends
-        deadlocks = _one(service, "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
+        deadlocks = one(service, "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
         return [*faults, f"There were {deadlocks} deadlocks."] if deadlocks else faults
 
 
@@ -98,7 +104,7 @@ def repeats(service: RunningService) -> Sequence[str]:
         client.send(cancellation, message_id=second)
         client.send(line, message_id=first)
         client.ask(Allocate(orderid="last", sku="SKU", qty=1))
-        return _faults(service, client)
+        return faults_of(service, client)
 
 
 def late_subscriber(service: RunningService) -> Sequence[str]:
@@ -106,51 +112,51 @@ def late_subscriber(service: RunningService) -> Sequence[str]:
     client = service.client()
     service.start("consume")
     service.start("relay")
-    _send_batches_and_orders(client)
-    missed = _rows(service, OFFERED, 20)
+    send_batches_and_orders(client)
+    missed = rows(service, OFFERED, 20)
     with client:
-        return [*missed, *(fault for fault in _faults(service, client) if "was due" not in fault)]
+        return [*missed, *(fault for fault in faults_of(service, client) if "was due" not in fault)]
 
 
 def full_queue(service: RunningService) -> Sequence[str]:
     """The subscriber's queue takes five events, and refuses more until somebody reads them; another takes all."""
     client = service.client()
-    _limit_queue(service, client.queue, 5)
+    limit_queue(service, client.queue, 5)
     with pika.BlockingConnection(pika.URLParameters(service.amqp_url)) as connection:
         channel = connection.channel()
         channel.queue_declare("healthy", durable=True)
         channel.queue_bind("healthy", EVENTS_EXCHANGE, "#")
     service.start("consume")
     relay = service.start("relay")
-    _send_batches_and_orders(client)
-    missed = _rows(service, "SELECT count(*) FROM outbox", 20)
-    missed += _missed(lambda: "events_refused" in relay.log, "No event was refused.")
+    send_batches_and_orders(client)
+    missed = rows(service, "SELECT count(*) FROM outbox", 20)
+    missed += not_seen(lambda: "events_refused" in relay.log, "No event was refused.")
     flood = _flood(service, "healthy", most=200, within=4.0)
     with client:
-        return [*missed, *flood, *_faults(service, client)]
+        return [*missed, *flood, *faults_of(service, client)]
 
 
 def dead_letters_away(service: RunningService) -> Sequence[str]:
     """The queue of dead letters is not bound when a message breaks the contract."""
     body = b"  {never closed  "
-    with service.client() as client, _channel(service) as channel:
+    with service.client() as client, open_channel(service) as channel:
         consume = service.start("consume")
         service.start("relay")
         channel.queue_unbind(DEAD_LETTERS, DEAD_LETTERS, "")
         properties = BasicProperties(message_id="broken", type=Allocate.TYPE, delivery_mode=2)
         channel.basic_publish(COMMANDS_EXCHANGE, Allocate.ROUTING_KEY, body, properties)
-        missed = _missed(lambda: "copy_not_taken" in consume.log, "The copy found a queue.")
+        missed = not_seen(lambda: "copy_not_taken" in consume.log, "The copy found a queue.")
         channel.queue_bind(DEAD_LETTERS, DEAD_LETTERS, "")
         found = read_dead_letters(service.amqp_url, expected=1, within=10)
         faults = [] if found else ["The broken message is not in the dead letters."]
         faults += [f"Its bytes have become {taken!r}." for _, taken in found if taken != body]
         client.ask(CreateBatch(batchref="b", sku="SKU", qty=10))
-        return [*missed, *faults, *_faults(service, client)]
+        return [*missed, *faults, *faults_of(service, client)]
 
 
 def undecodable_headers(service: RunningService) -> Sequence[str]:
     """Among the orders are some with a timestamp in milliseconds in their headers."""
-    with service.client() as client, _channel(service) as channel, pytest.MonkeyPatch.context() as patch:
+    with service.client() as client, open_channel(service) as channel, pytest.MonkeyPatch.context() as patch:
         allow(patch)
         consume = service.start("consume")
         service.start("relay")
@@ -161,13 +167,13 @@ def undecodable_headers(service: RunningService) -> Sequence[str]:
             headers: dict[str, Any] = {"at": MILLISECONDS}
             properties = BasicProperties(message_id=f"m{number}", headers=headers, delivery_mode=2)
             channel.basic_publish(COMMANDS_EXCHANGE, Allocate.ROUTING_KEY, b"{}", properties)
-        missed = [missing] if (missing := _answered(client)) else []
-        faults = _missed(
+        missed = [missing] if (missing := answered(client)) else []
+        faults = not_seen(
             lambda: channel.queue_declare(DEAD_LETTERS, passive=True).method.message_count == 3,
             "There are not 3 dead letters.",
         )
         faults += ["The connection was lost."] if "amqp_lost" in consume.log else []
-        return [*missed, *faults, *_faults(service, client)]
+        return [*missed, *faults, *faults_of(service, client)]
 
 
 def rules(service: RunningService) -> Sequence[str]:
@@ -181,7 +187,7 @@ def rules(service: RunningService) -> Sequence[str]:
         client.ask(CreateBatch(batchref="late", sku="SKU", qty=30, eta=date(2031, 2, 1)))
         client.ask(CreateBatch(batchref="soon", sku="SKU", qty=30, eta=date(2031, 1, 1)))
         client.ask(CreateBatch(batchref="shelf", sku="SKU", qty=10))
-        _answered(client, [early])
+        answered(client, [early])
         for number in range(8):
             client.ask(Allocate(orderid=f"o{number}", sku="SKU", qty=3))
         client.ask(Allocate(orderid="o0", sku="SKU", qty=3))
@@ -190,67 +196,55 @@ def rules(service: RunningService) -> Sequence[str]:
         client.ask(ChangeBatchQuantity(batchref="soon", qty=9))
         client.ask(Deallocate(orderid="o1", sku="SKU"))
         client.ask(Allocate(orderid="last", sku="SKU", qty=3))
-        return _faults(service, client)
+        return faults_of(service, client)
 
 
-def commit_cancelled(service: RunningService) -> Sequence[str]:
-    """An operator cancels a COMMIT that waits for a standby, which is away. The command must be asked again."""
-    with service.client() as client:
+def database_crash(service: RunningService) -> Sequence[str]:
+    """The database crashes after commands were acked, and its settings say that a commit need not be on disk."""
+    name = make_url(service.database_url).database
+    with service.client() as client, _rare_flushes(service):
+        with database(service) as cursor:
+            cursor.connection.autocommit = True
+            cursor.execute(f'ALTER DATABASE "{name}" SET synchronous_commit = off')
+        first = service.start("consume")
+        send_batches_and_orders(client)
+        missed = rows(service, "SELECT count(*) FROM outbox", 22)
+        first.terminate()  # it acks what it has decided
+        service.servers.database.stop("immediate")
+        service.servers.database.start()
         service.start("consume")
         service.start("relay")
-        client.ask(CreateBatch(batchref="b", sku="SKU", qty=10))
-        with _standby_away(service):
-            client.send(Allocate(orderid="o", sku="SKU", qty=1))
-            missed = _missed(lambda: _one(service, WAITS_FOR_STANDBY) > 0, "No COMMIT waited.")
-            cancelled = _one(service, WAITS_FOR_STANDBY)
-            _one(service, f"SELECT pg_cancel_backend({cancelled})::int")
-            missed += _missed(
-                lambda: _one(service, WAITS_FOR_STANDBY) not in {0, cancelled}, "The command was not asked again."
-            )
-        return [*missed, *_faults(service, client)]
+        return [*missed, *faults_of(service, client)]
 
 
-def clock_jumps(service: RunningService) -> Sequence[str]:
-    """The database's clock is 40 days ahead for some seconds, in which the relay is restarted."""
-    with service.client() as client, _clock_of_the_database(service) as set_ahead:
+def shared_sessions(service: RunningService) -> Sequence[str]:
+    """A pooler begins to share sessions between clients, and stops. No two relays may be active."""
+    with service.client() as client, pgbouncer(service.database_url, pool_mode="session") as pooler:
+        service.settings["ALLOCATION_DATABASE_URL"] = pooler.through(service.database_url)
         service.start("consume")
-        relay = service.start("relay")
-        _send_batches_and_orders(client)
-        missed = _missed(lambda: not _answered(client), "The commands were not answered.")
-        relay.terminate()
-        set_ahead("40 days")
-        relay = service.start("relay")
-        missed += _missed(lambda: "prune_clock_behind" in relay.log, "Pruning did not see the jump.", within=5)
-        kept, events = _one(service, "SELECT count(*) FROM inbox"), _one(service, "SELECT count(*) FROM outbox")
-        lost = [] if kept == 22 and events == 22 else [f"Of 22 commands, {kept} are known, and {events} events."]
-        set_ahead("0 days")
-        return [*missed, *lost, *_faults(service, client)]
+        relays = [service.start("relay") for _ in range(2)]
+        send_batches(client)
+        client.wait_answered(within=PATIENCE)
+        relays[1].wait_for("ready")
+        pooler.change({"pool_mode": "transaction"})
+        send_orders(client)
+        missed = not_seen(
+            lambda: all("does not keep one session" in relay.log for relay in relays),
+            "A relay went on in a session that others use.",
+        )
+        pooler.change({"pool_mode": "session"})
+        return [*missed, *faults_of(service, client)]
 
 
-def old_events_wait(service: RunningService) -> Sequence[str]:
-    """Events wait for longer than the history is kept, since their queue is full; older ones are published."""
-    client = service.client()
-    _limit_queue(service, client.queue, 5)
-    consume = service.start("consume")
-    relay = service.start("relay")
-    _batches(client)
-    missed = _rows(service, "SELECT count(*) FROM outbox WHERE published_at IS NOT NULL", 2)
-    relay.terminate()
-    _orders(client)
-    missed += _rows(service, "SELECT count(*) FROM outbox", 22)
-    consume.terminate()
-    with _database(service) as cursor:
-        cursor.execute("UPDATE outbox SET created_at = created_at - interval '40 days'")
-        cursor.connection.commit()
-    relay = service.start("relay")
-    missed += _missed(lambda: "events_refused" in relay.log, "No event was refused.")
-    missed += _missed(lambda: "rows_pruned" in relay.log, "Nothing was pruned.")
-    with client:
-        return [*missed, *_faults(service, client)]
+Scenario = Callable[[RunningService], Sequence[str]]
 
 
-SCENARIOS: Mapping[str, Callable[[RunningService], Sequence[str]]] = {
-    scenario.__name__.replace("_", "-"): scenario
+def _name(scenario: Scenario) -> str:
+    return scenario.__name__.replace("_", "-")
+
+
+SCENARIOS: Mapping[str, Scenario] = {
+    _name(scenario): scenario
     for scenario in (
         crashes,
         race,
@@ -260,11 +254,15 @@ SCENARIOS: Mapping[str, Callable[[RunningService], Sequence[str]]] = {
         dead_letters_away,
         undecodable_headers,
         rules,
-        commit_cancelled,
-        clock_jumps,
-        old_events_wait,
+        database_crash,
+        shared_sessions,
+        *PRUNING,
+        *FAILOVERS,
     )
 }
+
+ON_A_PAIR = frozenset(map(_name, FAILOVERS))
+"""The scenarios whose database is a pair."""
 
 
 def _smuggle_a_batch(client: ExternalClient) -> None:
@@ -274,145 +272,42 @@ def _smuggle_a_batch(client: ExternalClient) -> None:
     client.publish_raw(encode(batch), routing_key=Allocate.ROUTING_KEY, properties=properties)
 
 
-def _send_batches_and_orders(client: ExternalClient) -> None:
-    _batches(client)
-    _orders(client)
-
-
-def _batches(client: ExternalClient) -> None:
-    for batch, qty in (("b1", 20), ("b2", 30)):
-        client.send(CreateBatch(batchref=batch, sku="SKU", qty=qty))
-    client.wait_confirmed()
-
-
-def _orders(client: ExternalClient) -> None:
-    for number in range(20):
-        client.send(Allocate(orderid=f"o{number}", sku="SKU", qty=2))
-    client.wait_confirmed()
-
-
-def _answered(client: ExternalClient, message_ids: Sequence[str] | None = None) -> str | None:
-    """What is missing, if anything is."""
-    client.wait_confirmed()
-    try:
-        client.wait_answered(message_ids, within=PATIENCE)
-    except TimeoutError as error:
-        return str(error)
-    return None
-
-
-def _faults(service: RunningService, client: ExternalClient) -> Sequence[str]:
-    """The checker's verdict, also where the service does not come to rest."""
-    if _answered(client):
-        return check(client.sent, client.received).faults
-    try:
-        return service.judge(client).faults
-    except TimeoutError as error:
-        return [str(error)[:300], *check(client.sent, client.received).faults]
-
-
 def _killed(process: WorkerProcess) -> None:
     wait_until(lambda: process.exit_code is not None, within=PATIENCE, otherwise=lambda: process.log)
 
 
 @contextmanager
-def _channel(service: RunningService) -> Iterator[Any]:
-    with pika.BlockingConnection(pika.URLParameters(service.amqp_url)) as connection:
-        yield connection.channel()
-
-
-@contextmanager
-def _database(service: RunningService) -> "Iterator[psycopg2.extensions.cursor]":
-    dsn = make_url(service.database_url).set(drivername="postgresql").render_as_string(hide_password=False)
-    with closing(psycopg2.connect(dsn)) as connection, connection.cursor() as cursor:
-        yield cursor
-
-
-@contextmanager
 def _locked(service: RunningService, sku: str) -> Iterator[None]:
-    with _database(service) as cursor:
+    with database(service) as cursor:
         cursor.execute("SELECT 1 FROM products WHERE sku = %s FOR UPDATE", [sku])
         yield
 
 
 @contextmanager
-def _standby_away(service: RunningService) -> Iterator[None]:
-    """Have commits wait for a standby that is not there."""
-    with _database(service) as cursor:
-        cursor.connection.autocommit = True
-        try:
-            cursor.execute("ALTER SYSTEM SET synchronous_standby_names = 'away'")
+def _rare_flushes(service: RunningService) -> Iterator[None]:
+    """Have the server keep in memory for long what no commit has flushed."""
+    try:
+        with database(service) as cursor:
+            cursor.connection.autocommit = True
+            cursor.execute("ALTER SYSTEM SET wal_writer_delay = '10s'")
             cursor.execute("SELECT pg_reload_conf()")
-            yield
-        finally:
-            cursor.execute("ALTER SYSTEM RESET synchronous_standby_names")
+        yield
+    finally:
+        with database(service) as cursor:
+            cursor.connection.autocommit = True
+            cursor.execute("ALTER SYSTEM RESET wal_writer_delay")
             cursor.execute("SELECT pg_reload_conf()")
 
 
 def _flood(service: RunningService, queue: str, *, most: int, within: float) -> list[str]:
     """Look for so many seconds whether the queue gets more copies of the events than it should."""
-    with _channel(service) as channel:
+    with open_channel(service) as channel:
 
         def depth() -> int:
             count: int = channel.queue_declare(queue, passive=True).method.message_count
             return count
 
         flood = f"The queue {queue} got more than {most} copies of some 20 events while another queue was full."
-        none_came = _missed(lambda: depth() > most, "", within=within)
+        none_came = not_seen(lambda: depth() > most, "", within=within)
         channel.queue_delete(queue)
         return [] if none_came else [flood]
-
-
-def _limit_queue(service: RunningService, queue: str, length: int) -> None:
-    """Make a queue of events that refuses more than so many."""
-    vhost = service.amqp_url.rpartition("/")[2]
-    policy = f'{{"max-length": {length}, "overflow": "reject-publish"}}'
-    service.servers.broker.ctl(
-        "set_policy", "--vhost", vhost, "short", f"^{re.escape(queue)}", policy, "--apply-to", "queues"
-    )
-    with _channel(service) as channel:
-        channel.queue_declare(queue, durable=True)
-        channel.queue_bind(queue, EVENTS_EXCHANGE, "#")
-
-
-@contextmanager
-def _clock_of_the_database(service: RunningService) -> Iterator[Callable[[str], None]]:
-    """Have new connections ask a clock that can be set ahead. Rows are stamped with the right time."""
-    with _database(service) as cursor:
-        cursor.connection.autocommit = True
-
-        def set_ahead(interval: str) -> None:
-            cursor.execute(
-                "CREATE OR REPLACE FUNCTION wrong_clock.now() RETURNS timestamptz LANGUAGE sql STABLE "
-                f"AS $$ SELECT pg_catalog.now() + interval '{interval}' $$"
-            )
-
-        cursor.execute("CREATE SCHEMA wrong_clock")
-        set_ahead("0 days")
-        cursor.execute("SELECT current_database()")
-        [(name,)] = cursor.fetchall()
-        cursor.execute(f'ALTER DATABASE "{name}" SET search_path = wrong_clock, pg_catalog, public')
-        try:
-            yield set_ahead
-        finally:
-            cursor.execute(f'ALTER DATABASE "{name}" RESET search_path')
-
-
-def _one(service: RunningService, query: str) -> int:
-    with _database(service) as cursor:
-        cursor.execute(query)
-        [(number,)] = cursor.fetchall()
-        return int(number)
-
-
-def _rows(service: RunningService, query: str, least: int) -> list[str]:
-    return _missed(lambda: _one(service, query) >= least, f"Fewer than {least}: {query}.")
-
-
-def _missed(condition: Callable[[], bool], sentence: str, *, within: float = PATIENCE) -> list[str]:
-    """Wait for what the scenario builds on; where a bug prevents it, the scenario goes on with this sentence."""
-    try:
-        wait_until(condition, within=within, every=0.1, otherwise=lambda: sentence)
-    except TimeoutError:
-        return [sentence]
-    return []
