@@ -8,7 +8,7 @@ from pathlib import Path
 
 import structlog
 
-from allocation_worker.testing.servers.local import LocalDatabase
+from allocation_worker.testing.servers.local_database import LocalDatabase
 from allocation_worker.testing.servers.programs import ProgramError, private_folder
 from allocation_worker.testing.servers.redis_server import LocalRedis, local_redis
 from harness.cluster import Cluster, cluster

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
+from math import inf
 from typing import Any
 
 import psycopg2
@@ -53,8 +54,8 @@ def create_engine(
     own_options = _session_options(statement_timeout or 0, lock_timeout, idle_timeout)
     # The options of the address come first: of two settings with one name, the server takes the last.
     arguments["options"] = f"{arguments.get('options', '')} {own_options}".strip()
-    if statement_timeout is not None:
-        arguments["connection_factory"] = Watchdog(_PATIENCE * statement_timeout).connect
+    limit = inf if statement_timeout is None else _PATIENCE * statement_timeout
+    arguments["connection_factory"] = Watchdog(limit).connect
     engine = sa.create_engine(
         _sqlalchemy_url(address.arguments),
         # The address goes straight to libpq: SQLAlchemy has another form for several hosts, and merges no `options`.
@@ -87,9 +88,7 @@ def _sqlalchemy_url(arguments: Mapping[str, str]) -> URL:
 def patient(connection: Connection, statement_timeout: float) -> Iterator[None]:
     """Raise the limit for calls of this connection, to one and a half times the given `statement_timeout`."""
     driver = connection.connection.driver_connection
-    if not isinstance(driver, WatchedConnection):
-        yield
-        return
+    assert isinstance(driver, WatchedConnection)  # noqa: S101 - the engine makes no other
     before, driver.limit = driver.limit, _PATIENCE * statement_timeout
     try:
         yield

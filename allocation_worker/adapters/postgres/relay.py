@@ -12,6 +12,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from allocation_worker.adapters import wire
 from allocation_worker.adapters.postgres.arrays import array
+from allocation_worker.adapters.postgres.durability import check_writable
 from allocation_worker.adapters.postgres.errors import translated
 from allocation_worker.adapters.postgres.outbox import CHANNEL
 from allocation_worker.service_layer.outgoing import OutgoingEvent
@@ -151,7 +152,7 @@ class PendingEvents:
         """Become the one reader. Return False while another session is."""
         # A mark lost in a crash costs a duplicate event. Waiting for the disk after each would halve the throughput.
         self._connection.execute(sa.text("SET synchronous_commit = off"))
-        self._check_writable()
+        check_writable(self._connection)
         taken = self._connection.scalar(sa.text(f"SELECT pg_try_advisory_lock({_RELAY_LOCK})"))
         if taken:
             self._connection.execute(
@@ -214,11 +215,6 @@ class PendingEvents:
         if self._driver.notices:
             raise StoreUnavailableError(f"The wait for a standby was cancelled: {self._driver.notices[-1].strip()}")
 
-    def _check_writable(self) -> None:
-        """Raise StoreUnavailableError if the server has been demoted to a standby."""
-        if self._connection.scalar(sa.text("SHOW transaction_read_only")) == "on":
-            raise StoreUnavailableError("The database is read-only here: it is a standby, or was demoted.")
-
     def wait(self, timeout: float, wake_fd: int) -> bool:
         """Wait for a commit to the outbox, for `wake_fd`, or for `timeout` seconds, but at most a third of the lease.
 
@@ -227,7 +223,7 @@ class PendingEvents:
         """
         beat = self._lease / 3
         if self._clock() >= self._beat_due:
-            self._check_writable()
+            check_writable(self._connection)
             self._beat_due = self._clock() + beat
         try:
             self._driver.poll()

@@ -92,7 +92,7 @@ class Watchdog:
     """Creates connections, and watches them in a thread that ends once the watchdog is garbage-collected.
 
     Args:
-        limit: The longest time for a call, in seconds. Each connection starts with it.
+        limit: The longest time for a call, in seconds; infinite for no limit. Each connection starts with it.
     """
 
     def __init__(self, limit: float) -> None:

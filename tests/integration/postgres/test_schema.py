@@ -13,8 +13,11 @@ from allocation_worker.adapters.postgres.engine import create_engine
 from allocation_worker.adapters.postgres.schema import SchemaOutdatedError, check, migrate
 from allocation_worker.bootstrap import migrate as wiring
 from allocation_worker.config import load
-from allocation_worker.service_layer.ports import StoreError
+from allocation_worker.service_layer.ports import StoreError, StoreUnavailableError
+from allocation_worker.testing.servers.local_database import LocalDatabase
 from allocation_worker.testing.waiting import wait_until
+from tests.integration.postgres.settings import changed, run
+from tests.integration.postgres.staging import DEADLINE, until
 
 TABLES = {"products", "batches", "order_lines", "inbox", "outbox", "alembic_version"}
 
@@ -91,3 +94,32 @@ def test_a_failed_migration_leaves_nothing(bare: Engine) -> None:
     with pytest.raises(StoreError, match="already exists"):
         migrate(bare)
     assert sa.inspect(bare).get_table_names() == ["outbox"]
+
+
+def test_migrate_refuses_a_database_that_is_read_only(bare: Engine) -> None:
+    run(bare, f'ALTER DATABASE "{bare.url.database}" SET default_transaction_read_only = on')
+    with pytest.raises(StoreUnavailableError, match=r"^The database is read-only here: it is a standby, "):
+        migrate(bare)
+
+
+def test_a_migration_whose_wait_for_the_standby_is_cancelled_is_told_and_the_next_one_waits(
+    own_server: LocalDatabase, own_engine: Engine
+) -> None:
+    settings = load(database_url=own_server.new_database())
+
+    def waiting() -> list[int]:
+        with own_engine.connect() as connection:
+            return list(connection.scalars(sa.text("SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep'")))
+
+    with ThreadPoolExecutor() as threads:
+        with changed(own_engine, {"synchronous_standby_names": "away"}):
+            first = threads.submit(wiring.migrate, settings)
+            until(lambda: bool(waiting()))
+            with own_engine.connect() as connection:
+                connection.execute(sa.text("SELECT pg_cancel_backend(:pid)"), {"pid": waiting()[0]})
+            with pytest.raises(StoreUnavailableError, match=r"^The outcome of COMMIT is unknown: .*cancel"):
+                first.result(DEADLINE)
+            again = threads.submit(wiring.migrate, settings)
+            until(lambda: bool(waiting()))
+            assert not again.done()
+        assert again.result(DEADLINE) == ("0001", "0001")

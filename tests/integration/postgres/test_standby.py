@@ -11,7 +11,7 @@ from allocation_worker.adapters.postgres.prune import History
 from allocation_worker.adapters.postgres.relay import PendingEvents
 from allocation_worker.service_layer.outcomes import Done
 from allocation_worker.service_layer.ports import StoreUnavailableError
-from allocation_worker.testing.servers.local import LocalDatabase
+from allocation_worker.testing.servers.local_database import LocalDatabase
 from allocation_worker.testing.servers.programs import private_folder
 from tests.fakes.messages import message
 from tests.integration.postgres.staging import DEADLINE, backend_of, create, process, until
