@@ -22,7 +22,7 @@ demo: servers
 
 # PEERS=1 adds what a user would pick instead, in an environment of its own.
 PEERS ?=
-PEERS_ENV := bench/peers/.venv
+PEERS_ENV := $(VENV)/peers
 $(PEERS_ENV)/.ready: bench/peers/requirements.lock
 	$(PYTHON) -m venv $(PEERS_ENV)
 	$(PEERS_ENV)/bin/pip install -qq --require-hashes -r bench/peers/requirements.lock

@@ -19,9 +19,8 @@ from bench.results import Result
 from bench.sides import WorkerSide, folder_for_logs, plain
 from bench.workloads import InitialBatch
 
-_HERE = Path(__file__).parent
-_PYTHON = _HERE / ".venv/bin/python"
-_ROOT = _HERE.parents[1]
+_ROOT = Path(__file__).parents[2]
+_PYTHON = _ROOT / ".venv/peers/bin/python"
 PROGRAMS = {
     "FastStream": "faststream_app",
     "Celery": "celery_app",

@@ -29,7 +29,7 @@ class Base(DeclarativeBase):
     """The tables of the book's last chapter, with a counter in place of a sum over all lines of a batch."""
 
 
-class Product(Base):
+class ProductRow(Base):
     """One row for each SKU. Locking it makes the decisions about a SKU one after the other."""
 
     __tablename__ = "products"
@@ -38,7 +38,7 @@ class Product(Base):
     version_number: Mapped[int]
 
 
-class Batch(Base):
+class BatchRow(Base):
     """A batch of stock."""
 
     __tablename__ = "batches"
@@ -50,7 +50,7 @@ class Batch(Base):
     eta: Mapped[date | None]
 
 
-class OrderLine(Base):
+class LineRow(Base):
     """An allocated line."""
 
     __tablename__ = "order_lines"
@@ -62,22 +62,22 @@ class OrderLine(Base):
     batchref: Mapped[str] = mapped_column(ForeignKey("batches.reference"))
 
 
-def product(order: Order) -> Select[Product]:
+def product(order: Order) -> Select[ProductRow]:
     """Return the statement that locks the product."""
-    return select(Product).where(Product.sku == order["sku"]).with_for_update()
+    return select(ProductRow).where(ProductRow.sku == order["sku"]).with_for_update()
 
 
-def batches(order: Order) -> Select[Batch]:
+def batches(order: Order) -> Select[BatchRow]:
     """Return the statement that reads the batches with enough stock, the preferred one first."""
     return (
-        select(Batch)
-        .where(Batch.sku == order["sku"], Batch.purchased - Batch.allocated >= order["qty"])
-        .order_by(Batch.eta.nulls_first(), Batch.reference)
+        select(BatchRow)
+        .where(BatchRow.sku == order["sku"], BatchRow.purchased - BatchRow.allocated >= order["qty"])
+        .order_by(BatchRow.eta.nulls_first(), BatchRow.reference)
         .limit(1)
     )
 
 
-def allocate(order: Order, product: Product, found: Sequence[Batch]) -> tuple[OrderLine, bytes]:
+def allocate(order: Order, product: ProductRow, found: Sequence[BatchRow]) -> tuple[LineRow, bytes]:
     """Return the new line and the body of its event.
 
     Raises:
@@ -89,7 +89,7 @@ def allocate(order: Order, product: Product, found: Sequence[Batch]) -> tuple[Or
     batch.allocated += order["qty"]
     product.version_number += 1
     event = {**order, "batchref": batch.reference, "eta": batch.eta and batch.eta.isoformat()}
-    return OrderLine(**order, batchref=batch.reference), json.dumps(event).encode()
+    return LineRow(**order, batchref=batch.reference), json.dumps(event).encode()
 
 
 def orders(count: int, skus: int = 1000) -> Iterator[Order]:
