@@ -222,6 +222,24 @@ def commit_cancelled(service: RunningService) -> Sequence[str]:
         return [*missed, *_faults(service, client)]
 
 
+def database_crash(service: RunningService) -> Sequence[str]:
+    """The database crashes after commands were acked, and its settings say that a commit need not be on disk."""
+    name = make_url(service.database_url).database
+    with service.client() as client, _rare_flushes(service):
+        with _database(service) as cursor:
+            cursor.connection.autocommit = True
+            cursor.execute(f'ALTER DATABASE "{name}" SET synchronous_commit = off')
+        first = service.start("consume")
+        _send_batches_and_orders(client)
+        missed = _rows(service, "SELECT count(*) FROM outbox", 22)
+        first.terminate()  # it acks what it has decided
+        service.servers.database.stop("immediate")
+        service.servers.database.start()
+        service.start("consume")
+        service.start("relay")
+        return [*missed, *_faults(service, client)]
+
+
 SCENARIOS: Mapping[str, Callable[[RunningService], Sequence[str]]] = {
     scenario.__name__.replace("_", "-"): scenario
     for scenario in (
@@ -234,6 +252,7 @@ SCENARIOS: Mapping[str, Callable[[RunningService], Sequence[str]]] = {
         undecodable_headers,
         rules,
         commit_cancelled,
+        database_crash,
     )
 }
 
@@ -317,6 +336,22 @@ def _standby_away(service: RunningService) -> Iterator[None]:
             yield
         finally:
             cursor.execute("ALTER SYSTEM RESET synchronous_standby_names")
+            cursor.execute("SELECT pg_reload_conf()")
+
+
+@contextmanager
+def _rare_flushes(service: RunningService) -> Iterator[None]:
+    """Have the server keep in memory for long what no commit has flushed."""
+    try:
+        with _database(service) as cursor:
+            cursor.connection.autocommit = True
+            cursor.execute("ALTER SYSTEM SET wal_writer_delay = '10s'")
+            cursor.execute("SELECT pg_reload_conf()")
+        yield
+    finally:
+        with _database(service) as cursor:
+            cursor.connection.autocommit = True
+            cursor.execute("ALTER SYSTEM RESET wal_writer_delay")
             cursor.execute("SELECT pg_reload_conf()")
 
 

@@ -7,7 +7,12 @@ from sqlalchemy.engine import Connection, Engine
 
 from allocation_worker.adapters.postgres.weaknesses import MISSING_TABLES, SERVER, STANDBYS, TABLES, Condition
 from allocation_worker.service_layer.durability import Durability, Weakness
-from allocation_worker.service_layer.ports import StoreContentionError, StoreError, StoreUnavailableError
+from allocation_worker.service_layer.ports import (
+    StoreContentionError,
+    StoreError,
+    StoreForbiddenError,
+    StoreUnavailableError,
+)
 
 _FACTS = sa.text(f"""
     SELECT current_setting('server_version') AS server_version,
@@ -71,9 +76,10 @@ def _apply(connection: Connection, condition: Condition) -> Iterator[Weakness]:
     try:
         with connection.begin_nested():
             rows = [row._asdict() for row in connection.execute(sa.text(condition.sql))]
-    except (StoreUnavailableError, StoreContentionError):
-        raise
-    except StoreError as error:  # such as a missing privilege
+    except StoreError as error:
+        passes = isinstance(error, StoreUnavailableError | StoreContentionError)
+        if passes and not isinstance(error, StoreForbiddenError):
+            raise
         yield Weakness(
             kind=condition.kind,
             sentence=f"Whether there is a case of {condition.kind} is unknown: {error}",

@@ -96,21 +96,6 @@ SERVER: Final = (
         """,
     ),
     Condition(
-        "synchronous-commit-off",
-        "synchronous_commit is off: a crash of the server loses the last confirmed commands; set it to on for this "
-        "role and database.",
-        "SELECT WHERE current_setting('synchronous_commit') = 'off'",
-    ),
-    Condition(
-        "standby-not-waited-for",
-        "synchronous_commit is {setting}, so COMMIT does not wait until a standby has flushed, although "
-        "synchronous_standby_names is '{names}': a failover loses the last confirmed commands; set it to on.",
-        f"""
-        SELECT names, current_setting('synchronous_commit') AS setting FROM ({STANDBYS}) AS standbys
-        WHERE are_named AND current_setting('synchronous_commit') IN ('local', 'remote_write')
-        """,
-    ),
-    Condition(
         "synchronous-standby-away",
         "synchronous_standby_names is '{names}' and needs {needed}, and {synchronous} such standbys are connected: "
         "every COMMIT waits until the standby is back; start it.",

@@ -40,13 +40,6 @@ def wait_for_standby(store: PostgresStore, name: str) -> None:
     until(lambda: bool(store.rows("SELECT WHERE current_setting('synchronous_standby_names') = :name", name=name)))
 
 
-def wait_for_each_commit(store: PostgresStore) -> None:
-    """Have commits of this store wait at all, which they do not in other tests; then for a standby that is away."""
-    store.execute(f'ALTER DATABASE "{store.engine.url.database}" RESET synchronous_commit')
-    store.engine.dispose()
-    wait_for_standby(store, "away")
-
-
 def cancel_the_wait(store: PostgresStore) -> None:
     """Cancel the one commit that waits for the standby."""
     until(lambda: bool(store.rows(WAITING)))
@@ -64,7 +57,7 @@ def set_read_only(store: PostgresStore, *, value: str) -> None:
 
 def test_a_commit_whose_wait_is_cancelled_is_unavailability_and_asking_again_waits(alone: PostgresStore) -> None:
     received = message(create("b", 10))
-    wait_for_each_commit(alone)
+    wait_for_standby(alone, "away")
     with ThreadPoolExecutor() as threads:
         first = threads.submit(process, alone.unit_of_work, received)
         cancel_the_wait(alone)
@@ -80,7 +73,7 @@ def test_a_commit_whose_wait_is_cancelled_is_unavailability_and_asking_again_wai
 
 def test_no_setting_hides_that_the_wait_was_cancelled(alone: PostgresStore) -> None:
     alone.execute(f'ALTER DATABASE "{alone.engine.url.database}" SET client_min_messages = error')
-    wait_for_each_commit(alone)
+    wait_for_standby(alone, "away")
     with ThreadPoolExecutor() as threads:
         commit = threads.submit(process, alone.unit_of_work, message(create("b", 10)))
         cancel_the_wait(alone)
@@ -91,7 +84,7 @@ def test_no_setting_hides_that_the_wait_was_cancelled(alone: PostgresStore) -> N
 
 def test_pruning_whose_wait_is_cancelled_is_unavailability(alone: PostgresStore) -> None:
     process(alone.unit_of_work, message(create("b", 10)))
-    wait_for_each_commit(alone)
+    wait_for_standby(alone, "away")
     with ThreadPoolExecutor() as threads:
         pruned = threads.submit(History(alone.engine, history_days=0, inbox_days=0).prune_some)
         cancel_the_wait(alone)
