@@ -1,4 +1,7 @@
-"""The command line of the benchmarks: `python -m bench`, or `python -m bench profile`. QUICK=1 takes two minutes."""
+"""The command line of the benchmarks: `python -m bench`, or `python -m bench profile`. QUICK=1 takes two minutes.
+
+PEERS=1 adds the programs that a user would pick instead, in an environment of their own: `make bench PEERS=1`.
+"""
 
 import os
 import sys
@@ -13,6 +16,7 @@ from rich.console import Console
 from allocation_worker import logs
 from allocation_worker.testing.servers import NoServersError, Servers, start_servers
 from bench import others, pruning, report
+from bench.peers.row import peers
 from bench.profiling import profile as run_profile
 from bench.progress import ProgressBar
 from bench.results import Result
@@ -29,10 +33,13 @@ Row = Callable[[], Result | None]
 
 
 def _rows(servers: Servers, shown: ProgressBar, *, quick: bool) -> Iterator[tuple[str, Row]]:
-    throughput = Throughput(servers, shown, repeats=1 if quick else 3, count=COMMANDS // 2 if quick else COMMANDS)
+    repeats, count = (1, COMMANDS // 2) if quick else (3, COMMANDS)
+    throughput = Throughput(servers, shown, repeats=repeats, count=count)
     yield "spread", throughput.spread
     yield "one-sku", throughput.one_sku
     yield "mixed", throughput.mixed
+    if _is_set("PEERS"):
+        yield "peers", partial(peers, servers, shown, repeats=repeats, count=count)
     if quick:
         return
     yield "history", throughput.with_history
@@ -44,6 +51,10 @@ def _rows(servers: Servers, shown: ProgressBar, *, quick: bool) -> Iterator[tupl
     yield "prune", partial(pruning.prune, servers, shown)
 
 
+def _is_set(switch: str) -> bool:
+    return os.environ.get(switch, "") not in {"", "0"}
+
+
 @app.callback(invoke_without_command=True)
 def main(
     context: typer.Context,
@@ -53,7 +64,7 @@ def main(
     logs.configure("warning")
     if context.invoked_subcommand:
         return
-    quick = os.environ.get("QUICK", "") not in {"", "0"}
+    quick = _is_set("QUICK")
     console = Console(width=None if sys.stdout.isatty() else 160)
     results = []
     with ProgressBar(console) as shown, start_servers() as servers:

@@ -38,6 +38,7 @@ from tests.planted.steps import (
     open_channel,
     rows,
     send_batches,
+    send_batches_and_orders,
     send_orders,
 )
 from tests.raw_headers import MILLISECONDS, allow
