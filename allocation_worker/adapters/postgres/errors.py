@@ -40,7 +40,13 @@ _UNAVAILABLE_CLASSES = {
 }
 
 # How libpq begins when there is no connection.
-_NO_CONNECTION = ("connection to server ", "could not translate host name ", "invalid port number")
+_NO_CONNECTION = (
+    "connection to server ",
+    "could not translate host name ",
+    "invalid port number",
+    "definition of service ",
+    "could not match ",
+)
 
 # What cannot pass by itself: what the server or libpq says, what it means, and where to look.
 _REFUSALS = (

@@ -133,9 +133,9 @@ class SessionSettings:
                     # Another client may have left anything behind, even an advisory lock.
                     here.execute("DISCARD ALL")
                 in_force = self._set(connection, here)
-                _check(here, in_force)
+                standbys = _check(here, in_force)
                 level = in_force["synchronous_commit"]
-                self._tell(level, str(_first(here, "SHOW synchronous_standby_names")))
+                self._tell(level, standbys)
             connection.autocommit = False
         except psycopg2.Error as error:
             raise translated(error) from error
@@ -170,20 +170,21 @@ def _set(here: cursor, settings: Mapping[str, str], *more: str) -> dict[str, str
     return dict(here.fetchall())
 
 
-def _check(here: cursor, wanted: Mapping[str, str]) -> None:
-    """Check, in another transaction, that the session has what was set."""
-    here.execute(_IN_FORCE, [list(wanted)])
+def _check(here: cursor, wanted: Mapping[str, str]) -> str:
+    """Check, in another transaction, that the session has what was set. Return the names of the standbys."""
+    here.execute(_IN_FORCE, [[*wanted, "server_encoding", "synchronous_standby_names"]])
     found: dict[str, str] = dict(here.fetchall())
     for name, value in wanted.items():
         if found.get(name) != value:
             raise StoreUnavailableError(
                 NOT_ONE_SESSION.format(why=f"{name} was set to {value!r} and is {found.get(name)!r}")
             )
-    encoding = _first(here, "SHOW server_encoding")
-    if encoding not in _ENCODINGS:
+    if found["server_encoding"] not in _ENCODINGS:
         raise StoreUnavailableError(
-            f"The database has the encoding {encoding}, which cannot hold every text; create it with the encoding UTF8."
+            f"The database has the encoding {found['server_encoding']}, which cannot hold every text; create it with "
+            "the encoding UTF8."
         )
+    return found["synchronous_standby_names"]
 
 
 def _check_pooler(here: cursor, connect: Callable[[], WatchedConnection]) -> None:

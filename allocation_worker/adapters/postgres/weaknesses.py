@@ -31,9 +31,7 @@ STANDBYS: Final = """
         (SELECT count(*) FROM pg_stat_replication WHERE sync_state IN ('sync', 'quorum') AND state = 'streaming')
             AS synchronous,
         (SELECT string_agg(application_name, ', ' ORDER BY application_name) FROM pg_stat_replication
-            WHERE sync_state = 'async' AND state = 'streaming') AS asynchronous,
-        (SELECT string_agg(concat_ws(' ', application_name, state), ', ') FROM pg_stat_replication
-            WHERE sync_state IN ('sync', 'quorum') AND state <> 'streaming') AS behind
+            WHERE sync_state = 'async' AND state = 'streaming') AS asynchronous
 """
 """What is known of standbys, in one row."""
 
@@ -97,18 +95,12 @@ SERVER: Final = (
     ),
     Condition(
         "synchronous-standby-away",
-        "synchronous_standby_names is '{names}' and needs {needed}, and {synchronous} such standbys are connected: "
-        "every COMMIT waits until the standby is back; start it.",
+        "synchronous_standby_names is '{names}' and needs {needed}, and {synchronous} such standbys are streaming: "
+        "every COMMIT waits; start the standby, or wait until it has caught up, and do not fail over to it before.",
         f"""
         SELECT * FROM ({STANDBYS}) AS standbys
         WHERE sees_standbys AND are_named AND synchronous < needed AND NOT pg_is_in_recovery()
         """,
-    ),
-    Condition(
-        "synchronous-standby-behind",
-        "A synchronous standby is connected and does not stream ({behind}): a failover to it loses confirmed commands; "
-        "wait until its state is streaming, and look at its log.",
-        f"SELECT * FROM ({STANDBYS}) AS standbys WHERE sees_standbys AND behind IS NOT NULL",
     ),
     Condition(
         "asynchronous-standby",
@@ -212,8 +204,9 @@ TABLES: Final = (
     ),
     Condition(
         "row-security",
-        "Row security is in force on the table {name} for the role {role}: rows that it hides are decided again; run "
-        "ALTER TABLE {name} NO FORCE ROW LEVEL SECURITY, or ALTER ROLE {role} BYPASSRLS.",
+        "Row security is in force on the table {name} for the role {role}: the worker's statements on it fail, since "
+        "hidden rows would be decided again; run ALTER TABLE {name} NO FORCE ROW LEVEL SECURITY, or ALTER ROLE {role} "
+        "BYPASSRLS.",
         f"""
         SELECT name, quote_ident(current_user) AS role FROM {_OURS} AS ours WHERE row_security_active(oid)
         """,

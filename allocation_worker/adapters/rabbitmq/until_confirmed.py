@@ -8,7 +8,7 @@ from typing import Generic, Protocol, TypeVar
 
 from allocation_contracts.amqp.link import LinkFactory
 from allocation_contracts.results import PublishResult
-from allocation_worker.adapters.rabbitmq.errors import BrokerError
+from allocation_worker.adapters.rabbitmq.errors import BrokerError, permission_missing
 from allocation_worker.adapters.rabbitmq.link import worker_link
 from allocation_worker.adapters.rabbitmq.publisher import ConfirmedPublisher, Publication
 from allocation_worker.service_layer.outgoing import MessageResult
@@ -41,6 +41,8 @@ class AwaitedPublisher(Protocol[T_contra]):
 
     @property
     def connected(self) -> bool: ...
+    @property
+    def refusal(self) -> str | None: ...
     def publish(self, batch: Sequence[T_contra]) -> None: ...
     def take_results(self) -> list[MessageResult]: ...
     def wait(self, timeout: float) -> None:
@@ -89,6 +91,7 @@ def publish_until_confirmed(
 
     Raises:
         NotConfirmedError: There was no confirm for `patience` seconds.
+        BrokerError: The broker's user may not publish there; told at once.
     """
     unconfirmed = _Unconfirmed(key)
     source = iter(messages)
@@ -100,6 +103,8 @@ def publish_until_confirmed(
         for message, safe in unconfirmed.take(results):
             pause, deadline = 0.0, clock() + patience
             yield message, safe
+        if publisher.refusal is not None:
+            raise permission_missing(publisher.refusal)
         if any(result is PublishResult.NACKED for _, result in results):
             # A full queue is not to get the same messages in a tight loop.
             pause = min(_LONGEST_PAUSE, 2 * pause or _LOOK_EVERY)
