@@ -186,7 +186,7 @@ class Relay:
     def _take_in(self, pending: Pending, answered: dict[PublishResult, list[OutgoingEvent]]) -> None:
         confirmed, refused = answered[PublishResult.CONFIRMED], answered[PublishResult.NACKED]
         if refused:
-            self._refusals.refused([event.id for event in refused])
+            self._refusals.refused(refused)
         if refused or answered[PublishResult.LOST]:
             pending.start_over()
             self._more = True

@@ -122,6 +122,7 @@ def test_an_event_that_may_not_be_published_is_no_flood_for_the_queues_of_the_ot
         healthy: list[str] = []
         with capture_logs() as lines, relaying(re.sub(r"//[^@]*@", "//relay:hush@", place.url), store):
             eventually(lambda: "events_refused" in refusals(lines))
+            assert {line["message_id"] for line in list(lines) if line["event"] == "events_refused"} <= set(sent)
             began = monotonic()
             while monotonic() - began < 10:
                 healthy += taken(place, "healthy")

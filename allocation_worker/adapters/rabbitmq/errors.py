@@ -1,5 +1,8 @@
 """The errors of the RabbitMQ adapter. pika's own errors do not leave this package."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from pika.adapters.utils.connection_workflow import AMQPConnectorException
 from pika.exceptions import AMQPError, ChannelClosedByBroker
 
@@ -16,6 +19,10 @@ NOT_FOUND = 404
 """The broker's reply code for an exchange or a queue that does not exist."""
 
 RUN_TOPOLOGY = "run `allocation-worker topology`."
+GIVE_PERMISSION = "an administrator can give this user the permission."
+
+REMEDIES: Mapping[int, str] = MappingProxyType({NOT_FOUND: RUN_TOPOLOGY, ACCESS_REFUSED: GIVE_PERMISSION})
+"""What the operator can do, by the broker's reply code."""
 
 
 class RabbitMQError(AllocationError):
@@ -53,4 +60,4 @@ def permission_missing(reply_text: str) -> BrokerError:
             user 'u'".
     """
     said = reply_text.removeprefix("ACCESS_REFUSED - ")
-    return BrokerError(f"The broker refused: {said}; an administrator can give this user the permission.")
+    return BrokerError(f"The broker refused: {said}; {GIVE_PERMISSION}")

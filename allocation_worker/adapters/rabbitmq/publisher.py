@@ -21,7 +21,7 @@ from allocation_contracts.names import (
     TRACEPARENT_HEADER,
 )
 from allocation_contracts.results import PublishResult
-from allocation_worker.adapters.rabbitmq.errors import ACCESS_REFUSED
+from allocation_worker.adapters.rabbitmq.errors import ACCESS_REFUSED, REMEDIES
 from allocation_worker.adapters.rabbitmq.link import log_event, worker_link
 from allocation_worker.service_layer.outgoing import MessageResult, OutgoingEvent
 
@@ -131,11 +131,14 @@ class ConfirmedPublisher(Generic[T]):
 
     def _closed(self, reason: Exception) -> None:
         if isinstance(reason, ChannelClosedByBroker):
-            log.error("publishing_refused", reason=reason.reply_text)
+            self._log_refusal(reason)
             if reason.reply_code == ACCESS_REFUSED:
                 self.refusal = reason.reply_text
         self._lost()
         self._link.reconnect()
+
+    def _log_refusal(self, reason: ChannelClosedByBroker) -> None:
+        log.error("publishing_refused", reason=reason.reply_text, remedy=REMEDIES.get(reason.reply_code))
 
     def _lost(self) -> None:
         if self._confirms is not None:

@@ -6,9 +6,11 @@ from threading import Event
 from time import monotonic
 from typing import Generic, Protocol, TypeVar
 
+from pika.exceptions import ChannelClosedByBroker
+
 from allocation_contracts.amqp.link import LinkFactory
 from allocation_contracts.results import PublishResult
-from allocation_worker.adapters.rabbitmq.errors import BrokerError, permission_missing
+from allocation_worker.adapters.rabbitmq.errors import ACCESS_REFUSED, BrokerError, permission_missing
 from allocation_worker.adapters.rabbitmq.link import worker_link
 from allocation_worker.adapters.rabbitmq.publisher import ConfirmedPublisher, Publication
 from allocation_worker.service_layer.outgoing import MessageResult
@@ -57,6 +59,10 @@ class BlockingPublisher(ConfirmedPublisher[T]):
     ) -> None:
         self._news = Event()
         super().__init__(urls, convert, self._news.set, name=name, link=link)
+
+    def _log_refusal(self, reason: ChannelClosedByBroker) -> None:
+        if reason.reply_code != ACCESS_REFUSED:  # that is raised
+            super()._log_refusal(reason)
 
     def wait(self, timeout: float) -> None:
         """Wait until there may be results or the connection has changed, or for `timeout` seconds."""

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
+from structlog.testing import capture_logs
 
 from allocation_contracts.names import DEAD_LETTERS, REDRIVING_EXCHANGE, REPLAYING_EXCHANGE
 from allocation_worker.adapters.rabbitmq import topology
@@ -62,8 +63,12 @@ def test_redrive_without_permission_to_publish_says_so_at_once(place: Place, new
     with open_dead_letters([url], lambda _seen, _total: None) as letters:
         [letter] = letters
         letter.destination = "allocation.orders"
-        with pytest.raises(BrokerError, match=refusal(f"exchange '{REDRIVING_EXCHANGE}'")):
+        with (
+            capture_logs() as lines,
+            pytest.raises(BrokerError, match=refusal(f"exchange '{REDRIVING_EXCHANGE}'")),
+        ):
             list(publish_copies([url], [letter]))
+    assert [line["event"] for line in lines if line["log_level"] == "error"] == []
     assert time.monotonic() - started < AT_ONCE
     eventually(lambda: place.depth(DEAD_LETTERS) == 1)
 
