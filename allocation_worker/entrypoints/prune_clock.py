@@ -17,6 +17,8 @@ KEPT_EVERY = 60.0
 FAR_AHEAD = timedelta(hours=1)
 """The database's clock is this far ahead after a long stop, or when it is wrong. The log says so."""
 
+_BEHIND = "After a stop this is as it should be. Otherwise the clock of the database has jumped."
+
 log = structlog.get_logger()
 
 
@@ -63,10 +65,5 @@ class PruneClock:
     def _tell(self, server: datetime) -> None:
         ahead = server - self._time > FAR_AHEAD
         if ahead and not self._told:
-            log.warning(
-                "prune_clock_behind",
-                database=server.isoformat(),
-                reached=self._time.isoformat(),
-                detail="After a stop this is as it should be. Otherwise the clock of the database has jumped.",
-            )
+            log.warning("prune_clock_behind", database=str(server), reached=str(self._time), detail=_BEHIND)
         self._told = ahead
