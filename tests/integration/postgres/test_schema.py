@@ -19,7 +19,7 @@ from allocation_worker.testing.waiting import wait_until
 from tests.integration.postgres.settings import changed, run
 from tests.integration.postgres.staging import DEADLINE, until
 
-TABLES = {"products", "batches", "order_lines", "inbox", "outbox", "alembic_version"}
+TABLES = {"products", "batches", "order_lines", "inbox", "outbox", "prune_clock", "alembic_version"}
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def bare(database_url: str) -> Iterator[Engine]:
 
 
 def test_migrate_makes_the_tables(bare: Engine) -> None:
-    assert migrate(bare) == (None, "0001")
+    assert migrate(bare) == (None, "0002")
     assert set(sa.inspect(bare).get_table_names()) == TABLES
 
 
@@ -38,7 +38,7 @@ def test_migrate_again_changes_nothing(bare: Engine) -> None:
     migrate(bare)
     with bare.begin() as connection:
         connection.execute(sa.text("INSERT INTO products VALUES ('LAMP', gen_random_uuid(), 0, 0)"))
-    assert migrate(bare) == ("0001", "0001")
+    assert migrate(bare) == ("0002", "0002")
     with bare.begin() as connection:
         assert connection.scalar(sa.text("SELECT count(*) FROM products")) == 1
 
@@ -52,7 +52,7 @@ def test_two_migrations_at_once_are_one(bare: Engine) -> None:
 
     with ThreadPoolExecutor(3) as pool:
         results = [future.result(timeout=30) for future in [pool.submit(start_together) for _ in range(3)]]
-    assert sorted(results, key=str) == [("0001", "0001"), ("0001", "0001"), (None, "0001")]
+    assert sorted(results, key=str) == [("0002", "0002"), ("0002", "0002"), (None, "0002")]
 
 
 def test_the_migration_of_an_operator_leaves_no_connection_behind(bare: Engine, database_url: str) -> None:
