@@ -31,7 +31,7 @@ class PrefetchMode(Enum):
     ISOLATING = "isolating"  # one at a time, since some message has failed again and again
 
 
-class Step(Enum):
+class PrefetchStep(Enum):
     """What to do about a delivery."""
 
     TAKE = auto()  # process it
@@ -78,11 +78,11 @@ class PrefetchPolicy:
         self.window = self._prefetch if self.ordered else 1
 
     def drained(self) -> None:
-        """Take note that nothing is in hand any more, after `Step.DRAIN` or `Step.SET_ASIDE`."""
+        """Take note that nothing is in hand any more, after `PrefetchStep.DRAIN` or `PrefetchStep.SET_ASIDE`."""
         self._draining = False
         self.window, self._taken = 1, 0
 
-    def delivered(self, failures: int) -> Step:
+    def delivered(self, failures: int) -> PrefetchStep:
         """Take note of a delivery, and return what to do about it.
 
         Args:
@@ -94,38 +94,38 @@ class PrefetchPolicy:
         if failures >= FAILURES_BEFORE:
             return self._isolate(failures)
         if self._draining:  # what stands behind a message that was set aside could not be acked before it
-            return Step.SET_ASIDE if self.mode is PrefetchMode.ISOLATING else Step.TAKE
+            return PrefetchStep.SET_ASIDE if self.mode is PrefetchMode.ISOLATING else PrefetchStep.TAKE
         if self.mode is PrefetchMode.ISOLATING and failures:
-            return Step.TAKE
+            return PrefetchStep.TAKE
         return self._unordered(failures)
 
-    def _ordered(self, failures: int) -> Step:
+    def _ordered(self, failures: int) -> PrefetchStep:
         before = self.mode
         if failures == 0:
             self.mode, self.window = PrefetchMode.FULL, self._prefetch
         elif failures >= FAILURES_BEFORE:
             self.mode, self.window = PrefetchMode.ISOLATING, 1
-        return Step.TAKE if self.mode is before else Step.RETURN
+        return PrefetchStep.TAKE if self.mode is before else PrefetchStep.RETURN
 
-    def _unordered(self, failures: int) -> Step:
+    def _unordered(self, failures: int) -> PrefetchStep:
         allowed = share(self._prefetch, failures)
         if self.window == 1:
             self.mode = PrefetchMode.CAUTIOUS if failures else PrefetchMode.FULL
             self.window = allowed
-            return Step.WIDEN if allowed > 1 else Step.TAKE
+            return PrefetchStep.WIDEN if allowed > 1 else PrefetchStep.TAKE
         whole = self.mode is PrefetchMode.CAUTIOUS and self._taken >= self.window
         if whole or allowed != self.window:
             self.mode = PrefetchMode.CAUTIOUS
             self._draining = True
-            return Step.DRAIN
-        return Step.TAKE
+            return PrefetchStep.DRAIN
+        return PrefetchStep.TAKE
 
-    def _isolate(self, failures: int) -> Step:
+    def _isolate(self, failures: int) -> PrefetchStep:
         before, self.mode = self.mode, PrefetchMode.ISOLATING
         if self.window > 1:
             self._draining = True
-            return Step.SET_ASIDE
+            return PrefetchStep.SET_ASIDE
         # The first time, it goes back once more: the process's other queues are to have nothing in hand when it is its
         # turn, and so it is gone after half as many deaths. Not every time: another message would take its turn
         # before it, kill the process, and stand behind it again, until both are dead-lettered.
-        return Step.RETURN if before is not PrefetchMode.ISOLATING and failures % 2 == 0 else Step.TAKE
+        return PrefetchStep.RETURN if before is not PrefetchMode.ISOLATING and failures % 2 == 0 else PrefetchStep.TAKE

@@ -23,7 +23,7 @@ from allocation_worker.adapters.rabbitmq.deliveries import DeliveryBuffer, Resul
 from allocation_worker.adapters.rabbitmq.delivery import Delivery, delivery_failures
 from allocation_worker.adapters.rabbitmq.errors import REMEDIES
 from allocation_worker.adapters.rabbitmq.link import log_event
-from allocation_worker.adapters.rabbitmq.prefetch_policy import PrefetchMode, PrefetchPolicy, Step
+from allocation_worker.adapters.rabbitmq.prefetch_policy import PrefetchMode, PrefetchPolicy, PrefetchStep
 from allocation_worker.adapters.rabbitmq.threads import Threads
 from allocation_worker.service_layer.outcomes import DeadLettered
 
@@ -173,17 +173,17 @@ class QueueConsumer:
     def _delivered(self, channel: Channel, method: Basic.Deliver, properties: BasicProperties, body: bytes) -> None:
         failures = delivery_failures(properties, redelivered=bool(method.redelivered))
         match self._decide(failures):
-            case Step.RETURN:
+            case PrefetchStep.RETURN:
                 _give_back_and_close(channel)
                 return
-            case Step.SET_ASIDE:
+            case PrefetchStep.SET_ASIDE:
                 self._drain(channel)
                 return
-            case Step.DRAIN:
+            case PrefetchStep.DRAIN:
                 self._drain(channel)
-            case Step.WIDEN:
+            case PrefetchStep.WIDEN:
                 self._consume_anew(channel)
-            case Step.TAKE:
+            case PrefetchStep.TAKE:
                 pass
         self._in_hand += 1
         delivery = Delivery(
@@ -201,7 +201,7 @@ class QueueConsumer:
         else:
             self.buffer.put(delivery)
 
-    def _decide(self, failures: int) -> Step:
+    def _decide(self, failures: int) -> PrefetchStep:
         before = self._policy.mode
         step = self._policy.delivered(failures)
         if (mode := self._policy.mode) is not before:
