@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import structlog
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
@@ -22,6 +23,15 @@ from allocation_worker.service_layer.retries import RetryPolicy
 CONTENTION_ATTEMPTS = 6
 
 log = structlog.get_logger()
+
+
+class _MessageFailedError(Exception):
+    """One message of a group failed, and which."""
+
+    def __init__(self, error: Exception, *, position: int) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.position = position
 
 
 class GroupProcessor:
@@ -64,11 +74,24 @@ class GroupProcessor:
             return self._transact_patiently(messages), False
         except (StoreUnavailableError, StoreContentionError):
             raise
-        except Exception as error:  # noqa: BLE001 - any error becomes a retry or a dead letter
-            if len(messages) == 1:
-                return [self._after_failure(error, messages[0])], True
-            log.warning("group_failed", messages=len(messages), error=f"{type(error).__name__}: {error}")
-            return self._halve(messages), True
+        except _MessageFailedError as failure:
+            error, position = failure.error, failure.position
+        except Exception as failure:  # noqa: BLE001 - any error becomes a retry or a dead letter
+            error, position = failure, None
+        if len(messages) == 1:
+            return [self._after_failure(error, messages[0])], True
+        log.warning("group_failed", messages=len(messages), error=f"{type(error).__name__}: {error}")
+        return self._halve(messages) if position is None else self._take_out(messages, position), True
+
+    def _take_out(self, messages: Sequence[CommandMessage], position: int) -> list[Outcome]:
+        """Process a group in which one message has failed: those before it, itself, and the others in halves.
+
+        The others have not been tried yet. As one part they would be tried again and again if many of them fail.
+        """
+        middle = (position + 1 + len(messages)) // 2
+        ends = [0, position, position + 1, middle, len(messages)]
+        parts = [messages[start:end] for start, end in pairwise(ends) if start < end]
+        return [outcome for part in parts for outcome in self._attempt(part)[0]]
 
     def _halve(self, messages: Sequence[CommandMessage]) -> list[Outcome]:
         """Process two halves of a group that has failed, in order, until what fails stands alone."""
@@ -94,7 +117,14 @@ class GroupProcessor:
             receipts = uow.inbox.receive(messages)
             taken = list(zip(messages, receipts, strict=True))
             uow.products.lock_for(message.command for message, receipt in taken if receipt is Receipt.FRESH)
-            outcomes = [self._answer(message, receipt, uow) for message, receipt in taken]
+            outcomes: list[Outcome] = []
+            for message, receipt in taken:
+                try:
+                    outcomes.append(self._answer(message, receipt, uow))
+                except (StoreUnavailableError, StoreContentionError):
+                    raise
+                except Exception as error:
+                    raise _MessageFailedError(error, position=len(outcomes)) from error
             uow.commit()
         return outcomes
 
