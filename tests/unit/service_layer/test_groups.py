@@ -135,7 +135,7 @@ class UnwritableUnitOfWork(FakeUnitOfWork):
     """Fails as it writes, if the message `poison` is among the others."""
 
     def commit(self) -> None:
-        if "poison" in self._transaction.work.inbox:
+        if "poison" in self._transaction.receipts:
             raise ZeroDivisionError("unwritable")
         super().commit()
 
