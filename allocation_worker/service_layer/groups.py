@@ -1,4 +1,4 @@
-"""Process a group of messages in one transaction, or in halves if the group fails."""
+"""Process a group of messages in one transaction, or in parts if the group fails."""
 
 import time
 from collections.abc import Callable, Sequence

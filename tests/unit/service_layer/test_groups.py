@@ -1,4 +1,4 @@
-"""One transaction for a group of messages, and halves if the group fails."""
+"""One transaction for a group of messages, and parts if the group fails."""
 
 from random import Random
 
