@@ -70,7 +70,7 @@ def test_check_says_what_to_do_where_there_are_no_tables(bare: Engine) -> None:
     with pytest.raises(SchemaOutdatedError) as outdated:
         check(bare)
     assert str(outdated.value) == (
-        "The database schema is at nothing, this program needs 0001; run `allocation-worker migrate`."
+        "The database schema is at nothing, this program needs 0002; run `allocation-worker migrate`."
     )
     assert isinstance(outdated.value, StoreError)
 
@@ -79,7 +79,7 @@ def test_check_refuses_the_tables_of_another_version(bare: Engine) -> None:
     migrate(bare)
     with bare.begin() as connection:
         connection.execute(sa.text("UPDATE alembic_version SET version_num = '0000'"))
-    with pytest.raises(SchemaOutdatedError, match="is at 0000, this program needs 0001"):
+    with pytest.raises(SchemaOutdatedError, match="is at 0000, this program needs 0002"):
         check(bare)
 
 
@@ -122,4 +122,4 @@ def test_a_migration_whose_wait_for_the_standby_is_cancelled_is_told_and_the_nex
             again = threads.submit(wiring.migrate, settings)
             until(lambda: bool(waiting()))
             assert not again.done()
-        assert again.result(DEADLINE) == ("0001", "0001")
+        assert again.result(DEADLINE) == ("0002", "0002")
