@@ -4,20 +4,27 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
 ROWS_AT_A_TIME = 1000
+PAGES_AT_A_TIME = 100
+"""A page may hold 1,000 events, in some fifty rows of its TOAST table."""
 
-# Ordered by id, which follows age. A search by created_at becomes slow: once new rows reuse the pages of old ones, the
-# BRIN index matches every page.
-PRUNE_OUTBOX = sa.text("""
-    DELETE FROM outbox WHERE id = ANY(ARRAY(
-        SELECT id FROM (SELECT * FROM outbox ORDER BY id LIMIT :limit) AS oldest
-        WHERE created_at < now() - make_interval(days => :days)
-            AND (published_at IS NOT NULL OR returned_at IS NOT NULL)))
+# Ordered by id, which follows age. A search by created_at becomes slow: once new rows reuse the blocks of old ones, the
+# BRIN index matches every block.
+PRUNE_PAGES = sa.text("""
+    DELETE FROM outbox_pages WHERE id = ANY(ARRAY(
+        SELECT id FROM (SELECT * FROM outbox_pages ORDER BY id LIMIT :limit) AS oldest
+        WHERE created_at < now() - make_interval(days => :days) AND published_at IS NOT NULL))
+""")
+
+PRUNE_UNROUTED = sa.text("""
+    DELETE FROM outbox_unrouted WHERE id = ANY(ARRAY(
+        SELECT id FROM (SELECT * FROM outbox_unrouted ORDER BY id LIMIT :limit) AS oldest
+        WHERE created_at < now() - make_interval(days => :days)))
 """)
 
 PRUNE_INBOX = sa.text("""
-    DELETE FROM inbox WHERE message_id IN (
-        SELECT message_id FROM inbox WHERE received_at < now() - make_interval(days => :days)
-        ORDER BY message_id LIMIT :limit)
+    DELETE FROM inbox_entries WHERE key IN (
+        SELECT key FROM inbox_entries WHERE received_at < now() - make_interval(days => :days)
+        ORDER BY key LIMIT :limit)
 """)
 
 
@@ -33,13 +40,17 @@ class History:
 
     def __init__(self, engine: Engine, *, history_days: int, inbox_days: int) -> None:
         self._engine = engine
-        self._work = ((PRUNE_OUTBOX, history_days), (PRUNE_INBOX, inbox_days))
+        self._work = (
+            (PRUNE_PAGES, history_days, PAGES_AT_A_TIME),
+            (PRUNE_UNROUTED, history_days, ROWS_AT_A_TIME),
+            (PRUNE_INBOX, inbox_days, ROWS_AT_A_TIME),
+        )
 
     def prune_some(self) -> bool:
-        """Delete at most ROWS_AT_A_TIME rows of each table. Return True if there may be more."""
+        """Delete at most some rows of each table. Return True if there may be more."""
         with self._engine.begin() as connection:
-            deleted = [
-                connection.execute(statement, {"days": days, "limit": ROWS_AT_A_TIME}).rowcount
-                for statement, days in self._work
+            full = [
+                connection.execute(statement, {"days": days, "limit": limit}).rowcount == limit
+                for statement, days, limit in self._work
             ]
-        return max(deleted) == ROWS_AT_A_TIME
+        return any(full)
