@@ -11,7 +11,6 @@ from tests.contract.conftest import Store
 from tests.fakes.messages import message
 from tests.integration.postgres.staging import process, until
 
-
 ALLOCATED = ["allocated.v1"]
 
 

@@ -15,7 +15,7 @@ TIMES = 3
 # With its end: every transaction begins with READ COMMITTED.
 COMMIT = b"COMMIT\0"
 # The relay's marks are transactions of their own: the statement is the commit.
-MARK = b"UPDATE outbox SET published_at"
+MARK = b"UPDATE outbox_pages SET published_at"
 
 
 @pytest.fixture

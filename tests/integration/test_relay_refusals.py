@@ -18,7 +18,7 @@ from allocation_worker.testing.servers import Servers
 from tests.integration.postgres.store import PostgresStore, migrated_engine
 from tests.integration.rabbitmq.rig import Place, eventually
 
-UNPUBLISHED = "SELECT FROM outbox WHERE published_at IS NULL"
+UNPUBLISHED = "SELECT FROM outbox_pages WHERE published_at IS NULL"
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def refusals(lines: list[MutableMapping[str, Any]]) -> list[str]:
 def test_a_full_queue_costs_the_healthy_one_a_handful_of_copies_and_no_order(
     place: Place, store: PostgresStore
 ) -> None:
-    store.write_events(*["allocated.v1"] * 20)
+    store.write_pages(*[["allocated.v1"] * 5] * 4)
     sent = [event.message_id for event in store.published()]
     with capture_logs() as lines, relaying(place, store):
         eventually(lambda: "events_refused" in refusals(lines))

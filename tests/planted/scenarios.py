@@ -36,7 +36,7 @@ WAITS_FOR_STANDBY = """
 SELECT coalesce(max(pid), 0) FROM pg_stat_activity
  WHERE wait_event = 'SyncRep' AND datname = current_database() AND application_name LIKE '%consume'
 """
-OFFERED = "SELECT count(*) FROM outbox WHERE published_at IS NOT NULL OR returned_at IS NOT NULL"
+OFFERED = "SELECT count(*) FROM events WHERE published_at IS NOT NULL OR unrouted"
 
 
 def crashes(service: RunningService) -> Sequence[str]:
@@ -50,7 +50,7 @@ def crashes(service: RunningService) -> Sequence[str]:
         for point in ("handled", "flushed", "committed"):
             _killed(service.start("consume", crash=(point, 1), settings={"ALLOCATION_GROUP_LIMIT": "5"}))
         service.start("consume")
-        missed += _rows(service, "SELECT count(*) FROM outbox", 20)
+        missed += _rows(service, "SELECT count(*) FROM events", 20)
         for point in ("published", "confirmed", "marked"):
             _killed(service.start("relay", crash=(point, 1), settings={"ALLOCATION_RELAY_WINDOW": "4"}))
         service.start("relay")
@@ -135,7 +135,7 @@ def full_queue(service: RunningService) -> Sequence[str]:
     service.start("consume")
     relay = service.start("relay")
     _send_batches_and_orders(client)
-    missed = _rows(service, "SELECT count(*) FROM outbox", 20)
+    missed = _rows(service, "SELECT count(*) FROM events", 20)
     missed += _missed(lambda: "events_refused" in relay.log, "No event was refused.")
     flood = _flood(service, "healthy", most=200, within=4.0)
     with client:

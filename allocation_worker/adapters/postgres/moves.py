@@ -71,7 +71,8 @@ MOVE_UNROUTED = sa.text(f"""
         INSERT INTO outbox_pages (id, created_at, published_at, count, events) OVERRIDING SYSTEM VALUE
         SELECT id, created_at, returned_at, 1, line FROM batch
     ), unrouted AS (
-        INSERT INTO outbox_unrouted (id, created_at, type, event) SELECT id * {PLACES}, created_at, type, line FROM batch
+        INSERT INTO outbox_unrouted (id, created_at, type, event)
+        SELECT id * {PLACES}, created_at, type, line FROM batch
     )
     SELECT count(*), max(id) FROM batch
 """)  # noqa: S608 - as above

@@ -55,10 +55,7 @@ def migrated_engine(url: str) -> Engine:
 
 def write_pages(connection: Connection, *pages: Sequence[str]) -> list[int]:
     """Pages in a transaction of the test's own, given by the types of their events; their ids."""
-    texts = [
-        page.text([page.line(StoredEvent(str(uuid4()), type_, "{}", "m", "c", None, repeated=False)) for type_ in types])
-        for types in pages
-    ]
+    texts = [page.text([page.line(_event(type_)) for type_ in types]) for types in pages]
     inserted = connection.execute(
         sa.text(
             "INSERT INTO outbox_pages (count, events) "
@@ -67,6 +64,10 @@ def write_pages(connection: Connection, *pages: Sequence[str]) -> list[int]:
         {"counts": [len(types) for types in pages], "texts": texts},
     )
     return [row.id for row in inserted]
+
+
+def _event(type_: str) -> StoredEvent:
+    return StoredEvent(str(uuid4()), type_, "{}", "m", "c", None, repeated=False)
 
 
 class PostgresStore:

@@ -8,22 +8,26 @@ from tests.fakes.messages import message
 from tests.integration.postgres.staging import create, process
 from tests.integration.postgres.store import PostgresStore
 
-WRITE_EVENTS = """
-    INSERT INTO outbox (message_id, type, body, correlation_id, causation_id, created_at, published_at, returned_at)
-    SELECT gen_random_uuid(), 'allocated.v1', '{}', :label, 'm', now() - make_interval(days => :age),
-        CASE WHEN :published THEN now() END, CASE WHEN :returned THEN now() END
-    FROM generate_series(1, :count)
-"""
 WRITE_RECEIPTS = """
-    INSERT INTO inbox (message_id, fingerprint, received_at)
-    SELECT :label || n, sha256('x'), now() - make_interval(days => :age) FROM generate_series(1, :count) AS n
+    INSERT INTO inbox_entries (key, fingerprint, received_at)
+    SELECT inbox_key(:label || n), sha256('x'), now() - make_interval(days => :age)
+    FROM generate_series(1, :count) AS n
 """
 
 
 def write_events(
     store: PostgresStore, label: str, *, age: int, published: bool, returned: bool = False, count: int = 1
 ) -> None:
-    store.execute(WRITE_EVENTS, label=label, age=age, published=published, returned=returned, count=count)
+    """So many pages, of one event each."""
+    store.write_pages(*[["allocated.v1"]] * count)
+    store.edit(
+        "UPDATE history SET correlation_id = :label, created_at = now() - make_interval(days => :age), "
+        "published_at = CASE WHEN :published THEN now() END, unrouted = :returned WHERE correlation_id = 'c'",
+        label=label,
+        age=age,
+        published=published,
+        returned=returned,
+    )
 
 
 def write_receipts(store: PostgresStore, label: str, *, age: int, count: int = 1) -> None:
@@ -57,20 +61,22 @@ def test_what_nobody_wanted_for_so_long_goes(store: PostgresStore, history: Hist
     write_events(store, "recent", age=29, published=False, returned=True)
     history.prune_some()
     assert events_left(store) == ["recent"]
+    assert len(store.rows("SELECT FROM outbox_unrouted")) == 1
 
 
 def test_old_receipts_go(store: PostgresStore, history: History) -> None:
     write_receipts(store, "old-", age=8)
     write_receipts(store, "recent-", age=6)
     assert history.prune_some() is False
-    assert store.taken() == {"recent-1"}
+    assert store.taken("recent-1") == {"recent-1"}
 
 
-def test_much_goes_in_chunks(store: PostgresStore, history: History, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prune, "ROWS_AT_A_TIME", 10)
+def test_much_goes_in_chunks(store: PostgresStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prune, "PAGES_AT_A_TIME", 10)
     write_events(store, "old", age=31, published=True, count=25)
     write_receipts(store, "old-", age=8, count=5)
     left = []
+    history = History(store.engine, history_days=30, inbox_days=7)
     while history.prune_some():
         left.append((len(events_left(store)), len(store.taken())))
     assert left == [(15, 0), (5, 0)]

@@ -124,7 +124,7 @@ def test_a_unit_of_work_leaves_a_server_that_is_demoted(alone: PostgresStore) ->
 
 
 def test_an_event_that_no_standby_has_is_not_published(alone: PostgresStore) -> None:
-    written = alone.write_events("allocated.v1")
+    written = alone.write_pages(["allocated.v1"])
     wait_for_standby(alone, "away")
     with ThreadPoolExecutor() as threads, alone.open_pending() as session:
         assert session.acquire()
@@ -136,7 +136,7 @@ def test_an_event_that_no_standby_has_is_not_published(alone: PostgresStore) -> 
 
 
 def test_a_wait_for_the_standby_that_is_cancelled_is_unavailability(alone: PostgresStore) -> None:
-    alone.write_events("allocated.v1")
+    alone.write_pages(["allocated.v1"])
     wait_for_standby(alone, "away")
     with ThreadPoolExecutor() as threads, alone.open_pending() as session:
         assert session.acquire()
