@@ -158,7 +158,7 @@ def test_events_that_no_queue_wants_are_a_notice_and_no_fault(shop: PostgresStor
 
 
 def test_what_was_pruned_is_not_missed(shop: PostgresStore) -> None:
-    shop.edit("UPDATE history SET published_at = now(), created_at = now() - interval '31 days' WHERE sequence < 9")
+    shop.edit("UPDATE history SET published_at = now(), created_at = now() - interval '31 days' WHERE sequence < 12")
     old = [inbox_key(f"c{number}") for number in range(8)]
     shop.execute(
         "UPDATE inbox_entries SET received_at = now() - interval '31 days' WHERE key = ANY(CAST(:old AS uuid[]))",

@@ -147,7 +147,7 @@ def test_large_events_make_a_page_of_few(store: PostgresStore) -> None:
         for each in large:
             uow.outbox.add(CommandRejected(reason="unknown-batch", detail="There is none."), each)
         uow.commit()
-    assert [count for (count,) in store.rows("SELECT count FROM outbox_pages ORDER BY id")] == [3, 2]
+    assert store.rows("SELECT count FROM outbox_pages ORDER BY id") == [(3,), (2,)]
     with store.open_pending() as session:
         fetched = [event for page in session.fetch(100, []) for event in page.events]
     assert [event.causation_id for event in fetched] == [each.message_id for each in large]
@@ -156,7 +156,7 @@ def test_large_events_make_a_page_of_few(store: PostgresStore) -> None:
 
 def test_a_field_that_would_break_a_page_is_refused(store: PostgresStore) -> None:
     with store.unit_of_work() as uow:
-        broken = message(order("o"), "m", traceparent="a\tb")
+        broken = message(order("o"), "m")._replace(traceparent="a\tb")
         uow.outbox.add(CommandRejected(reason="unknown-batch", detail="There is none."), broken)
         with pytest.raises(ValueError, match="a tab or a line feed"):
             uow.commit()
