@@ -71,7 +71,7 @@ def run(seed: int, minutes: float, logs: Path, tell: "CampaignProgress") -> Camp
     campaign = Campaign(seed=seed)
     logs.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
-        tell.say("starting a cluster of three nodes, a database on a small disk, and a Redis")
+        tell.say("starting a cluster of three nodes, a pair of database servers on small disks, and a Redis")
         sandbox = stack.enter_context(start_sandbox(logs))
         sandbox.prepare()
         declare(sandbox.amqp_urls)

@@ -77,7 +77,7 @@ def lines(figures: dict[str, Any], repeat: str) -> list[str]:
         f"{figures['faults_struck']} faults of {figures['kinds']} kinds:",
     ]
     text += [
-        f"  {kind:<40} {it['times']:>4} times, {it['seconds']:>7.1f} s; answers again after "
+        f"  {kind:<58} {it['times']:>4} times, {it['seconds']:>7.1f} s; answers again after "
         f"{it['recovery_median']:.1f} s (longest {it['recovery_longest']:.1f} s)"
         for kind, it in figures["by_kind"].items()
     ]

@@ -1,4 +1,4 @@
-"""The environment of a campaign: a broker cluster, a database on a small disk, Redis, and the service's processes."""
+"""The environment of a campaign: a broker cluster, a pair of databases on small disks, Redis, and the processes."""
 
 import subprocess
 import threading
@@ -8,10 +8,10 @@ from pathlib import Path
 
 import structlog
 
-from allocation_worker.testing.servers.local import LocalDatabase
 from allocation_worker.testing.servers.programs import ProgramError, private_folder
 from allocation_worker.testing.servers.redis_server import LocalRedis, local_redis
 from harness.cluster import Cluster, cluster
+from harness.pair import Pair, pair
 from harness.processes import WorkerProcess, run_verb
 
 CONSUMERS = ("consume-1", "consume-2", "consume-3")
@@ -83,19 +83,17 @@ class Sandbox:
 
     Attributes:
         cluster: The broker, a cluster of three nodes.
-        database: The database server, on a disk of DISK_MEGABYTES.
-        disk: The folder of that disk.
+        database: The pair of database servers, each on a disk of its own of DISK_MEGABYTES.
         amqp_urls: The addresses of the campaign's virtual host, one per node.
-        database_url: The address of the campaign's database.
+        database_url: The address of the campaign's database, which names both servers.
         redis: The Redis of the read model, which keeps nothing on disk.
         processes: The service's processes.
     """
 
-    def __init__(self, servers: Cluster, database: LocalDatabase, redis: LocalRedis, disk: Path, logs: Path) -> None:
+    def __init__(self, servers: Cluster, database: Pair, redis: LocalRedis, logs: Path) -> None:
         self.cluster = servers
         self.redis = redis
         self.database = database
-        self.disk = disk
         self.amqp_urls = servers.new_vhost().split(",")
         self.database_url = database.new_database()
         self.redis_url = redis.new_database()
@@ -128,18 +126,14 @@ def start_sandbox(logs: Path) -> Iterator[Sandbox]:
     """
     with private_folder() as folder, ExitStack() as stack:
         servers = stack.enter_context(cluster(folder))
-        disk = folder / "disk"
-        disk.mkdir()
-        disk.chmod(0o711)
-        stack.enter_context(_mounted(disk))
-        database = LocalDatabase(disk)
-        stack.callback(database.stop, "immediate")
-        database.start()
-        yield Sandbox(servers, database, stack.enter_context(local_redis()), disk, logs)
+        disks = [stack.enter_context(_small_disk(folder / name)) for name in ("disk-1", "disk-2")]
+        database = stack.enter_context(pair(*disks))
+        yield Sandbox(servers, database, stack.enter_context(local_redis()), logs)
 
 
 @contextmanager
-def _mounted(folder: Path) -> Iterator[None]:
+def _small_disk(folder: Path) -> Iterator[Path]:
+    folder.mkdir()
     size = f"size={DISK_MEGABYTES}m,mode=711"
     done = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", size, "allocation-chaos", str(folder)],
@@ -150,6 +144,6 @@ def _mounted(folder: Path) -> Iterator[None]:
     if done.returncode:
         raise ProgramError(f"A small disk cannot be mounted ({done.stderr.strip()}); run as root.")
     try:
-        yield
+        yield folder
     finally:
         subprocess.run(["umount", "--lazy", str(folder)], check=False)

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs what `make` needs and this machine lacks: "python" (venv), "servers" (RabbitMQ, PostgreSQL and Redis programs),
-# "chaos" (iptables), or "docs" (Node.js, npm and Chromium).
+# Installs what `make` needs and this machine lacks: "python" (venv), "servers" (RabbitMQ, PostgreSQL, PgBouncer and Redis
+# programs), "chaos" (iptables), or "docs" (Node.js, npm and Chromium).
 # Only on Debian as root; elsewhere it says in one sentence what to install.
 set -eu
 
@@ -34,6 +34,10 @@ python) ! lacks_venv || install python3-venv ;;
 servers)
     if [ -z "${ALLOCATION_AMQP_URL:-}" ] && ! has_docker && ! has_programs; then
         install rabbitmq-server postgresql
+    fi
+    # Only our own tests use it. Without root, they say that it is missing.
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! PATH="$PATH:/usr/sbin" command -v pgbouncer >/dev/null; then
+        install pgbouncer
     fi
     if [ -z "${ALLOCATION_REDIS_URL:-}" ] && ! has_docker && ! command -v redis-server >/dev/null; then
         install redis-server

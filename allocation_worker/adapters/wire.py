@@ -10,6 +10,7 @@ from typing import Protocol
 
 import allocation_contracts as contracts
 from allocation_contracts import strict_json
+from allocation_contracts.commands import QUEUES_BY_ROUTING_KEY
 from allocation_contracts.message import model_of, validate
 from allocation_worker.domain import commands, events
 from allocation_worker.service_layer.messages import CommandMessage
@@ -45,10 +46,13 @@ class QueuedMessage(IncomingMessage, Protocol):
 
     Attributes:
         queue: The queue's name.
+        routing_key: The one that it was published with.
     """
 
     @property
     def queue(self) -> str: ...
+    @property
+    def routing_key(self) -> str: ...
 
 
 def read(delivery: IncomingMessage) -> CommandMessage:
@@ -76,18 +80,21 @@ def read(delivery: IncomingMessage) -> CommandMessage:
 def read_queued(delivery: QueuedMessage) -> CommandMessage:
     """Return the command of a delivery that was taken from a command queue.
 
-    Each kind of command has its queue, so that who may send one kind cannot send the other past its order.
+    Each kind of command has its queue, so that who may send one kind cannot send the other past its order. The routing
+    key is compared too: a `CC` header brings a message to queues whose routing keys its sender may not use.
 
     Raises:
-        ContractError: The delivery breaks the contract, or came by the queue of the other kind: `wrong-queue`.
+        ContractError: The delivery breaks the contract, or came by the queue or the routing key of the other kind:
+            `wrong-queue`.
     """
     message = read(delivery)
     command = contracts.COMMANDS[message.type]
-    if delivery.queue != command.QUEUE:
+    sent_to = QUEUES_BY_ROUTING_KEY.get(delivery.routing_key, delivery.queue)
+    if delivery.queue != command.QUEUE or sent_to != command.QUEUE:
         raise contracts.ContractError(
             WRONG_QUEUE,
-            f"The type {message.type} belongs to the queue {command.QUEUE}, and came by {delivery.queue}; publish it "
-            f"with the routing key {command.ROUTING_KEY}.",
+            f"The type {message.type} belongs to the queue {command.QUEUE}, and came by {delivery.queue} with "
+            f"the routing key {delivery.routing_key}; publish it with the routing key {command.ROUTING_KEY}.",
         )
     return message
 

@@ -45,10 +45,16 @@ def wait_for_database(database: Engine, stopping: threading.Event) -> bool:
 
 
 def log_durability(database: Engine, stopping: threading.Event) -> None:
-    """Say whether commits wait for a standby and for the disk."""
-    settings = until_available(partial(durability, database), stopping=stopping, waiting_for="the database")
-    if settings is not None:
-        log.info("durability", **settings)
+    """Say what the guarantees rest on, and what weakens them."""
+    found = until_available(partial(durability, database), stopping=stopping, waiting_for="the database")
+    if found is None:
+        return
+    log.info("durability", **found.facts)
+    for weakness in found.weaknesses:
+        if weakness.is_fault:
+            log.warning("durability_weak", kind=weakness.kind, what=weakness.sentence)
+        else:
+            log.info("durability_notice", kind=weakness.kind, what=weakness.sentence)
 
 
 @contextmanager

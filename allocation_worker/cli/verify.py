@@ -24,7 +24,7 @@ def verify(
     ] = 300,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Check the tables of a live database against each other, read-only; exit 1 if anything is wrong."""
+    """Check the tables of a live database, and what the guarantees rest on; read-only; exit 1 if anything is wrong."""
     found = wiring.verify(settings("verify"), stuck_after=stuck_after)
     if as_json:
         typer.echo(json.dumps(asdict(found)))
@@ -42,6 +42,21 @@ def _print(found: Audit) -> None:
             typer.echo(f"  ... and {fault.count - len(fault.examples):,} more like these.")
     for notice in found.notices:
         typer.echo(f"Notice: {notice}")
-    rows = ", ".join(f"{count:,} {table}" for table, count in found.counts.items())
+    facts = ", ".join(f"{name} {_shown(value)}" for name, value in found.durability.items())
+    typer.echo(f"The guarantees rest on: {facts}.")
+    rows = ", ".join(f"{count:,} {table}" for table, count in found.counts.items()) or "no rows"
     total = sum(fault.count for fault in found.faults)
     typer.echo(f"{total:,} faults in {rows}." if total else f"No faults in {rows}.")
+
+
+def _shown(value: object) -> str:
+    match value:
+        case None:
+            return "unknown"
+        case "" | []:
+            return "none"
+        case bool():
+            return "yes" if value else "no"
+        case list():
+            return " and ".join(map(str, value))
+    return str(value)

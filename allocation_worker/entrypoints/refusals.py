@@ -11,10 +11,13 @@ other, whose queue the relay does not know. What the database commits meanwhile 
 """
 
 from collections.abc import Callable, Collection
+from operator import attrgetter
 from random import random
 from time import monotonic
 
 import structlog
+
+from allocation_worker.service_layer.outgoing import OutgoingEvent
 
 FIRST_PAUSE = 0.5
 """Seconds."""
@@ -67,13 +70,14 @@ class Refusals:
         """Return the seconds until the next attempt; 0 if there is no pause."""
         return max(0.0, self._paused_until - self._clock())
 
-    def refused(self, ids: Collection[int]) -> None:
+    def refused(self, events: Collection[OutgoingEvent]) -> None:
         """Take note of events that the broker has nacked."""
+        first = min(events, key=attrgetter("id"))
         if self._began is None:
             self._began = self._clock()
-            log.error("events_refused", events=len(ids), first_id=min(ids))
-        self._refused += len(ids)
-        self.first = min(ids) if self.first is None else min(self.first, *ids)
+            log.error("events_refused", events=len(events), first_id=first.id, message_id=first.message_id)
+        self._refused += len(events)
+        self.first = first.id if self.first is None else min(self.first, first.id)
 
     def accepted(self, count: int) -> None:
         """Take note of events that have reached their queues, in order, or that no queue is bound for."""

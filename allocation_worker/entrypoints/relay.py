@@ -209,7 +209,7 @@ class Relay:
         confirmed, refused = answered[PublishResult.CONFIRMED], answered[PublishResult.NACKED]
         returned = answered[PublishResult.RETURNED]
         if refused:
-            self._refusals.refused([event.id for event in refused])
+            self._refusals.refused(refused)
         self._unrouted.returned(returned)
         self._pages.unrouted(returned)
         self._refusals.accepted(len(returned))

@@ -9,10 +9,12 @@ class Fault:
     """One kind of fault.
 
     Attributes:
-        count: The number of wrong rows.
-        examples: One sentence for each of the first rows.
+        kind: `rows` for rows that contradict each other, else the kind of a `Weakness`.
+        count: The number of wrong rows, or of cases.
+        examples: One sentence for each of the first of them.
     """
 
+    kind: str = "rows"
     count: int
     examples: Sequence[str]
 
@@ -25,8 +27,10 @@ class Audit:
         faults: The faults; empty for a correct store.
         notices: Sentences about conditions that are no faults.
         counts: The number of rows, by table.
+        durability: What the guarantees rest on: the facts of `Durability`.
     """
 
     faults: Sequence[Fault]
     notices: Sequence[str]
     counts: Mapping[str, int]
+    durability: Mapping[str, object]

@@ -1,9 +1,10 @@
-"""The faults of the database."""
+"""The faults of the database that need no failover. Most are those of the primary."""
 
 import os
 import random
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
+from pathlib import Path
 
 import psycopg2
 import psycopg2.extensions
@@ -17,7 +18,7 @@ from chaos.traffic import CommandStream
 @fault("database", "database: restart", 0, 5)
 @contextmanager
 def _database_restarted(sandbox: Sandbox, _stream: CommandStream, _rng: random.Random) -> Iterator[None]:
-    sandbox.database.stop("fast")
+    sandbox.database.primary.stop("fast")
     try:
         yield
     finally:
@@ -27,7 +28,7 @@ def _database_restarted(sandbox: Sandbox, _stream: CommandStream, _rng: random.R
 @fault("database", "database: crash", 0, 20)
 @contextmanager
 def _database_crashed(sandbox: Sandbox, _stream: CommandStream, _rng: random.Random) -> Iterator[None]:
-    sandbox.database.stop("immediate")
+    sandbox.database.primary.stop("immediate")
     try:
         yield
     finally:
@@ -78,22 +79,24 @@ def _out_of_connections(sandbox: Sandbox, _stream: CommandStream, _rng: random.R
 
 @fault("database", "database: full disk", 2, 10)
 @contextmanager
-def _full_disk(sandbox: Sandbox, _stream: CommandStream, _rng: random.Random) -> Iterator[None]:
-    filler = sandbox.disk / "filler"
+def _full_disk(sandbox: Sandbox, _stream: CommandStream, rng: random.Random) -> Iterator[None]:
+    """The disk of either server is full."""
+    server = rng.choice((sandbox.database.primary, sandbox.database.standby))
+    filler = server.folder.parent / "filler"
     try:
-        _fill(filler, sandbox)
+        _fill(filler)
         yield
     finally:
         filler.unlink(missing_ok=True)
-        sandbox.database.stop("immediate")  # it may have ended by itself, or be about to
+        server.stop("immediate")  # it may have ended by itself, or be about to
         sandbox.database.start()
 
 
-def _fill(filler: "os.PathLike[str]", sandbox: Sandbox) -> None:
-    with open(filler, "wb", buffering=0) as file, suppress(OSError):  # noqa: PTH123 - unbuffered, to the last byte
+def _fill(filler: Path) -> None:
+    with filler.open("wb", buffering=0) as file, suppress(OSError):  # unbuffered, to the last byte
         for size in (1 << 20, 1 << 12):
             with suppress(OSError):
-                while os.statvfs(sandbox.disk).f_bavail:
+                while os.statvfs(filler.parent).f_bavail:
                     file.write(bytes(size))
 
 

@@ -65,6 +65,10 @@ COMMANDS: Mapping[str, type[Command]] = MappingProxyType(
     {command.TYPE: command for command in (Allocate, Deallocate, CreateBatch, ChangeBatchQuantity)}
 )
 
+QUEUES_BY_ROUTING_KEY: Mapping[str, str] = MappingProxyType(
+    {command.ROUTING_KEY: command.QUEUE for command in COMMANDS.values()}
+)
+
 
 def read_command(type_: str | None, body: bytes) -> Command:
     """Return the command in a body.

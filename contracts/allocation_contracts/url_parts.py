@@ -44,7 +44,9 @@ class UrlParts:
     options: dict[str, str]
 
 
-def take_apart(url: str, schemes: Sequence[str], *, path_is: str, example: str) -> UrlParts:
+def take_apart(
+    url: str, schemes: Sequence[str], *, path_is: str, example: str, repeatable: Sequence[str] = ()
+) -> UrlParts:
     """Return the parts of a URL, without white space around it, such as the newline at the end of a secret's file.
 
     Args:
@@ -52,6 +54,7 @@ def take_apart(url: str, schemes: Sequence[str], *, path_is: str, example: str) 
         schemes: Those that are possible.
         path_is: What the path names, such as "virtual host".
         example: A good URL, for people.
+        repeatable: The options that may be given several times. Their values are joined by commas.
 
     Raises:
         AddressError: It is no such URL.
@@ -74,7 +77,7 @@ def take_apart(url: str, schemes: Sequence[str], *, path_is: str, example: str) 
         password=_decoded(password, "password") if has_password else None,
         hosts=tuple(_host(place, example) for place in places.split(",")),
         path=_decoded(path, path_is) if has_path else None,
-        options=_options(query) if has_options else {},
+        options=_options(query, repeatable) if has_options else {},
     )
 
 
@@ -132,13 +135,14 @@ def _host(place: str, example: str) -> tuple[str, int | None]:
     return name, int(port)
 
 
-def _options(query: str) -> dict[str, str]:
+def _options(query: str, repeatable: Sequence[str]) -> dict[str, str]:
     options: dict[str, str] = {}
     for option in filter(None, query.split("&")):
         name, equals, value = option.partition("=")
         if not equals or not _OPTION_NAME.fullmatch(name):
             raise AddressError("one of its options is not written as name=value; write '&' in a value as %26")
-        if name in options:
+        decoded = _decoded(value, f"option {name}")
+        if name in options and name not in repeatable:
             raise AddressError(f"its option {name} is given twice")
-        options[name] = _decoded(value, f"option {name}")
+        options[name] = f"{options[name]},{decoded}" if name in options else decoded
     return options

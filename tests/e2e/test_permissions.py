@@ -90,7 +90,8 @@ def test_every_program_works_with_its_own_user(service: RunningService, urls: Ur
         wait_until(lambda: any(isinstance(event, Allocated) for event in events), within=60, otherwise=story)
         with pytest.raises(RefusedError, match="ACCESS_REFUSED"):
             shop.publish(CreateBatch(batchref="stolen", sku="LAMP", qty=10))
-    smuggle(urls["shop"], "smuggled", encode(CreateBatch(batchref="stolen", sku="LAMP", qty=1_000_000)))
+    stolen = encode(CreateBatch(batchref="stolen", sku="LAMP", qty=1_000_000))
+    smuggle(urls["shop"], "smuggled", stolen)
     wait_until(lambda: service.count_dead_letters() == 1, within=60, otherwise=story)
     listed = run_verb("dead-letters", "list", settings={**service.settings, **as_user(urls, "allocation-dead-letters")})
     assert "wrong-queue" in listed.stdout, listed.stderr

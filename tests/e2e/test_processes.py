@@ -1,5 +1,6 @@
 """The processes, as an operator runs them: signals, kills, unreachable servers, verbs."""
 
+import json
 import signal
 from contextlib import closing
 from pathlib import Path
@@ -271,3 +272,22 @@ def test_a_topology_that_lacks_a_queue_is_told_and_left_as_it_is(fresh_service: 
         done = run_verb("topology", "--check", settings=fresh_service.settings)
         assert (done.returncode, done.stderr.count("\n")) == (1, 1)
         assert f"The queue {STOCK_QUEUE}" in done.stderr
+
+
+def test_processes_and_verify_say_what_weakens_the_guarantees(fresh_service: RunningService) -> None:
+    engine = sa.create_engine(fresh_service.database_url)
+    with engine.begin() as connection:
+        connection.execute(sa.text("ALTER TABLE inbox SET UNLOGGED"))
+    engine.dispose()
+    for verb in ("consume", "relay"):
+        process = fresh_service.start(verb)
+        process.wait_for("ready")
+        assert '"event": "durability"' in process.log
+        assert '"kind": "unlogged-table"' in process.log
+    done = run_verb("verify", settings=fresh_service.settings)
+    assert done.returncode == 1
+    assert "The table inbox is unlogged: a crash of the server empties it" in done.stdout
+    assert "The guarantees rest on: server_version " in done.stdout
+    found = json.loads(run_verb("verify", "--json", settings=fresh_service.settings).stdout)
+    assert "unlogged-table" in [fault["kind"] for fault in found["faults"]]
+    assert found["durability"]["fsync"] == "on"

@@ -1,6 +1,7 @@
 """Each rule of the domain, as an external program sees it over AMQP."""
 
 from collections.abc import Callable
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -182,15 +183,19 @@ def test_the_same_id_with_another_body_is_dead_lettered(
     assert (properties.message_id, properties.type, properties.app_id) == (a("id"), "allocate.v1", "shop")
 
 
+@pytest.mark.parametrize("headers", [{}, {"CC": ["create-batch"]}, {"BCC": ["create-batch"]}], ids=str)
 def test_who_may_send_orders_only_creates_no_batch_by_their_routing_key(
-    client: ExternalClient, service: RunningService, a: Name
+    client: ExternalClient, service: RunningService, a: Name, headers: dict[str, Any]
 ) -> None:
+    """The broker does not look at a sender's topic permissions for the keys in a CC header."""
     body = contracts.encode(CreateBatch(batchref=a("b"), sku=a("sku"), qty=1_000_000, eta=None))
     client.publish_raw(
-        body, routing_key="allocate", properties=BasicProperties(message_id=a("id"), type="create-batch.v1")
+        body,
+        routing_key="allocate",
+        properties=BasicProperties(message_id=a("id"), type="create-batch.v1", headers=headers),
     )
-    [(properties, _)] = read_dead_letters(service.amqp_url, expected=1)
-    assert (properties.headers or {})["x-reason"] == "wrong-queue"
+    for properties, _ in read_dead_letters(service.amqp_url, expected=1 + len(headers)):
+        assert (properties.headers or {})["x-reason"] == "wrong-queue"
     answer = client.ask(Allocate(orderid=a("o"), sku=a("sku"), qty=1))
     assert (answer.type, answer.data["reason"]) == ("command-rejected.v1", "unknown-sku")
 

@@ -40,6 +40,7 @@ class FakeDelivery:
     properties: FakeProperties = FakeProperties()
     attempts: int = 0
     queue: str = contracts.ORDERS_QUEUE
+    routing_key: str = ""
 
 
 def delivery(

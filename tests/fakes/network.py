@@ -15,6 +15,7 @@ class Network:
     Attributes:
         published: The message_ids of what was published, in order.
         reconnects: How often a new connection was asked for.
+        healthy: How often the connection was said to be of use.
     """
 
     trouble = "no broker"
@@ -33,6 +34,7 @@ class Network:
         self.is_open = False
         self.published: list[str] = []
         self.reconnects = 0
+        self.healthy = 0
         self.later: list[Callable[[], None]] = []
         self._on_connected = on_connected
         self._on_lost = on_lost
@@ -91,7 +93,8 @@ class Network:
     def run(self) -> None: ...
     def join(self, timeout: float) -> None: ...
     def stop(self) -> None: ...
-    def mark_healthy(self) -> None: ...
+    def mark_healthy(self) -> None:
+        self.healthy += 1
 
     def reconnect(self) -> None:
         self.reconnects += 1

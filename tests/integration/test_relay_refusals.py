@@ -1,5 +1,6 @@
-"""The relay with a real outbox and a real broker that has a full queue."""
+"""The relay with a real outbox and a real broker that refuses events: a queue is full, or a permission is missing."""
 
+import re
 import threading
 from collections import Counter
 from collections.abc import Iterator, MutableMapping
@@ -47,9 +48,9 @@ def place(servers: Servers) -> Iterator[Place]:
 
 
 @contextmanager
-def relaying(place: Place, store: PostgresStore) -> Iterator[None]:
+def relaying(url: str, store: PostgresStore) -> Iterator[None]:
     waker, stopping = Waker(), threading.Event()
-    publisher = RabbitMQEventPublisher([place.url], waker.wake)
+    publisher = RabbitMQEventPublisher([url], waker.wake)
     relay = Relay(store.open_pending, publisher, lambda: None, waker=waker, stopping=stopping, window=1000, poll=1.0)
     thread = threading.Thread(target=relay.run)
     thread.start()
@@ -76,7 +77,7 @@ def test_a_full_queue_costs_the_healthy_one_a_handful_of_copies_and_no_order(
 ) -> None:
     store.write_pages(*[["allocated.v1"] * 5] * 4)
     sent = [event.message_id for event in store.published()]
-    with capture_logs() as lines, relaying(place, store):
+    with capture_logs() as lines, relaying(place.url, store):
         eventually(lambda: "events_refused" in refusals(lines))
         began = monotonic()
         healthy: list[str] = []
@@ -100,3 +101,36 @@ def test_a_full_queue_costs_the_healthy_one_a_handful_of_copies_and_no_order(
     assert list(dict.fromkeys(healthy)) == sent
     assert max(Counter(healthy).values()) <= 12
     assert len(healthy) <= 20 * 5
+
+
+def test_an_event_that_may_not_be_published_is_no_flood_for_the_queues_of_the_others(
+    servers: Servers, place: Place, store: PostgresStore
+) -> None:
+    """The broker closes the channel over it, and the events before it have no confirm yet."""
+    if servers.how != "programs":
+        pytest.skip("only a broker that is ours gets another user")
+    vhost, ctl = place.url.rpartition("/")[2], servers.broker.ctl
+    place.channel.queue_unbind("full", EVENTS_EXCHANGE, "#")
+    ctl("add_user", "relay", "hush")
+    try:
+        ctl("set_permissions", "--vhost", vhost, "relay", "^$", ".*", "^$")
+        ctl("set_topic_permissions", "--vhost", vhost, "relay", EVENTS_EXCHANGE, "^allocated$", "^$")
+        store.write_pages(["allocated.v1"] * 20, ["out-of-stock.v1"], ["allocated.v1"] * 20)
+        sent = [event.message_id for event in store.published()]
+        healthy: list[str] = []
+        with capture_logs() as lines, relaying(re.sub(r"//[^@]*@", "//relay:hush@", place.url), store):
+            eventually(lambda: "events_refused" in refusals(lines))
+            assert {line["message_id"] for line in list(lines) if line["event"] == "events_refused"} <= set(sent)
+            began = monotonic()
+            while monotonic() - began < 10:
+                healthy += taken(place, "healthy")
+                place.channel.connection.process_data_events(time_limit=0.2)
+            assert len(healthy) <= 20 * 5
+            assert refusals(lines) == ["events_refused"]
+            assert len([line for line in list(lines) if line["event"] == "amqp_connected"]) <= 10
+            ctl("clear_topic_permissions", "--vhost", vhost, "relay")
+            eventually(lambda: not store.rows(UNPUBLISHED))
+        healthy += taken(place, "healthy")
+    finally:
+        ctl("delete_user", "relay")
+    assert list(dict.fromkeys(healthy)) == sent

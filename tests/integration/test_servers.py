@@ -15,7 +15,8 @@ from sqlalchemy import make_url
 from tenacity import Retrying, stop_after_delay, wait_fixed
 
 from allocation_worker.testing.servers import Broker, Database, NoServersError, NotOursError, Servers, start_servers
-from allocation_worker.testing.servers.local import LocalBroker, LocalDatabase, local_servers
+from allocation_worker.testing.servers.local import LocalBroker, local_servers
+from allocation_worker.testing.servers.local_database import LocalDatabase
 from allocation_worker.testing.servers.programs import ProgramError, missing_programs, private_folder
 from allocation_worker.testing.servers.reaper import processes_of
 

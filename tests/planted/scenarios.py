@@ -22,20 +22,15 @@ from allocation_contracts import (
     encode,
 )
 from allocation_worker.testing.waiting import wait_until
-from harness.checker.events import check
 from harness.client import ExternalClient, read_dead_letters
+from harness.pgbouncer import pgbouncer
 from harness.processes import WorkerProcess
 from harness.service import RunningService
+from tests.planted.failovers import FAILOVERS
+from tests.planted.steps import PATIENCE, answered, faults_of, not_seen
 from tests.raw_headers import MILLISECONDS, allow
 
-PATIENCE = 20.0
-"""Seconds until an answer that has not come counts as lost."""
-
 BOTH_WAIT = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-WAITS_FOR_STANDBY = """
-SELECT coalesce(max(pid), 0) FROM pg_stat_activity
- WHERE wait_event = 'SyncRep' AND datname = current_database() AND application_name LIKE '%consume'
-"""
 OFFERED = "SELECT count(*) FROM events WHERE published_at IS NOT NULL OR unrouted"
 
 
@@ -54,7 +49,7 @@ def crashes(service: RunningService) -> Sequence[str]:
         for point in ("published", "confirmed", "marked"):
             _killed(service.start("relay", crash=(point, 1), settings={"ALLOCATION_RELAY_WINDOW": "4"}))
         service.start("relay")
-        return [*missed, *_faults(service, client)]
+        return [*missed, *faults_of(service, client)]
 
 
 def race(service: RunningService) -> Sequence[str]:
@@ -73,12 +68,12 @@ def race(service: RunningService) -> Sequence[str]:
                 for number in range(600 * part, 600 * part + 600):
                     client.send(Allocate(orderid=f"o{number}", sku=skus[number % 60], qty=1))
                 missed += _rows(service, BOTH_WAIT, 2)
-            _answered(client)
+            answered(client)
         with _locked(service, skus[0]):
             cancelled = client.send(Deallocate(orderid="o0", sku=skus[0]))
             client.send(Deallocate(orderid="o0", sku=skus[0]), message_id=cancelled)
             missed += _rows(service, BOTH_WAIT, 2)
-        faults = [*missed, *_faults(service, client)]
+        faults = [*missed, *faults_of(service, client)]
         for consumer in consumers:
             consumer.terminate()  # a backend reports what it has counted when it ends
         deadlocks = _one(service, "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
@@ -97,7 +92,7 @@ def repeats(service: RunningService) -> Sequence[str]:
         client.send(cancellation, message_id=second)
         client.send(line, message_id=first)
         client.ask(Allocate(orderid="last", sku="SKU", qty=1))
-        return _faults(service, client)
+        return faults_of(service, client)
 
 
 def late_subscriber(service: RunningService) -> Sequence[str]:
@@ -108,7 +103,7 @@ def late_subscriber(service: RunningService) -> Sequence[str]:
     _send_batches_and_orders(client)
     missed = _rows(service, OFFERED, 20)
     with client:
-        return [*missed, *(fault for fault in _faults(service, client) if "was due" not in fault)]
+        return [*missed, *(fault for fault in faults_of(service, client) if "was due" not in fault)]
 
 
 def full_queue(service: RunningService) -> Sequence[str]:
@@ -136,10 +131,10 @@ def full_queue(service: RunningService) -> Sequence[str]:
     relay = service.start("relay")
     _send_batches_and_orders(client)
     missed = _rows(service, "SELECT count(*) FROM events", 20)
-    missed += _missed(lambda: "events_refused" in relay.log, "No event was refused.")
+    missed += not_seen(lambda: "events_refused" in relay.log, "No event was refused.")
     flood = _flood(service, "healthy", most=200, within=4.0)
     with client:
-        return [*missed, *flood, *_faults(service, client)]
+        return [*missed, *flood, *faults_of(service, client)]
 
 
 def dead_letters_away(service: RunningService) -> Sequence[str]:
@@ -151,13 +146,13 @@ def dead_letters_away(service: RunningService) -> Sequence[str]:
         channel.queue_unbind(DEAD_LETTERS, DEAD_LETTERS, "")
         properties = BasicProperties(message_id="broken", type=Allocate.TYPE, delivery_mode=2)
         channel.basic_publish(COMMANDS_EXCHANGE, Allocate.ROUTING_KEY, body, properties)
-        missed = _missed(lambda: "copy_not_taken" in consume.log, "The copy found a queue.")
+        missed = not_seen(lambda: "copy_not_taken" in consume.log, "The copy found a queue.")
         channel.queue_bind(DEAD_LETTERS, DEAD_LETTERS, "")
         found = read_dead_letters(service.amqp_url, expected=1, within=10)
         faults = [] if found else ["The broken message is not in the dead letters."]
         faults += [f"Its bytes have become {taken!r}." for _, taken in found if taken != body]
         client.ask(CreateBatch(batchref="b", sku="SKU", qty=10))
-        return [*missed, *faults, *_faults(service, client)]
+        return [*missed, *faults, *faults_of(service, client)]
 
 
 def undecodable_headers(service: RunningService) -> Sequence[str]:
@@ -173,13 +168,13 @@ def undecodable_headers(service: RunningService) -> Sequence[str]:
             headers: dict[str, Any] = {"at": MILLISECONDS}
             properties = BasicProperties(message_id=f"m{number}", headers=headers, delivery_mode=2)
             channel.basic_publish(COMMANDS_EXCHANGE, Allocate.ROUTING_KEY, b"{}", properties)
-        missed = [missing] if (missing := _answered(client)) else []
-        faults = _missed(
+        missed = [missing] if (missing := answered(client)) else []
+        faults = not_seen(
             lambda: channel.queue_declare(DEAD_LETTERS, passive=True).method.message_count == 3,
             "There are not 3 dead letters.",
         )
         faults += ["The connection was lost."] if "amqp_lost" in consume.log else []
-        return [*missed, *faults, *_faults(service, client)]
+        return [*missed, *faults, *faults_of(service, client)]
 
 
 def rules(service: RunningService) -> Sequence[str]:
@@ -193,7 +188,7 @@ def rules(service: RunningService) -> Sequence[str]:
         client.ask(CreateBatch(batchref="late", sku="SKU", qty=30, eta=date(2031, 2, 1)))
         client.ask(CreateBatch(batchref="soon", sku="SKU", qty=30, eta=date(2031, 1, 1)))
         client.ask(CreateBatch(batchref="shelf", sku="SKU", qty=10))
-        _answered(client, [early])
+        answered(client, [early])
         for number in range(8):
             client.ask(Allocate(orderid=f"o{number}", sku="SKU", qty=3))
         client.ask(Allocate(orderid="o0", sku="SKU", qty=3))
@@ -202,28 +197,55 @@ def rules(service: RunningService) -> Sequence[str]:
         client.ask(ChangeBatchQuantity(batchref="soon", qty=9))
         client.ask(Deallocate(orderid="o1", sku="SKU"))
         client.ask(Allocate(orderid="last", sku="SKU", qty=3))
-        return _faults(service, client)
+        return faults_of(service, client)
 
 
-def commit_cancelled(service: RunningService) -> Sequence[str]:
-    """An operator cancels a COMMIT that waits for a standby, which is away. The command must be asked again."""
-    with service.client() as client:
+def database_crash(service: RunningService) -> Sequence[str]:
+    """The database crashes after commands were acked, and its settings say that a commit need not be on disk."""
+    name = make_url(service.database_url).database
+    with service.client() as client, _rare_flushes(service):
+        with _database(service) as cursor:
+            cursor.connection.autocommit = True
+            cursor.execute(f'ALTER DATABASE "{name}" SET synchronous_commit = off')
+        first = service.start("consume")
+        _send_batches_and_orders(client)
+        missed = _rows(service, "SELECT count(*) FROM events", 22)
+        first.terminate()  # it acks what it has decided
+        service.servers.database.stop("immediate")
+        service.servers.database.start()
         service.start("consume")
         service.start("relay")
-        client.ask(CreateBatch(batchref="b", sku="SKU", qty=10))
-        with _standby_away(service):
-            client.send(Allocate(orderid="o", sku="SKU", qty=1))
-            missed = _missed(lambda: _one(service, WAITS_FOR_STANDBY) > 0, "No COMMIT waited.")
-            cancelled = _one(service, WAITS_FOR_STANDBY)
-            _one(service, f"SELECT pg_cancel_backend({cancelled})::int")
-            missed += _missed(
-                lambda: _one(service, WAITS_FOR_STANDBY) not in {0, cancelled}, "The command was not asked again."
-            )
-        return [*missed, *_faults(service, client)]
+        return [*missed, *faults_of(service, client)]
 
 
-SCENARIOS: Mapping[str, Callable[[RunningService], Sequence[str]]] = {
-    scenario.__name__.replace("_", "-"): scenario
+def shared_sessions(service: RunningService) -> Sequence[str]:
+    """A pooler begins to share sessions between clients, and stops. No two relays may be active."""
+    with service.client() as client, pgbouncer(service.database_url, pool_mode="session") as pooler:
+        service.settings["ALLOCATION_DATABASE_URL"] = pooler.through(service.database_url)
+        service.start("consume")
+        relays = [service.start("relay") for _ in range(2)]
+        _batches(client)
+        client.wait_answered(within=PATIENCE)
+        relays[1].wait_for("ready")
+        pooler.change({"pool_mode": "transaction"})
+        _orders(client)
+        missed = not_seen(
+            lambda: all("does not keep one session" in relay.log for relay in relays),
+            "A relay went on in a session that others use.",
+        )
+        pooler.change({"pool_mode": "session"})
+        return [*missed, *faults_of(service, client)]
+
+
+Scenario = Callable[[RunningService], Sequence[str]]
+
+
+def _name(scenario: Scenario) -> str:
+    return scenario.__name__.replace("_", "-")
+
+
+SCENARIOS: Mapping[str, Scenario] = {
+    _name(scenario): scenario
     for scenario in (
         crashes,
         race,
@@ -233,9 +255,14 @@ SCENARIOS: Mapping[str, Callable[[RunningService], Sequence[str]]] = {
         dead_letters_away,
         undecodable_headers,
         rules,
-        commit_cancelled,
+        database_crash,
+        shared_sessions,
+        *FAILOVERS,
     )
 }
+
+ON_A_PAIR = frozenset(map(_name, FAILOVERS))
+"""The scenarios whose database is a pair."""
 
 
 def _smuggle_a_batch(client: ExternalClient) -> None:
@@ -260,26 +287,6 @@ def _orders(client: ExternalClient) -> None:
     for number in range(20):
         client.send(Allocate(orderid=f"o{number}", sku="SKU", qty=2))
     client.wait_confirmed()
-
-
-def _answered(client: ExternalClient, message_ids: Sequence[str] | None = None) -> str | None:
-    """What is missing, if anything is."""
-    client.wait_confirmed()
-    try:
-        client.wait_answered(message_ids, within=PATIENCE)
-    except TimeoutError as error:
-        return str(error)
-    return None
-
-
-def _faults(service: RunningService, client: ExternalClient) -> Sequence[str]:
-    """The checker's verdict, also where the service does not come to rest."""
-    if _answered(client):
-        return check(client.sent, client.received).faults
-    try:
-        return service.judge(client).faults
-    except TimeoutError as error:
-        return [str(error)[:300], *check(client.sent, client.received).faults]
 
 
 def _killed(process: WorkerProcess) -> None:
@@ -307,16 +314,18 @@ def _locked(service: RunningService, sku: str) -> Iterator[None]:
 
 
 @contextmanager
-def _standby_away(service: RunningService) -> Iterator[None]:
-    """Have commits wait for a standby that is not there."""
-    with _database(service) as cursor:
-        cursor.connection.autocommit = True
-        try:
-            cursor.execute("ALTER SYSTEM SET synchronous_standby_names = 'away'")
+def _rare_flushes(service: RunningService) -> Iterator[None]:
+    """Have the server keep in memory for long what no commit has flushed."""
+    try:
+        with _database(service) as cursor:
+            cursor.connection.autocommit = True
+            cursor.execute("ALTER SYSTEM SET wal_writer_delay = '10s'")
             cursor.execute("SELECT pg_reload_conf()")
-            yield
-        finally:
-            cursor.execute("ALTER SYSTEM RESET synchronous_standby_names")
+        yield
+    finally:
+        with _database(service) as cursor:
+            cursor.connection.autocommit = True
+            cursor.execute("ALTER SYSTEM RESET wal_writer_delay")
             cursor.execute("SELECT pg_reload_conf()")
 
 
@@ -329,7 +338,7 @@ def _flood(service: RunningService, queue: str, *, most: int, within: float) -> 
             return count
 
         flood = f"The queue {queue} got more than {most} copies of some 20 events while another queue was full."
-        none_came = _missed(lambda: depth() > most, "", within=within)
+        none_came = not_seen(lambda: depth() > most, "", within=within)
         channel.queue_delete(queue)
         return [] if none_came else [flood]
 
@@ -342,13 +351,4 @@ def _one(service: RunningService, query: str) -> int:
 
 
 def _rows(service: RunningService, query: str, least: int) -> list[str]:
-    return _missed(lambda: _one(service, query) >= least, f"Fewer than {least}: {query}.")
-
-
-def _missed(condition: Callable[[], bool], sentence: str, *, within: float = PATIENCE) -> list[str]:
-    """Wait for what the scenario builds on; where a bug prevents it, the scenario goes on with this sentence."""
-    try:
-        wait_until(condition, within=within, every=0.1, otherwise=lambda: sentence)
-    except TimeoutError:
-        return [sentence]
-    return []
+    return not_seen(lambda: _one(service, query) >= least, f"Fewer than {least}: {query}.")

@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from allocation_worker.testing.servers import Servers
 from harness.service import RunningService
 from tests.planted.bugs import BUGS, Bug
-from tests.planted.scenarios import SCENARIOS
+from tests.planted.scenarios import ON_A_PAIR, SCENARIOS
 
 ROOT = Path(__file__).parents[2]
 
@@ -29,6 +30,11 @@ def _copy_of_the_program(folder: Path) -> Path:
 def _plant(bug: Bug, folder: Path) -> None:
     done = subprocess.run(["git", "apply", str(bug.file)], cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{bug.file.name} no longer applies; bring it up to date: {done.stderr}"
+
+
+def _servers(scenario: str, request: pytest.FixtureRequest) -> Servers:
+    servers: Servers = request.getfixturevalue("servers")
+    return replace(servers, database=request.getfixturevalue("database_pair")) if scenario in ON_A_PAIR else servers
 
 
 def _run(scenario: str, servers: Servers, folder: Path, program: Path | None = None) -> list[str]:
@@ -59,14 +65,14 @@ def test_each_patch_applies(bug: Bug, program: Path) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("scenario", SCENARIOS)
-def test_without_a_bug_nothing_is_found(scenario: str, servers: Servers, tmp_path: Path) -> None:
-    assert _run(scenario, servers, tmp_path) == []
+def test_without_a_bug_nothing_is_found(scenario: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    assert _run(scenario, _servers(scenario, request), tmp_path) == []
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("bug", BUGS, ids=_name)
-def test_the_bug_is_found(bug: Bug, servers: Servers, tmp_path: Path) -> None:
+def test_the_bug_is_found(bug: Bug, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     program = _copy_of_the_program(tmp_path / "program")
     _plant(bug, program)
-    found = _run(bug.scenario, servers, tmp_path, program)
+    found = _run(bug.scenario, _servers(bug.scenario, request), tmp_path, program)
     assert any(re.search(bug.caught_by, sentence) for sentence in found), found

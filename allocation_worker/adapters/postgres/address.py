@@ -4,15 +4,16 @@ The format is that of libpq, with several hosts and with connection options:
 https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING-URIS
 """
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import quote
 
 from psycopg2 import ProgrammingError
 from psycopg2.extensions import make_dsn
 
-from allocation_contracts.url_parts import AddressError, UrlParts, check_readable, take_apart
+from allocation_contracts.url_parts import AddressError, UrlParts, take_apart
+from allocation_worker.adapters.server_address import ServerAddress
 
 _EXAMPLE = "postgresql://user:password@host:5432/database"
 _SCHEMES = ("postgresql", "postgresql+psycopg2", "postgres")
@@ -21,6 +22,7 @@ _CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
     "target_session_attrs": ("any", "read-write", "read-only", "primary", "standby", "prefer-standby"),
     "channel_binding": ("disable", "prefer", "require"),
     "gssencmode": ("disable", "prefer", "require"),
+    "load_balance_hosts": ("disable", "random"),
 }
 _NUMBERS = (
     "connect_timeout",
@@ -31,34 +33,12 @@ _NUMBERS = (
     "tcp_user_timeout",
 )
 _FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
-_SYSTEM = "system"
+_SYSTEM = "system"  # the authorities of the system, and no file
+_HOST_AND_PORT = re.compile(r"(?P<host>[^:/]+|\[[^]]+\]):(?P<port>\d+)")
 
 
-@dataclass(frozen=True, slots=True)
-class DatabaseAddress:
-    """The address of a database. `str` gives its masked form.
-
-    Attributes:
-        arguments: The arguments for libpq, by name. Several hosts and their ports are separated by commas.
-        masked: The address for logs and errors: without any password and without options.
-    """
-
-    arguments: Mapping[str, str] = field(repr=False)
-    masked: str
-
-    def __str__(self) -> str:
-        return self.masked
-
-    def check_files(self) -> None:
-        """Check that the files in the address are readable.
-
-        Raises:
-            AddressError: A file cannot be read; the text names it and its option.
-        """
-        for option in _FILES:
-            path = self.arguments.get(option)
-            if path and path != _SYSTEM:
-                check_readable(option, path)
+DatabaseAddress = ServerAddress[str]
+"""Its arguments are those of libpq. Several hosts and their ports are separated by commas."""
 
 
 def parse(url: str) -> DatabaseAddress:
@@ -67,14 +47,34 @@ def parse(url: str) -> DatabaseAddress:
     Raises:
         AddressError: The URL is invalid; the text says why and holds no password.
     """
-    parts = take_apart(url, _SCHEMES, path_is="database", example=_EXAMPLE)
+    parts = take_apart(url, _SCHEMES, path_is="database", example=_EXAMPLE, repeatable=["host"])
     for name, value in parts.options.items():
         _check_option(name, value)
-    arguments = _own_parts(parts) | parts.options
-    if "," in arguments.get("host", ""):
+    arguments = _own_parts(parts) | _with_ports_apart(parts.options)
+    _check_counts(arguments)
+    # A service may have several hosts, too.
+    if "service" in arguments or "," in arguments.get("host", arguments.get("hostaddr", "")):
         # Otherwise libpq may connect to a standby, which is read-only.
         arguments.setdefault("target_session_attrs", "read-write")
-    return DatabaseAddress(arguments=arguments, masked=_masked(parts, arguments))
+    files = {option: arguments[option] for option in _FILES if arguments.get(option, _SYSTEM) != _SYSTEM}
+    return DatabaseAddress(arguments, _masked(parts, arguments), files)
+
+
+def _with_ports_apart(options: Mapping[str, str]) -> dict[str, str]:
+    """Return the options with host and port apart, as libpq takes them.
+
+    SQLAlchemy's form has both in one option: `host=a:5432&host=b:5433`.
+    """
+    pairs = [_HOST_AND_PORT.fullmatch(host) for host in options.get("host", "").split(",")]
+    if not any(pairs):
+        return dict(options)
+    if "port" in options:
+        raise AddressError("its ports are given twice: in the option host, and in the option port")
+    hosts = ",".join(
+        pair["host"].strip("[]") if pair else host for pair, host in zip(pairs, options["host"].split(","), strict=True)
+    )
+    ports = ",".join(pair["port"] if pair else "" for pair in pairs)
+    return dict(options) | {"host": hosts, "port": ports}
 
 
 def _own_parts(parts: UrlParts) -> dict[str, str]:
@@ -88,6 +88,16 @@ def _own_parts(parts: UrlParts) -> dict[str, str]:
         "dbname": parts.path,
     }
     return {name: value for name, value in own.items() if value}
+
+
+def _check_counts(arguments: Mapping[str, str]) -> None:
+    """Check that hosts, their addresses and their ports fit each other, as libpq would when it connects."""
+    counts = {name: arguments[name].count(",") + 1 for name in ("host", "hostaddr", "port") if name in arguments}
+    ports = counts.pop("port", 1)
+    hosts = max(counts.values(), default=1)
+    if min(counts.values(), default=1) != hosts or ports not in {1, hosts}:
+        told = ", ".join(f"{count} for {name}" for name, count in (counts | {"port": ports}).items())
+        raise AddressError(f"its hosts and ports are not equally many: {told}")
 
 
 def _check_option(name: str, value: str) -> None:
@@ -109,7 +119,7 @@ def _is_known(option: str) -> bool:
 
 def _masked(parts: UrlParts, arguments: Mapping[str, str]) -> str:
     user = arguments.get("user")
-    hosts = arguments.get("host", "").split(",")
+    hosts = (arguments.get("host") or arguments.get("hostaddr", "")).split(",")
     ports = arguments.get("port", "").split(",")
     if len(ports) != len(hosts):
         ports = ports[:1] * len(hosts)
@@ -118,4 +128,5 @@ def _masked(parts: UrlParts, arguments: Mapping[str, str]) -> str:
         for host, port in zip(hosts, ports, strict=True)
     )
     shown_user = "" if user is None else quote(user, safe="") + (":***@" if "password" in arguments else "@")
-    return f"postgresql://{shown_user}{places}/{quote(arguments.get('dbname', parts.path or ''), safe='')}"
+    service = f"?service={quote(arguments['service'], safe='')}" if "service" in arguments else ""
+    return f"postgresql://{shown_user}{places}/{quote(arguments.get('dbname', parts.path or ''), safe='')}{service}"

@@ -5,12 +5,12 @@ from typing import Any
 
 
 def array(values: Sequence[Any]) -> str:
-    """An array of values of one type, or None, in PostgreSQL's own notation, to be cast in the statement.
+    """Return an array literal of PostgreSQL, to be cast in the statement. All values have one type or are None.
 
-    psycopg2 adapts a list element by element; this takes half the time for 250 rows.
+    psycopg2 adapts a list element by element. This function takes half the time for 250 rows.
 
     Raises:
-        ValueError: A text holds NUL, which PostgreSQL has no place for.
+        ValueError: A text holds NUL, which PostgreSQL cannot store.
     """
     if None not in values:
         kind = type(values[0]) if values else int
@@ -22,7 +22,7 @@ def array(values: Sequence[Any]) -> str:
 
 
 def _texts(values: Sequence[str]) -> str:
-    """All at one go: a call for each would take longer than the statement."""
+    """Encode all texts in one pass: a call for each text would take longer than the statement."""
     joined = "\0".join(values)
     if joined.count("\0") != len(values) - 1:
         raise ValueError("A text with NUL in it cannot be stored.")

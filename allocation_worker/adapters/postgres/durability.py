@@ -1,23 +1,90 @@
-"""The server's settings that decide what a commit survives."""
+"""Reads what the guarantees rest on, from the server's settings and its catalog."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Sequence
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Engine
+from sqlalchemy.engine import Connection, Engine
 
-_SETTINGS = ("synchronous_standby_names", "synchronous_commit", "fsync")
+from allocation_worker.adapters.postgres.weaknesses import MISSING_TABLES, SERVER, STANDBYS, TABLES, Condition
+from allocation_worker.service_layer.durability import Durability, Weakness
+from allocation_worker.service_layer.ports import (
+    StoreContentionError,
+    StoreError,
+    StoreForbiddenError,
+    StoreUnavailableError,
+)
+
+_FACTS = sa.text(f"""
+    SELECT current_setting('server_version') AS server_version,
+        current_setting('fsync') AS fsync,
+        current_setting('full_page_writes') AS full_page_writes,
+        current_setting('synchronous_commit') AS synchronous_commit,
+        current_setting('synchronous_standby_names') AS synchronous_standby_names,
+        CASE WHEN sees_standbys THEN ARRAY(
+            SELECT concat_ws(' ', application_name, state, sync_state) FROM pg_stat_replication ORDER BY 1
+        ) END AS standbys,
+        current_setting('wal_level') AS wal_level,
+        current_setting('data_checksums') AS data_checksums,
+        pg_is_in_recovery() AS in_recovery,
+        CASE WHEN pg_is_in_recovery() THEN (SELECT received_tli FROM pg_stat_wal_receiver)
+            ELSE CAST(CAST('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8) AS bit(32)) AS integer)
+        END AS timeline
+    FROM ({STANDBYS}) AS standbys
+""")  # noqa: S608 - constants of ours
 
 
-def durability(engine: Engine) -> Mapping[str, str]:
-    """Return these settings, as a session of this engine has them.
-
-    Commits wait for a standby if `synchronous_standby_names` is not empty and `synchronous_commit` is neither `off` nor
-    `local`.
+def durability(engine: Engine) -> Durability:
+    """Return what the guarantees rest on, as a session of this engine has it.
 
     Raises:
         StoreUnavailableError: The database is away.
     """
-    columns = ", ".join(f"current_setting('{name}')" for name in _SETTINGS)
     with engine.connect() as connection:
-        values = connection.execute(sa.text(f"SELECT {columns}")).one()
-    return dict(zip(_SETTINGS, values, strict=True))
+        return examine(connection)
+
+
+def check_writable(connection: Connection) -> None:
+    """Check that this session can write.
+
+    Raises:
+        StoreUnavailableError: The server is a standby, or was demoted to one.
+    """
+    if connection.scalar(sa.text("SHOW transaction_read_only")) == "on":
+        raise StoreUnavailableError(
+            "The database is read-only here: it is a standby, or was demoted; look at ALLOCATION_DATABASE_URL."
+        )
+
+
+def examine(connection: Connection) -> Durability:
+    """Return what the guarantees rest on, within the transaction of this connection. Nothing is written.
+
+    Raises:
+        StoreUnavailableError: The database is away.
+    """
+    facts = connection.execute(_FACTS).one()._asdict()
+    missing = _weaknesses(connection, [MISSING_TABLES])
+    of_tables = [] if missing else _weaknesses(connection, TABLES)
+    return Durability(facts=facts, weaknesses=[*_weaknesses(connection, SERVER), *missing, *of_tables])
+
+
+def _weaknesses(connection: Connection, conditions: Sequence[Condition]) -> list[Weakness]:
+    version = int(connection.scalar(sa.text("SHOW server_version_num")) or 0)
+    return [found for each in conditions if version >= each.since for found in _apply(connection, each)]
+
+
+def _apply(connection: Connection, condition: Condition) -> Iterator[Weakness]:
+    try:
+        with connection.begin_nested():
+            rows = [row._asdict() for row in connection.execute(sa.text(condition.sql))]
+    except StoreError as error:
+        passes = isinstance(error, StoreUnavailableError | StoreContentionError)
+        if passes and not isinstance(error, StoreForbiddenError):
+            raise
+        yield Weakness(
+            kind=condition.kind,
+            sentence=f"Whether there is a case of {condition.kind} is unknown: {error}",
+            is_fault=False,
+        )
+        return
+    for row in rows:
+        yield Weakness(kind=condition.kind, sentence=condition.sentence.format_map(row), is_fault=condition.is_fault)

@@ -1,8 +1,9 @@
 """Connect to PostgreSQL, with time limits on everything that can hang."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
+from math import inf
 from typing import Any
 
 import psycopg2
@@ -14,11 +15,10 @@ from sqlalchemy.pool import PoolProxiedConnection, QueuePool
 
 from allocation_worker.adapters.postgres.address import parse
 from allocation_worker.adapters.postgres.errors import READ_ONLY, translated
+from allocation_worker.adapters.postgres.session import NETWORK_AWAY, SessionSettings, split_options
 from allocation_worker.adapters.postgres.watchdog import Watchdog, WatchedConnection
 from allocation_worker.service_layer.ports import StoreError, StoreUnavailableError
 
-# The longest silence of the peer's kernel, in seconds.
-_NETWORK_AWAY = 20
 # The limit of a call, in multiples of its statement_timeout. Above 1, so that the server's own error comes first.
 _PATIENCE = 1.5
 
@@ -35,7 +35,7 @@ def create_engine(
     """Return an engine whose errors are StoreError or its subclasses. It connects when it is first used.
 
     The server enforces the timeouts, in seconds. The client ends a call after one and a half times the
-    `statement_timeout`, in case the server does not answer.
+    `statement_timeout`, in case the server does not answer. Each session is prepared as in `SessionSettings.prepare`.
 
     Args:
         url: The address, as `address.parse` reads it.
@@ -49,16 +49,20 @@ def create_engine(
         AddressError: The address is invalid.
     """
     address = parse(url)
-    arguments: dict[str, Any] = _connect_args(application_name) | dict(address.arguments)
-    own_options = _session_options(statement_timeout or 0, lock_timeout, idle_timeout)
-    # The options of the address come first: of two settings with one name, the server takes the last.
-    arguments["options"] = f"{arguments.get('options', '')} {own_options}".strip()
-    if statement_timeout is not None:
-        arguments["connection_factory"] = Watchdog(_PATIENCE * statement_timeout).connect
+    chosen, options = split_options(address.arguments.get("options", ""))
+    settings = SessionSettings(
+        chosen, statement_timeout=statement_timeout or 0, lock_timeout=lock_timeout, idle_timeout=idle_timeout
+    )
+    limit = inf if statement_timeout is None else _PATIENCE * statement_timeout
+    arguments: dict[str, Any] = (
+        _connect_args(application_name)
+        | dict(address.arguments)
+        | {"client_encoding": "UTF8", "options": options, "connection_factory": Watchdog(limit).connect}
+    )
     engine = sa.create_engine(
         _sqlalchemy_url(address.arguments),
         # The address goes straight to libpq: SQLAlchemy has another form for several hosts, and merges no `options`.
-        creator=partial(psycopg2.connect, **arguments),
+        creator=partial(_connect, partial(psycopg2.connect, **arguments), settings),
         poolclass=_Pool,
         # At a higher level, a locked row could be read from a snapshot older than its lock, and be oversold.
         isolation_level="READ COMMITTED",
@@ -87,9 +91,7 @@ def _sqlalchemy_url(arguments: Mapping[str, str]) -> URL:
 def patient(connection: Connection, statement_timeout: float) -> Iterator[None]:
     """Raise the limit for calls of this connection, to one and a half times the given `statement_timeout`."""
     driver = connection.connection.driver_connection
-    if not isinstance(driver, WatchedConnection):
-        yield
-        return
+    assert isinstance(driver, WatchedConnection)  # noqa: S101 - the engine makes no other
     before, driver.limit = driver.limit, _PATIENCE * statement_timeout
     try:
         yield
@@ -106,27 +108,18 @@ def _connect_args(application_name: str) -> dict[str, Any]:
         "keepalives_interval": 5,
         "keepalives_count": 3,
         # For unacknowledged data, which keepalives do not cover. In milliseconds.
-        "tcp_user_timeout": _NETWORK_AWAY * 1000,
+        "tcp_user_timeout": NETWORK_AWAY * 1000,
     }
 
 
-def _session_options(statement_timeout: int, lock_timeout: int, idle_timeout: int) -> str:
-    options = {
-        "statement_timeout": f"{statement_timeout}s",
-        "lock_timeout": f"{lock_timeout}s",
-        "idle_in_transaction_session_timeout": f"{idle_timeout}s",
-        # Else the server may not tell that the wait of a COMMIT for a standby was cancelled; see `WatchedConnection`.
-        "client_min_messages": "warning",
-        # A client that vanished must not hold its locks for two hours, the system's default.
-        "tcp_keepalives_idle": "10",
-        "tcp_keepalives_interval": "5",
-        "tcp_keepalives_count": "3",
-        "tcp_user_timeout": f"{_NETWORK_AWAY}s",
-        # The data are in memory. At the default of 4, the planner scans tables of some 10,000 rows for each group.
-        "random_page_cost": "1.1",
-        "jit": "off",
-    }
-    return " ".join(f"-c {name}={value}" for name, value in options.items())
+def _connect(connect: Callable[[], WatchedConnection], settings: SessionSettings) -> WatchedConnection:
+    connection = connect()
+    try:
+        settings.prepare(connection, connect)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 class _Pool(QueuePool):

@@ -5,11 +5,18 @@ from typing import Final
 
 from sqlalchemy.exc import DBAPIError
 
-from allocation_worker.service_layer.ports import StoreContentionError, StoreError, StoreUnavailableError
+from allocation_worker.service_layer.ports import (
+    StoreContentionError,
+    StoreError,
+    StoreForbiddenError,
+    StoreUnavailableError,
+)
 
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 # read_only_sql_transaction: the server is a standby, or was demoted.
 READ_ONLY: Final = "25006"
+# insufficient_privilege: a grant is missing, or a row-level policy hides rows.
+_FORBIDDEN: Final = "42501"
 _CONTENTION = {
     "40001",  # serialization_failure
     "40P01",  # deadlock_detected
@@ -33,10 +40,17 @@ _UNAVAILABLE_CLASSES = {
 }
 
 # How libpq begins when there is no connection.
-_NO_CONNECTION = ("connection to server ", "could not translate host name ", "invalid port number")
+_NO_CONNECTION = (
+    "connection to server ",
+    "could not translate host name ",
+    "invalid port number",
+    "definition of service ",
+    "could not match ",
+)
 
 # What cannot pass by itself: what the server or libpq says, what it means, and where to look.
 _REFUSALS = (
+    ("unsupported startup parameter", "The connection pooler refuses a startup parameter", "the options"),
     (
         "authentication failed|no password supplied|no pg_hba.conf entry|role .* does not exist|not permitted to log",
         "The database refuses the login",
@@ -64,7 +78,8 @@ def translated(error: BaseException, *, disconnected: bool = False) -> StoreErro
         return StoreUnavailableError(_unreachable(str(cause)))
     if disconnected or connecting or code in _UNAVAILABLE or code[:2] in _UNAVAILABLE_CLASSES:
         return StoreUnavailableError(sentence)
-    return StoreError(f"{' '.join(filter(None, (type(cause).__name__, code)))}: {sentence}")
+    kind = StoreForbiddenError if code == _FORBIDDEN else StoreError
+    return kind(f"{' '.join(filter(None, (type(cause).__name__, code)))}: {sentence}")
 
 
 def _unreachable(told: str) -> str:

@@ -4,18 +4,21 @@ import select
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from time import monotonic
+from uuid import uuid4
 
 import psycopg2
 import sqlalchemy as sa
-from psycopg2.extensions import connection as PsycopgConnection  # noqa: N812 - it is a class
 from sqlalchemy.engine import Connection, Engine
 
 from allocation_worker.adapters import wire
 from allocation_worker.adapters.postgres import page
 from allocation_worker.adapters.postgres.arrays import array
+from allocation_worker.adapters.postgres.durability import check_writable
 from allocation_worker.adapters.postgres.errors import translated
 from allocation_worker.adapters.postgres.outbox import CHANNEL
 from allocation_worker.adapters.postgres.page import PLACES
+from allocation_worker.adapters.postgres.session import NOT_ONE_SESSION, TRANSACTION_POOLING
+from allocation_worker.adapters.postgres.watchdog import WatchedConnection
 from allocation_worker.service_layer.outgoing import OutgoingEvent, Page
 from allocation_worker.service_layer.ports import StoreUnavailableError
 
@@ -25,16 +28,34 @@ _PARTITION = 0
 # Seconds between two attempts to raise the floor.
 _RAISE_FLOOR_EVERY = 1.0
 
+_SHARED = NOT_ONE_SESSION.format(why=TRANSACTION_POOLING)
+
 # Commits synchronously without writing a row. When the commit returns, everything visible before is durable by the
 # server's settings: on disk, and on a standby if there is a synchronous one.
 _SYNCHRONOUS_COMMIT = """
-    BEGIN; SET LOCAL synchronous_commit = on; SELECT pg_logical_emit_message(true, 'allocation', ''); COMMIT
+    SET LOCAL synchronous_commit = {level}; SET LOCAL client_min_messages = warning;
+    SELECT pg_backend_pid(), current_setting('allocation.relay', true),
+        pg_logical_emit_message(true, 'allocation', '')
 """
 
-ACQUIRE = sa.text(f"""
-    SELECT pg_try_advisory_lock({_RELAY_LOCK} + {_PARTITION},
-        CAST(CAST(CAST('outbox_pages' AS regclass) AS oid) AS integer))
-""")
+# If a pooler shares sessions between clients, two relays may be active, since a session may take its lock twice. So the
+# active reader writes its name into the session, and looks for it after each fetch.
+_ACQUIRE = sa.text(f"""
+    SELECT pg_backend_pid() AS backend, mine,
+        CASE WHEN mine OR pg_try_advisory_lock({_RELAY_LOCK} + {_PARTITION}, installation)
+            THEN set_config('allocation.relay', CASE WHEN mine THEN known ELSE :reader END, false)
+        END AS reader
+    FROM (
+        SELECT current_setting('allocation.relay', true) AS known, CAST(installation AS integer), EXISTS (
+            SELECT FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()
+                AND classid = {_RELAY_LOCK} + {_PARTITION} AND objid = installation AND objsubid = 2
+        ) AS mine
+        FROM CAST(CAST('outbox_pages' AS regclass) AS oid) AS installation
+    ) AS session
+""")  # noqa: S608 - the number is a constant
+
+_SESSION = sa.text("SELECT pg_backend_pid(), current_setting('allocation.relay', true)")
+
 
 # The sum is computed page by page, so no more than `limit` pages are read.
 FETCH = sa.text(f"""
@@ -48,11 +69,14 @@ FETCH = sa.text(f"""
     ) AS waiting WHERE before < :limit
 """)  # noqa: S608 - the partition is a constant
 
+# A mark lost in a crash costs a duplicate event. Waiting for the disk after each would halve the throughput.
 MARK_PUBLISHED = sa.text("""
+    SET LOCAL synchronous_commit = off;
     UPDATE outbox_pages SET published_at = now() WHERE id = ANY(CAST(:pages AS bigint[])) AND published_at IS NULL
 """)
 
 MARK_AND_KEEP_UNROUTED = sa.text(f"""
+    SET LOCAL synchronous_commit = off;
     WITH marked AS (
         UPDATE outbox_pages SET published_at = now()
         WHERE id = ANY(CAST(:pages AS bigint[])) AND published_at IS NULL RETURNING id, partition, created_at, events
@@ -82,7 +106,10 @@ FETCH_UNROUTED = sa.text(f"""
     ORDER BY id LIMIT :limit
 """)  # noqa: S608 - the partition is a constant
 
-REMOVE_UNROUTED = sa.text("DELETE FROM outbox_unrouted WHERE id = ANY(CAST(:ids AS bigint[]))")
+REMOVE_UNROUTED = sa.text("""
+    SET LOCAL synchronous_commit = off;
+    DELETE FROM outbox_unrouted WHERE id = ANY(CAST(:ids AS bigint[]))
+""")
 
 # last_value of an unused sequence is the number of the first row, hence is_called.
 HIGHEST_ID = sa.text("SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM outbox_pages_id_seq")
@@ -152,22 +179,26 @@ class PendingEvents:
         self._lease = lease
         self._beat_due = 0.0
         driver = connection.connection.driver_connection
-        assert isinstance(driver, PsycopgConnection)  # noqa: S101 - the engine is made for this driver
+        assert isinstance(driver, WatchedConnection)  # noqa: S101 - `create_engine` makes no other
         self._driver = driver
         self._floor = _Floor(connection, clock)
+        self._session: tuple[int, str] | None = None
 
     def acquire(self) -> bool:
         """Become the one reader. Return False while another session is."""
-        # A mark lost in a crash costs a duplicate event. Waiting for the disk after each would halve the throughput.
-        self._connection.execute(sa.text("SET synchronous_commit = off"))
-        self._check_writable()
-        taken = self._connection.scalar(ACQUIRE)
-        if taken:
-            channel = self._connection.scalar(sa.text(f"SELECT {CHANNEL}"))
-            self._connection.execute(
-                sa.text(f"LISTEN {channel}; SET idle_session_timeout = '{round(self._lease * 1000)}ms'")
-            )
-        return bool(taken)
+        self._check_session()
+        reader = uuid4().hex
+        row = self._connection.execute(_ACQUIRE, {"reader": reader}).one()
+        if row.mine and (row.backend, row.reader) != self._session:
+            raise StoreUnavailableError(_SHARED)
+        if row.reader is None:
+            return False
+        self._session = (row.backend, row.reader)
+        channel = self._connection.scalar(sa.text(f"SELECT {CHANNEL}"))
+        self._connection.execute(
+            sa.text(f"LISTEN {channel}; SET idle_session_timeout = '{round(self._lease * 1000)}ms'")
+        )
+        return True
 
     def fetch(self, limit: int, taken: Collection[int]) -> list[Page]:
         """Return the next pages to publish, except those taken. Each product's events are in order of sequence."""
@@ -213,17 +244,25 @@ class PendingEvents:
         self._driver.notices.clear()
         try:
             with self._driver.cursor() as cursor:
-                cursor.execute(_SYNCHRONOUS_COMMIT)
+                cursor.execute(_SYNCHRONOUS_COMMIT.format(level=self._driver.commit_level))
+                backend, reader, _ = cursor.fetchone() or (None, None, None)
         except psycopg2.Error as error:
             raise translated(error) from error
         # The server translates its notices, so their text is not compared. No other notice is possible here.
         if self._driver.notices:
             raise StoreUnavailableError(f"The wait for a standby was cancelled: {self._driver.notices[-1].strip()}")
+        if self._session not in {None, (backend, reader)}:
+            raise StoreUnavailableError(_SHARED)
 
-    def _check_writable(self) -> None:
-        """Raise StoreUnavailableError if the server has been demoted to a standby."""
-        if self._connection.scalar(sa.text("SHOW transaction_read_only")) == "on":
-            raise StoreUnavailableError("The database is read-only here: it is a standby, or was demoted.")
+    def _check_session(self) -> None:
+        """Check that the server can be written to, and that an active reader is still in its session.
+
+        Raises:
+            StoreUnavailableError: The server has been demoted to a standby, or a pooler does not keep the session.
+        """
+        check_writable(self._connection)
+        if self._session not in {None, tuple(self._connection.execute(_SESSION).one())}:
+            raise StoreUnavailableError(_SHARED)
 
     def wait(self, timeout: float, wake_fd: int) -> bool:
         """Wait for a commit to the outbox, for `wake_fd`, or for `timeout` seconds, but at most a third of the lease.
@@ -233,7 +272,7 @@ class PendingEvents:
         """
         beat = self._lease / 3
         if self._clock() >= self._beat_due:
-            self._check_writable()
+            self._check_session()
             self._beat_due = self._clock() + beat
         try:
             self._driver.poll()

@@ -15,6 +15,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from allocation_contracts import AllocationError
 from allocation_worker.adapters.postgres import moves
+from allocation_worker.adapters.postgres.durability import check_writable
 from allocation_worker.service_layer.ports import StoreError
 
 # The number is arbitrary. With the oid of the schema it is an advisory lock that nothing else uses.
@@ -35,6 +36,9 @@ _LOCK = sa.text(f"""
 """)
 
 _EXPANDED, _MOVED = "0002", "0003"
+
+# Else a commit that writes nothing would not wait.
+_MAKE_DURABLE = sa.text("SET LOCAL synchronous_commit = on; SELECT pg_logical_emit_message(true, 'allocation', '')")
 
 
 class SchemaOutdatedError(StoreError):
@@ -61,11 +65,15 @@ def migrate(engine: Engine) -> tuple[str | None, str]:
 
     A call that was interrupted can be repeated. A concurrent call waits for the first, or does its part.
 
+    When it returns, the schema is on disk, and on a standby if there is a synchronous one: even if an earlier call has
+    made it, whose wait for the standby was cancelled.
+
     Returns:
         The revision found, None for an empty database, and the revision after the migration.
 
     Raises:
         SchemaTooNewError: A newer program has migrated the schema to a revision that this one may not use.
+        StoreUnavailableError: The database is away or read-only, or the outcome of a commit is unknown.
     """
     before = _upgrade(engine, _EXPANDED)
     if before is not None and before.number > _head():
@@ -107,6 +115,8 @@ def _refuse_unless_served(found: Revision) -> None:
 def _upgrade(engine: Engine, target: str) -> Revision | None:
     """Run the scripts up to `target` in one transaction. Return the revision found before."""
     with engine.begin() as connection:
+        check_writable(connection)
+        connection.execute(_MAKE_DURABLE)
         # A concurrent call waits here for this transaction, so no timeout applies.
         connection.execute(sa.text("SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0"))
         connection.execute(_LOCK)

@@ -1,4 +1,6 @@
-"""Checks the tables against each other: counters and lines, sequences and outbox, inbox and outbox.
+"""Checks the tables against each other, and what the guarantees rest on.
+
+The tables are compared by counters and lines, sequences and outbox, inbox and outbox.
 
 The view `events` shows the pages of the outbox event by event.
 
@@ -9,7 +11,7 @@ An event may be published again after its first row was pruned. So the checks on
 row of each event.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import NamedTuple
 from uuid import UUID
@@ -17,11 +19,17 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
+from allocation_worker.adapters.postgres.durability import examine
 from allocation_worker.adapters.postgres.outbox import event_id
+from allocation_worker.adapters.postgres.weaknesses import MISSING_TABLES, NO_ORDINARY_TABLES
+from allocation_worker.service_layer.durability import Weakness
 from allocation_worker.service_layer.verify import Audit, Fault
 
 EXAMPLES = 10
 """The number of rows shown for each fault; further rows are only counted."""
+
+# Without these tables the statements on rows fail, or read something else.
+_NO_ROWS = {MISSING_TABLES.kind, NO_ORDINARY_TABLES.kind}
 
 # Rows are pruned in no particular order, and a row's time is the start of its transaction. So rows that are this close
 # to being pruned are not checked.
@@ -202,15 +210,31 @@ def audit(engine: Engine, *, history_days: int, inbox_days: int, stuck_after: fl
         "stuck_after": stuck_after,
     }
     with _one_moment(engine) as connection:
-        faults = [fault for check in CHECKS if (fault := _look(connection, check, parameters))]
+        rests_on = examine(connection)
+        faults = list(_weakened(rests_on.weaknesses))
+        notices = [weakness.sentence for weakness in rests_on.weaknesses if not weakness.is_fault]
+        if _NO_ROWS & {fault.kind for fault in faults}:
+            notices.append("The rows were not checked.")
+            return Audit(faults=faults, notices=notices, counts={}, durability=rests_on.facts)
+        faults += [fault for check in CHECKS if (fault := _look(connection, check, parameters))]
         if wrong_ids := _look_at_ids(connection):
             faults.append(wrong_ids)
-        notices = [example for check in _NOTICES for example in _examples(connection, check, parameters)]
+        notices += [example for check in _NOTICES for example in _examples(connection, check, parameters)]
         counts = {
             name: connection.scalar(sa.text(f"SELECT count(*) FROM {table}")) or 0  # noqa: S608 - names of our own
             for name, table in _COUNTS.items()
         }
-    return Audit(faults=faults, notices=notices, counts=counts)
+    return Audit(faults=faults, notices=notices, counts=counts, durability=rests_on.facts)
+
+
+def _weakened(weaknesses: Iterable[Weakness]) -> Iterator[Fault]:
+    """One fault for each kind of weakness that is one."""
+    of_kind: dict[str, list[str]] = {}
+    for weakness in weaknesses:
+        if weakness.is_fault:
+            of_kind.setdefault(weakness.kind, []).append(weakness.sentence)
+    for kind, sentences in of_kind.items():
+        yield Fault(kind=kind, count=len(sentences), examples=sentences[:EXAMPLES])
 
 
 @contextmanager

@@ -8,6 +8,7 @@ so another thread shuts down the socket, and the call fails like any lost connec
 import os
 import socket
 from contextlib import suppress
+from math import inf
 from threading import Lock, Thread
 from time import monotonic, sleep
 from typing import Any
@@ -15,7 +16,7 @@ from weakref import ReferenceType, ref
 
 import structlog
 from psycopg2 import OperationalError
-from psycopg2.extensions import connection, cursor
+from psycopg2.extensions import STATUS_READY, connection, cursor
 
 log = structlog.get_logger()
 
@@ -27,6 +28,12 @@ class _Cursor(cursor):
 
     def execute(self, query: Any, vars: Any = None) -> None:  # noqa: A002, ANN401 - psycopg2's own signature
         watched = self.connection
+        if watched.status == STATUS_READY and not watched.autocommit:
+            if self.name is None:  # one round trip for both
+                query = watched.each_transaction + query
+            else:  # DECLARE takes one statement
+                with watched.cursor() as first:
+                    first.execute("SELECT 1")
         watched.deadlines[watched] = monotonic() + watched.limit
         try:
             super().execute(query, vars)
@@ -50,6 +57,10 @@ class WatchedConnection(connection):
         dsn: The connection string of libpq.
         deadlines: The connections that are in a call, and the deadline of each; shared with the watchdog.
         limit: The longest time for a call, in seconds. It may be changed between calls.
+
+    Attributes:
+        each_transaction: Statements that are sent with the first statement of each transaction, which is text.
+        commit_level: The `synchronous_commit` of each transaction.
     """
 
     def __init__(self, dsn: str, deadlines: "dict[WatchedConnection, float]", limit: float) -> None:
@@ -57,6 +68,8 @@ class WatchedConnection(connection):
         self.cursor_factory = _Cursor
         self.deadlines = deadlines
         self.limit = limit
+        self.each_transaction = ""
+        self.commit_level = "on"
         self.descriptor = self.fileno()
         self.inode = os.fstat(self.descriptor).st_ino
 
@@ -92,7 +105,7 @@ class Watchdog:
     """Creates connections, and watches them in a thread that ends once the watchdog is garbage-collected.
 
     Args:
-        limit: The longest time for a call, in seconds. Each connection starts with it.
+        limit: The longest time for a call, in seconds; infinite for no limit. Each connection starts with it.
     """
 
     def __init__(self, limit: float) -> None:
@@ -105,7 +118,7 @@ class Watchdog:
         """Connect. Pass this method to psycopg2 as `connection_factory`."""
         made = WatchedConnection(dsn, self._deadlines, self._limit)
         with self._starting:
-            if not self._started:
+            if not self._started and self._limit < inf:
                 self._started = True
                 Thread(target=_watch, args=(ref(self), self._limit / 4), name="watchdog", daemon=True).start()
         return made

@@ -1,4 +1,4 @@
-"""A dead letter: what stands in it, and what follows from that."""
+"""Reads a dead letter: its reason, its age, and the queue that a copy of it belongs to."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -9,6 +9,7 @@ from pika.spec import BasicProperties
 
 from allocation_contracts import COMMANDS, COMMANDS_EXCHANGE, DEAD_LETTERS
 from allocation_contracts.amqp.lenient import UNDECODABLE, UndecodableProperties
+from allocation_contracts.commands import QUEUES_BY_ROUTING_KEY
 from allocation_worker.adapters.rabbitmq.copies import ORIGINAL_PROPERTIES_HEADER, REASON_HEADER
 from allocation_worker.adapters.rabbitmq.delivery import ATTEMPTS_HEADER
 from allocation_worker.adapters.rabbitmq.topology import READ_MODEL_QUEUE, command_queue
@@ -20,32 +21,34 @@ _SHOWN_PROPERTIES = (
     "message_id", "type", "content_type", "content_encoding", "correlation_id", "reply_to", "app_id", "user_id",
     "timestamp", "expiration", "delivery_mode", "priority",
 )  # fmt: skip
-_QUEUES_BY_ROUTING_KEY = {command.ROUTING_KEY: command.QUEUE for command in COMMANDS.values()}
 
 
 class HeldDeadLetter:
-    """A message in the dead letters, on hold for us.
+    """A message in the dead letters, unacknowledged on our channel.
 
-    Only our own copies are published to the dead-letter exchange: their `x-reason` and the other headers of ours count.
-    What the broker has moved there has a death history, which tells the reason. All else came by the alternate
-    exchange. There, headers of our names are the sender's, and say nothing.
+    There are three ways into the dead letters:
+
+    - The worker publishes a copy to the dead-letter exchange. The worker's headers, such as `x-reason`, count.
+    - The broker moves the message. It adds a death history, which gives the reason.
+    - The alternate exchange routes a command that no queue takes. The worker's headers, if there are any, come from the
+      sender and are ignored.
 
     Attributes:
-        id: The same whenever it is looked at. Messages that do not differ in anything share it.
-        tag: The broker's number for it, on its channel.
-        reason: A slug: `x-reason`, or what follows from the broker's headers.
+        id: Does not change from look to look. Identical messages have the same id.
+        tag: The delivery tag on its channel.
+        reason: A slug, from `x-reason` or from the broker's headers.
         detail: One sentence.
-        exception: What the handler raised, if that is why.
-        failed_attempts: How many times it has failed; None if nobody counted.
-        attempts: 0, since a copy of it that becomes a command again begins anew.
-        queue: The command queue that it died in; None if it never was in one.
-        failed_at: When it died, if that is known.
-        known_since: Seconds since the epoch; the earliest moment at which it is known to have been there, or None.
+        exception: What the handler raised, if the handler failed.
+        failed_attempts: The number of failed attempts; None if unknown.
+        attempts: 0, since a redriven command has all its attempts again.
+        queue: The command queue that it died in; None if it was in none.
+        failed_at: When it died; None if unknown.
+        known_since: The earliest time at which it is known to have existed, in seconds since the epoch, or None.
         destination: The command queue that a copy of it belongs to; None if unknown.
         properties: The properties, as pika decodes them.
-        body: As it was sent.
-        ours: It is a copy of ours, and so are its headers of our names.
-        routing_key: As it was published with, or the name of its queue if it had gone through a retry queue.
+        body: The body, as it was sent.
+        ours: Whether the worker published it, so that the worker's headers count.
+        routing_key: The routing key that it was published with, or the name of its queue after a retry.
     """
 
     attempts: Final = 0
@@ -84,18 +87,18 @@ class HeldDeadLetter:
         return {name: value for name, value in named.items() if value is not None}
 
     def _digest(self) -> str:
-        # Neither the tag nor the other headers: the broker counts every look at a message in one of those.
+        # Without the tag and the headers: the broker counts every delivery in a header.
         properties = self.properties
         parts = (properties.message_id, properties.type, self.routing_key, self.body, self.failed_at)
         return sha256(repr(parts).encode(errors="backslashreplace")).hexdigest()[:_ID_DIGITS]
 
     def _destination(self) -> str | None:
         command = COMMANDS.get(self.properties.type or "")
-        # In a queue that its type does not belong to, it would be refused again.
+        # A command in a queue of another type would be refused again.
         if self.queue is not None and (command is None or self.queue == command.QUEUE):
             return self.queue
-        if self.queue is None and self.routing_key in _QUEUES_BY_ROUTING_KEY:
-            return _QUEUES_BY_ROUTING_KEY[self.routing_key]
+        if self.queue is None and self.routing_key in QUEUES_BY_ROUTING_KEY:
+            return QUEUES_BY_ROUTING_KEY[self.routing_key]
         return None if command is None else command.QUEUE
 
 
@@ -125,7 +128,7 @@ def _broker_words(reason: str, queue: str) -> tuple[str, str]:
 
 
 def _death(headers: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The broker's latest entry, if it is about one of our queues."""
+    """Return the latest entry of the death history, if it names one of the worker's queues; else an empty mapping."""
     deaths = headers.get("x-death")
     latest = deaths[0] if isinstance(deaths, list) and deaths else None
     if not isinstance(latest, dict):

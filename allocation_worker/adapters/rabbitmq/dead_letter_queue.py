@@ -1,4 +1,4 @@
-"""Looking through the dead letters, and taking some of them away."""
+"""Reads the dead letters and removes some of them."""
 
 import time
 from collections import deque
@@ -12,7 +12,13 @@ from pika.spec import Basic, BasicProperties
 from allocation_contracts.amqp.pika_internals import ack_later
 from allocation_contracts.names import DEAD_LETTERS
 from allocation_worker.adapters.rabbitmq.dead_letter import HeldDeadLetter
-from allocation_worker.adapters.rabbitmq.errors import NOT_FOUND, RUN_TOPOLOGY, BrokerError, TopologyMissingError
+from allocation_worker.adapters.rabbitmq.errors import (
+    NOT_FOUND,
+    RUN_TOPOLOGY,
+    BrokerError,
+    TopologyMissingError,
+    refused,
+)
 from allocation_worker.adapters.rabbitmq.urls import connect_any
 
 _LARGEST_PREFETCH = 65_535
@@ -22,14 +28,15 @@ _TELL_EVERY = 100
 
 
 class DeadLetterQueue:
-    """The dead letters that were there when it was opened, each on hold until it is removed or the channel is closed.
+    """The dead letters that were in the queue when it was opened.
 
-    All that is looked at stays in hand to the end, since a quorum queue keeps the order of what comes back together,
-    and puts what comes back alone behind the rest. The broker keeps it; memory does not grow with how many there are.
+    Each stays unacknowledged until it is removed or the channel is closed. A quorum queue keeps the order of messages
+    that are returned together, but puts one that is returned alone behind the others. The broker keeps the messages, so
+    memory does not grow with their number.
 
     Args:
-        channel: Open and fresh.
-        on_progress: Told now and then how many were looked at, of how many.
+        channel: A new, open channel.
+        on_progress: Called from time to time with the number of dead letters read, and the number of all.
     """
 
     def __init__(self, channel: BlockingChannel, on_progress: Callable[[int, int], None]) -> None:
@@ -47,10 +54,10 @@ class DeadLetterQueue:
             yield letter
 
     def take(self) -> HeldDeadLetter | None:
-        """The next one, on hold from now on; None if that was all.
+        """Return the next dead letter; None after the last.
 
         Raises:
-            BrokerError: The next one does not come, or the connection is gone.
+            BrokerError: The next one does not arrive, or the connection is lost.
         """
         if self._seen == self._total:
             return None
@@ -65,10 +72,10 @@ class DeadLetterQueue:
         return self._arrived.popleft()
 
     def remove(self, letter: HeldDeadLetter) -> None:
-        """Take it off the queue for good; at the latest by the next `take` that has to wait, or by `finish`.
+        """Remove a dead letter from the queue. The ack is sent by the next `take` that waits, or by `finish`.
 
         Raises:
-            BrokerError: The connection is gone, and what was removed last may be there again.
+            BrokerError: The connection is lost. The letters removed last may be in the queue again.
         """
         with _explained():
             ack_later(self._channel, letter.tag)
@@ -76,10 +83,10 @@ class DeadLetterQueue:
         self._removed += 1
 
     def finish(self) -> None:
-        """See to it that what was removed is gone before the channel is.
+        """Wait until the broker has applied all removals.
 
-        Of many acks under way some are kept back inside the broker, and forgotten with the channel (rabbitmq-server
-        issue 10327). A cancel is answered once all before it was applied, and then those that were kept back are sent.
+        The broker delays some of many acks, and drops them if the channel is closed (rabbitmq-server issue 10327). It
+        answers a cancel after everything before it, and then applies the delayed acks.
         """
         if self._removed:
             with _explained():
@@ -88,21 +95,21 @@ class DeadLetterQueue:
                 self._channel.queue_declare(DEAD_LETTERS, passive=True)
 
     def _count(self) -> int:
-        """How many wait, once nobody else has any in hand: a look that was killed has just given them back."""
+        """Return the number of messages, once no other consumer has any.
+
+        The broker returns the messages of a process that was killed a moment after its end.
+        """
         deadline = time.monotonic() + _PATIENCE
         while True:
             found = self._channel.queue_declare(DEAD_LETTERS, passive=True).method
             if not found.consumer_count:
                 return int(found.message_count)
             if time.monotonic() > deadline:
-                raise BrokerError(
-                    f"Another program is reading {DEAD_LETTERS}, and has in hand what would be looked at here; "
-                    "try again when it has ended."
-                )
+                raise BrokerError(f"Another program is reading {DEAD_LETTERS}; try again when it has ended.")
             self._channel.connection.sleep(_LOOK_AGAIN)
 
     def _consume(self) -> None:
-        # Each by its own number, in the order in which the broker sorts them when it takes everything back.
+        # The tags sort in the order of consuming, in which the broker returns the messages.
         self._channel.basic_qos(prefetch_count=min(_LARGEST_PREFETCH, self._total - self._seen))
         tag = f"dead-letters-{len(self._consumers):05}"
         self._consumers.append(self._channel.basic_consume(DEAD_LETTERS, self._put, consumer_tag=tag))
@@ -130,14 +137,14 @@ class DeadLetterQueue:
 
 @contextmanager
 def open_dead_letters(urls: Sequence[str], on_progress: Callable[[int, int], None]) -> Iterator[DeadLetterQueue]:
-    """The dead letters, for as long as the block lasts; then what was not removed is back where it was.
+    """Yield the dead letters. After the block, those that were not removed are back in the queue, in their order.
 
     Args:
         urls: AMQP addresses, tried in turn.
         on_progress: As for DeadLetterQueue.
 
     Raises:
-        BrokerError: No broker answers, another program is reading them, or the connection went away.
+        BrokerError: No broker answers, another program reads the dead letters, or the connection is lost.
     """
     with connect_any(urls, "allocation-worker dead-letters") as connection:
         with _explained():
@@ -152,13 +159,9 @@ def _explained() -> Iterator[None]:
         yield
     except ChannelClosedByBroker as error:
         if error.reply_code != NOT_FOUND:
-            raise _unreadable(error) from error
-        raise TopologyMissingError(f"The queue {DEAD_LETTERS} does not stand on the broker; {RUN_TOPOLOGY}") from error
+            raise refused(error) from error
+        raise TopologyMissingError(f"The queue {DEAD_LETTERS} does not exist on the broker; {RUN_TOPOLOGY}") from error
     except AMQPError as error:
-        raise _unreadable(error) from error
-
-
-def _unreadable(error: AMQPError) -> BrokerError:
-    return BrokerError(
-        f"The dead letters cannot be read ({error!r}); those that were in hand are back where they were."
-    )
+        raise BrokerError(
+            f"The connection to the dead letters is lost ({error!r}); those that were on hold are back in their queue."
+        ) from error

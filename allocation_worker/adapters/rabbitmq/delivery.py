@@ -6,25 +6,25 @@ from allocation_contracts.names import RETRYING_EXCHANGE
 from allocation_worker.adapters.rabbitmq.retry_queues import is_retry_queue
 
 ATTEMPTS_HEADER = "x-attempts"
-"""Our retry copies and dead letters say in it how many attempts have failed."""
+"""The header with the number of failed attempts, in the worker's retry copies and dead letters."""
 
 _MAX_ATTEMPTS = 1_000
 
 
 class Delivery:
-    """A message in hand: the broker keeps it for us until it is settled, or the channel is gone.
+    """A message that is delivered and not yet acknowledged.
 
     Attributes:
-        tag: The broker's number for it, on its channel.
-        queue: Where it was taken from.
-        generation: Which of the queue's channels, one after the other, brought it.
-        body: As it was sent.
-        redelivered: It was in someone's hands before: it may be what brought them down.
-        routing_key: As it was published with.
-        exchange: As it was published to.
-        properties: As they came; the copies that may be made of it need all of them.
-        retried: It came by one of the queue's retry queues, so it is a copy of ours, and so are its headers.
-        attempts: How many times processing has failed before.
+        tag: The delivery tag on its channel.
+        queue: The queue that it came from.
+        generation: The number of the channel that it came by; each new channel of the queue has the next number.
+        body: The body, as it was sent.
+        redelivered: Whether it was delivered before. It may have ended the process that received it.
+        routing_key: The routing key that it was published with.
+        exchange: The exchange that it was published to.
+        properties: All its properties; a retry copy or a dead letter keeps them.
+        retried: Whether it came from one of the queue's retry queues, so that the worker's headers count.
+        attempts: The number of failed attempts.
     """
 
     __slots__ = (
@@ -62,13 +62,13 @@ class Delivery:
 
 
 def delivery_failures(properties: BasicProperties) -> int:
-    """How many deliveries of this message the broker counts as failed; 0 where it does not say."""
+    """Return the number of deliveries that the broker counts as failed; 0 if it does not count them."""
     count = (properties.headers or {}).get("x-delivery-count", 0)
     return count if isinstance(count, int) else 0
 
 
 def failed_attempts(properties: BasicProperties) -> int:
-    """Return how many attempts have failed, as a retry copy of ours says; 0 if it says nothing of use."""
+    """Return how many attempts have failed, as the header of a retry copy says; 0 without a valid header."""
     headers = properties.headers
     count = headers.get(ATTEMPTS_HEADER, 0) if headers else 0
     if isinstance(count, int) and not isinstance(count, bool) and 0 <= count <= _MAX_ATTEMPTS:

@@ -21,6 +21,7 @@ from allocation_contracts.names import (
     TRACEPARENT_HEADER,
 )
 from allocation_contracts.results import PublishResult
+from allocation_worker.adapters.rabbitmq.errors import ACCESS_REFUSED, REMEDIES
 from allocation_worker.adapters.rabbitmq.link import log_event, worker_link
 from allocation_worker.service_layer.outgoing import MessageResult, OutgoingEvent
 
@@ -54,6 +55,9 @@ class ConfirmedPublisher(Generic[T]):
     loss, every message is LOST until `take_results` has reported the loss. Otherwise a caller that does not know of it
     yet would publish later messages before the lost ones. Call `publish` and `take_results` in one thread.
 
+    Messages that were in flight when the broker closed the channel are NACKED: it refuses one of them, and the queues
+    may have the others. The next connection is tried after a longer pause each time, until one message has an answer.
+
     Args:
         urls: AMQP addresses, tried in turn.
         convert: Makes a message ready; called in the network thread.
@@ -79,6 +83,9 @@ class ConfirmedPublisher(Generic[T]):
         self._confirms: ConfirmedChannel | None = None
         self._results: list[MessageResult] = []
         self._in_flight = 0
+        self._answers = False
+        self.refusal: str | None = None
+        """What the broker's user may not do, in the broker's words, until a message is answered."""
         self._losses = 0
         self._losses_reported = 0
         self._lock = Lock()
@@ -119,14 +126,19 @@ class ConfirmedPublisher(Generic[T]):
 
     def _opened(self, channel: Channel) -> None:
         self._confirms = ConfirmedChannel(channel, log=log_event, on_closed=self._closed)
-        self._link.mark_healthy()
+        self._answers = False
         self._wake()
 
     def _closed(self, reason: Exception) -> None:
         if isinstance(reason, ChannelClosedByBroker):
-            log.error("publishing_refused", reason=str(reason))
+            self._log_refusal(reason)
+            if reason.reply_code == ACCESS_REFUSED:
+                self.refusal = reason.reply_text
         self._lost()
         self._link.reconnect()
+
+    def _log_refusal(self, reason: ChannelClosedByBroker) -> None:
+        log.error("publishing_refused", reason=reason.reply_text, remedy=REMEDIES.get(reason.reply_code))
 
     def _lost(self) -> None:
         if self._confirms is not None:
@@ -153,6 +165,13 @@ class ConfirmedPublisher(Generic[T]):
 
     def _answered(self, message_id: int, result: PublishResult) -> None:
         self._in_flight -= 1
+        if result is PublishResult.LOST:
+            if self._confirms is not None and isinstance(self._confirms.closed_by, ChannelClosedByBroker):
+                result = PublishResult.NACKED
+        elif not self._answers:
+            self._answers = True
+            self.refusal = None
+            self._link.mark_healthy()
         with self._lock:
             self._results.append(MessageResult(message_id, result))
             waiting = len(self._results)

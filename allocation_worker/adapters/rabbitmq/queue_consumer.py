@@ -21,7 +21,7 @@ from allocation_worker.adapters.rabbitmq.acknowledger import Acknowledger
 from allocation_worker.adapters.rabbitmq.copies import DEFAULT_FRAME_MAX
 from allocation_worker.adapters.rabbitmq.deliveries import DeliveryBuffer, Results
 from allocation_worker.adapters.rabbitmq.delivery import Delivery, delivery_failures
-from allocation_worker.adapters.rabbitmq.errors import NOT_FOUND, RUN_TOPOLOGY
+from allocation_worker.adapters.rabbitmq.errors import REMEDIES
 from allocation_worker.adapters.rabbitmq.link import log_event
 from allocation_worker.adapters.rabbitmq.prefetch_policy import PrefetchMode, PrefetchPolicy
 from allocation_worker.adapters.rabbitmq.threads import Threads
@@ -235,8 +235,7 @@ class QueueConsumer:
             pause = self._isolation_pause if self._policy.mode is PrefetchMode.ISOLATING else 0
             self._link.call_later(pause, self._consume)
         elif isinstance(reason, ChannelClosedByBroker):
-            remedy = RUN_TOPOLOGY if reason.reply_code == NOT_FOUND else None
-            self._log.error("consuming_refused", reason=reason.reply_text, remedy=remedy)
+            self._log.error("consuming_refused", reason=reason.reply_text, remedy=REMEDIES.get(reason.reply_code))
             self._link.reconnect()
 
     def _forget_channel(self) -> None:

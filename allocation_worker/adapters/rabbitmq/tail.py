@@ -1,4 +1,4 @@
-"""Looking at events as they come, from a queue that lives as long as the look."""
+"""Shows events as they are published, from a temporary queue."""
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack
@@ -11,7 +11,13 @@ from tenacity import Retrying, retry_if_exception_type, wait_exponential, wait_r
 
 from allocation_contracts.names import EVENTS_EXCHANGE
 from allocation_contracts.properties import AmqpProperties
-from allocation_worker.adapters.rabbitmq.errors import NOT_FOUND, RUN_TOPOLOGY, BrokerError, TopologyMissingError
+from allocation_worker.adapters.rabbitmq.errors import (
+    NOT_FOUND,
+    RUN_TOPOLOGY,
+    BrokerError,
+    TopologyMissingError,
+    refused,
+)
 from allocation_worker.adapters.rabbitmq.urls import connect_any
 
 _NAME = "allocation-worker tail"
@@ -21,7 +27,7 @@ _PAUSE = wait_exponential(multiplier=0.2, max=5) + wait_random(0, 1)
 
 
 class SeenEvent(NamedTuple):
-    """An event as it came off the wire, unchecked."""
+    """An event as it was received, not validated."""
 
     properties: AmqpProperties
     body: bytes
@@ -30,19 +36,19 @@ class SeenEvent(NamedTuple):
 def tail_events(
     urls: Sequence[str], routing_keys: Sequence[str], *, on_listening: Callable[[], None], on_lost: Callable[[], None]
 ) -> Generator[SeenEvent | None]:
-    """Events from now on, and None whenever there was none for half a second; it never ends.
+    """Yield events from now on, and None after every half second without one. It does not end by itself.
 
-    What comes while the connection is lost is missed.
+    Events that are published while the connection is lost are missed.
 
     Args:
-        urls: The broker's nodes, tried in turn.
-        routing_keys: Which events, such as `allocated`, or `#` for all.
-        on_listening: Told each time that from now on nothing is missed.
-        on_lost: Told when the connection was lost; it is opened again for as long as it takes.
+        urls: AMQP addresses, tried in turn.
+        routing_keys: The events to show, such as `allocated`, or `#` for all.
+        on_listening: Called whenever the queue is bound: events from then on are shown.
+        on_lost: Called when the connection is lost. It is opened again, however long that takes.
 
     Raises:
-        BrokerError: No broker could be reached at the beginning.
-        TopologyMissingError: There is no exchange for events.
+        BrokerError: No broker could be reached at the start, or the broker's user may not read events.
+        TopologyMissingError: The exchange for events does not exist.
     """
     patience = Retrying(retry=retry_if_exception_type(BrokerError), wait=_PAUSE)
     lost = False
@@ -58,9 +64,9 @@ def tail_events(
             except ChannelClosedByBroker as error:
                 if error.reply_code == NOT_FOUND:
                     raise TopologyMissingError(
-                        f"The exchange {EVENTS_EXCHANGE} does not stand there; {RUN_TOPOLOGY}"
+                        f"The exchange {EVENTS_EXCHANGE} does not exist on the broker; {RUN_TOPOLOGY}"
                     ) from error
-                raise BrokerError(f"The broker refused: {error!r}") from error
+                raise refused(error) from error
             except (AMQPError, OSError):
                 on_lost()
             lost = True

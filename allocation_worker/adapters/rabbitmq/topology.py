@@ -1,9 +1,9 @@
-"""What stands on the broker: declaring it, and looking whether it is there.
+"""Declares the exchanges, queues and bindings on the broker, and checks that they exist.
 
-The exchanges and queues are those of the wire contract. Beside them there is a retry queue for each command queue and
-delay: messages expire in it after the delay and go back to the command queue. Each has one delay, since only the head
-of a queue expires. Retrying, redriving, replaying and parking go through an exchange each, so that nobody needs the
-permission to write to the default exchange, which leads to every queue.
+The exchanges and queues are those of the wire contract, and one retry queue for each command queue and each delay. A
+message expires in a retry queue after the delay and goes back to its command queue. A retry queue has one delay only,
+since a message expires only at the head of its queue. Retrying, redriving, replaying and parking have an exchange each.
+So nobody needs permission to write to the default exchange, which leads to every queue.
 """
 
 from collections.abc import Iterator, Sequence
@@ -35,6 +35,7 @@ from allocation_worker.adapters.rabbitmq.errors import (
     NotASubscribersQueueError,
     TopologyMismatchError,
     TopologyMissingError,
+    refused,
 )
 from allocation_worker.adapters.rabbitmq.retry_queues import is_retry_queue, old_retry_queue, retry_queue
 from allocation_worker.adapters.rabbitmq.urls import connect_any
@@ -62,19 +63,19 @@ _DEAD_LETTERS_QUEUE = {"x-queue-type": "quorum", "x-overflow": "reject-publish",
 
 
 def command_queue(name: str) -> str | None:
-    """The command queue of this name, or that this retry queue belongs to."""
+    """Return the command queue of this name, or the one that this retry queue belongs to; None for other names."""
     return next((own for own in _COMMAND_QUEUES if name == own or is_retry_queue(name, own)), None)
 
 
 def declare(urls: Sequence[str], retry_delays: Sequence[int]) -> None:
-    """Declare everything; what stands already is left as it is, so that it can be run before every release.
+    """Declare everything. What exists is left as it is, so this can be run before every release.
 
     Args:
         urls: AMQP addresses; the first that answers is used.
-        retry_delays: In seconds; a retry queue for each.
+        retry_delays: The delays in seconds. Each gets a retry queue for each command queue.
 
     Raises:
-        TopologyMismatchError: Something of that name stands with other arguments.
+        TopologyMismatchError: An exchange or queue exists with other arguments.
         BrokerError: No broker answers, or it refuses for another reason.
     """
     with _channel(urls) as channel:
@@ -99,9 +100,9 @@ def declare(urls: Sequence[str], retry_delays: Sequence[int]) -> None:
 
 
 def outdated_queues(urls: Sequence[str], retry_delays: Sequence[int]) -> dict[str, int]:
-    """Return the retry queues of version 0.1.0 that are still there, with how many messages wait in each.
+    """Return the retry queues of version 0.1.0 that still exist, with the number of messages in each.
 
-    Nothing is published to them any more; what waits in them goes back to its command queue by itself.
+    Nothing is published to them any more. Their messages go back to the command queues by themselves.
 
     Raises:
         BrokerError: No broker answers, or it refuses for another reason.
@@ -110,7 +111,7 @@ def outdated_queues(urls: Sequence[str], retry_delays: Sequence[int]) -> dict[st
     for queue in _COMMAND_QUEUES:
         for delay in retry_delays:
             name = old_retry_queue(queue, delay)
-            # A channel each: the broker closes it over a queue that is not there.
+            # One channel for each queue: the broker closes the channel if the queue does not exist.
             try:
                 with _channel(urls) as channel, _explained("queue", name):
                     found[name] = int(channel.queue_declare(name, passive=True).method.message_count)
@@ -120,31 +121,31 @@ def outdated_queues(urls: Sequence[str], retry_delays: Sequence[int]) -> dict[st
 
 
 def declare_read_model(urls: Sequence[str]) -> None:
-    """Declare the read model's own queue, bound to all events; safe to repeat.
+    """Declare the queue of the read model and bind it to all events; safe to repeat.
 
-    It is not among those of `declare`: where nobody keeps a read model, it would fill up.
+    `declare` leaves it out: without a read model, nothing would consume from it, and it would fill up.
 
     Raises:
-        TopologyMissingError: The events exchange does not stand.
-        TopologyMismatchError: The queue stands with other arguments.
+        TopologyMissingError: The events exchange does not exist.
+        TopologyMismatchError: The queue exists with other arguments.
         BrokerError: No broker answers, or it refuses for another reason.
     """
     with _channel(urls) as channel:
         with _explained("exchange", EVENTS_EXCHANGE):
             channel.exchange_declare(EVENTS_EXCHANGE, passive=True)
-        # One at a time applies them: several would see each other's events as missing, and fetch them.
+        # A single active consumer: several would each miss the events that the others have taken.
         _declare_queue(channel, READ_MODEL_QUEUE, _COMMAND_QUEUE | {"x-single-active-consumer": True})
-        # All types, for a later version may add some. What an older version has bound stays, and does no harm.
+        # All types, since a later version may add some. The bindings of an older version stay and do no harm.
         channel.queue_bind(READ_MODEL_QUEUE, EVENTS_EXCHANGE, "#")
 
 
 def bind_for_replay(urls: Sequence[str], queue: str) -> None:
     """Bind a subscriber's queue to the exchange for replayed events; safe to repeat.
 
-    The binding stays: without it, a replay to the same queue at the same time would lose its way.
+    The binding stays: to remove it would break another replay to the same queue.
 
     Raises:
-        NotASubscribersQueueError: It is one of commands or dead letters.
+        NotASubscribersQueueError: The queue is for commands or dead letters.
         TopologyMissingError: The queue or the exchange does not exist.
         BrokerError: The user may not bind it, no broker answers, or it refuses for another reason.
     """
@@ -174,10 +175,10 @@ def bind_for_replay(urls: Sequence[str], queue: str) -> None:
 
 
 def check_exchange(urls: Sequence[str], exchange: str) -> None:
-    """See that an exchange exists.
+    """Check that an exchange exists.
 
     Raises:
-        TopologyMissingError: It does not.
+        TopologyMissingError: It does not exist.
         BrokerError: No broker answers, or it refuses for another reason.
     """
     with _channel(urls) as channel, _explained("exchange", exchange):
@@ -185,12 +186,12 @@ def check_exchange(urls: Sequence[str], exchange: str) -> None:
 
 
 def message_counts(urls: Sequence[str], retry_delays: Sequence[int]) -> dict[str, int]:
-    """How many messages wait in each queue of commands, in their retry queues and in the dead letters.
+    """Return the number of messages in each command queue, in each retry queue and in the dead letters.
 
-    Those that a consumer has in hand are not counted.
+    Messages that are delivered and not yet acknowledged are not counted.
 
     Raises:
-        TopologyMissingError: A queue does not stand.
+        TopologyMissingError: A queue does not exist.
         BrokerError: No broker answers, or it refuses for another reason.
     """
     counts = {}
@@ -202,10 +203,10 @@ def message_counts(urls: Sequence[str], retry_delays: Sequence[int]) -> dict[str
 
 
 def check(urls: Sequence[str], retry_delays: Sequence[int]) -> None:
-    """Look whether everything stands, whatever its arguments. It changes nothing and needs no permission to configure.
+    """Check that everything exists, with any arguments. Nothing is changed, and no permission is needed.
 
     Raises:
-        TopologyMissingError: Something does not.
+        TopologyMissingError: An exchange or queue does not exist.
         BrokerError: No broker answers, or it refuses for another reason.
     """
     with _channel(urls) as channel:
@@ -253,14 +254,14 @@ def _explained(kind: str, name: str) -> Iterator[None]:
 
 
 def _missing(kind: str, name: str, _text: str) -> TopologyMissingError:
-    return TopologyMissingError(f"The {kind} {name} does not stand on the broker; {RUN_TOPOLOGY}")
+    return TopologyMissingError(f"The {kind} {name} does not exist on the broker; {RUN_TOPOLOGY}")
 
 
 def _mismatch(kind: str, name: str, text: str) -> TopologyMismatchError:
     delete = f"rabbitmqctl delete_queue {name}" if kind == "queue" else f"rabbitmqadmin delete exchange name={name}"
     drain = "let it run empty" if kind == "queue" else "stop what publishes to it"
     return TopologyMismatchError(
-        f"The {kind} {name} stands on the broker with other arguments ({text}): {drain}, delete it (`{delete}`, with "
+        f"The {kind} {name} exists on the broker with other arguments ({text}): {drain}, delete it (`{delete}`, with "
         "the virtual host's --vhost), and run `allocation-worker topology` again."
     )
 
@@ -270,5 +271,7 @@ def _channel(urls: Sequence[str]) -> Iterator[BlockingChannel]:
     with connect_any(urls, "allocation-worker topology") as connection:
         try:
             yield connection.channel()
+        except ChannelClosedByBroker as error:
+            raise refused(error) from error
         except AMQPError as error:
             raise BrokerError(f"The broker refused: {error!r}") from error

@@ -6,9 +6,11 @@ from threading import Event
 from time import monotonic
 from typing import Generic, Protocol, TypeVar
 
+from pika.exceptions import ChannelClosedByBroker
+
 from allocation_contracts.amqp.link import LinkFactory
 from allocation_contracts.results import PublishResult
-from allocation_worker.adapters.rabbitmq.errors import BrokerError
+from allocation_worker.adapters.rabbitmq.errors import ACCESS_REFUSED, BrokerError, permission_missing
 from allocation_worker.adapters.rabbitmq.link import worker_link
 from allocation_worker.adapters.rabbitmq.publisher import ConfirmedPublisher, Publication
 from allocation_worker.service_layer.outgoing import MessageResult
@@ -41,6 +43,8 @@ class AwaitedPublisher(Protocol[T_contra]):
 
     @property
     def connected(self) -> bool: ...
+    @property
+    def refusal(self) -> str | None: ...
     def publish(self, batch: Sequence[T_contra]) -> None: ...
     def take_results(self) -> list[MessageResult]: ...
     def wait(self, timeout: float) -> None:
@@ -55,6 +59,10 @@ class BlockingPublisher(ConfirmedPublisher[T]):
     ) -> None:
         self._news = Event()
         super().__init__(urls, convert, self._news.set, name=name, link=link)
+
+    def _log_refusal(self, reason: ChannelClosedByBroker) -> None:
+        if reason.reply_code != ACCESS_REFUSED:  # that is raised
+            super()._log_refusal(reason)
 
     def wait(self, timeout: float) -> None:
         """Wait until there may be results or the connection has changed, or for `timeout` seconds."""
@@ -89,6 +97,7 @@ def publish_until_confirmed(
 
     Raises:
         NotConfirmedError: There was no confirm for `patience` seconds.
+        BrokerError: The broker's user may not publish there; told at once.
     """
     unconfirmed = _Unconfirmed(key)
     source = iter(messages)
@@ -100,6 +109,8 @@ def publish_until_confirmed(
         for message, safe in unconfirmed.take(results):
             pause, deadline = 0.0, clock() + patience
             yield message, safe
+        if publisher.refusal is not None:
+            raise permission_missing(publisher.refusal)
         if any(result is PublishResult.NACKED for _, result in results):
             # A full queue is not to get the same messages in a tight loop.
             pause = min(_LONGEST_PAUSE, 2 * pause or _LOOK_EVERY)

@@ -2,41 +2,18 @@
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import quote
 
-from allocation_contracts.url_parts import AddressError, UrlParts, check_readable, take_apart
+from allocation_contracts.url_parts import AddressError, UrlParts, take_apart
+from allocation_worker.adapters.server_address import ServerAddress
 
 _EXAMPLE = "redis://user:password@host:6379/0"
 _PORT = 6379
 _FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 
 
-@dataclass(frozen=True, slots=True)
-class RedisAddress:
-    """The address of a Redis database. `str` gives its masked form.
-
-    Attributes:
-        arguments: The arguments for redis-py's client, by name.
-        masked: The address for logs and errors: without any password and without options.
-    """
-
-    arguments: Mapping[str, Any] = field(repr=False)
-    masked: str
-
-    def __str__(self) -> str:
-        return self.masked
-
-    def check_files(self) -> None:
-        """Check that the files in the address are readable.
-
-        Raises:
-            AddressError: A file cannot be read; the text names it and its option.
-        """
-        for option in _FILES:
-            if path := self.arguments.get(option):
-                check_readable(option, path)
+RedisAddress = ServerAddress[Any]
 
 
 def parse(url: str) -> RedisAddress:
@@ -59,8 +36,9 @@ def parse(url: str) -> RedisAddress:
         "password": parts.password,
         "ssl": tls,
     }
-    arguments = own | options
-    return RedisAddress(arguments=arguments, masked=_masked(parts, arguments))
+    arguments: dict[str, Any] = own | options
+    files = {option: arguments[option] for option in _FILES if option in arguments}
+    return RedisAddress(arguments, _masked(parts, arguments), files)
 
 
 def _database(path: str) -> int:

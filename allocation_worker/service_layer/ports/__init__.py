@@ -5,7 +5,12 @@ One module for each use case, with the values that go through its ports.
 
 from allocation_worker.service_layer.ports.consume import Delivered, Deliveries, Processor
 from allocation_worker.service_layer.ports.dead_letters import Letter, Letters
-from allocation_worker.service_layer.ports.errors import StoreContentionError, StoreError, StoreUnavailableError
+from allocation_worker.service_layer.ports.errors import (
+    StoreContentionError,
+    StoreError,
+    StoreForbiddenError,
+    StoreUnavailableError,
+)
 from allocation_worker.service_layer.ports.explain import Answer, InboxEntry, Records, Rejection
 from allocation_worker.service_layer.ports.read_model import (
     BatchView,
@@ -74,6 +79,7 @@ __all__ = [
     "SkuView",
     "StoreContentionError",
     "StoreError",
+    "StoreForbiddenError",
     "StoreUnavailableError",
     "Survey",
     "UnitOfWork",

@@ -13,3 +13,7 @@ class StoreContentionError(StoreError):
 
 class StoreUnavailableError(StoreError):
     """The store cannot be reached. Whether a pending commit took place is unknown."""
+
+
+class StoreForbiddenError(StoreUnavailableError):
+    """The store does not permit a statement to this user. Somebody must grant it."""

@@ -1,6 +1,7 @@
-"""The read model: what it shows, and the two stores between which it is kept.
+"""What the read model shows, and what keeps it up to date needs: the read model itself and the write model.
 
-It may be behind the write model, and never contradicts it: each SKU stands as it did after one of its events.
+The read model may be behind the write model, but it never contradicts it: what it shows of a SKU was true after one of
+the SKU's events.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -15,7 +16,7 @@ LineStatus = Literal["allocated", "out-of-stock", "cancelled"]
 
 
 class LineView(NamedTuple):
-    """An order line. `batchref` and `eta` are those of the batch that it holds `qty` of, if any."""
+    """An order line. `batchref` and `eta` are those of the batch that it is allocated to, if there is one."""
 
     orderid: str
     sku: str
@@ -28,7 +29,7 @@ class LineView(NamedTuple):
 
 
 class BatchView(NamedTuple):
-    """A batch. `sequence` is that of the event that announced it: batches of a SKU arrived in its order."""
+    """A batch. `sequence` is that of its `BatchCreated`, and so gives the order in which the batches arrived."""
 
     reference: str
     sku: str
@@ -42,12 +43,12 @@ class BatchView(NamedTuple):
         return self.purchased - self.allocated
 
     def preference(self) -> tuple[bool, date, int]:
-        """As the domain's: the warehouse first, then the earliest ETA, then the order of arrival."""
+        """Return the sort key of the domain: the warehouse first, then the earliest ETA, then the order of arrival."""
         return (self.eta is not None, self.eta or date.min, self.sequence)
 
 
 class SkuView(NamedTuple):
-    """A SKU after the event `sequence`; its batches stand in the order in which they are used."""
+    """A SKU after the event `sequence`; its batches are in the order in which they are used."""
 
     sku: str
     sequence: int
@@ -55,11 +56,11 @@ class SkuView(NamedTuple):
 
 
 class GenerationMissingError(StoreUnavailableError):
-    """There is no read model: none was built yet, or its store has lost it."""
+    """There is no read model: it was never built, or Redis has lost it."""
 
 
 class CountedEvent(NamedTuple):
-    """An event of a SKU, of a type that this version does not know: it only moves the SKU's sequence."""
+    """An event of a type that this version does not know. It only increases the sequence of its SKU."""
 
     sku: str
     sequence: int
@@ -70,67 +71,79 @@ ProjectedEvent = ProductEvent | CountedEvent
 
 
 class GenerationClosedError(StoreUnavailableError):
-    """This generation is neither shown nor being built any more: another one took its place."""
+    """This generation was replaced by another one: it is neither shown nor being built."""
 
 
 class ReadModel(Protocol):
-    """Keeps generations of the read model: one is shown, one more may be being built.
+    """Stores generations of the read model: one is shown, and another may be under construction.
 
-    Of each SKU it knows the sequence of the last event applied, and moves the two together. Any method may raise
-    StoreUnavailableError; what it did not do can be done again, and what it did is harmless to repeat.
+    The state of a SKU and the sequence of the last event applied to it change together. Any method may raise
+    StoreUnavailableError. Every method may be called again after that: a repeat does no harm.
     """
 
     def current(self) -> int | None:
-        """The generation that is shown."""
+        """Return the generation that is shown; None if there is none."""
 
     def incarnation(self) -> str:
-        """Another one each time that the store was started, which it may have been without its last writes."""
+        """Return an id that changes whenever the store is restarted. A restart may lose the last writes."""
 
     def apply(self, events: Sequence[ProjectedEvent]) -> Mapping[int, set[str]]:
-        """Apply live events to the generation shown, and to the one being built as far as that is loaded.
+        """Apply live events to the generation shown, and to those SKUs of the one under construction that are loaded.
 
-        An event applied before is ignored. The answer tells the SKUs, by generation, where events are missing before
-        these.
+        An event that was applied before is ignored.
+
+        Returns:
+            For each generation, the SKUs that miss events before these.
 
         Raises:
             GenerationMissingError: None is shown.
         """
 
     def begin(self, *, takeover: bool) -> int:
-        """A fresh generation, being built from now on, for some seconds unless it is kept open.
+        """Return a new generation to build. It is closed after some seconds, unless `kept_open` keeps it open.
 
-        One that someone else is building is closed; without `takeover` that is StoreUnavailableError.
+        Args:
+            takeover: Whether to close a generation that another process is building.
+
+        Raises:
+            StoreUnavailableError: Another process is building one, and `takeover` is false.
         """
 
     def kept_open(self, generation: int) -> AbstractContextManager[None]:
-        """Inside, the generation stays open, unless someone takes over; afterwards it is closed, or shown."""
+        """Keep a generation open until the block ends, unless another process takes over.
+
+        At the end it is closed, unless it is shown.
+        """
 
     def sequences(self, generation: int, skus: Collection[str] | None = None) -> Mapping[str, int]:
-        """The sequences of the last events applied to these SKUs, or to all."""
+        """Return the sequence of the last event applied, for each of these SKUs, or for all."""
 
     def write(self, generation: int, events: Sequence[ProjectedEvent]) -> None:
-        """Apply events of the past, each SKU's in order; as `apply` for one generation.
+        """Apply past events to one generation, those of each SKU in order.
 
         Raises:
-            GenerationClosedError: It is not this generation's time any more.
+            GenerationClosedError: Another generation has replaced this one.
         """
 
     def put_lines(self, generation: int, lines: Iterable[LineView]) -> None:
-        """Write lines as they are after their own `sequence`, unless a later state of them is known.
+        """Write lines in the state after their `sequence`. A line with a later state is left as it is.
 
         Raises:
             GenerationClosedError: As `write`.
         """
 
     def put_stock(self, generation: int, sku: str, sequence: int, batches: Sequence[BatchView]) -> None:
-        """Write the batches of a SKU as they are after `sequence`, which becomes its last, unless a later one is.
+        """Write the batches of a SKU in the state after `sequence`. A SKU with a later sequence is left as it is.
 
         Raises:
             GenerationClosedError: As `write`.
         """
 
     def switch(self, generation: int) -> set[str]:
-        """Show this generation, unless some SKUs are behind those shown now: these come back (or the first of them).
+        """Show this generation, if no SKU in it is behind the generation shown now.
+
+        Returns:
+            SKUs that are behind, perhaps only the first of them. If there are any, nothing has changed.
 
         Raises:
             GenerationClosedError: As `write`.
@@ -141,22 +154,22 @@ class ReadModel(Protocol):
 
 
 class WriteModel(Protocol):
-    """The write model and its history, as they stood at one moment. Any method may raise StoreUnavailableError."""
+    """The write model and its history at one moment. Any method may raise StoreUnavailableError."""
 
     def sequences(self, skus: Collection[str] | None = None) -> Mapping[str, int]:
-        """How many events these SKUs have had, or all."""
+        """Return the sequence of the latest event, for each of these SKUs, or for all."""
 
     def events_after(self, sequences: Mapping[str, int]) -> Iterator[ProjectedEvent]:
-        """The events of these SKUs that follow their sequences, as far as the history is kept; by SKU, in order."""
+        """Yield the stored events of these SKUs after the given sequences, by SKU, in order."""
 
     def lines(self, skus: Collection[str]) -> Iterator[LineView]:
-        """All lines of these SKUs."""
+        """Yield all lines of these SKUs."""
 
     def batches(self, skus: Collection[str]) -> Iterator[BatchView]:
-        """All batches of these SKUs, by SKU."""
+        """Yield all batches of these SKUs, by SKU."""
 
 
 class OpenWriteModel(Protocol):
-    """Opens the write model at the present moment."""
+    """Opens the write model as it is now."""
 
     def __call__(self) -> AbstractContextManager[WriteModel]: ...

@@ -1,22 +1,19 @@
-"""Runs the installed broker and database server as private processes.
+"""Runs the installed broker as a private process, alone or together with a database server.
 
-They listen on the loopback interface only, and write only to one folder.
+It listens on the loopback interface only, and writes only to one folder.
 """
 
 import os
-import pwd
 import secrets
 import signal
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Literal
 from urllib.parse import unquote, urlsplit
 
-import psycopg2
-
-from allocation_worker.testing.servers.controls import Broker, Database
+from allocation_worker.testing.servers.controls import Broker
+from allocation_worker.testing.servers.local_database import LocalDatabase
 from allocation_worker.testing.servers.programs import (
     Program,
     ProgramError,
@@ -192,82 +189,6 @@ class LocalBroker(Broker):
 
 def _erlang(address: str) -> str:
     return f"{{{address.replace('.', ',')}}}"
-
-
-class LocalDatabase(Database):
-    """PostgreSQL as a private process with its own data folder, durable as in production (fsync is on).
-
-    It runs as the user `postgres` if this process is root, since PostgreSQL refuses to run as root. Call `launch` and
-    `wait_until_ready`, or `start`, which does both.
-
-    Args:
-        folder: The folder of `private_folder`. The server creates its own inside.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder / "postgres"
-        self.port = free_port()
-        self.password = secrets.token_hex(8)
-        self._user = "postgres" if os.geteuid() == 0 else None
-        super().__init__(admin_url=f"postgresql+psycopg2://{_USER}:{self.password}@127.0.0.1:{self.port}/postgres")
-        self._env = {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8", MARK: str(folder)}
-        self._initialise()
-        settings = {
-            "listen_addresses": "127.0.0.1",
-            "port": str(self.port),
-            "unix_socket_directories": "",  # a socket's path in a deep temporary folder is too long
-            "max_connections": "200",
-            "timezone": "UTC",
-        }
-        options = [f"--{name}={value}" for name, value in settings.items()]
-        command = [str(find_program("postgres")), "-D", str(self.folder / "data"), *options]
-        self._program = Program(command, env=self._env, folder=self.folder, user=self._user)
-
-    def launch(self) -> None:
-        """Start the server and return at once."""
-        self._program.launch()
-
-    def wait_until_ready(self) -> None:
-        """Wait until the server takes connections."""
-        self._program.wait_until(self._answers)
-
-    def start(self) -> None:
-        """Start the server, again or for the first time, and wait until it is ready."""
-        self.launch()
-        self.wait_until_ready()
-
-    def stop(self, mode: Literal["fast", "immediate"] = "fast") -> None:
-        """Stop the server and wait for its end: `fast` in an orderly way, `immediate` as a crash would."""
-        self._program.end(signal.SIGINT if mode == "fast" else signal.SIGQUIT)
-
-    def _answers(self) -> None:
-        psycopg2.connect(
-            host="127.0.0.1", port=self.port, user=_USER, password=self.password, dbname="postgres"
-        ).close()
-
-    def _initialise(self) -> None:
-        self.folder.mkdir()
-        password_file = self.folder / "password"
-        password_file.write_text(self.password)
-        if self._user:
-            owner = pwd.getpwnam(self._user)
-            for path in (self.folder, password_file):
-                os.chown(path, owner.pw_uid, owner.pw_gid)
-        command = [str(find_program("initdb")), "-D", str(self.folder / "data"), "--username", _USER, "--no-sync"]
-        command += ["--pwfile", str(password_file), "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C"]
-        done = subprocess.run(  # noqa: S603 - the command is ours
-            command,
-            env=self._env,
-            cwd=self.folder,
-            user=self._user,
-            group=self._user,
-            extra_groups=[] if self._user else None,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            raise ProgramError(f"initdb: {done.stdout}{done.stderr}")
 
 
 @contextmanager

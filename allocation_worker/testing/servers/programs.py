@@ -86,6 +86,10 @@ class Program:
         """The file with the program's output."""
         return self._folder / "output.log"
 
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
     def launch(self) -> None:
         """Start the process, in a process group of its own, and return at once."""
         with self.log.open("ab") as log:
@@ -119,21 +123,21 @@ class Program:
 
     def send(self, sign: signal.Signals) -> None:
         """Send a signal to the process, if it runs."""
-        if self._process is not None and self._process.poll() is None:
+        if self._process is not None and self.running:
             os.kill(self._process.pid, sign)
 
     def end(self, sign: signal.Signals, *, group: bool = False) -> None:
         """Send a signal to the process, or to its whole group, and wait until the process has ended."""
         if self._process is None:
             return
-        if group and self._process.poll() is None:
+        if group and self.running:
             os.killpg(self._process.pid, sign)
         else:
             self.send(sign)
         self._process.wait(_ENDS_WITHIN)
 
     def _check_then(self, ready: Callable[[], object]) -> None:
-        if self._process is None or self._process.poll() is not None:
+        if not self.running:
             tail = self.log.read_text(errors="replace")[-2000:] if self.log.exists() else ""
             raise ProgramError(f"{Path(self._command[0]).name} has ended: {tail}")
         ready()

@@ -10,10 +10,11 @@ The command `python -m allocation_worker.testing.servers.redis_server` starts on
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from itertools import count
 from pathlib import Path
+from types import MappingProxyType
 from urllib.parse import urlsplit
 
 from redis import Redis
@@ -68,15 +69,18 @@ class LocalRedis(RedisServer):
     Args:
         folder: The folder of `private_folder`. The server creates its own inside.
         durable: Whether the server writes an append-only file, synced before each answer.
+        settings: Further settings of Redis, by name.
     """
 
-    def __init__(self, folder: Path, *, durable: bool = False) -> None:
+    def __init__(
+        self, folder: Path, *, durable: bool = False, settings: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         self.folder = folder / "redis"
         self.folder.mkdir()
         port = free_port()
         databases = 1000
         super().__init__(f"redis://127.0.0.1:{port}/0", databases=databases)
-        settings = {
+        all_settings = {
             "bind": "127.0.0.1",
             "port": str(port),
             "dir": str(self.folder),
@@ -84,8 +88,9 @@ class LocalRedis(RedisServer):
             "save": "",
             "appendonly": "yes" if durable else "no",
             "appendfsync": "always",
+            **settings,
         }
-        options = [part for name, value in settings.items() for part in (f"--{name}", value)]
+        options = [part for name, value in all_settings.items() for part in (f"--{name}", value)]
         env = {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8", MARK: str(folder)}
         self._program = Program([str(find_program("redis-server")), *options], env=env, folder=self.folder)
 

@@ -32,6 +32,8 @@ class ConfirmedChannel:
         self._next_tag = 1
         self._oldest_tag = 1
         self._last_returned = 0
+        self.closed_by: Exception | None = None
+        """Why the channel is closed; set before what was unanswered is LOST."""
         channel.add_on_return_callback(self._on_return)
         channel.add_on_close_callback(self._on_close)
         channel.confirm_delivery(self._on_confirm)
@@ -51,7 +53,14 @@ class ConfirmedChannel:
         try:
             self._channel.basic_publish(exchange, routing_key, body, properties, mandatory=True)
         except Exception:  # noqa: BLE001 - pika's encoder raises errors of many kinds, before anything is sent
-            self._log(logging.ERROR, "publish_refused", exchange=exchange, routing_key=routing_key, exc_info=True)
+            self._log(
+                logging.ERROR,
+                "publish_refused",
+                exchange=exchange,
+                routing_key=routing_key,
+                message_id=properties.message_id,
+                exc_info=True,
+            )
             on_result(PublishResult.NACKED)
             return
         self._pending[self._next_tag] = (on_result, exchange, routing_key, body, properties.message_id)
@@ -82,7 +91,13 @@ class ConfirmedChannel:
         if tag is None:
             # Nobody knows which message it is, and its confirm is about to come. So all count as lost, and are
             # published again, rather than that the wrong one counts as confirmed.
-            self._log(logging.ERROR, "return_unmatched", exchange=method.exchange, routing_key=method.routing_key)
+            self._log(
+                logging.ERROR,
+                "return_unmatched",
+                exchange=method.exchange,
+                routing_key=method.routing_key,
+                message_id=properties.message_id,
+            )
             self._lose_all()
             self._channel.close()
             return
@@ -108,5 +123,6 @@ class ConfirmedChannel:
             sent[0](PublishResult.LOST)
 
     def _on_close(self, _channel: Channel, reason: Exception) -> None:
+        self.closed_by = reason
         self._lose_all()
         self._on_closed(reason)

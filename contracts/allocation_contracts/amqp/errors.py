@@ -26,7 +26,7 @@ class PublishError(AllocationError):
 
 
 class UnroutableError(PublishError):
-    """No queue takes the command: the worker's exchanges, queues and bindings do not stand on the broker."""
+    """No queue takes the command: the worker's exchanges, queues and bindings do not exist on the broker."""
 
 
 class RefusedError(PublishError):

@@ -12,7 +12,7 @@ from pika.adapters.select_connection import IOLoop
 from allocation_contracts.amqp import urls as addresses
 from allocation_contracts.amqp.errors import access_refusal, words
 from allocation_contracts.amqp.logs import Log, log_to
-from allocation_contracts.amqp.pika_internals import CoalescingConnection
+from allocation_contracts.amqp.pika_internals import CoalescingConnection, abort
 
 _SHORTEST_DELAY = 0.2
 _LONGEST_DELAY = 5.0
@@ -236,5 +236,9 @@ class Link:
             return
         if not (connection.is_closing or connection.is_closed):
             connection.close()
-        # A broker that is out of reach answers nothing.
-        self._ioloop.call_later(_CLOSING_TIME, self._ioloop.stop)
+        self._ioloop.call_later(_CLOSING_TIME, self._stop_without_answer)
+
+    def _stop_without_answer(self) -> None:
+        """Close the socket all the same: a broker that is out of reach does not answer a close."""
+        if self._connection is None or not abort(self._connection):
+            self._ioloop.stop()

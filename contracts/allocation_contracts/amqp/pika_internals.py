@@ -79,3 +79,18 @@ def ack_later(channel: BlockingChannel, tag: int) -> None:
     more come in than are taken, until all of them are in memory.
     """
     cast("Any", channel)._impl.basic_ack(tag)  # noqa: SLF001 - there is no public way
+
+
+def abort(connection: pika.SelectConnection) -> bool:
+    """Close the socket of a connection without waiting for the broker. Uses `_transport`.
+
+    The connection's `on_close_callback` (or `on_open_error_callback`) is called in the next turn of its loop.
+
+    Returns:
+        Whether there was a socket.
+    """
+    transport = cast("Any", connection)._transport  # noqa: SLF001 - there is no public way
+    if transport is None:
+        return False
+    transport.abort()
+    return True

@@ -2,12 +2,13 @@
 
 import atexit
 import logging
+import multiprocessing.util
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent import futures
 from concurrent.futures import Future
-from functools import partial
+from functools import cache, partial
 from itertools import takewhile
 from math import inf
 from threading import TIMEOUT_MAX, BoundedSemaphore, Lock
@@ -57,8 +58,9 @@ class Publisher:
     What a lost connection leaves open is published again, in its order and under the same message_id, which the worker
     knows again. It has a network thread of its own, from its making until `close`; every method is thread-safe.
 
-    Close it, or use `with`. A program that ends without waits for the confirms all the same, at most for `timeout`, and
-    logs what was not confirmed. A forked child must make a publisher of its own: `publish` and the like raise there.
+    Close it, or use `with`. A program that ends without `close` still waits for the confirms, at most for `timeout`,
+    and logs what was not confirmed; but one that `os._exit` or a signal without a handler ends does not. A forked child
+    must make a publisher of its own: `publish`, `publish_soon` and `publish_all` raise there.
 
     Args:
         url: `amqp://` or `amqps://`; several, as a list or separated by commas, for the nodes of a cluster.
@@ -107,6 +109,8 @@ class Publisher:
         self._link.call_later(_LOOK_FOR_EXPIRED, self._expire)
         self._link.start()
         _open_publishers.add(self)
+        if multiprocessing.parent_process() is not None:
+            _close_publishers_when_child_ends(self._process)
 
     def __enter__(self) -> Self:
         return self
@@ -342,3 +346,9 @@ class Publisher:
 def _close_publishers() -> None:
     for publisher in list(_open_publishers):
         publisher._close_at_exit()  # noqa: SLF001 - it is the same module
+
+
+@cache
+def _close_publishers_when_child_ends(_process: int) -> None:
+    """Close them at the end of a child of `multiprocessing`, which calls no `atexit` function. Once a process."""
+    multiprocessing.util.Finalize(None, _close_publishers, exitpriority=0)

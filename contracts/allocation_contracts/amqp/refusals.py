@@ -15,7 +15,7 @@ _NOT_FOUND = 404
 def channel_closed(message_id: str, reason: ChannelClosedByBroker, *, alone: bool) -> PublishError:
     """What became of a command that was unconfirmed when the broker closed the channel, perhaps `alone`."""
     if reason.reply_code == _NOT_FOUND:
-        text = f"The exchange {COMMANDS_EXCHANGE} does not stand on the broker; {RUN_TOPOLOGY}"
+        text = f"The exchange {COMMANDS_EXCHANGE} does not exist on the broker; {RUN_TOPOLOGY}"
         return UnroutableError(message_id, text)
     said = f"{reason.reply_text} ({reason.reply_code})"
     if alone:

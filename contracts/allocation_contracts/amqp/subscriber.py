@@ -1,4 +1,4 @@
-"""Reading events: typed, each once, in order, and with a word when one is missing."""
+"""Subscribing to events: typed, each once, in order, and with a notice of each gap."""
 
 import logging
 from collections.abc import Callable, Collection, Sequence
@@ -44,12 +44,12 @@ _PRECONDITION_FAILED = 406
 
 _DEFAULT_EXCHANGE = ""
 
-# An event must not be set aside because its subscriber was restarted twenty times.
+# Without a delivery limit: twenty restarts of a subscriber must not remove an event.
 _PARKED_QUEUE = {"x-queue-type": "quorum", "x-delivery-limit": NO_DELIVERY_LIMIT}
 
 
 def raise_gap(gap: GapError) -> None:
-    """Stop at a gap: what came after it stays in the queue."""
+    """Raise the error. The event after the gap stays in the queue."""
     raise gap
 
 
@@ -75,32 +75,32 @@ _Counted: TypeAlias = _Read | _ReadUnknown
 
 
 class Subscriber:
-    """Takes events from a durable quorum queue of its own, which it declares and binds.
+    """Consumes events from a durable quorum queue of its own, which it declares and binds.
 
-    An event is acknowledged once its handler has returned and its position is kept. What fails in between comes again;
-    all else is handed over once, and each SKU's events in order, as far as the positions reach back. Of several
-    programs on one queue one is active and the others stand by, since two would break that order.
+    An event is acknowledged after its handler has returned and its position is stored. If either fails, the event comes
+    again. Otherwise each event is handed over once, and the events of each SKU in order. If several programs consume
+    the queue, one is active and the others stand by, since two would break the order.
 
-    The queue gets all events, so that `sequence` has no gap. Those that are not wanted only move the position of their
-    SKU, and so do those of types that this version does not know: a later version of the worker may add types.
+    The queue gets all events, so that `sequence` has no gap. An event that is not wanted only advances the position of
+    its SKU. So does an event of an unknown type, since a later version of the worker may add types.
 
-    An event that breaks the contract goes to the queue `QUEUE.parked`, as it was, and is logged. So does an event of an
-    unknown type whose body is not JSON.
+    An event that breaks the contract is moved unchanged to the queue `QUEUE.parked`, and is logged. So is an event of
+    an unknown type whose body is not JSON.
 
     Args:
         url: `amqp://` or `amqps://`; several, as a list or separated by commas, for the nodes of a cluster.
-        queue: Its name, such as `shipping.allocations`.
-        events: The types that are handed over.
-        positions: How far each SKU's events have been seen; kept in memory if left out. Give one that lasts if the
-            program's own data does.
-        on_gap: Called before an event that comes too early is handed over. By default the `GapError` is raised, and
-            `run` ends. If it returns, work goes on; the missing ones are handed over if they come after all, such as by
-            `allocation-worker replay`.
-        patience: For how many seconds an event that comes too early is held back first: after a crash or a lost
-            connection the broker may give back in another order what was in hand.
-        on_repeat: Called with each event that is dropped, since it was seen before. An allocate of a line that holds
-            stock is answered by such a repeat, under its own causation_id.
-        prefetch: How many events to have in hand, those held back included.
+        queue: The name of the queue, such as `shipping.allocations`.
+        events: The types to hand over.
+        positions: The position in the events of each SKU; in memory if left out. If the program's own data is durable,
+            give a durable mapping.
+        on_gap: Called before an event is handed over whose predecessors are missing. By default the `GapError` is
+            raised, and `run` ends. If it returns, `run` goes on. Missing events that come later, such as by
+            `allocation-worker replay`, are handed over then.
+        patience: For how many seconds to hold back an event whose predecessors are missing. After a crash or a lost
+            connection the broker may deliver unacknowledged events in another order.
+        on_repeat: Called with each event that is dropped because it was seen before. An allocate of a line that is
+            already allocated is answered by such a repeat, with its own causation_id.
+        prefetch: The most events that are delivered and not yet acknowledged, those held back included.
         link: Makes the connection; for tests.
     """
 
@@ -132,20 +132,20 @@ class Subscriber:
         self._reading: Channel | None = None
         urls = split(url)
         for each in urls:
-            parameters(each, queue)  # what cannot be read is told now
+            parameters(each, queue)  # raises for an invalid address
         self._link = link(urls, name=queue, on_connected=self._connected, on_lost=self._lost)
         self._acks = ThreadsafeAcks(self._link.call_soon)
 
     def run(self, handle: Handler) -> None:
-        """Hand over events, in this thread, until `stop`; connect again for as long as it takes. Once only.
+        """Hand over events in this thread until `stop`. A lost connection is opened again. Can be called once.
 
         Args:
-            handle: Called with each event and its properties. It may take its time; after half an hour, by default,
-                the broker gives the event out again.
+            handle: Called with each event and its properties. If it takes longer than half an hour, RabbitMQ's default,
+                the broker delivers the event again.
 
         Raises:
-            GapError: Events are missing, and nothing else was said with `on_gap`.
-            SubscriptionError: The broker will not have this subscription.
+            GapError: Events are missing, and `on_gap` is the default.
+            SubscriptionError: The broker refuses this subscription.
             Exception: Whatever `handle` raises. The event stays in the queue.
         """
         self._link.start()
@@ -154,7 +154,7 @@ class Subscriber:
                 arrived = self._next_arrival()
                 if isinstance(arrived, Exception):
                     raise arrived
-                if self._reading is not self._channel:  # what was in hand comes again
+                if self._reading is not self._channel:  # unacknowledged events come again
                     self._reading = self._channel
                     self._early.forget()
                 if arrived is not None and arrived.channel is self._reading:
@@ -167,7 +167,7 @@ class Subscriber:
             self._link.join(_JOIN_TIME)
 
     def stop(self) -> None:
-        """Let `run` return after the event in hand. Thread-safe, and safe in a signal handler."""
+        """Let `run` return after the current event. Thread-safe, and safe in a signal handler."""
         self._stopping = True
         self._arrived.put(None)
 
@@ -214,7 +214,7 @@ class Subscriber:
             self._take(read, handle)
 
     def _take(self, read: _Counted, handle: Handler) -> None:
-        """Take this event, and what was held back for it."""
+        """Take this event, and the events that were held back until it came."""
         following: _Counted | None = read
         while following is not None:
             event = following.event
@@ -259,7 +259,6 @@ class Subscriber:
 
     def _opened(self, channel: Channel) -> None:
         self._channel = channel
-        self._link.mark_healthy()
         channel.add_on_close_callback(self._closed)
         channel.add_on_cancel_callback(self._cancelled)
         channel.basic_qos(prefetch_count=self._prefetch)
@@ -267,12 +266,12 @@ class Subscriber:
         channel.queue_declare(self._queue, durable=True, arguments=_arguments(self.parked, self._parking))
         if self._parking == PARKING_EXCHANGE:
             channel.queue_bind(self.parked, PARKING_EXCHANGE, self.parked)
-        # An older version has bound the keys of the types that it knew. They stay: one more binding does no harm.
+        # An older version has bound the keys of the types that it knew. These bindings stay and do no harm.
         only_rejections = self._events == {CommandRejected}
         channel.queue_bind(
             self._queue, EVENTS_EXCHANGE, CommandRejected.ROUTING_KEY if only_rejections else _ALL_EVENTS
         )
-        channel.basic_consume(self._queue, self._delivered)
+        channel.basic_consume(self._queue, self._delivered, callback=lambda _ok: self._link.mark_healthy())
 
     def _delivered(self, channel: Channel, method: Basic.Deliver, properties: BasicProperties, body: bytes) -> None:
         self._arrived.put(_Delivery(channel, method.delivery_tag or 0, properties, body))
@@ -343,7 +342,7 @@ def _final(queue: str, reason: ChannelClosedByBroker) -> SubscriptionError | Non
             )
     if reason.reply_code == _PRECONDITION_FAILED and "inequivalent" in reason.reply_text:
         return SubscriptionError(
-            f"A queue {queue} stands on the broker with other arguments ({reason.reply_text}); take another name, or "
+            f"The queue {queue} exists on the broker with other arguments ({reason.reply_text}); take another name, or "
             "let it run empty and delete it."
         )
     if reason.reply_code == _ACCESS_REFUSED:

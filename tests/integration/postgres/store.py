@@ -46,10 +46,6 @@ def migrated_engine(url: str) -> Engine:
     """An engine for a database that has the tables."""
     engine = create_engine(url, application_name="tests", pool_size=8)
     migrate(engine)
-    with engine.begin() as connection:
-        # No test of these pulls the plug; waiting for the disk was half of their time.
-        connection.execute(sa.text(f'ALTER DATABASE "{engine.url.database}" SET synchronous_commit = off'))
-    engine.dispose()
     return engine
 
 

@@ -9,7 +9,12 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from allocation_worker.adapters.postgres.engine import create_engine
-from allocation_worker.service_layer.ports import StoreContentionError, StoreError, StoreUnavailableError
+from allocation_worker.service_layer.ports import (
+    StoreContentionError,
+    StoreError,
+    StoreForbiddenError,
+    StoreUnavailableError,
+)
 from tests.fakes.messages import message
 from tests.integration.postgres.staging import DEADLINE, backend_of, create, order, process, terminate
 from tests.integration.postgres.store import PostgresStore
@@ -52,6 +57,7 @@ def test_a_mistake_in_a_statement_is_neither_contention_nor_absence(engine: Engi
         ("40P01", StoreContentionError),
         ("55P03", StoreContentionError),
         ("23505", StoreContentionError),
+        ("42501", StoreForbiddenError),
         ("57014", StoreUnavailableError),
         ("57P01", StoreUnavailableError),
         ("25006", StoreUnavailableError),
@@ -213,9 +219,14 @@ def test_of_several_hosts_the_one_that_is_there_is_used(engine: Engine) -> None:
     both.dispose()
 
 
-def test_a_server_that_cannot_be_written_to_is_passed_over_where_there_are_several(engine: Engine) -> None:
-    there = f"@{engine.url.host}:{engine.url.port}/"
-    twice = _changed(engine).replace(there, f"{there[:-1]},{there[1:]}")
-    read_only = create_engine(f"{twice}?options=-cdefault_transaction_read_only%3Don", application_name="tests")
+def test_a_server_that_cannot_be_written_to_is_passed_over_where_there_are_several(
+    engine: Engine, database_url: str
+) -> None:
+    there = sa.make_url(database_url)
+    with engine.begin() as connection:
+        connection.execute(sa.text(f'ALTER DATABASE "{there.database}" SET default_transaction_read_only = on'))
+    place = f"@{there.host}:{there.port}/"
+    twice = there.render_as_string(hide_password=False).replace(place, f"{place[:-1]},{place[1:]}")
+    read_only = create_engine(twice, application_name="tests")
     with pytest.raises(StoreUnavailableError, match="session is read-only"):
         read_only.connect()

@@ -15,10 +15,12 @@ from allocation_worker.adapters.postgres.schema import SchemaOutdatedError, Sche
 from allocation_worker.bootstrap import migrate as wiring
 from allocation_worker.config import load
 from allocation_worker.service_layer.outcomes import Done
-from allocation_worker.service_layer.ports import StoreError
+from allocation_worker.service_layer.ports import StoreError, StoreUnavailableError
+from allocation_worker.testing.servers.local_database import LocalDatabase
 from allocation_worker.testing.waiting import wait_until
 from tests.fakes.messages import message
-from tests.integration.postgres.staging import create, process, until
+from tests.integration.postgres.settings import changed, run
+from tests.integration.postgres.staging import DEADLINE, create, process, until
 from tests.integration.postgres.store import PostgresStore
 
 TABLES = {
@@ -184,3 +186,32 @@ class TestTwoInstallations:
         with first.engine.begin() as connection:
             connection.execute(schema._LOCK)
             assert migrate(second.engine) == (NEWEST, NEWEST)
+
+
+def test_migrate_refuses_a_database_that_is_read_only(bare: Engine) -> None:
+    run(bare, f'ALTER DATABASE "{bare.url.database}" SET default_transaction_read_only = on')
+    with pytest.raises(StoreUnavailableError, match=r"^The database is read-only here: it is a standby, "):
+        migrate(bare)
+
+
+def test_a_migration_whose_wait_for_the_standby_is_cancelled_is_told_and_the_next_one_waits(
+    own_server: LocalDatabase, own_engine: Engine
+) -> None:
+    settings = load(database_url=own_server.new_database())
+
+    def waiting() -> list[int]:
+        with own_engine.connect() as connection:
+            return list(connection.scalars(sa.text("SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep'")))
+
+    with ThreadPoolExecutor() as threads:
+        with changed(own_engine, {"synchronous_standby_names": "away"}):
+            first = threads.submit(wiring.migrate, settings)
+            until(lambda: bool(waiting()))
+            with own_engine.connect() as connection:
+                connection.execute(sa.text("SELECT pg_cancel_backend(:pid)"), {"pid": waiting()[0]})
+            with pytest.raises(StoreUnavailableError, match=r"^The outcome of COMMIT is unknown: .*cancel"):
+                first.result(DEADLINE)
+            again = threads.submit(wiring.migrate, settings)
+            until(lambda: bool(waiting()))
+            assert not again.done()
+        assert again.result(DEADLINE) == ("0002", NEWEST)

@@ -1,11 +1,13 @@
 """`verify` finds no fault in a correct database, and describes each kind of damage."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from threading import Event, Thread
 from uuid import UUID
 
 import pytest
 
+from allocation_worker.adapters.postgres.durability import durability
 from allocation_worker.adapters.postgres.inbox import inbox_key
 from allocation_worker.adapters.postgres.verify import audit
 from allocation_worker.domain.commands import Allocate, ChangeBatchQuantity, Command, CreateBatch, Deallocate
@@ -16,7 +18,14 @@ from tests.integration.postgres.store import PostgresStore
 
 
 def look(store: PostgresStore, stuck_after: float = 300) -> Audit:
-    return audit(store.engine, history_days=30, inbox_days=7, stuck_after=stuck_after)
+    """Run `verify` without what it says of the server, which is not made for safety here; see `test_durability`."""
+    found = audit(store.engine, history_days=30, inbox_days=7, stuck_after=stuck_after)
+    weaknesses = {weakness.sentence for weakness in durability(store.engine).weaknesses}
+    return replace(
+        found,
+        faults=[fault for fault in found.faults if fault.kind == "rows"],
+        notices=[notice for notice in found.notices if notice not in weaknesses],
+    )
 
 
 def sentences(found: Audit) -> list[str]:
@@ -50,9 +59,9 @@ def test_a_right_database_has_no_fault(shop: PostgresStore) -> None:
 
 
 def test_an_empty_database_has_no_fault(store: PostgresStore) -> None:
-    assert look(store) == Audit(
-        faults=[], notices=[], counts=dict.fromkeys(["products", "batches", "order_lines", "inbox", "outbox"], 0)
-    )
+    found = look(store)
+    assert (found.faults, found.notices) == ([], [])
+    assert found.counts == dict.fromkeys(["products", "batches", "order_lines", "inbox", "outbox"], 0)
 
 
 @pytest.mark.parametrize(

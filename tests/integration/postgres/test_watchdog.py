@@ -5,6 +5,7 @@ import os
 import socket
 import threading
 from collections.abc import Iterator
+from math import inf
 from time import monotonic
 
 import psycopg2
@@ -165,5 +166,7 @@ def test_without_a_statement_timeout_nothing_is_cut(store: PostgresStore) -> Non
     engine = create_engine(address(store.engine), application_name="tests", statement_timeout=None)
     with engine.connect() as connection:
         assert connection.scalar(sa.text("SHOW statement_timeout")) == "0"
-        assert not isinstance(connection.connection.driver_connection, WatchedConnection)
+        driver = connection.connection.driver_connection
+        assert isinstance(driver, WatchedConnection)
+        assert driver.limit == inf
     engine.dispose()

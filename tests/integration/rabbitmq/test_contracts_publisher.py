@@ -149,7 +149,7 @@ def test_after_a_failure_no_more_are_taken_and_those_under_way_have_their_answer
 
 def test_where_the_exchange_does_not_stand_a_command_is_unroutable(place: Place, publisher: Publisher) -> None:
     place.channel.exchange_delete(COMMANDS_EXCHANGE)
-    with pytest.raises(UnroutableError, match=r"allocation\.commands does not stand on the broker"):
+    with pytest.raises(UnroutableError, match=r"allocation\.commands does not exist on the broker"):
         publisher.publish(line())
 
 

@@ -447,7 +447,7 @@ def test_without_the_exchange_it_says_what_to_do(place: Place) -> None:
 
 def test_a_queue_of_that_name_with_other_arguments_is_refused_in_words(place: Place) -> None:
     place.channel.queue_declare(QUEUE, durable=True)
-    with pytest.raises(SubscriptionError, match="shipping stands on the broker with other arguments"):
+    with pytest.raises(SubscriptionError, match="shipping exists on the broker with other arguments"):
         Subscriber(place.url, QUEUE).run(lambda *_: None)
 
 

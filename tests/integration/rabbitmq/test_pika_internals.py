@@ -14,7 +14,7 @@ from allocation_contracts import DEAD_LETTERS, ORDERS_QUEUE
 from allocation_contracts.amqp.lenient import UndecodableProperties
 from allocation_contracts.amqp.link import Link
 from allocation_contracts.amqp.pika_internals import ack_later, forget_consumers
-from tests.integration.rabbitmq.rig import Place
+from tests.integration.rabbitmq.rig import Place, eventually
 from tests.raw_headers import TOO_LATE, allow
 
 CANCEL = struct.pack(">HH", Basic.Cancel.INDEX >> 16, Basic.Cancel.INDEX & 0xFFFF)
@@ -65,7 +65,7 @@ def test_adapter_emit_data__the_frames_of_a_turn_are_written_together(place: Pla
 
     on_a_channel(place, work)
     assert set(pieces) == {1}  # confirms may come by several frames
-    assert place.depth(ORDERS_QUEUE) == 100
+    eventually(lambda: place.depth(ORDERS_QUEUE) == 100)  # `done` was told by the first of them
 
 
 def test_read_frame_and_frame_buffer__headers_that_cannot_be_decoded_do_not_close_the_connection(

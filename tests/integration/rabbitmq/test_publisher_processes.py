@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 from textwrap import dedent
 
 import pytest
@@ -35,6 +36,41 @@ def arrived(place: Place) -> list[str | None]:
 
 def test_a_program_that_ends_without_close_waits_for_the_confirms(place: Place) -> None:
     ended = run(place.url, "for number in range(200): publisher.publish_soon(line(number))")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert arrived(place) == [f"m-{number}" for number in range(200)]
+
+
+@pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
+def test_a_child_of_multiprocessing_waits_for_the_confirms_of_its_own_publisher(
+    place: Place, tmp_path: Path, method: str
+) -> None:
+    """Such a child calls no atexit functions at its end."""
+    program = tmp_path / "program.py"
+    program.write_text(
+        dedent(
+            f"""
+            import multiprocessing, sys
+            from allocation_contracts import Allocate
+            from allocation_contracts.amqp import Outgoing, Publisher
+
+            def work(url):
+                global publisher
+                publisher = Publisher(url, timeout=30)
+                for number in range(200):
+                    command = Allocate(orderid=f"o-{{number}}", sku="CHAIR", qty=1)
+                    publisher.publish_soon(Outgoing(command=command, message_id=f"m-{{number}}"))
+
+            if __name__ == "__main__":
+                child = multiprocessing.get_context({method!r}).Process(target=work, args=[sys.argv[1]])
+                child.start()
+                child.join()
+                sys.exit(child.exitcode)
+            """
+        )
+    )
+    ended = subprocess.run(
+        [sys.executable, program, place.url], capture_output=True, text=True, timeout=60, check=False
+    )
     assert (ended.returncode, ended.stderr) == (0, "")
     assert arrived(place) == [f"m-{number}" for number in range(200)]
 

@@ -153,9 +153,9 @@ def test_nothing_is_published_behind_what_was_lost_and_not_yet_known_to_be(
 
 
 @pytest.mark.usefixtures("subscriber")
-def test_a_missing_exchange_loses_events_until_it_is_there_again(place: Place, relay: Relay) -> None:
+def test_a_missing_exchange_takes_no_events_until_it_is_there_again(place: Place, relay: Relay) -> None:
     place.channel.exchange_delete(EVENTS_EXCHANGE)
-    assert relay.publish(event(1)) == {1: LOST}
+    assert relay.publish(event(1)) == {1: NACKED}
     topology.declare([place.url], retry_delays=[1])
     place.channel.queue_bind("subscriber", EVENTS_EXCHANGE, "#")
     eventually(lambda: relay.publisher.connected)

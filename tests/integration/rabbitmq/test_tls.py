@@ -15,7 +15,7 @@ from allocation_worker.adapters.rabbitmq.errors import BrokerError
 from allocation_worker.adapters.rabbitmq.urls import connect_any
 from allocation_worker.testing.servers.local import LocalBroker
 from allocation_worker.testing.servers.programs import free_port, missing_programs, private_folder
-from tests.integration.rabbitmq.certificates import Authority
+from tests.integration.certificates import Authority
 from tests.integration.rabbitmq.rig import eventually
 
 COMMAND = Allocate(orderid="o", sku="LAMP", qty=1)

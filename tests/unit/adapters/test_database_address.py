@@ -50,13 +50,29 @@ def test_libpq_is_told_what_the_address_says(url: str, arguments: dict[str, str]
         ("postgresql://a:5432,b:5433/shop", "a,b", "5432,5433"),
         ("postgresql://a,b/shop", "a,b", None),
         ("postgresql://a,b:5433/shop", "a,b", ",5433"),
+        ("postgresql://a,b:5432,c/shop", "a,b,c", ",5432,"),
         ("postgresql:///shop?host=a,b&port=5432,5433", "a,b", "5432,5433"),
+        ("postgresql:///shop?host=a,b&port=5432", "a,b", "5432"),
+        ("postgresql:///shop?host=a&host=b&port=5432", "a,b", "5432"),
+        ("postgresql:///shop?host=a:5432&host=b:5433", "a,b", "5432,5433"),
+        ("postgresql:///shop?host=a:5432&host=b", "a,b", "5432,"),
+        ("postgresql:///shop?host=a:5432,b:5433&load_balance_hosts=random", "a,b", "5432,5433"),
+        ("postgresql://[::1]:5432,[fe80::1%25eth0]:5433/shop", "::1,fe80::1%eth0", "5432,5433"),
+        ("postgresql:///shop?host=[::1]:5432&host=[::2]:5433", "::1,::2", "5432,5433"),
+        ("postgresql:///shop?host=::1,::2", "::1,::2", None),
+        ("postgresql://%2Frun%2Fa,%2Frun%2Fb:5433/shop", "/run/a,/run/b", ",5433"),
+        ("postgresql:///shop?host=/run/a&host=/run/b", "/run/a,/run/b", None),
     ],
 )
 def test_of_several_hosts_the_one_that_can_be_written_to_is_meant(url: str, hosts: str, ports: str | None) -> None:
     arguments = parse(url).arguments
     assert (arguments["host"], arguments.get("port")) == (hosts, ports)
     assert arguments["target_session_attrs"] == "read-write"
+
+
+@pytest.mark.parametrize("url", ["postgresql:///shop?hostaddr=10.0.0.1,10.0.0.2", "postgresql:///?service=shop"])
+def test_several_hosts_may_be_elsewhere_in_the_address(url: str) -> None:
+    assert parse(url).arguments["target_session_attrs"] == "read-write"
 
 
 def test_the_address_may_say_which_of_several_hosts_it_means() -> None:
@@ -99,6 +115,12 @@ def test_what_is_not_encoded_is_refused_with_the_way_to_encode_it(url: str, way:
         ("postgresql://db?sslmode=always", "its option sslmode must be one of disable, allow, prefer, require,"),
         ("postgresql://db?target_session_attrs=master", "its option target_session_attrs must be one of any,"),
         ("postgresql://db?connect_timeout=long", "its option connect_timeout must be a whole number"),
+        ("postgresql://db?load_balance_hosts=yes", "its option load_balance_hosts must be one of disable, random"),
+        ("postgresql:///shop?host=a:1&host=b:2&port=3", "its ports are given twice: in the option host, and in the"),
+        ("postgresql:///shop?host=a,b,c&port=1,2", "its hosts and ports are not equally many: 3 for host, 2 for port"),
+        ("postgresql://a,b/shop?hostaddr=::1", "its hosts and ports are not equally many: 2 for host, 1 for hostaddr"),
+        ("postgresql://db?user=me&user=you", "its option user is given twice"),
+        ("host=a,b user=me password=secret", "it must be a URL such as postgresql://"),
     ],
 )
 def test_what_would_never_connect_is_told_at_once(url: str, sentence: str) -> None:
@@ -117,6 +139,15 @@ def test_what_would_never_connect_is_told_at_once(url: str, sentence: str) -> No
         ("postgresql://db/shop?sslpassword=hush&user=me", "postgresql://me@db/shop"),
         ("postgresql:///shop?host=/run&passfile=hush", "postgresql://%2Frun/shop"),
         ("postgresql:///shop?host=a,b&port=5433", "postgresql://a:5433,b:5433/shop"),
+        ("postgresql://me:hush@/shop?host=a:1&host=b:2", "postgresql://me:***@a:1,b:2/shop"),
+        ("postgresql://me:hush@[::1]:1,[::2]:2/shop", "postgresql://me:***@[::1]:1,[::2]:2/shop"),
+        ("postgresql://me:hush@%2Frun%2Fa,%2Frun%2Fb/shop", "postgresql://me:***@%2Frun%2Fa,%2Frun%2Fb/shop"),
+        ("postgresql://me:hush@a,b/shop?load_balance_hosts=random", "postgresql://me:***@a,b/shop"),
+        (
+            "postgresql:///shop?hostaddr=10.0.0.1,10.0.0.2&user=me&password=hush",
+            "postgresql://me:***@10.0.0.1,10.0.0.2/shop",
+        ),
+        ("postgresql:///?service=shop&password=hush&passfile=hush", "postgresql:///?service=shop"),
     ],
 )
 def test_what_is_shown_holds_no_password(url: str, shown: str) -> None:

@@ -22,6 +22,10 @@ def network(publisher: RabbitMQEventPublisher) -> Network:
     return network
 
 
+def nacked(*ids: int) -> list[MessageResult]:
+    return [MessageResult(id_, PublishResult.NACKED) for id_ in ids]
+
+
 def lost(*ids: int) -> list[MessageResult]:
     return [MessageResult(id_, PublishResult.LOST) for id_ in ids]
 
@@ -70,3 +74,46 @@ def test_nothing_goes_before_what_was_refused_for_a_loss_that_has_been_told_of_m
     publisher.publish([outgoing(1), outgoing(2), outgoing(3)])
     network.run_calls()
     assert network.published == ["event-1", "event-1", "event-2", "event-3"]
+
+
+REFUSED = "ACCESS_REFUSED - access to exchange 'allocation.events' in vhost '/' refused for user 'relay'"
+
+
+def test_what_the_broker_closes_the_channel_over_is_refused_and_not_lost(
+    publisher: RabbitMQEventPublisher, network: Network
+) -> None:
+    """Healthy queues may have got some of it, so it is not to be published again at once."""
+    publisher.publish([outgoing(1), outgoing(2)])
+    network.run_calls()
+    network.close_channel(403, REFUSED)
+    assert publisher.take_results() == nacked(1, 2)
+    assert publisher.refusal == REFUSED
+
+
+def test_a_refusal_ends_with_the_first_confirm(publisher: RabbitMQEventPublisher, network: Network) -> None:
+    publisher.publish([outgoing(1)])
+    network.run_calls()
+    network.close_channel(403, REFUSED)
+    publisher.take_results()
+    network.lose()
+    network.connect()
+    assert publisher.refusal == REFUSED
+    publisher.publish([outgoing(1)])
+    network.confirm_all()
+    assert publisher.refusal is None
+
+
+def test_a_connection_is_of_use_only_once_something_is_answered_on_it(
+    publisher: RabbitMQEventPublisher, network: Network
+) -> None:
+    """Or a broker that refuses every event would be connected to several times a second."""
+    publisher.publish([outgoing(1)])
+    network.run_calls()
+    network.close_channel(403, REFUSED)
+    publisher.take_results()
+    network.lose()
+    network.connect()
+    assert network.healthy == 0
+    publisher.publish([outgoing(1), outgoing(2)])
+    network.confirm_all()
+    assert network.healthy == 1

@@ -7,6 +7,7 @@ from operator import attrgetter
 import pytest
 from pika.spec import BasicProperties
 
+from allocation_worker.adapters.rabbitmq.errors import BrokerError
 from allocation_worker.adapters.rabbitmq.publisher import Publication
 from allocation_worker.adapters.rabbitmq.until_confirmed import (
     BlockingPublisher,
@@ -146,3 +147,13 @@ def test_without_a_connection_it_gives_up() -> None:
     with pytest.raises(NotConfirmedError, match="within 30 s"):
         publisher.publish_all([publication(1)])
     assert publisher.network.published == []
+
+
+def test_a_missing_permission_ends_it_at_once() -> None:
+    def refuse(network: Network) -> None:
+        network.close_channel(403, "ACCESS_REFUSED - access to exchange 'x' in vhost '/' refused for user 'u'")
+
+    publisher = Scripted(Network.connect, answer(confirm(1), refuse), *[nothing] * 10_000)
+    with pytest.raises(BrokerError, match="The broker refused: access to exchange 'x' in vhost '/'"):
+        publisher.publish_all(map(publication, (1, 2, 3)))
+    assert publisher.now < 1

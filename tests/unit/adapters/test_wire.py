@@ -8,6 +8,7 @@ from typing import get_args
 import pytest
 
 import allocation_contracts as contracts
+from allocation_contracts.commands import QUEUES_BY_ROUTING_KEY
 from allocation_worker.adapters import wire
 from allocation_worker.domain import commands, events
 from allocation_worker.domain.events import ProductEvent
@@ -90,3 +91,26 @@ def test_a_command_is_read_from_the_queue_of_its_type_alone(type_: str) -> None:
     with pytest.raises(contracts.ContractError, match=f"{type_} belongs to the queue {own}") as caught:
         wire.read_queued(FakeDelivery(body=body, properties=properties, queue=other))
     assert caught.value.reason == "wrong-queue"
+
+
+@pytest.mark.parametrize("type_", contracts.COMMANDS)
+def test_a_command_that_came_with_the_routing_key_of_the_other_queue_is_refused(type_: str) -> None:
+    """A CC header brought it, and the broker does not ask whether its sender may use the keys in there."""
+    command = contracts.COMMANDS[type_]
+    body, properties = contracts.encode(EXAMPLES[type_]), FakeProperties(type=type_)
+    for key, queue in QUEUES_BY_ROUTING_KEY.items():
+        delivery = FakeDelivery(body=body, properties=properties, queue=command.QUEUE, routing_key=key)
+        if queue == command.QUEUE:
+            assert wire.read_queued(delivery).type == type_
+        else:
+            with pytest.raises(contracts.ContractError, match=f"with the routing key {key}") as caught:
+                wire.read_queued(delivery)
+            assert caught.value.reason == "wrong-queue"
+
+
+@pytest.mark.parametrize("type_", contracts.COMMANDS)
+def test_a_command_that_was_retried_or_redriven_comes_with_the_name_of_its_queue(type_: str) -> None:
+    queue = contracts.COMMANDS[type_].QUEUE
+    body, properties = contracts.encode(EXAMPLES[type_]), FakeProperties(type=type_)
+    delivery = FakeDelivery(body=body, properties=properties, queue=queue, routing_key=queue)
+    assert wire.read_queued(delivery).type == type_

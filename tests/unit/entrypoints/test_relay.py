@@ -1,7 +1,8 @@
 """The relay publishes rows, and marks confirmed ones, over failures of each step."""
 
 from collections import Counter
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
+from contextlib import contextmanager
 from itertools import pairwise
 from threading import Event
 from typing import Any
@@ -15,7 +16,7 @@ from allocation_worker.entrypoints.relay import Relay, Waker
 from allocation_worker.entrypoints.unrouted import OFFER_AGAIN_EVERY
 from allocation_worker.service_layer.outgoing import OutgoingEvent
 from allocation_worker.service_layer.ports import StoreContentionError, StoreUnavailableError
-from tests.fakes.relay import Clock, FakeOutbox, FakePublisher, FakeWaker, Step, outgoing
+from tests.fakes.relay import Clock, FakeOutbox, FakePending, FakePublisher, FakeWaker, Step, outgoing
 
 CONFIRMED, RETURNED, NACKED, LOST = (
     PublishResult.CONFIRMED,
@@ -673,6 +674,39 @@ def test_words_for_the_operator(stage: Stage, logs: list[MutableMapping[str, Any
         "events_unrouted",
         "events_routed_again",
     ]
+
+
+class LostWhileStandingBy(FakePending):
+    """A session that ends after ten polls, in which another relay was active."""
+
+    polls = 10
+
+    def acquire(self) -> bool:
+        if not self.polls:
+            raise StoreUnavailableError("gone")
+        self.polls -= 1
+        return False
+
+
+class FlakyOutbox(FakeOutbox):
+    """So many of its first sessions are lost."""
+
+    outages = 20
+
+    @contextmanager
+    def open(self) -> Iterator[FakePending]:
+        with super().open() as pending:
+            lost = self.sessions <= self.outages
+            yield LostWhileStandingBy(self) if lost else pending
+
+
+def test_a_relay_that_stands_by_keeps_no_pauses_of_earlier_outages(stage: Stage) -> None:
+    stage.outbox = FlakyOutbox(stage.clock, stage.stopping)
+    stage.run()
+    assert stage.outbox.sessions == FlakyOutbox.outages + 1
+    pauses = [pause for pause in stage.waker.waits if pause != POLL]
+    assert len(pauses) == FlakyOutbox.outages
+    assert max(pauses) <= 0.2
 
 
 def test_a_waker_wakes_whoever_waits_and_any_number_of_times() -> None:
