@@ -56,8 +56,8 @@ class Relay:
     Args:
         open_pending: Opens a session with the outbox.
         publisher: Wakes `waker` when it has results, or its connection comes or goes.
-        when_idle: Called when there is nothing to publish and no result to take.
         waker: Wakes the loop.
+        active: Is set while this relay is the active one.
         stopping: Set it, then wake the loop, to stop.
         window: The most events in flight.
         poll: Seconds between looks at the outbox where nothing wakes us.
@@ -68,9 +68,9 @@ class Relay:
         self,
         open_pending: Callable[[], AbstractContextManager[Pending]],
         publisher: EventPublisher,
-        when_idle: Callable[[], None],
         *,
         waker: Waker,
+        active: Event,
         stopping: Event,
         window: int,
         poll: float,
@@ -78,8 +78,8 @@ class Relay:
     ) -> None:
         self._open_pending = open_pending
         self._publisher = publisher
-        self._when_idle = when_idle
         self._waker = waker
+        self._active = active
         self._stopping = stopping
         self._window = window
         self._poll = poll
@@ -105,7 +105,11 @@ class Relay:
     def _session(self) -> None:
         with self._open_pending() as pending:
             if self._become_active(pending):
-                self._publish_all(pending)
+                self._active.set()
+                try:
+                    self._publish_all(pending)
+                finally:
+                    self._active.clear()
 
     def _become_active(self, pending: Pending) -> bool:
         told = False
@@ -128,8 +132,6 @@ class Relay:
             published = self._publish_some(pending)
             self._offer_again(pending)
             idle = not answered and not published
-            if idle:
-                self._when_idle()
             self._more |= pending.wait(self._pause() if idle else 0, self._waker.fd)
             self._waker.clear()
         self._finish(pending)

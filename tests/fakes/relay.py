@@ -41,15 +41,22 @@ class Clock:
 
 
 class FakeWaker(Waker):
-    """Time passes at once."""
+    """Time passes at once.
+
+    Attributes:
+        waits: the timeout of each wait.
+        on_wait: what else happens in each.
+    """
 
     def __init__(self, clock: Clock) -> None:
         super().__init__()
         self._clock = clock
         self.waits: list[float] = []
+        self.on_wait: Step = lambda: None
 
     def wait(self, timeout: float) -> None:
         self.waits.append(timeout)
+        self.on_wait()
         self._clock.now += timeout
         self.clear()
 

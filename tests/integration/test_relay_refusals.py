@@ -51,7 +51,9 @@ def place(servers: Servers) -> Iterator[Place]:
 def relaying(url: str, store: PostgresStore) -> Iterator[None]:
     waker, stopping = Waker(), threading.Event()
     publisher = RabbitMQEventPublisher([url], waker.wake)
-    relay = Relay(store.open_pending, publisher, lambda: None, waker=waker, stopping=stopping, window=1000, poll=1.0)
+    relay = Relay(
+        store.open_pending, publisher, waker=waker, active=threading.Event(), stopping=stopping, window=1000, poll=1.0
+    )
     thread = threading.Thread(target=relay.run)
     thread.start()
     try:

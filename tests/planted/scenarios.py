@@ -1,12 +1,11 @@
 """Short runs of the real processes that reveal planted bugs, and return the faults as text."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from datetime import date
 from typing import Any
 
 import pika
-import psycopg2
 import pytest
 from pika.spec import BasicProperties
 from sqlalchemy import make_url
@@ -27,7 +26,21 @@ from harness.pgbouncer import pgbouncer
 from harness.processes import WorkerProcess
 from harness.service import RunningService
 from tests.planted.failovers import FAILOVERS
-from tests.planted.steps import PATIENCE, answered, faults_of, not_seen
+from tests.planted.pruning import PRUNING
+from tests.planted.steps import (
+    PATIENCE,
+    answered,
+    database,
+    faults_of,
+    limit_queue,
+    not_seen,
+    one,
+    open_channel,
+    rows,
+    send_batches,
+    send_batches_and_orders,
+    send_orders,
+)
 from tests.raw_headers import MILLISECONDS, allow
 
 BOTH_WAIT = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
@@ -38,14 +51,14 @@ def crashes(service: RunningService) -> Sequence[str]:
     """Both processes killed between two steps, one step after the other."""
     with service.client() as client:
         first = service.start("consume")
-        _batches(client)
-        missed = _rows(service, "SELECT count(*) FROM batches", 2)
+        send_batches(client)
+        missed = rows(service, "SELECT count(*) FROM batches", 2)
         first.terminate()
-        _orders(client)
+        send_orders(client)
         for point in ("handled", "flushed", "committed"):
             _killed(service.start("consume", crash=(point, 1), settings={"ALLOCATION_GROUP_LIMIT": "5"}))
         service.start("consume")
-        missed += _rows(service, "SELECT count(*) FROM events", 20)
+        missed += rows(service, "SELECT count(*) FROM events", 20)
         for point in ("published", "confirmed", "marked"):
             _killed(service.start("relay", crash=(point, 1), settings={"ALLOCATION_RELAY_WINDOW": "4"}))
         service.start("relay")
@@ -67,16 +80,16 @@ def race(service: RunningService) -> Sequence[str]:
             with _locked(service, skus[30]):  # so that both get stuck with some products in hand
                 for number in range(600 * part, 600 * part + 600):
                     client.send(Allocate(orderid=f"o{number}", sku=skus[number % 60], qty=1))
-                missed += _rows(service, BOTH_WAIT, 2)
+                missed += rows(service, BOTH_WAIT, 2)
             answered(client)
         with _locked(service, skus[0]):
             cancelled = client.send(Deallocate(orderid="o0", sku=skus[0]))
             client.send(Deallocate(orderid="o0", sku=skus[0]), message_id=cancelled)
-            missed += _rows(service, BOTH_WAIT, 2)
+            missed += rows(service, BOTH_WAIT, 2)
         faults = [*missed, *faults_of(service, client)]
         for consumer in consumers:
             consumer.terminate()  # a backend reports what it has counted when it ends
-        deadlocks = _one(service, "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
+        deadlocks = one(service, "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
         return [*faults, f"There were {deadlocks} deadlocks."] if deadlocks else faults
 
 
@@ -100,8 +113,8 @@ def late_subscriber(service: RunningService) -> Sequence[str]:
     client = service.client()
     service.start("consume")
     service.start("relay")
-    _send_batches_and_orders(client)
-    missed = _rows(service, OFFERED, 20)
+    send_batches_and_orders(client)
+    missed = rows(service, OFFERED, 20)
     with client:
         return [*missed, *(fault for fault in faults_of(service, client) if "was due" not in fault)]
 
@@ -109,28 +122,15 @@ def late_subscriber(service: RunningService) -> Sequence[str]:
 def full_queue(service: RunningService) -> Sequence[str]:
     """The subscriber's queue takes five events, and refuses more until somebody reads them; another takes all."""
     client = service.client()
-    vhost = service.amqp_url.rpartition("/")[2]
-    service.servers.broker.ctl(
-        *(
-            "set_policy",
-            "--vhost",
-            vhost,
-            "short",
-            "^external-client",
-            '{"max-length": 5, "overflow": "reject-publish"}',
-        ),
-        *("--apply-to", "queues"),
-    )
+    limit_queue(service, client.queue, 5)
     with pika.BlockingConnection(pika.URLParameters(service.amqp_url)) as connection:
         channel = connection.channel()
-        channel.queue_declare(client.queue, durable=True)
-        channel.queue_bind(client.queue, EVENTS_EXCHANGE, "#")
         channel.queue_declare("healthy", durable=True)
         channel.queue_bind("healthy", EVENTS_EXCHANGE, "#")
     service.start("consume")
     relay = service.start("relay")
-    _send_batches_and_orders(client)
-    missed = _rows(service, "SELECT count(*) FROM events", 20)
+    send_batches_and_orders(client)
+    missed = rows(service, "SELECT count(*) FROM events", 20)
     missed += not_seen(lambda: "events_refused" in relay.log, "No event was refused.")
     flood = _flood(service, "healthy", most=200, within=4.0)
     with client:
@@ -140,7 +140,7 @@ def full_queue(service: RunningService) -> Sequence[str]:
 def dead_letters_away(service: RunningService) -> Sequence[str]:
     """The queue of dead letters is not bound when a message breaks the contract."""
     body = b"  {never closed  "
-    with service.client() as client, _channel(service) as channel:
+    with service.client() as client, open_channel(service) as channel:
         consume = service.start("consume")
         service.start("relay")
         channel.queue_unbind(DEAD_LETTERS, DEAD_LETTERS, "")
@@ -157,7 +157,7 @@ def dead_letters_away(service: RunningService) -> Sequence[str]:
 
 def undecodable_headers(service: RunningService) -> Sequence[str]:
     """Among the orders are some with a timestamp in milliseconds in their headers."""
-    with service.client() as client, _channel(service) as channel, pytest.MonkeyPatch.context() as patch:
+    with service.client() as client, open_channel(service) as channel, pytest.MonkeyPatch.context() as patch:
         allow(patch)
         consume = service.start("consume")
         service.start("relay")
@@ -204,12 +204,12 @@ def database_crash(service: RunningService) -> Sequence[str]:
     """The database crashes after commands were acked, and its settings say that a commit need not be on disk."""
     name = make_url(service.database_url).database
     with service.client() as client, _rare_flushes(service):
-        with _database(service) as cursor:
+        with database(service) as cursor:
             cursor.connection.autocommit = True
             cursor.execute(f'ALTER DATABASE "{name}" SET synchronous_commit = off')
         first = service.start("consume")
-        _send_batches_and_orders(client)
-        missed = _rows(service, "SELECT count(*) FROM events", 22)
+        send_batches_and_orders(client)
+        missed = rows(service, "SELECT count(*) FROM events", 22)
         first.terminate()  # it acks what it has decided
         service.servers.database.stop("immediate")
         service.servers.database.start()
@@ -224,11 +224,11 @@ def shared_sessions(service: RunningService) -> Sequence[str]:
         service.settings["ALLOCATION_DATABASE_URL"] = pooler.through(service.database_url)
         service.start("consume")
         relays = [service.start("relay") for _ in range(2)]
-        _batches(client)
+        send_batches(client)
         client.wait_answered(within=PATIENCE)
         relays[1].wait_for("ready")
         pooler.change({"pool_mode": "transaction"})
-        _orders(client)
+        send_orders(client)
         missed = not_seen(
             lambda: all("does not keep one session" in relay.log for relay in relays),
             "A relay went on in a session that others use.",
@@ -257,6 +257,7 @@ SCENARIOS: Mapping[str, Scenario] = {
         rules,
         database_crash,
         shared_sessions,
+        *PRUNING,
         *FAILOVERS,
     )
 }
@@ -272,43 +273,13 @@ def _smuggle_a_batch(client: ExternalClient) -> None:
     client.publish_raw(encode(batch), routing_key=Allocate.ROUTING_KEY, properties=properties)
 
 
-def _send_batches_and_orders(client: ExternalClient) -> None:
-    _batches(client)
-    _orders(client)
-
-
-def _batches(client: ExternalClient) -> None:
-    for batch, qty in (("b1", 20), ("b2", 30)):
-        client.send(CreateBatch(batchref=batch, sku="SKU", qty=qty))
-    client.wait_confirmed()
-
-
-def _orders(client: ExternalClient) -> None:
-    for number in range(20):
-        client.send(Allocate(orderid=f"o{number}", sku="SKU", qty=2))
-    client.wait_confirmed()
-
-
 def _killed(process: WorkerProcess) -> None:
     wait_until(lambda: process.exit_code is not None, within=PATIENCE, otherwise=lambda: process.log)
 
 
 @contextmanager
-def _channel(service: RunningService) -> Iterator[Any]:
-    with pika.BlockingConnection(pika.URLParameters(service.amqp_url)) as connection:
-        yield connection.channel()
-
-
-@contextmanager
-def _database(service: RunningService) -> "Iterator[psycopg2.extensions.cursor]":
-    dsn = make_url(service.database_url).set(drivername="postgresql").render_as_string(hide_password=False)
-    with closing(psycopg2.connect(dsn)) as connection, connection.cursor() as cursor:
-        yield cursor
-
-
-@contextmanager
 def _locked(service: RunningService, sku: str) -> Iterator[None]:
-    with _database(service) as cursor:
+    with database(service) as cursor:
         cursor.execute("SELECT 1 FROM products WHERE sku = %s FOR UPDATE", [sku])
         yield
 
@@ -317,13 +288,13 @@ def _locked(service: RunningService, sku: str) -> Iterator[None]:
 def _rare_flushes(service: RunningService) -> Iterator[None]:
     """Have the server keep in memory for long what no commit has flushed."""
     try:
-        with _database(service) as cursor:
+        with database(service) as cursor:
             cursor.connection.autocommit = True
             cursor.execute("ALTER SYSTEM SET wal_writer_delay = '10s'")
             cursor.execute("SELECT pg_reload_conf()")
         yield
     finally:
-        with _database(service) as cursor:
+        with database(service) as cursor:
             cursor.connection.autocommit = True
             cursor.execute("ALTER SYSTEM RESET wal_writer_delay")
             cursor.execute("SELECT pg_reload_conf()")
@@ -331,7 +302,7 @@ def _rare_flushes(service: RunningService) -> Iterator[None]:
 
 def _flood(service: RunningService, queue: str, *, most: int, within: float) -> list[str]:
     """Look for so many seconds whether the queue gets more copies of the events than it should."""
-    with _channel(service) as channel:
+    with open_channel(service) as channel:
 
         def depth() -> int:
             count: int = channel.queue_declare(queue, passive=True).method.message_count
@@ -341,14 +312,3 @@ def _flood(service: RunningService, queue: str, *, most: int, within: float) -> 
         none_came = not_seen(lambda: depth() > most, "", within=within)
         channel.queue_delete(queue)
         return [] if none_came else [flood]
-
-
-def _one(service: RunningService, query: str) -> int:
-    with _database(service) as cursor:
-        cursor.execute(query)
-        [(number,)] = cursor.fetchall()
-        return int(number)
-
-
-def _rows(service: RunningService, query: str, least: int) -> list[str]:
-    return not_seen(lambda: _one(service, query) >= least, f"Fewer than {least}: {query}.")

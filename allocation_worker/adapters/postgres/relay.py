@@ -114,10 +114,14 @@ REMOVE_UNROUTED = sa.text("""
 # last_value of an unused sequence is the number of the first row, hence is_called.
 HIGHEST_ID = sa.text("SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM outbox_pages_id_seq")
 
-# Not the xmax of a snapshot: that follows the last transaction that has ended, and later ones may be running.
-NEXT_TRANSACTION = sa.text("SELECT pg_current_xact_id()::text::bigint")
-
-OLDEST_RUNNING = sa.text("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
+# Transactions that may have numbered a page. The lock is taken before the number and released after the commit can be
+# seen. Unlike the oldest running transaction, this leaves out those that write elsewhere, even in other databases.
+WRITERS = sa.text("""
+    SELECT virtualtransaction FROM pg_locks
+    WHERE locktype = 'relation' AND relation = CAST('outbox_pages' AS regclass)
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+        AND mode = 'RowExclusiveLock' AND granted AND pid IS DISTINCT FROM pg_backend_pid()
+""")
 
 
 class _Floor:
@@ -133,8 +137,7 @@ class _Floor:
         self._clock = clock
         self._due = 0.0
         self._target = 0
-        self._ends_before: int | None = None
-        self._ended = False
+        self._writers: set[str] | None = None
         self.id = 0
 
     def look(self) -> None:
@@ -142,12 +145,12 @@ class _Floor:
         if self._clock() < self._due:
             return
         self._due = self._clock() + _RAISE_FLOOR_EVERY
-        if self._ends_before is None:
-            # In this order: a transaction writes to the inbox first, so one with a page up to this id has begun by now.
+        if self._writers is None:
+            # In this order: who numbered a page up to this id is among the writers, or has ended.
             self._target = self._connection.execute(HIGHEST_ID).scalar_one()
-            self._ends_before = self._connection.execute(NEXT_TRANSACTION).scalar_one()
-        elif not self._ended:
-            self._ended = self._connection.execute(OLDEST_RUNNING).scalar_one() >= self._ends_before
+            self._writers = self._find_writers()
+        elif self._writers:
+            self._writers &= self._find_writers()
 
     def looked(self, *, up_to: int | None) -> None:
         """Raise the floor if possible. Call this after each fetch.
@@ -155,10 +158,13 @@ class _Floor:
         Args:
             up_to: The highest id that was fetched; None if the fetch returned all pages.
         """
-        if self._ended and (up_to is None or up_to > self._target):
+        ended = self._writers is not None and not self._writers
+        if ended and (up_to is None or up_to > self._target):
             self.id = self._target
-            self._ends_before = None
-            self._ended = False
+            self._writers = None
+
+    def _find_writers(self) -> set[str]:
+        return set(self._connection.execute(WRITERS).scalars())
 
 
 class PendingEvents:

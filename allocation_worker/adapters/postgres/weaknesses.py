@@ -299,8 +299,8 @@ TABLES: Final = (
     Condition(
         "sequence-behind",
         "The sequence of outbox_pages.id is at {counted}, and the table has {highest}: this server was promoted or "
-        "restored without all rows, or copied without its sequences; stop the worker, compare it with the other servers, "
-        "then set the sequence by setval.",
+        "restored without all rows, or copied without its sequences; stop the worker, compare it with the other "
+        "servers, then set the sequence by setval.",
         f"""
         SELECT coalesce(last_value, 0) AS counted, highest
         FROM {_OURS} AS ours

@@ -8,7 +8,6 @@ from sqlalchemy import TextClause
 
 from allocation_worker.adapters.postgres import statements
 from allocation_worker.adapters.postgres.arrays import array
-from allocation_worker.adapters.postgres.prune import PRUNE_PAGES
 from allocation_worker.adapters.postgres.relay import OLDEST_UNROUTED
 from allocation_worker.adapters.postgres.rows import line_uuid
 from allocation_worker.adapters.wire import EVENT_TYPES
@@ -151,15 +150,3 @@ def test_the_oldest_unrouted_are_found_without_reading_the_others(store: Postgre
     indexes, rows = explain(store, OLDEST_UNROUTED, types=array(EVENT_TYPES))
     assert indexes == {"outbox_unrouted_by_type"}
     assert rows <= 1
-
-
-def test_what_is_too_old_is_found_without_reading_the_rest(store: PostgresStore) -> None:
-    """Also where young rows have taken the pages of old ones: a BRIN index forgets no time that it has seen."""
-    ids = store.write_pages(*[["allocated.v1"]] * USED_UP)
-    store.execute("UPDATE outbox_pages SET created_at = now() - interval '31 days', published_at = now()")
-    store.execute("UPDATE outbox_pages SET created_at = now() WHERE id > :id", id=ids[4])
-    store.execute("ANALYZE outbox_pages")
-    indexes, rows = explain(store, PRUNE_PAGES, days=30, limit=100)
-    assert indexes == {"outbox_pages_pkey"}
-    assert rows <= 100 + 5
-    assert len(store.published()) == USED_UP - 5

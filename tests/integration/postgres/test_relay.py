@@ -11,6 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from allocation_worker.adapters.postgres import relay
+from allocation_worker.adapters.postgres.engine import create_engine
 from allocation_worker.adapters.postgres.relay import PendingEvents, open_pending
 from allocation_worker.domain.commands import Deallocate
 from allocation_worker.entrypoints.relay import Waker
@@ -197,6 +198,17 @@ class TestFloor:
             session.mark_published(first, [])
             slow[last_to_commit].commit()
             assert ids(session.fetch(10, [])) == late[last_to_commit]
+
+    def test_it_rises_beside_a_transaction_that_writes_elsewhere(self, store: PostgresStore, database_url: str) -> None:
+        """Else each look would pass over all rows since that transaction began."""
+        elsewhere = create_engine(database_url, application_name="tests")
+        with store.open_pending() as session, store.engine.begin() as same, elsewhere.begin() as other:
+            same.execute(sa.text("UPDATE products SET sequence = sequence"))
+            for connection in (same, other):
+                connection.execute(sa.text("SELECT pg_current_xact_id()"))
+            written = store.write_pages(*[ALLOCATED] * 5)
+            until_floor_is(written[-1], session, written)
+        elsewhere.dispose()
 
     def test_the_first_row_of_all_is_seen_by_a_relay_that_was_there_before(self, database_url: str) -> None:
         store = PostgresStore(migrated_engine(database_url))

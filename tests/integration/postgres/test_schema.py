@@ -25,7 +25,7 @@ from tests.integration.postgres.store import PostgresStore
 
 TABLES = {
     *{"products", "batches", "order_lines", "inbox", "outbox", "alembic_version"},
-    *{"inbox_entries", "outbox_pages", "outbox_unrouted", "schema_revision"},
+    *{"inbox_entries", "outbox_pages", "outbox_unrouted", "prune_clock", "schema_revision"},
 }
 NEWEST = "0003"
 

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import sqlalchemy as sa
 
 from allocation_worker.adapters.postgres.engine import create_engine
-from allocation_worker.adapters.postgres.prune import History
+from allocation_worker.adapters.postgres.prune import pruned_tables
 from allocation_worker.adapters.postgres.relay import PendingEvents
 from allocation_worker.adapters.postgres.schema import migrate
 from allocation_worker.service_layer.outcomes import Done
@@ -59,7 +60,8 @@ def test_no_setting_hides_that_the_wait_was_cancelled(store_on_pair: PostgresSto
 def test_pruning_whose_wait_is_cancelled_is_unavailability(store_on_pair: PostgresStore, database_pair: Pair) -> None:
     process(store_on_pair.unit_of_work, message(create("b", 10)))
     with ThreadPoolExecutor() as threads, database_pair.standby_away():
-        pruned = threads.submit(History(store_on_pair.engine, history_days=0, inbox_days=0).prune_some)
+        inbox, *_ = pruned_tables(store_on_pair.engine, history_days=0, inbox_days=0)
+        pruned = threads.submit(inbox.step, datetime.now(UTC) + timedelta(hours=1))
         database_pair.cancel_commit(APPLICATION)
         with pytest.raises(StoreUnavailableError):
             pruned.result(DEADLINE)

@@ -1,7 +1,7 @@
 """The relay publishes rows, and marks confirmed ones, over failures of each step."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 from itertools import pairwise
 from threading import Event
@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from allocation_contracts.results import PublishResult
-from allocation_worker.entrypoints.prune import PRUNE_EVERY, Pruner
 from allocation_worker.entrypoints.refusals import FIRST_PAUSE, LONGEST_PAUSE
 from allocation_worker.entrypoints.relay import Relay, Waker
 from allocation_worker.entrypoints.unrouted import OFFER_AGAIN_EVERY
@@ -67,7 +66,7 @@ class Stage:
         self.outbox = FakeOutbox(clock, self.stopping)
         self.waker = FakeWaker(clock)
         self.broker = FakePublisher(self.wake)
-        self.prune_some: Callable[[], bool] = lambda: False
+        self.active = Event()
 
     def wake(self) -> None:
         self.waker.wake()
@@ -77,8 +76,8 @@ class Stage:
         Relay(
             self.outbox.open,
             self.broker,
-            Pruner(self.prune_some, clock=self.clock).prune_if_due,
             waker=self.waker,
+            active=self.active,
             stopping=self.stopping,
             window=window,
             poll=POLL,
@@ -626,37 +625,25 @@ def test_told_to_stop_it_does_not_wait_for_ever(stage: Stage) -> None:
     assert stage.outbox.waiting == {1, 2}
 
 
-def test_history_is_pruned_when_idle_until_there_is_no_more_and_later_again(stage: Stage) -> None:
-    times: list[float] = []
+def test_others_know_while_it_is_the_active_one(stage: Stage) -> None:
+    active: list[bool] = []
 
-    def prune_some() -> bool:
-        times.append(stage.clock.now)
-        return len(times) < 3
+    def look() -> None:
+        active.append(stage.active.is_set())
 
-    stage.prune_some = prune_some
-    idle: list[Step] = [lambda: None] * int(2.5 * PRUNE_EVERY / POLL)
-    started = stage.clock.now
-    stage.run(*idle)
-    assert len(times) == 4
-    assert times[0] >= started + PRUNE_EVERY
-    assert times[3] >= times[2] + PRUNE_EVERY
+    stage.outbox.active_elsewhere = 1
+    stage.waker.on_wait = look
+    stage.run(look)
+    assert active == [False, True]
+    assert not stage.active.is_set()
 
 
-def test_history_that_cannot_be_pruned_now_does_not_end_the_session(
-    stage: Stage, logs: list[MutableMapping[str, Any]]
-) -> None:
-    times: list[float] = []
-
-    def prune_some() -> bool:
-        times.append(stage.clock.now)
-        raise StoreUnavailableError("canceling statement due to statement timeout")
-
-    stage.prune_some = prune_some
-    idle: list[Step] = [lambda: None] * int(2.5 * PRUNE_EVERY / POLL)
-    stage.run(*idle)
-    assert len(times) == 2
-    assert times[1] >= times[0] + PRUNE_EVERY
-    assert [line["event"] for line in logs] == ["ready", *["prune_failed"] * 2]
+def test_it_is_not_the_active_one_once_its_session_is_lost(stage: Stage) -> None:
+    active: list[bool] = []
+    stage.outbox.failures["fetch"] = StoreUnavailableError("gone")
+    stage.waker.on_wait = lambda: active.append(stage.active.is_set())
+    stage.run(nothing)
+    assert active == [False]
 
 
 def test_words_for_the_operator(stage: Stage, logs: list[MutableMapping[str, Any]]) -> None:

@@ -1,4 +1,4 @@
-"""The outbox in pages, and an inbox with short keys, beside the tables of 0001.
+"""The outbox in pages, an inbox with short keys, and the clock of pruning, beside the tables of 0001.
 
 Programs of revision 0001 go on working. What they write to `outbox` and `inbox` arrives in the new tables by triggers,
 so old and new programs share one order of events and one memory of messages. `migrate` then moves what stands in the
@@ -73,7 +73,10 @@ CREATE TABLE inbox_entries (
     fingerprint bytea       NOT NULL CHECK (length(fingerprint) = 32)
 )
 """
-INBOX_BY_AGE = "CREATE INDEX inbox_entries_by_age ON inbox_entries USING brin (received_at)"
+
+# The time that pruning has reached: one row. It begins with the time of the migration, so a first relay prunes at once.
+PRUNE_CLOCK = "CREATE TABLE prune_clock (reached timestamptz NOT NULL)"
+STARTED = "INSERT INTO prune_clock SELECT now()"
 
 INBOX_KEY = """
 CREATE FUNCTION inbox_key(message_id text) RETURNS uuid LANGUAGE sql STABLE AS $$
@@ -169,7 +172,8 @@ def upgrade() -> None:
         UNROUTED,
         UNROUTED_BY_TYPE,
         INBOX,
-        INBOX_BY_AGE,
+        PRUNE_CLOCK,
+        STARTED,
         INBOX_KEY,
         OUTBOX_LINE,
         EVENTS,
