@@ -82,12 +82,15 @@ class TestFetch:
 
     def test_pages_come_in_order_and_no_more_than_hold_what_is_asked_for(self, store: Store) -> None:
         written = store.write_pages(ALLOCATED, ALLOCATED * 2, ALLOCATED, ALLOCATED * 3)
-        with store.open_pending() as session:
-            assert ids(session.fetch(1, [])) == written[:1]
-            assert ids(session.fetch(2, [])) == written[:2]
-            assert ids(session.fetch(3, [])) == written[:2]
-            assert ids(session.fetch(4, written[:2])) == written[2:]
-            assert ids(session.fetch(100, [])) == written
+        for limit, taken, expected in (
+            (1, 0, written[:1]),
+            (2, 0, written[:2]),
+            (3, 0, written[:2]),
+            (4, 2, written[2:]),
+            (100, 0, written),
+        ):
+            with store.open_pending() as session:
+                assert ids(session.fetch(limit, written[:taken])) == expected
 
     def test_the_events_of_a_page_are_in_order_and_so_are_those_of_the_next(self, store: Store) -> None:
         store.write_pages(ALLOCATED * 3, ALLOCATED * 2)

@@ -97,11 +97,6 @@ class TestTheOneReader:
 
 
 class TestFetch:
-    def test_what_was_fetched_and_not_marked_comes_again(self, store: PostgresStore) -> None:
-        written = store.write_pages(*[ALLOCATED] * 3)
-        with store.open_pending() as session:
-            assert ids(session.fetch(10, [])) == ids(session.fetch(10, [])) == written
-
     def test_a_transaction_that_commits_late_is_seen(self, store: PostgresStore) -> None:
         """Its rows were numbered before those that have been fetched."""
         with store.open_pending() as session:

@@ -165,9 +165,8 @@ def test_only_marks_are_not_durable_and_the_relays_session_stays_as_it_was(store
     written = store.write_pages(["allocated.v1"], ["allocated.v1"])
     with store.open_pending() as session:
         assert session.acquire()
-        session.fetch(10, [])
+        _, kept = session.fetch(10, [])
         session.mark_published(written[:1], [])
-        [kept] = session.fetch(10, [])
         session.mark_published(written[1:], [event.id for event in kept.events])
         session.remove_unrouted([event.id for event in kept.events])
         assert session._connection.scalar(sa.text("SHOW synchronous_commit")) == "on"
