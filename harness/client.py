@@ -40,6 +40,8 @@ class ExternalClient:
         self.received: list[ReceivedEvent] = []
         self.outcomes: Counter[str] = Counter()
         """The number of different outcome events, by the command's message_id."""
+        self.answered_at: list[float] = []
+        """The time of each of these, by `time.monotonic`, in order."""
         self._seen: set[tuple[str, str]] = set()
         self._sent: dict[str, SentCommand] = {}
 
@@ -137,6 +139,7 @@ class ExternalClient:
         if command is not None and event.type in OUTCOMES[command.type] and key not in self._seen:
             self._seen.add(key)
             self.outcomes[event.causation_id] += 1
+            self.answered_at.append(time.monotonic())
         channel.basic_ack(method.delivery_tag or 0)
 
 

@@ -1,7 +1,6 @@
 """A cluster of three RabbitMQ nodes, private processes with addresses in the loopback network."""
 
 import secrets
-import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import permutations
@@ -9,7 +8,8 @@ from pathlib import Path
 
 from allocation_worker.testing.servers.controls import Broker
 from allocation_worker.testing.servers.local import LocalBroker
-from allocation_worker.testing.servers.programs import ProgramError, find_program, free_port
+from allocation_worker.testing.servers.programs import ProgramError, free_port
+from harness.packet_filter import PacketFilter
 
 # Seconds of silence after which a node considers another one down. The default is a minute.
 _TICK = 8
@@ -26,7 +26,7 @@ class Cluster(Broker):
         network = 2 + secrets.randbelow(250)  # a separate one, since several clusters may run on one machine
         hosts = {f"allocation-{number}": f"127.0.{network}.{number}" for number in (1, 2, 3)}
         self._addresses = list(hosts.values())
-        self._chain = f"ALLOCATION-CUT-{network}"
+        self._filter = PacketFilter(f"ALLOCATION-CUT-{network}")
         cookie, password, epmd_port = secrets.token_hex(16), secrets.token_hex(8), free_port()
         members = ", ".join(f"'{host}@{host}'" for host in hosts)
         self.nodes = [
@@ -90,33 +90,12 @@ class Cluster(Broker):
         Raises:
             ProgramError: The program iptables is missing, or this process is not root.
         """
-        _iptables("-N", self._chain)
-        _iptables("-I", "INPUT", "-j", self._chain)
-        for one, other in permutations(self._addresses, 2):
-            if node.address in {one, other}:
-                _iptables("-A", self._chain, "-s", one, "-d", other, "-j", "DROP")
+        pairs = permutations(self._addresses, 2)
+        self._filter.drop(*[("-s", one, "-d", other) for one, other in pairs if node.address in {one, other}])
 
     def join_again(self) -> None:
         """End the partition of `cut_off`. Without one, this does nothing."""
-        done = _run_iptables("-D", "INPUT", "-j", self._chain)
-        while done.returncode == 0:
-            done = _run_iptables("-D", "INPUT", "-j", self._chain)
-        for action in ("-F", "-X"):
-            _run_iptables(action, self._chain)
-
-
-def _iptables(*arguments: str) -> None:
-    done = _run_iptables(*arguments)
-    if done.returncode:
-        raise ProgramError(f"iptables {' '.join(arguments)}: {done.stderr.strip()}")
-
-
-def _run_iptables(*arguments: str) -> subprocess.CompletedProcess[str]:
-    program = find_program("iptables")
-    if program is None:
-        raise ProgramError("iptables is missing; install it, or leave partitions out.")
-    command = [str(program), "--wait", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+        self._filter.clear()
 
 
 @contextmanager

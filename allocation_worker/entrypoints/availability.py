@@ -17,8 +17,8 @@ from tenacity import (
 
 from allocation_worker.service_layer.ports import StoreContentionError, StoreUnavailableError
 
-LONGEST_PAUSE = 5.0
-"""Seconds."""
+LONGEST_PAUSE = 2.0
+"""Seconds. A failover of the database takes up to this much longer than it must."""
 
 log = structlog.get_logger()
 
@@ -37,7 +37,7 @@ def until_available(
     once: bool = False,
     **context: object,
 ) -> T | None:
-    """Call until it returns, with a random pause after each failure: up to 0.1 s, 0.2 s and so on, and 5 s at most.
+    """Call until it returns, with a random pause after each failure: up to 0.1 s, 0.2 s and so on, and 2 s at most.
 
     The pauses start anew after a call that worked for longer than the longest pause before it failed.
 

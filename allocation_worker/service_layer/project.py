@@ -193,10 +193,12 @@ class Projector:
     def _catch_up(self, generation: int, skus: Collection[str] | None = None) -> bool:
         """Update these SKUs, or all, to the state of the write model. Return False if none was behind."""
         with self._open_write_model() as written:
+            # In this order: the snapshot of the write model begins with its first query.
             have = self._read_model.sequences(generation, skus)
-            targets = {
-                sku: sequence for sku, sequence in written.sequences(skus).items() if sequence > have.get(sku, 0)
-            }
+            known = written.sequences(skus)
+            if ahead := [sku for sku, sequence in have.items() if sequence > known.get(sku, 0)]:
+                log.error("database_behind", skus=sorted(ahead)[:10], count=len(ahead))
+            targets = {sku: sequence for sku, sequence in known.items() if sequence > have.get(sku, 0)}
             if not targets:
                 return False
             reached = {sku: have.get(sku, 0) for sku in targets}

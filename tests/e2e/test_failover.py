@@ -22,7 +22,7 @@ SKUS = [f"SKU-{number}" for number in range(20)]
 RATE = 100.0
 """Commands a second."""
 SILENCE = 20.0
-"""Seconds from a promotion to the next answer. It takes a back-off, of 5 s at most; the rest is for a busy machine."""
+"""Seconds from a promotion to the next answer. It takes a back-off, of 2 s at most; the rest is for a busy machine."""
 
 
 @pytest.fixture

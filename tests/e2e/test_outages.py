@@ -19,7 +19,7 @@ from harness.service import RunningService
 from tests.e2e.mixed_commands import send_mixed_commands
 
 COMMIT = b"COMMIT\0"
-# It takes a back-off, of 5 s at most, and a connection; this is for machines that many share.
+# It takes a back-off, of 2 s at most, and a connection; this is for machines that many share.
 WITHIN_SECONDS = 60.0
 DELIVERY_LIMIT = 20
 ALL_CONNECTIONS_ARE_TAKEN = """

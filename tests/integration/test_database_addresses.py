@@ -144,7 +144,7 @@ def test_every_verb_takes_several_hosts(
     for arguments, code, told in (
         (["migrate"], 0, "The schema was at 0001"),
         (["explain", "order-17/1"], 1, "order-17/1"),
-        (["replay", "--sku", "LAMP", "--from", "1", "--queue", "nowhere"], 1, "LAMP"),
+        (["replay", "--sku", "LAMP", "--from", "1", "--queue", "allocation.orders"], 1, "LAMP"),
         (["project", "--rebuild"], 0, "0"),
     ):
         done = run_verb(*arguments, settings=settings)

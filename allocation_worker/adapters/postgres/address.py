@@ -34,6 +34,8 @@ _NUMBERS = (
 )
 _FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
 _SYSTEM = "system"  # the authorities of the system, and no file
+# In seconds, if there are several hosts.
+_CONNECT_TIMEOUT_OF_EACH = "3"
 _HOST_AND_PORT = re.compile(r"(?P<host>[^:/]+|\[[^]]+\]):(?P<port>\d+)")
 
 
@@ -56,6 +58,8 @@ def parse(url: str) -> DatabaseAddress:
     if "service" in arguments or "," in arguments.get("host", arguments.get("hostaddr", "")):
         # Otherwise libpq may connect to a standby, which is read-only.
         arguments.setdefault("target_session_attrs", "read-write")
+        # A host that is off the network delays each connection by this much.
+        arguments.setdefault("connect_timeout", _CONNECT_TIMEOUT_OF_EACH)
     files = {option: arguments[option] for option in _FILES if arguments.get(option, _SYSTEM) != _SYSTEM}
     return DatabaseAddress(arguments, _masked(parts, arguments), files)
 

@@ -104,8 +104,8 @@ def _connect_args(application_name: str) -> dict[str, Any]:
         "application_name": application_name,
         "connect_timeout": 5,
         # Often enough that no firewall drops the connection as unused.
-        "keepalives_idle": 10,
-        "keepalives_interval": 5,
+        "keepalives_idle": 5,
+        "keepalives_interval": 2,
         "keepalives_count": 3,
         # For unacknowledged data, which keepalives do not cover. In milliseconds.
         "tcp_user_timeout": NETWORK_AWAY * 1000,

@@ -17,8 +17,11 @@ from allocation_worker.service_layer.ports import StoreUnavailableError
 
 log = structlog.get_logger()
 
-NETWORK_AWAY = 20
-"""The longest silence of the peer's kernel, in seconds."""
+NETWORK_AWAY = 10
+"""The longest silence of the peer's kernel, in seconds.
+
+Much shorter than the time that a failover takes, so that it is over by then, and longer than a hiccup of the network.
+"""
 
 NOT_ONE_SESSION = (
     "The connection pooler in front of the database does not keep one session for each client ({why}); set its "
@@ -48,8 +51,8 @@ _SETTINGS = {
     # A large group or a long read may take many statements, each with its own limit.
     "transaction_timeout": "0",
     # A client that vanished must not hold its locks for two hours, the system's default.
-    "tcp_keepalives_idle": "10",
-    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_idle": "5",
+    "tcp_keepalives_interval": "2",
     "tcp_keepalives_count": "3",
     "tcp_user_timeout": f"{NETWORK_AWAY}s",
     # The data are in memory. At the default of 4, the planner scans tables of some 10,000 rows for each group.

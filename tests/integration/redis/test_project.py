@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis import Redis
+from structlog.testing import capture_logs
 
 from allocation_worker.adapters.postgres.project import open_write_model
 from allocation_worker.adapters.redis import read_model as redis_read_model
@@ -174,6 +175,20 @@ def test_a_rebuild_from_a_database_that_is_behind_ends_and_says_so(models: Model
     with pytest.raises(StoreUnavailableError, match="old copy"):
         models.projector().rebuild()
     assert models.read_model.current() == 1
+
+
+def test_a_database_that_has_lost_what_was_published_is_told_at_the_next_start(models: Models) -> None:
+    """Such as an asynchronous standby that was promoted."""
+    events = models.answer(create("b", 10), order("o1"), order("o2"), create("c", 10, "SOFA"))
+    models.projector().process(delivered(events))
+    with capture_logs() as logs:
+        models.projector().tend()
+    assert [line for line in logs if line["event"] == "database_behind"] == []
+    models.store.execute("DELETE FROM outbox WHERE sequence = 3; UPDATE products SET sequence = 2 WHERE sku = 'LAMP'")
+    with capture_logs() as logs:
+        models.projector().tend()
+    [told] = [line for line in logs if line["event"] == "database_behind"]
+    assert (told["log_level"], told["skus"], told["count"]) == ("error", ["LAMP"], 1)
 
 
 def test_a_rebuild_shows_the_old_until_it_switches_and_leaves_nothing_behind(models: Models) -> None:

@@ -81,6 +81,12 @@ def test_the_address_may_say_which_of_several_hosts_it_means() -> None:
     assert "target_session_attrs" not in parse("postgresql://a/shop").arguments
 
 
+def test_of_several_hosts_one_that_is_off_the_network_delays_a_connection_little() -> None:
+    assert parse("postgresql://a,b/shop").arguments["connect_timeout"] == "3"
+    assert parse("postgresql://a,b/shop?connect_timeout=8").arguments["connect_timeout"] == "8"
+    assert "connect_timeout" not in parse("postgresql://a/shop").arguments
+
+
 @pytest.mark.parametrize(
     ("url", "way"),
     [
