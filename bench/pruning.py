@@ -23,13 +23,13 @@ NOBODY_WAITS = 2
 
 # An eighth of them is old, anywhere in the table. Ages in order would be easier.
 FILL = (
-    "ALTER TABLE inbox DROP CONSTRAINT inbox_pkey",
+    "ALTER TABLE inbox_entries DROP CONSTRAINT inbox_entries_pkey",
     f"""
-    INSERT INTO inbox (message_id, fingerprint, received_at)
-    SELECT gen_random_uuid()::text, sha256('x'), now() - random() * interval '8 days' FROM generate_series(1, {ROWS})
+    INSERT INTO inbox_entries (key, fingerprint, received_at)
+    SELECT gen_random_uuid(), sha256('x'), now() - random() * interval '8 days' FROM generate_series(1, {ROWS})
     """,  # noqa: S608 - a number
-    "ALTER TABLE inbox ADD PRIMARY KEY (message_id)",
-    "VACUUM ANALYZE inbox",
+    "ALTER TABLE inbox_entries ADD PRIMARY KEY (key)",
+    "VACUUM ANALYZE inbox_entries",
     "CHECKPOINT",
 )
 
@@ -73,7 +73,7 @@ def prune(servers: Servers, shown: ProgressBar) -> Result:
 
 def _pruned(side: WorkerSide) -> int:
     """Return how many rows of the inbox have gone; 0 before the first round has ended."""
-    told = [line for line in side.relay.events if line["event"] == "rows_pruned" and line["table"] == "inbox"]
+    told = [line for line in side.relay.events if line["event"] == "rows_pruned" and line["table"] == "inbox_entries"]
     return sum(line["count"] for line in told)
 
 

@@ -1,4 +1,4 @@
-"""The relay: fetch events from the outbox, publish them, and mark those that the broker has confirmed.
+"""The relay: fetch pages from the outbox, publish their events, and mark each page once all of it is confirmed.
 
 One relay is active; the others stand by. What becomes of events that a queue refuses is in `refusals`, of those that no
 queue is bound for in `unrouted`.
@@ -16,6 +16,7 @@ import structlog
 
 from allocation_contracts.results import PublishResult
 from allocation_worker.entrypoints.availability import until_available
+from allocation_worker.entrypoints.pages import Pages
 from allocation_worker.entrypoints.progress import Progress
 from allocation_worker.entrypoints.refusals import Refusals
 from allocation_worker.entrypoints.unrouted import Unrouted
@@ -85,6 +86,7 @@ class Relay:
         self._clock = clock
         self._in_flight: dict[int, OutgoingEvent] = {}
         self._refusals = Refusals(window=window, clock=clock)
+        self._pages = Pages()
         self._unrouted = Unrouted(clock=clock)
         self._more = True
         self._progress = Progress("events_published", clock=clock)
@@ -123,6 +125,7 @@ class Relay:
 
     def _publish_all(self, pending: Pending) -> None:
         self._unrouted.load(pending)
+        self._pages.drop_all()
         self._more = True
         while not self._stopping.is_set():
             answered = self._take_results(pending)
@@ -138,26 +141,47 @@ class Relay:
         return min(self._poll, self._refusals.pause_left() or self._poll)
 
     def _finish(self, pending: Pending) -> None:
-        """Wait a little for the confirms of what is in flight; what stays unmarked is published again."""
+        """Publish the rest of pages that were begun, and wait a little; what stays unmarked is published again."""
+        self._pages.drop_unbegun(self._in_flight)
         deadline = self._clock() + 2 * self._poll
-        while self._in_flight and self._clock() < deadline:
-            self._take_results(pending)
-            if self._in_flight:
+        while self._clock() < deadline and (self._in_flight or (self._pages.ids and self._publisher.connected)):
+            if room := self._room():
+                self._publish_pages(pending, room)
+            if not self._take_results(pending):
                 self._waker.wait(self._poll / 4)
 
     def _publish_some(self, pending: Pending) -> int:
         room = self._room()
-        if not room or not self._more:
+        if not room:
             return 0
-        fetched = pending.fetch(room, self._in_flight)
-        self._more = len(fetched) == room
-        self._publish(self._unrouted.divert(pending, fetched))
+        if self._unrouted.due_first and not self._pages.ids:
+            kept = self._unrouted.fetch(pending, room, self._in_flight)
+            if self._unrouted.due_first:
+                return self._publish(kept)
+        if self._more and not self._unrouted.due_first and self._pages.waiting < room:
+            self._fetch(pending, room - self._pages.waiting)
+        published = self._publish_pages(pending, room)
         if not self._in_flight and not self._more:
             self._refusals.caught_up()
-        return len(fetched)
+        return published
+
+    def _fetch(self, pending: Pending, limit: int) -> None:
+        pages = pending.fetch(limit, self._pages.ids)
+        self._more = sum(len(page.events) for page in pages) >= limit
+        self._pages.take(pages, self._in_flight)
+
+    def _publish_pages(self, pending: Pending, room: int) -> int:
+        events = self._pages.next(room)
+        if not (types := self._unrouted.types):
+            return self._publish(events)
+        unrouted = [event for event in events if event.type in types]
+        self._pages.unrouted(unrouted)
+        self._publish(event for event in events if event.type not in types)
+        self._mark(pending)
+        return len(events)
 
     def _room(self) -> int:
-        """Return how many events to fetch and publish now."""
+        """Return how many events to publish now."""
         if not self._publisher.connected:
             return 0
         room = self._refusals.room(len(self._in_flight))
@@ -165,17 +189,17 @@ class Relay:
         worthwhile = self._refusals.active or room >= max(1, self._window // 4)
         return room if worthwhile else 0
 
-    def _publish(self, batch: Iterable[OutgoingEvent]) -> None:
+    def _publish(self, batch: Iterable[OutgoingEvent]) -> int:
         events = {event.id: event for event in batch}
         if events:
             self._in_flight |= events
             self._publisher.publish(list(events.values()))
+        return len(events)
 
     def _take_results(self, pending: Pending) -> int:
         results = self._publisher.take_results()
         answered: dict[PublishResult, list[OutgoingEvent]] = {kind: [] for kind in PublishResult}
         for each in results:
-            # Gone from here before it is marked: if marking fails, the event is pending, and is published again.
             answered[each.result].append(self._in_flight.pop(each.id))
         if results:
             self._take_in(pending, answered)
@@ -185,26 +209,37 @@ class Relay:
 
     def _take_in(self, pending: Pending, answered: dict[PublishResult, list[OutgoingEvent]]) -> None:
         confirmed, refused = answered[PublishResult.CONFIRMED], answered[PublishResult.NACKED]
+        returned = answered[PublishResult.RETURNED]
         if refused:
             self._refusals.refused(refused)
-        if refused or answered[PublishResult.LOST]:
-            pending.start_over()
-            self._more = True
-        self._mark(pending, confirmed)
-        self._unrouted.returned(pending, answered[PublishResult.RETURNED])
-        self._refusals.accepted(len(answered[PublishResult.RETURNED]))
+        self._unrouted.returned(returned)
+        self._pages.unrouted(returned)
+        self._refusals.accepted(len(returned))
         # What is refused has a queue, too.
-        self._more |= self._unrouted.routed(pending, chain(confirmed, refused))
+        self._unrouted.routed(chain(confirmed, refused))
+        self._confirm(pending, confirmed)
+        self._mark(pending)
+        if answered[PublishResult.LOST] or self._refusals.first is not None:
+            self._pages.start_over(self._in_flight)
+            self._unrouted.start_over()
 
-    def _mark(self, pending: Pending, confirmed: list[OutgoingEvent]) -> None:
+    def _confirm(self, pending: Pending, confirmed: list[OutgoingEvent]) -> None:
         if self._refusals.first is not None:
             # Those after a refused event are published again, after it, for the sake of their order.
             confirmed = [event for event in confirmed if event.id < self._refusals.first]
-        if confirmed:
-            pending.mark_published([event.id for event in confirmed])
-            self._refusals.accepted(len(confirmed))
-            self._progress.add(len(confirmed))
+        if not confirmed:
+            return
+        self._pages.confirmed(confirmed)
+        self._refusals.accepted(len(confirmed))
+        self._progress.add(len(confirmed))
+        if kept := [event.id for event in confirmed if event.page is None]:
+            pending.remove_unrouted(kept)
+
+    def _mark(self, pending: Pending) -> None:
+        pages, unrouted = self._pages.take_done()
+        if pages:
+            pending.mark_published(pages, unrouted)
 
     def _offer_again(self, pending: Pending) -> None:
         if self._publisher.connected and not self._refusals.active:
-            self._publish(event for event in self._unrouted.due(pending) if event.id not in self._in_flight)
+            self._publish(event for event in self._unrouted.offer(pending) if event.id not in self._in_flight)

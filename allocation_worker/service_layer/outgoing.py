@@ -1,5 +1,6 @@
 """An event on its way out, and what became of it."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from allocation_contracts.results import PublishResult
@@ -9,7 +10,8 @@ class OutgoingEvent(NamedTuple):
     """An event as it will stand on the wire. A tuple, since it is made, and read, for every event.
 
     Attributes:
-        id: Its row in the outbox; comes back in its `MessageResult`.
+        id: Grows within a product's events; comes back in its `MessageResult`.
+        page: The page of the outbox that waits for it to be published; None for an event that is published by itself.
         routing_key: On the exchange `allocation.events`.
         body: JSON.
         message_id: The same on every publication.
@@ -21,6 +23,7 @@ class OutgoingEvent(NamedTuple):
     """
 
     id: int
+    page: int | None
     routing_key: str
     body: bytes
     message_id: str
@@ -29,6 +32,18 @@ class OutgoingEvent(NamedTuple):
     causation_id: str
     traceparent: str | None
     timestamp: int
+
+
+class Page(NamedTuple):
+    """Events that wait to be published, at least one, in order. They are marked together.
+
+    Attributes:
+        id: The page's own.
+        events: Their ids grow, too.
+    """
+
+    id: int
+    events: Sequence[OutgoingEvent]
 
 
 class MessageResult(NamedTuple):

@@ -277,7 +277,7 @@ def test_a_topology_that_lacks_a_queue_is_told_and_left_as_it_is(fresh_service: 
 def test_processes_and_verify_say_what_weakens_the_guarantees(fresh_service: RunningService) -> None:
     engine = sa.create_engine(fresh_service.database_url)
     with engine.begin() as connection:
-        connection.execute(sa.text("ALTER TABLE inbox SET UNLOGGED"))
+        connection.execute(sa.text("ALTER TABLE inbox_entries SET UNLOGGED"))
     engine.dispose()
     for verb in ("consume", "relay"):
         process = fresh_service.start(verb)
@@ -286,7 +286,7 @@ def test_processes_and_verify_say_what_weakens_the_guarantees(fresh_service: Run
         assert '"kind": "unlogged-table"' in process.log
     done = run_verb("verify", settings=fresh_service.settings)
     assert done.returncode == 1
-    assert "The table inbox is unlogged: a crash of the server empties it" in done.stdout
+    assert "The table inbox_entries is unlogged: a crash of the server empties it" in done.stdout
     assert "The guarantees rest on: server_version " in done.stdout
     found = json.loads(run_verb("verify", "--json", settings=fresh_service.settings).stdout)
     assert "unlogged-table" in [fault["kind"] for fault in found["faults"]]

@@ -32,7 +32,7 @@ def clock_jumps(service: RunningService) -> Sequence[str]:
         missed += not_seen(
             lambda: "prune_clock_behind" in relay.log or "rows_pruned" in relay.log, "Pruning did not see the jump."
         )
-        kept, events = one(service, "SELECT count(*) FROM inbox"), one(service, "SELECT count(*) FROM outbox")
+        kept, events = one(service, "SELECT count(*) FROM inbox_entries"), one(service, "SELECT count(*) FROM events")
         lost = [] if kept == events == 22 else [f"Of 22 commands, {kept} are known, and {events} events."]
         set_ahead("0 days")
         return [*missed, *lost, *faults_of(service, client)]
@@ -45,14 +45,14 @@ def old_events_wait(service: RunningService) -> Sequence[str]:
     consume = _ready(service.start("consume"))
     relay = _ready(service.start("relay"))
     send_batches(client)
-    missed = rows(service, "SELECT count(*) FROM outbox WHERE published_at IS NOT NULL", 2)
+    missed = rows(service, "SELECT count(*) FROM events WHERE published_at IS NOT NULL", 2)
     relay.terminate()
     send_orders(client)
-    missed += rows(service, "SELECT count(*) FROM outbox", 22)
+    missed += rows(service, "SELECT count(*) FROM events", 22)
     consume.terminate()
     with database(service) as cursor:
-        cursor.execute("UPDATE outbox SET created_at = created_at - interval '40 days'")
-        cursor.execute("UPDATE inbox SET received_at = received_at - interval '40 days'")
+        cursor.execute("UPDATE outbox_pages SET created_at = created_at - interval '40 days'")
+        cursor.execute("UPDATE inbox_entries SET received_at = received_at - interval '40 days'")
         cursor.connection.commit()
     relay = _ready(service.start("relay"))
     missed += not_seen(lambda: "events_refused" in relay.log, "No event was refused.")

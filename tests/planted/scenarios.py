@@ -44,7 +44,7 @@ from tests.planted.steps import (
 from tests.raw_headers import MILLISECONDS, allow
 
 BOTH_WAIT = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-OFFERED = "SELECT count(*) FROM outbox WHERE published_at IS NOT NULL OR returned_at IS NOT NULL"
+OFFERED = "SELECT count(*) FROM events WHERE published_at IS NOT NULL OR unrouted"
 
 
 def crashes(service: RunningService) -> Sequence[str]:
@@ -58,7 +58,7 @@ def crashes(service: RunningService) -> Sequence[str]:
         for point in ("handled", "flushed", "committed"):
             _killed(service.start("consume", crash=(point, 1), settings={"ALLOCATION_GROUP_LIMIT": "5"}))
         service.start("consume")
-        missed += rows(service, "SELECT count(*) FROM outbox", 20)
+        missed += rows(service, "SELECT count(*) FROM events", 20)
         for point in ("published", "confirmed", "marked"):
             _killed(service.start("relay", crash=(point, 1), settings={"ALLOCATION_RELAY_WINDOW": "4"}))
         service.start("relay")
@@ -130,7 +130,7 @@ def full_queue(service: RunningService) -> Sequence[str]:
     service.start("consume")
     relay = service.start("relay")
     send_batches_and_orders(client)
-    missed = rows(service, "SELECT count(*) FROM outbox", 20)
+    missed = rows(service, "SELECT count(*) FROM events", 20)
     missed += not_seen(lambda: "events_refused" in relay.log, "No event was refused.")
     flood = _flood(service, "healthy", most=200, within=4.0)
     with client:
@@ -209,7 +209,7 @@ def database_crash(service: RunningService) -> Sequence[str]:
             cursor.execute(f'ALTER DATABASE "{name}" SET synchronous_commit = off')
         first = service.start("consume")
         send_batches_and_orders(client)
-        missed = rows(service, "SELECT count(*) FROM outbox", 22)
+        missed = rows(service, "SELECT count(*) FROM events", 22)
         first.terminate()  # it acks what it has decided
         service.servers.database.stop("immediate")
         service.servers.database.start()

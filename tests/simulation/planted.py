@@ -16,11 +16,12 @@ from allocation_worker.adapters.rabbitmq.acknowledger import Acknowledger
 from allocation_worker.adapters.rabbitmq.queue_consumer import QueueConsumer
 from allocation_worker.domain.model import Product
 from allocation_worker.entrypoints.consume import QueueWorker
+from allocation_worker.entrypoints.pages import Pages
 from allocation_worker.service_layer.groups import GroupProcessor
 from allocation_worker.service_layer.outcomes import Done
 from allocation_worker.service_layer.ports import Receipt
 from tests.simulation.amqp import SimulatedChannel
-from tests.simulation.database import SimulatedInbox, SimulatedPending
+from tests.simulation.database import SimulatedInbox
 
 
 class Plant(Protocol):
@@ -76,7 +77,30 @@ def a_new_id_each_time() -> AbstractContextManager[Any]:
 
 
 def what_was_lost_stays_lost() -> AbstractContextManager[Any]:
-    return patch.object(SimulatedPending, "start_over", lambda _self: None)
+    return patch.object(Pages, "start_over", lambda _self, _in_flight: None)
+
+
+def a_page_marked_before_its_last_confirm() -> AbstractContextManager[Any]:
+    take_done = Pages.take_done
+
+    def hasty(self: Pages) -> tuple[list[int], list[int]]:
+        for progress in self._pages.values():
+            if len(progress.done) == len(progress.page.events) - 1 and progress.done:
+                progress.done |= {event.id for event in progress.page.events}
+                self._done.append(progress)
+        return take_done(self)
+
+    return patch.object(Pages, "take_done", hasty)
+
+
+def an_event_lost_between_its_page_and_the_unrouted() -> AbstractContextManager[Any]:
+    take_done = Pages.take_done
+
+    def careless(self: Pages) -> tuple[list[int], list[int]]:
+        pages, unrouted = take_done(self)
+        return pages, unrouted[1:]
+
+    return patch.object(Pages, "take_done", careless)
 
 
 def copy_not_waited_for() -> AbstractContextManager[Any]:
@@ -154,6 +178,8 @@ PLANTED = _named(
     mark_before_confirm,
     a_new_id_each_time,
     what_was_lost_stays_lost,
+    a_page_marked_before_its_last_confirm,
+    an_event_lost_between_its_page_and_the_unrouted,
     copy_not_waited_for,
     nack_taken_for_ack,
     not_mandatory,

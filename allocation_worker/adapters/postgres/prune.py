@@ -17,6 +17,9 @@ PAGES_AT_A_TIME = 128
 """A megabyte; at most some 8,000 rows of the inbox."""
 
 ROWS_AT_A_TIME = 1000
+OUTBOX_PAGES_AT_A_TIME = 100
+"""A page of the outbox may hold 1,000 events, in some fifty rows of the table's TOAST."""
+
 BEGIN_AGAIN_AFTER = timedelta(hours=1)
 """How long a row is not looked at again that was passed over."""
 
@@ -187,7 +190,7 @@ class TableByIds:
         return 1
 
 
-def pruned_tables(engine: Engine, *, history_days: int, inbox_days: int) -> tuple[TableByPages, TableByIds]:
+def pruned_tables(engine: Engine, *, history_days: int, inbox_days: int) -> tuple[TableByPages, TableByIds, TableByIds]:
     """Return the tables to prune.
 
     Args:
@@ -197,14 +200,16 @@ def pruned_tables(engine: Engine, *, history_days: int, inbox_days: int) -> tupl
         inbox_days: The days to keep a message_id.
     """
     return (
-        TableByPages(engine, "inbox", "received_at", keep=timedelta(days=inbox_days)),
+        TableByPages(engine, "inbox_entries", "received_at", keep=timedelta(days=inbox_days)),
         TableByIds(
             engine,
-            "outbox",
+            "outbox_pages",
             "created_at",
             keep=timedelta(days=history_days),
-            may_go="(published_at IS NOT NULL OR returned_at IS NOT NULL)",
+            may_go="published_at IS NOT NULL",
+            rows=OUTBOX_PAGES_AT_A_TIME,
         ),
+        TableByIds(engine, "outbox_unrouted", "created_at", keep=timedelta(days=history_days), may_go="true"),
     )
 
 

@@ -21,22 +21,26 @@ from tests.integration.postgres.store import PostgresStore
 
 MANY = 20_000
 
-WRITE_EVENTS = """
-    INSERT INTO outbox (message_id, type, body, correlation_id, causation_id, created_at, published_at, returned_at)
-    SELECT gen_random_uuid(), 'allocated.v1', '{}', :label, 'm', now() - make_interval(days => :age),
-        CASE WHEN :published THEN now() END, CASE WHEN :returned THEN now() END
-    FROM generate_series(1, :count)
-"""
 WRITE_RECEIPTS = """
-    INSERT INTO inbox (message_id, fingerprint, received_at)
-    SELECT :label || n, sha256('x'), now() - make_interval(days => :age) FROM generate_series(1, :count) AS n
+    INSERT INTO inbox_entries (key, fingerprint, received_at)
+    SELECT inbox_key(:label || n), sha256('x'), now() - make_interval(days => :age)
+    FROM generate_series(1, :count) AS n
 """
 
 
 def write_events(
     store: PostgresStore, label: str, *, age: int, published: bool, returned: bool = False, count: int = 1
 ) -> None:
-    store.execute(WRITE_EVENTS, label=label, age=age, published=published, returned=returned, count=count)
+    """So many pages, of one event each."""
+    store.write_pages(*[["allocated.v1"]] * count)
+    store.edit(
+        "UPDATE history SET correlation_id = :label, created_at = now() - make_interval(days => :age), "
+        "published_at = CASE WHEN :published THEN now() END, unrouted = :returned WHERE correlation_id = 'c'",
+        label=label,
+        age=age,
+        published=published,
+        returned=returned,
+    )
 
 
 def write_receipts(store: PostgresStore, label: str, *, age: int, count: int = 1) -> None:
@@ -75,15 +79,16 @@ def test_what_waits_is_never_pruned(store: PostgresStore) -> None:
 def test_what_nobody_wanted_for_so_long_goes(store: PostgresStore) -> None:
     write_events(store, "old", age=31, published=False, returned=True)
     write_events(store, "recent", age=29, published=False, returned=True)
-    assert prune(store) == 1
+    assert prune(store) == 2, "the page and the event that was kept"
     assert events_left(store) == ["recent"]
+    assert len(store.rows("SELECT FROM outbox_unrouted")) == 1
 
 
 def test_old_receipts_go(store: PostgresStore) -> None:
     write_receipts(store, "old-", age=8)
     write_receipts(store, "recent-", age=6)
     assert prune(store) == 1
-    assert store.taken() == {"recent-1"}
+    assert store.taken("recent-1") == {"recent-1"}
 
 
 def test_batches_and_lines_are_no_history(store: PostgresStore) -> None:
@@ -121,12 +126,12 @@ class TestCost:
     def full(self, store: PostgresStore) -> Iterator[PostgresStore]:
         write_receipts(store, "young-", age=1, count=MANY)
         write_events(store, "young", age=1, published=True, count=MANY)
-        store.execute("ANALYZE inbox, outbox")
+        store.execute("ANALYZE inbox_entries, outbox_pages")
         yield store
-        store.execute("TRUNCATE products, batches, order_lines, inbox, outbox")
+        store.execute("TRUNCATE products, batches, order_lines, inbox_entries, outbox_pages")
 
     def test_a_step_through_the_inbox_reads_its_pages_only(self, full: PostgresStore) -> None:
-        table = TableByPages(full.engine, "inbox", "received_at", keep=timedelta(days=7))
+        table = TableByPages(full.engine, "inbox_entries", "received_at", keep=timedelta(days=7))
         now = PostgresPruneTimes(full.engine).server_time()
         scans, blocks = explained(
             full, table.delete, first="(0,0)", after=f"({PAGES_AT_A_TIME},0)", before=now - table.keep
@@ -135,21 +140,21 @@ class TestCost:
         assert blocks <= PAGES_AT_A_TIME
 
     def test_the_oldest_events_are_found_without_reading_the_others(self, full: PostgresStore) -> None:
-        table = TableByIds(full.engine, "outbox", "created_at", keep=timedelta(days=30), may_go="true")
+        table = TableByIds(full.engine, "outbox_pages", "created_at", keep=timedelta(days=30), may_go="true")
         now = PostgresPruneTimes(full.engine).server_time()
-        first = full.rows("SELECT min(id) FROM outbox")[0][0]
+        first = full.rows("SELECT min(id) FROM outbox_pages")[0][0]
         scans, blocks = explained(full, table.find, after=int(str(first)) - 1, before=now - table.keep)
-        assert {scan["Index Name"] for scan in scans if "Index Name" in scan} == {"outbox_pkey"}
+        assert {scan["Index Name"] for scan in scans if "Index Name" in scan} == {"outbox_pages_pkey"}
         assert blocks <= 62 * 4
 
     def test_beside_a_long_reader_no_round_costs_more_than_the_first(self, full: PostgresStore) -> None:
         """What was deleted stays in the table and in its index for as long as somebody may read it."""
-        table = TableByIds(full.engine, "outbox", "created_at", keep=timedelta(days=30), may_go="true", rows=100)
+        table = TableByIds(full.engine, "outbox_pages", "created_at", keep=timedelta(days=30), may_go="true", rows=100)
         now = PostgresPruneTimes(full.engine).server_time()
         with full.engine.connect().execution_options(isolation_level="REPEATABLE READ") as reader:
-            reader.execute(sa.text("SELECT count(*) FROM outbox"))
+            reader.execute(sa.text("SELECT count(*) FROM outbox_pages"))
             costs = []
-            full.execute("UPDATE outbox SET created_at = now() - interval '31 days' WHERE id % 2 = 0")
+            full.execute("UPDATE outbox_pages SET created_at = now() - interval '31 days' WHERE id % 2 = 0")
             for _ in range(100):
                 after = table.place.after if table.place else 0
                 _, blocks = explained(full, table.delete, after=after, last=after + 100, before=now - table.keep)
