@@ -7,6 +7,7 @@ from itertools import pairwise
 import structlog
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
+from allocation_contracts import AllocationError
 from allocation_worker.domain.errors import RefusalError
 from allocation_worker.service_layer.messagebus import MessageBus
 from allocation_worker.service_layer.messages import CommandMessage
@@ -25,7 +26,7 @@ CONTENTION_ATTEMPTS = 6
 log = structlog.get_logger()
 
 
-class _MessageFailedError(Exception):
+class _MessageFailedError(AllocationError):
     """One message of a group failed, and which."""
 
     def __init__(self, error: Exception, *, position: int) -> None:
