@@ -59,7 +59,7 @@ def crashes(service: RunningService) -> Sequence[str]:
             _killed(service.start("consume", crash=(point, 1), settings={"ALLOCATION_GROUP_LIMIT": "5"}))
         service.start("consume")
         missed += rows(service, "SELECT count(*) FROM events", 20)
-        for point in ("published", "confirmed", "marked", "marked"):
+        for point in ("published", "confirmed", "marked"):
             _killed(service.start("relay", crash=(point, 1), settings={"ALLOCATION_RELAY_WINDOW": "4"}))
         service.start("relay")
         return [*missed, *faults_of(service, client)]
