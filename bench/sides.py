@@ -112,7 +112,7 @@ class WorkerSide:
 
     def __init__(self, servers: Servers, *, consumers: int = 1) -> None:
         with RunningService(servers, folder_for_logs()) as service:
-            self.amqp_url, self.database_url, self._settings = service.amqp_url, service.database_url, service.settings
+            self.amqp_url, self.database_url, self.settings = service.amqp_url, service.database_url, service.settings
         self.relay: WorkerProcess
         self.consumers: list[WorkerProcess] = []
         self._count = consumers
@@ -147,4 +147,4 @@ class WorkerSide:
             consumer.wait_for("consuming", queue=ORDERS_QUEUE, prefetch=FULL_PREFETCH)
 
     def _start(self, verb: str) -> WorkerProcess:
-        return WorkerProcess(verb, settings=self._settings, log=folder_for_logs() / f"{verb}.log")
+        return WorkerProcess(verb, settings=self.settings, log=folder_for_logs() / f"{verb}.log")

@@ -56,7 +56,7 @@ def old_events_wait(service: RunningService) -> Sequence[str]:
         cursor.connection.commit()
     relay = _ready(service.start("relay"))
     missed += not_seen(lambda: "events_refused" in relay.log, "No event was refused.")
-    missed += not_seen(lambda: '"table": "outbox"' in relay.log, "Nothing was pruned.")
+    missed += not_seen(lambda: '"table": "outbox_pages"' in relay.log, "Nothing was pruned.")
     with client:
         return [*missed, *faults_of(service, client)]
 
