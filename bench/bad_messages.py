@@ -1,13 +1,11 @@
-"""What a kill costs the messages in hand, and what one bad message costs its group."""
+"""What one bad message costs its group."""
 
 import statistics
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from functools import partial
 from itertools import count, islice
-
-import psycopg2
 
 from allocation_contracts import ORDERS_QUEUE
 from allocation_worker.adapters import wire
@@ -23,76 +21,16 @@ from allocation_worker.service_layer.messages import CommandMessage
 from allocation_worker.service_layer.outcomes import Done
 from allocation_worker.service_layer.ports import UnitOfWork
 from allocation_worker.testing.servers import Servers
-from allocation_worker.testing.waiting import wait_until
 from bench import workloads
-from bench.broker import Watch, fill
 from bench.progress import ProgressBar
 from bench.results import Result
-from bench.sides import FULL_PREFETCH, WorkerSide, plain
+from bench.sides import WorkerSide
 from bench.workloads import EncodedCommand
-from harness.processes import ended
 
-KILLS = 3
-RESTART_GOAL = 1.0
 GROUP = 1_000
 GROUPS = 7
 POSITIONS = (0, GROUP // 2 + 1, GROUP - 1)
 GROUP_GOAL = 3.0
-
-
-def after_a_kill(servers: Servers, shown: ProgressBar) -> Result:
-    """Kill a consumer with a full prefetch in hand; time from the next one's first delivery to the last answer.
-
-    A lock on the inbox holds the first group until all are in hand.
-    """
-    work = f"{FULL_PREFETCH:,} in hand when a consumer is killed"
-    found = []
-    for number in range(KILLS):
-        side = WorkerSide(servers)
-        load_ = workloads.allocates(FULL_PREFETCH, skus=1000, seed=number)
-        side.seed(load_.stock)
-        fill(side.amqp_url, load_.orders, FULL_PREFETCH)
-        with Watch(side.amqp_url) as watch, closing(psycopg2.connect(plain(side.database_url))) as database:
-            _kill_with_all_in_hand(side, watch, database)
-            found.append(_time_of_answers(side, database))
-        shown.say(f"{work}: {found[-1]:.2f} s")
-        servers.database.drop(side.database_url)
-    seconds = statistics.median(found)
-    return Result(
-        work=work,
-        goal=f"answered {RESTART_GOAL:.0f} s after the restart",
-        found=f"{seconds:.2f} s",
-        met=seconds <= RESTART_GOAL,
-        figures={"seconds": found},
-    )
-
-
-def _kill_with_all_in_hand(side: WorkerSide, watch: Watch, database: psycopg2.extensions.connection) -> None:
-    with database, database.cursor() as cursor:
-        cursor.execute("LOCK TABLE inbox IN ACCESS EXCLUSIVE MODE")
-        side.start_consumers()
-        with ended(*side.consumers):
-            wait_until(lambda: watch.depth(ORDERS_QUEUE) == 0, within=60, otherwise=lambda: "They are not in hand.")
-    wait_until(
-        lambda: watch.depth(ORDERS_QUEUE) == FULL_PREFETCH, within=60, otherwise=lambda: "They have not come back."
-    )
-
-
-def _time_of_answers(side: WorkerSide, database: psycopg2.extensions.connection) -> float:
-    database.autocommit = True
-
-    def answered() -> bool:
-        with database.cursor() as cursor:
-            cursor.execute("SELECT count(*) FROM inbox")
-            row = cursor.fetchone()
-            return row is not None and row[0] == FULL_PREFETCH
-
-    side.start_consumers()
-    with ended(*side.consumers):
-        side.consumers[0].wait_for("consuming", queue=ORDERS_QUEUE)
-        began = time.perf_counter()
-        wait_until(answered, within=60, otherwise=lambda: "Not all are answered.", every=0.005)
-        return time.perf_counter() - began
 
 
 class _BadMessageError(Exception):
@@ -164,7 +102,7 @@ def _delivered(tag: int, line: EncodedCommand, *, bad: bool) -> Delivery:
         queue=ORDERS_QUEUE,
         generation=1,
         body=line.body.replace(b'"order-', b'"bad-', 1) if bad else line.body,
-        failures=0,
+        redelivered=False,
         routing_key=line.routing_key,
         exchange="",
         properties=line.properties,

@@ -45,7 +45,7 @@ def test_events_are_shown_as_they_come_until_ctrl_c(service: RunningService, cli
         assert first.endswith(" batch-created.v1 1 TAIL-1 tail-1 5 in the warehouse")
         assert second.endswith(" allocated.v1 2 TAIL-1 o1 3 from tail-1, in the warehouse")
         process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
         assert (process.stdout and process.stdout.read(), process.stderr and process.stderr.read()) == ("", "")
 
 
@@ -74,7 +74,7 @@ def test_it_ends_in_peace_when_nobody_reads_any_more(service: RunningService) ->
     with tail(service) as process:
         assert process.stdout is not None
         process.stdout.close()
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
         assert process.stderr is not None
         assert process.stderr.read() == ""
 

@@ -88,11 +88,12 @@ def test_etcd_is_away(patroni: PatroniCluster, shop: Shop) -> None:
 def test_the_leader_is_frozen_and_comes_back(patroni: PatroniCluster, shop: Shop) -> None:
     leader = patroni.wait_for_leader()
     with shop.open():
-        with shop.observed("machine frozen"):
+        with shop.observed("machine frozen") as event:
             leader.freeze()
             patroni.wait_for_leader(other_than=leader)
         leader.thaw()
         patroni.wait_until_healthy()
+    assert event.silence <= MOST_SILENCE
     shop.judge()
 
 

@@ -56,11 +56,7 @@ class Subscription:
 
 
 class Queue:
-    """A quorum queue.
-
-    Attributes:
-        spent: how many deliveries of each message have failed, by its message_id; only those where any has.
-    """
+    """A quorum queue."""
 
     def __init__(
         self, name: str, *, single_active: bool = False, dead_letter: Callable[[Letter, str, str], None]
@@ -71,11 +67,7 @@ class Queue:
         self.returned: deque[Letter] = deque()
         self.waiting: deque[Letter] = deque()
         self.subscriptions: list[Subscription] = []
-        self.spent: dict[str, int] = {}
-
-    @property
-    def most_failures(self) -> int:
-        return max(self.spent.values(), default=0)
+        self.most_failures = 0
 
     @property
     def empty(self) -> bool:
@@ -100,7 +92,7 @@ class Queue:
         self.subscriptions.remove(subscription)
         for _, letter in sorted(subscription.unacked.items()):
             letter.failures += 1
-            self.spent[str(letter.properties.message_id)] = letter.failures
+            self.most_failures = max(self.most_failures, letter.failures)
             if letter.failures > DELIVERY_LIMIT:
                 self._dead_letter(letter, self.name, "delivery_limit")
             else:

@@ -107,15 +107,6 @@ def deadly(queue: str) -> Sequence[Sent]:
     ]
 
 
-def crowd(good: int, bad: int, random: Random) -> Sequence[Sent]:
-    """Orders that are all there at once, and some among them that kill whoever reads them."""
-    sent = [send(_order(f"o{number}", 1), f"good-{number}") for number in range(good)]
-    for number in range(bad):
-        killer = replace(send(_order(f"d{number}", 1), f"bad-{number}"), dead="delivery_limit", deadly=True)
-        sent.insert(random.randrange(len(sent) + 1), killer)
-    return [send(_batch("b1", good), "create"), *sent]
-
-
 SMALL: Mapping[str, Callable[[], Sequence[Sent]]] = {"shrink": shrink, "move": move, "early": early}
 
 

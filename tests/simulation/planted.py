@@ -11,9 +11,8 @@ from pika.spec import BasicProperties
 
 from allocation_contracts.amqp.confirms import ConfirmedChannel
 from allocation_contracts.results import PublishResult
-from allocation_worker.adapters.rabbitmq import copies, prefetch_policy, publisher
+from allocation_worker.adapters.rabbitmq import copies, publisher
 from allocation_worker.adapters.rabbitmq.acknowledger import Acknowledger
-from allocation_worker.adapters.rabbitmq.prefetch_policy import PrefetchPolicy
 from allocation_worker.adapters.rabbitmq.queue_consumer import QueueConsumer
 from allocation_worker.domain.model import Product
 from allocation_worker.entrypoints.consume import QueueWorker
@@ -168,16 +167,6 @@ def failures_taken_for_success() -> AbstractContextManager[Any]:
     return patch.object(QueueWorker, "_process_patiently", impatient)
 
 
-def taken_together_whatever_has_failed() -> AbstractContextManager[Any]:
-    return patch.multiple(prefetch_policy, share=lambda most, _failures: most, FAILURES_BEFORE=100)
-
-
-def returned_whenever_it_is_the_first() -> AbstractContextManager[Any]:
-    isolate = PrefetchPolicy._isolate
-    # An even number of failures is returned.
-    return patch.object(PrefetchPolicy, "_isolate", lambda self, failures: isolate(self, failures - failures % 2))
-
-
 def _named(*plants: Plant) -> Mapping[str, Plant]:
     return {plant.__name__.replace("_", " "): plant for plant in plants}
 
@@ -198,6 +187,4 @@ PLANTED = _named(
     copies_carry_their_death,
     counter_lost_on_a_shrink,
     failures_taken_for_success,
-    taken_together_whatever_has_failed,
-    returned_whenever_it_is_the_first,
 )

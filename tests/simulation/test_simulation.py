@@ -5,14 +5,13 @@
 
 from collections.abc import Iterable, Iterator
 from itertools import chain
-from random import Random
 
 import pytest
 
 from allocation_contracts.names import ORDERS_QUEUE, STOCK_QUEUE
 from tests.simulation.broker import DELIVERY_LIMIT
 from tests.simulation.faults import OK, Outcome
-from tests.simulation.histories import crowd, deadly
+from tests.simulation.histories import deadly
 from tests.simulation.judge import judge
 from tests.simulation.planted import PLANTED, Plant
 from tests.simulation.runs import (
@@ -27,7 +26,7 @@ from tests.simulation.runs import (
     undisturbed,
 )
 from tests.simulation.seams import simulated
-from tests.simulation.world import Setting, World
+from tests.simulation.world import Setting
 
 SEEDS = range(200)
 SEEDS_TO_FIND_A_BUG = range(100)
@@ -79,21 +78,6 @@ def test_a_message_that_kills_its_process_leaves_the_other_queues_messages_deliv
         assert world.broker.queues[other].most_failures <= DELIVERY_LIMIT - 5
 
 
-@pytest.mark.parametrize(
-    ("good", "prefetch"),
-    [(200, 128), pytest.param(2_000, 2_000, marks=[pytest.mark.long, pytest.mark.timeout(900)])],
-)
-@pytest.mark.parametrize("bad", [1, 2, 5, 10])
-def test_messages_that_kill_their_process_leave_their_neighbours_deliveries_to_spare(
-    good: int, prefetch: int, bad: int
-) -> None:
-    for seed in range(4):
-        world = crowded(good, bad, prefetch, seed)
-        assert not judge(world)
-        spent = world.broker.queues[ORDERS_QUEUE].spent
-        assert max(count for id_, count in spent.items() if id_.startswith("good")) <= DELIVERY_LIMIT // 2
-
-
 def test_a_seed_is_always_the_same_run() -> None:
     for seed in range(5):
         assert by_seed(seed, trace=True) == by_seed(seed, trace=True)
@@ -102,18 +86,7 @@ def test_a_seed_is_always_the_same_run() -> None:
 @pytest.mark.parametrize("plant", PLANTED.values(), ids=PLANTED)
 def test_a_planted_bug_is_found(plant: Plant) -> None:
     with plant():
-        assert (
-            any(map(found, SEEDS_TO_FIND_A_BUG))
-            or any(ended.faults for ended in one_fault_at_a_time())
-            or any(judge(crowded(200, 5, 128, seed)) for seed in range(4))
-        )
-
-
-def crowded(good: int, bad: int, prefetch: int, seed: int) -> World:
-    """A run with so many orders in the queue, and so many among them that kill, without any other fault."""
-    sent = crowd(good, bad, Random(seed))
-    setting = Setting(sent=sent, prefetch=prefetch, group_limit=prefetch // 2, consumers=1 + seed % 2)
-    return undisturbed(setting, seed)
+        assert any(map(found, SEEDS_TO_FIND_A_BUG)) or any(ended.faults for ended in one_fault_at_a_time())
 
 
 def all_good(runs: Iterable[Ended]) -> int:

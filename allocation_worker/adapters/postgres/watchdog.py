@@ -3,11 +3,15 @@
 The server enforces the statement_timeout. If the server is frozen, or its answer is lost on the way, it cannot. TCP
 timeouts do not help either: the kernel of a frozen server still acknowledges. Nothing inside libpq can be interrupted,
 so another thread shuts down the socket, and the call fails like any lost connection.
+
+A statement may take long, and a frozen server should be left soon. So during a long call the watchdog asks the server
+for a sign of life, which a busy server gives and a frozen one does not.
 """
 
 import os
 import socket
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from math import inf
 from threading import Lock, Thread
 from time import monotonic, sleep
@@ -21,6 +25,11 @@ from psycopg2.extensions import STATUS_READY, connection, cursor
 log = structlog.get_logger()
 
 _LONGEST_PAUSE = 1.0
+_PROBE_AFTER = 10.0
+_PROBE_EVERY = 5.0
+_PROBE_TIMEOUT = 5.0
+# "Do you speak TLS?" Every server and pooler answers it at once, before it asks who is there.
+_SSL_REQUEST = (8).to_bytes(4) + (80877103).to_bytes(4)
 
 
 class _Cursor(cursor):
@@ -106,10 +115,13 @@ class Watchdog:
 
     Args:
         limit: The longest time for a call, in seconds; infinite for no limit. Each connection starts with it.
+        probe_after: The duration of a call after which the server must give a sign of life, in seconds.
     """
 
-    def __init__(self, limit: float) -> None:
+    def __init__(self, limit: float, *, probe_after: float = _PROBE_AFTER) -> None:
         self._limit = limit
+        self._probe_after = probe_after
+        self._probe_due = 0.0
         self._deadlines: dict[WatchedConnection, float] = {}
         self._starting = Lock()
         self._started = False
@@ -120,17 +132,33 @@ class Watchdog:
         with self._starting:
             if not self._started and self._limit < inf:
                 self._started = True
-                Thread(target=_watch, args=(ref(self), self._limit / 4), name="watchdog", daemon=True).start()
+                pause = min(self._limit, self._probe_after) / 4
+                Thread(target=_watch, args=(ref(self), pause), name="watchdog", daemon=True).start()
         return made
 
     def look(self) -> None:
-        """End the calls that are past their deadlines."""
+        """End the calls that are past their deadlines, and the long calls to a server that gives no sign of life."""
         now = monotonic()
+        long_calls: list[tuple[WatchedConnection, float]] = []
         for watched, deadline in list(self._deadlines.items()):
             if deadline < now:
-                self._deadlines.pop(watched, None)
-                log.error("database_call_abandoned", seconds=watched.limit)
-                _shut_down(watched)
+                self._abandon(watched, deadline)
+            elif now - (deadline - watched.limit) > self._probe_after:
+                long_calls.append((watched, deadline))
+        if long_calls and now > self._probe_due:
+            # All connections of an engine lead to one server at a time, but for the moments of a failover.
+            silent = {peer for peer in {_peer(watched) for watched, _ in long_calls} if peer and not _is_alive(peer)}
+            for watched, deadline in long_calls:
+                if _peer(watched) in silent:
+                    self._abandon(watched, deadline)
+            self._probe_due = monotonic() + _PROBE_EVERY
+
+    def _abandon(self, watched: WatchedConnection, deadline: float) -> None:
+        if self._deadlines.get(watched) == deadline:  # otherwise the call has returned
+            self._deadlines.pop(watched, None)
+            seconds = round(monotonic() - (deadline - watched.limit), 1)
+            log.error("database_call_abandoned", seconds=seconds)
+            _shut_down(watched)
 
 
 def _watch(reference: ReferenceType[Watchdog], pause: float) -> None:
@@ -140,9 +168,45 @@ def _watch(reference: ReferenceType[Watchdog], pause: float) -> None:
         sleep(min(_LONGEST_PAUSE, pause))
 
 
+def _is_alive(peer: tuple[socket.AddressFamily, Any]) -> bool:
+    """Return whether a server answers or refuses. One that is off the network is left to the kernel's own limits."""
+    family, address = peer
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.settimeout(_PROBE_TIMEOUT)
+            probe.connect(address)
+            probe.sendall(_SSL_REQUEST)
+            probe.recv(1)
+    except TimeoutError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _peer(watched: WatchedConnection) -> tuple[socket.AddressFamily, Any] | None:
+    """Return the address of the server; None if the connection is closed."""
+    with suppress(OSError), _twin(watched) as twin:
+        return twin.family, twin.getpeername()
+    return None
+
+
 def _shut_down(watched: WatchedConnection) -> None:
-    # The call may return at any moment, and its descriptor may be closed and reused. So this works on a duplicate that
-    # no other thread closes.
-    with suppress(OSError), socket.socket(fileno=os.dup(watched.descriptor)) as twin:
-        if os.fstat(twin.fileno()).st_ino == watched.inode:
-            twin.shutdown(socket.SHUT_RDWR)
+    with suppress(OSError), _twin(watched) as twin:
+        twin.shutdown(socket.SHUT_RDWR)
+
+
+@contextmanager
+def _twin(watched: WatchedConnection) -> Iterator[socket.socket]:
+    """Duplicate the socket of a connection.
+
+    The call may return at any moment, and its descriptor may be closed and reused. So this works on a duplicate that no
+    other thread closes.
+
+    Raises:
+        OSError: The descriptor is closed, or is another's.
+    """
+    with socket.socket(fileno=os.dup(watched.descriptor)) as twin:
+        if os.fstat(twin.fileno()).st_ino != watched.inode:
+            raise OSError("The descriptor was reused.")
+        yield twin

@@ -79,7 +79,6 @@ class Acknowledger:
         self._refusals: dict[str, _Refusal] = {}
         self._ack_is_due = False
         self._on_idle: Callable[[], None] | None = None
-        self._on_sent: Callable[[], None] | None = None
 
     def ack(self, results: Results) -> None:
         """Ack deliveries; one that is retried or dead-lettered is acked once its copy is confirmed."""
@@ -101,11 +100,6 @@ class Acknowledger:
         """Call it once no copy is under way any more, perhaps at once."""
         self._on_idle = function
         self._call_if_idle()
-
-    def when_sent(self, function: Callable[[], None]) -> None:
-        """Call it once every ack that can be sent has been sent, perhaps at once; copies may still be under way."""
-        self._on_sent = function
-        self._call_if_sent()
 
     def _begin(self, copy: _Copy) -> None:
         self._copies += 1
@@ -179,7 +173,6 @@ class Acknowledger:
         self._ack_is_due = False
         self._acks.send()
         self._ack_alone()
-        self._call_if_sent()
         self._call_if_idle()
 
     def _ack_alone(self) -> None:
@@ -189,11 +182,6 @@ class Acknowledger:
             sent += self._acks.ack_alone(self._copied.popleft())
         if self._copied:
             self._ack_soon(_ALONE_AGAIN_AFTER)
-
-    def _call_if_sent(self) -> None:
-        if self._on_sent is not None and not self._ack_is_due:
-            function, self._on_sent = self._on_sent, None
-            function()
 
     def _call_if_idle(self) -> None:
         if self._on_idle is not None and not self._copies and not self._ack_is_due:

@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from threading import Condition
 
 from allocation_worker.adapters.rabbitmq.delivery import Delivery
-from allocation_worker.adapters.rabbitmq.prefetch_policy import share
 from allocation_worker.service_layer.outcomes import Outcome
 
 Results = Sequence[tuple[Delivery, Outcome]]
@@ -41,7 +40,7 @@ class DeliveryBuffer:
         """Wait for deliveries, and return those that are there, in order.
 
         Args:
-            limit: The most that are returned; fewer if deliveries of them have failed before, as `share` says.
+            limit: The most that are returned. A redelivered one is returned alone.
 
         Returns:
             The deliveries; none once the buffer is closed.
@@ -51,10 +50,11 @@ class DeliveryBuffer:
                 self._changed.wait()
             if self._closed:
                 return []
-            taken = [self._waiting.popleft()]
-            most = share(limit, taken[0].failures)
-            while self._waiting and len(taken) < (most := min(most, share(limit, self._waiting[0].failures))):
-                taken.append(self._waiting.popleft())
+            waiting = self._waiting
+            taken = [waiting.popleft()]
+            if not taken[0].redelivered:
+                while waiting and len(taken) < limit and not waiting[0].redelivered:
+                    taken.append(waiting.popleft())
             return taken
 
     def ack(self, results: Results) -> None:

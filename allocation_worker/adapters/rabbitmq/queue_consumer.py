@@ -23,7 +23,7 @@ from allocation_worker.adapters.rabbitmq.deliveries import DeliveryBuffer, Resul
 from allocation_worker.adapters.rabbitmq.delivery import Delivery, delivery_failures
 from allocation_worker.adapters.rabbitmq.errors import REMEDIES
 from allocation_worker.adapters.rabbitmq.link import log_event
-from allocation_worker.adapters.rabbitmq.prefetch_policy import PrefetchMode, PrefetchPolicy, PrefetchStep
+from allocation_worker.adapters.rabbitmq.prefetch_policy import PrefetchMode, PrefetchPolicy
 from allocation_worker.adapters.rabbitmq.threads import Threads
 from allocation_worker.service_layer.outcomes import DeadLettered
 
@@ -37,10 +37,10 @@ class QueueConsumer:
 
     A connection of its own, because one that is lost must not spend deliveries of the other queues' messages.
 
-    `PrefetchPolicy` decides how many messages are in hand. On a quorum queue the prefetch belongs to the consumer and
-    cannot be changed, so consuming begins anew. Where order does not matter, a cancel keeps the unacked messages. Where
-    it does, the next consumer of a single-active-consumer queue could overtake them after a cancel: all messages are
-    returned by closing the channel.
+    `PrefetchPolicy` decides whether messages are taken one at a time. To change that, all messages are returned by
+    closing the channel, and consuming begins anew: on a quorum queue the prefetch belongs to the consumer and cannot be
+    changed. A cancel would keep the unacked messages, but the next consumer of a single-active-consumer queue could
+    overtake them. Where order does not matter, a cancel saves one message from being delivered twice.
 
     An alarm of the broker may block the connection for any time. To close it would free nothing, and would spend a
     delivery of each unacked message.
@@ -84,6 +84,7 @@ class QueueConsumer:
     ) -> None:
         self.name = queue
         self._on_consuming = on_consuming
+        self._prefetch = prefetch
         self._isolation_pause = isolation_pause
         self._threads = threads
         self._link = link(urls, name=name, on_connected=self._connected, on_lost=self._lost)
@@ -93,10 +94,7 @@ class QueueConsumer:
         self._confirms: ConfirmedChannel | None = None
         self._consumer_tag = ""
         self._generation = 0
-        self._policy = PrefetchPolicy(prefetch, ordered=ordered)
-        self._in_hand = 0
-        self._draining = False
-        self._cancelled = False
+        self._policy = PrefetchPolicy(ordered=ordered)
         self._finishing = False
         self._log = log.bind(queue=queue)
         self.buffer = DeliveryBuffer(
@@ -159,7 +157,7 @@ class QueueConsumer:
         self._consume_on(channel)
 
     def _consume_on(self, channel: Channel) -> None:
-        prefetch = self._policy.window
+        prefetch = self._prefetch if self._policy.mode is PrefetchMode.FULL else 1
         channel.basic_qos(prefetch_count=prefetch)
         self._consumer_tag = channel.basic_consume(
             self.name, self._delivered, callback=partial(self._consuming, prefetch)
@@ -171,27 +169,22 @@ class QueueConsumer:
         self._on_consuming(self.name)
 
     def _delivered(self, channel: Channel, method: Basic.Deliver, properties: BasicProperties, body: bytes) -> None:
-        failures = delivery_failures(properties, redelivered=bool(method.redelivered))
-        match self._decide(failures):
-            case PrefetchStep.RETURN:
+        redelivered = bool(method.redelivered)
+        failures = delivery_failures(properties) if redelivered else 0
+        if self._policy.changed_by(redelivered=redelivered, failures=failures):
+            mode = self._policy.mode
+            level = logging.WARNING if mode is PrefetchMode.ISOLATING else logging.INFO
+            self._log.log(level, "prefetch_mode_changed", mode=mode.value)
+            if self._policy.ordered or mode is not PrefetchMode.FULL:
                 _give_back_and_close(channel)
                 return
-            case PrefetchStep.SET_ASIDE:
-                self._drain(channel)
-                return
-            case PrefetchStep.DRAIN:
-                self._drain(channel)
-            case PrefetchStep.WIDEN:
-                self._consume_anew(channel)
-            case PrefetchStep.TAKE:
-                pass
-        self._in_hand += 1
+            self._speed_up(channel)
         delivery = Delivery(
             tag=method.delivery_tag or 0,
             queue=self.name,
             generation=self._generation,
             body=body,
-            failures=failures,
+            redelivered=redelivered,
             routing_key=method.routing_key or "",
             exchange=method.exchange or "",
             properties=properties,
@@ -200,14 +193,6 @@ class QueueConsumer:
             self._refuse(delivery, properties)
         else:
             self.buffer.put(delivery)
-
-    def _decide(self, failures: int) -> PrefetchStep:
-        before = self._policy.mode
-        step = self._policy.delivered(failures)
-        if (mode := self._policy.mode) is not before:
-            level = logging.WARNING if mode is PrefetchMode.ISOLATING else logging.INFO
-            self._log.log(level, "prefetch_mode_changed", mode=mode.value)
-        return step
 
     def _refuse(self, delivery: Delivery, properties: UndecodableProperties) -> None:
         self._log.warning(
@@ -219,36 +204,13 @@ class QueueConsumer:
         )
         self._ack([(delivery, DeadLettered(reason=UNDECODABLE, detail=properties.detail))])
 
-    def _consume_anew(self, channel: Channel) -> None:
+    def _speed_up(self, channel: Channel) -> None:
         def again(_frame: Method[Basic.CancelOk]) -> None:
             if channel.is_open and not self._finishing:
                 self._consume_on(channel)
 
-        channel.basic_cancel(self._consumer_tag, callback=again)
-
-    def _drain(self, channel: Channel) -> None:
-        def cancelled(_frame: Method[Basic.CancelOk]) -> None:
-            self._cancelled = True
-            self._go_on_if_drained()
-
-        if not self._draining:
-            self._draining = True
-            channel.basic_cancel(self._consumer_tag, callback=cancelled)
-
-    def _go_on_if_drained(self) -> None:
-        if self._cancelled and not self._in_hand and self._acknowledger is not None:
-            self._acknowledger.when_sent(self._drained)
-
-    def _drained(self) -> None:
-        channel = self._channel
-        if channel is None or not channel.is_open or self._finishing:
-            return
-        self._draining = self._cancelled = False
-        self._policy.drained()
-        if self._policy.mode is PrefetchMode.ISOLATING:
-            _give_back_and_close(channel)  # what was set aside
-        else:
-            self._consume_on(channel)
+        if self._prefetch > 1:
+            channel.basic_cancel(self._consumer_tag, callback=again)
 
     def _ack(self, results: Results) -> None:
         if self._acknowledger is None:
@@ -256,8 +218,6 @@ class QueueConsumer:
         else:
             current = [result for result in results if result[0].generation == self._generation]
             self._acknowledger.ack(current)
-            self._in_hand -= len(current)
-            self._go_on_if_drained()
         if len(current) < len(results):
             self._log.info("acks_skipped", count=len(results) - len(current))
 
@@ -280,8 +240,6 @@ class QueueConsumer:
 
     def _forget_channel(self) -> None:
         self._channel = self._acknowledger = None
-        self._draining = self._cancelled = False
-        self._in_hand = 0
         self.buffer.clear()
 
     def _open_confirms(self) -> None:

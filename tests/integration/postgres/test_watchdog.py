@@ -16,7 +16,7 @@ from sqlalchemy.engine import Engine
 from allocation_worker.adapters.postgres import engine as engine_module
 from allocation_worker.adapters.postgres.engine import create_engine
 from allocation_worker.adapters.postgres.project import reading
-from allocation_worker.adapters.postgres.watchdog import Watchdog, WatchedConnection
+from allocation_worker.adapters.postgres.watchdog import Watchdog, WatchedConnection, _is_alive
 from allocation_worker.service_layer.outcomes import Done
 from allocation_worker.service_layer.ports import StoreUnavailableError
 from allocation_worker.testing.waiting import wait_until
@@ -118,6 +118,34 @@ def test_a_connection_is_not_cut_for_being_idle_or_for_the_sum_of_its_calls(stor
     with connection.cursor() as cursor:
         cursor.execute("SELECT 1")
     connection.close()
+
+
+def test_a_long_call_to_a_server_that_gives_no_sign_of_life_is_cut(network: Proxy) -> None:
+    watchdog = Watchdog(60, probe_after=LIMIT)
+    connection = watchdog.connect(network.url)
+    began = monotonic()
+    with connection.cursor() as cursor:
+        network.hold()
+        with pytest.raises(psycopg2.OperationalError):
+            cursor.execute("SELECT 1")
+    network.release()
+    assert connection.closed
+    assert monotonic() - began < DEADLINE
+
+
+def test_a_long_call_to_a_server_that_lives_is_not_cut(store: PostgresStore) -> None:
+    watchdog = Watchdog(60, probe_after=LIMIT)
+    connection = watchdog.connect(address(store.engine))
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_sleep(%s)", (6 * LIMIT,))
+        cursor.execute("SELECT 1")
+    connection.close()
+
+
+def test_a_server_that_refuses_the_probe_is_not_frozen() -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        assert _is_alive((socket.AF_INET, nobody.getsockname()))
 
 
 def test_only_the_connection_that_hangs_is_cut(store: PostgresStore) -> None:

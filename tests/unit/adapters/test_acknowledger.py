@@ -25,7 +25,7 @@ def delivery(tag: int) -> Delivery:
         queue="allocation.orders",
         generation=1,
         body=b"{}",
-        failures=0,
+        redelivered=False,
         routing_key="allocate",
         exchange="allocation.commands",
         properties=BasicProperties(message_id=str(tag)),

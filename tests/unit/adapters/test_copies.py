@@ -20,7 +20,7 @@ def delivery(properties: BasicProperties) -> Delivery:
         queue="allocation.orders",
         generation=1,
         body=b"{}",
-        failures=0,
+        redelivered=False,
         routing_key="allocate",
         exchange="allocation.commands",
         properties=properties,
