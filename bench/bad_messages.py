@@ -102,7 +102,7 @@ def _delivered(tag: int, line: EncodedCommand, *, bad: bool) -> Delivery:
         queue=ORDERS_QUEUE,
         generation=1,
         body=line.body.replace(b'"order-', b'"bad-', 1) if bad else line.body,
-        redelivered=False,
+        failures=0,
         routing_key=line.routing_key,
         exchange="",
         properties=line.properties,

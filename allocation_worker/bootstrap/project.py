@@ -35,6 +35,7 @@ def project(settings: Settings) -> None:
         settings.amqp_url,
         [topology.READ_MODEL_QUEUE],
         prefetch=settings.prefetch,
+        ordered_prefetch=settings.prefetch,  # an event that is dead-lettered is read from the write model again
         grace=settings.shutdown_timeout,
         name="allocation-worker project",
     )

@@ -11,8 +11,9 @@ from pika.spec import BasicProperties
 
 from allocation_contracts.amqp.confirms import ConfirmedChannel
 from allocation_contracts.results import PublishResult
-from allocation_worker.adapters.rabbitmq import copies, publisher
+from allocation_worker.adapters.rabbitmq import copies, prefetch_policy, publisher
 from allocation_worker.adapters.rabbitmq.acknowledger import Acknowledger
+from allocation_worker.adapters.rabbitmq.prefetch_policy import PrefetchPolicy
 from allocation_worker.adapters.rabbitmq.queue_consumer import QueueConsumer
 from allocation_worker.domain.model import Product
 from allocation_worker.entrypoints.consume import QueueWorker
@@ -167,6 +168,25 @@ def failures_taken_for_success() -> AbstractContextManager[Any]:
     return patch.object(QueueWorker, "_process_patiently", impatient)
 
 
+def taken_together_whatever_has_failed() -> AbstractContextManager[Any]:
+    return patch.object(prefetch_policy, "share", lambda most, _failures: most)
+
+
+def stock_commands_taken_in_parts() -> AbstractContextManager[Any]:
+    """As where order does not matter; what is left behind in the queue is then before what a kill returns."""
+    build = PrefetchPolicy.__init__
+
+    def orderless(self: PrefetchPolicy, prefetch: int, *, ordered: bool) -> None:
+        del ordered
+        build(self, prefetch, ordered=False)
+
+    return patch.object(PrefetchPolicy, "__init__", orderless)
+
+
+def all_taken_and_returned_at_each_start() -> AbstractContextManager[Any]:
+    return patch.multiple(prefetch_policy, FAILURES_BEFORE_RETURN=1)
+
+
 def _named(*plants: Plant) -> Mapping[str, Plant]:
     return {plant.__name__.replace("_", " "): plant for plant in plants}
 
@@ -187,4 +207,7 @@ PLANTED = _named(
     copies_carry_their_death,
     counter_lost_on_a_shrink,
     failures_taken_for_success,
+    taken_together_whatever_has_failed,
+    stock_commands_taken_in_parts,
+    all_taken_and_returned_at_each_start,
 )
