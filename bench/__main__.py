@@ -45,6 +45,7 @@ def _rows(servers: Servers, shown: ProgressBar, *, quick: bool) -> Iterator[tupl
     yield "history", throughput.with_history
     yield "shrink", partial(others.shrink, servers, shown)
     yield "retail", throughput.retail
+    yield "kill", partial(bad_messages.after_a_kill, servers, shown)
     yield "bad-message", partial(bad_messages.one_bad_message, servers, shown)
     yield "latency", partial(others.latency, servers, shown)
     yield "memory", partial(others.memory, servers, shown)

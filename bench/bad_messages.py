@@ -1,11 +1,13 @@
-"""What one bad message costs its group."""
+"""What a kill costs the messages in hand, and what one bad message costs its group."""
 
 import statistics
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from itertools import count, islice
+
+import psycopg2
 
 from allocation_contracts import ORDERS_QUEUE
 from allocation_worker.adapters import wire
@@ -21,16 +23,77 @@ from allocation_worker.service_layer.messages import CommandMessage
 from allocation_worker.service_layer.outcomes import Done
 from allocation_worker.service_layer.ports import UnitOfWork
 from allocation_worker.testing.servers import Servers
+from allocation_worker.testing.waiting import wait_until
 from bench import workloads
+from bench.broker import Watch, fill
 from bench.progress import ProgressBar
 from bench.results import Result
-from bench.sides import WorkerSide
+from bench.sides import FULL_PREFETCH, WorkerSide, plain
 from bench.workloads import EncodedCommand
+from harness.processes import ended
 
+KILLS = 5
+KILL_GOAL = 2.0
 GROUP = 1_000
 GROUPS = 7
 POSITIONS = (0, GROUP // 2 + 1, GROUP - 1)
 GROUP_GOAL = 3.0
+
+
+def after_a_kill(servers: Servers, shown: ProgressBar) -> Result:
+    """Start consumers with a full prefetch waiting, which are new or were in hand at a kill, by turns.
+
+    The time is that from the first look at the queue to the last answer.
+    """
+    work = f"{FULL_PREFETCH:,} in hand when a consumer is killed"
+    times: dict[str, list[float]] = {"new": [], "in hand": []}
+    for number in range(KILLS):
+        for name, found in times.items():
+            side = WorkerSide(servers)
+            load_ = workloads.allocates(FULL_PREFETCH, skus=1000, seed=number)
+            side.seed(load_.stock)
+            fill(side.amqp_url, load_.orders, FULL_PREFETCH)
+            with Watch(side.amqp_url) as watch, closing(psycopg2.connect(plain(side.database_url))) as database:
+                if name == "in hand":
+                    _kill_with_all_in_hand(side, watch, database)
+                found.append(_time_of_answers(side, database))
+            servers.database.drop(side.database_url)
+        shown.say(f"{work}: {times['in hand'][-1]:.2f} s, {times['new'][-1]:.2f} s for new ones")
+    new, in_hand = (statistics.median(found) for found in times.values())
+    return Result(
+        work=work,
+        goal=f"<= {KILL_GOAL:.0f}x of new ones, answered within 1 s",
+        found=f"{in_hand / new:.1f}x, {in_hand:.2f} s",
+        met=in_hand / new <= KILL_GOAL and in_hand <= 1,
+        figures={"seconds": times},
+    )
+
+
+def _kill_with_all_in_hand(side: WorkerSide, watch: Watch, database: psycopg2.extensions.connection) -> None:
+    with database, database.cursor() as cursor:
+        cursor.execute("LOCK TABLE inbox_entries IN ACCESS EXCLUSIVE MODE")  # holds the first group
+        side.start_consumers()
+        with ended(*side.consumers):
+            wait_until(lambda: watch.depth(ORDERS_QUEUE) == 0, within=60, otherwise=lambda: "They are not in hand.")
+    wait_until(
+        lambda: watch.depth(ORDERS_QUEUE) == FULL_PREFETCH, within=60, otherwise=lambda: "They have not come back."
+    )
+
+
+def _time_of_answers(side: WorkerSide, database: psycopg2.extensions.connection) -> float:
+    database.autocommit = True
+
+    def answered() -> bool:
+        with database.cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM inbox_entries")
+            return cursor.fetchone() == (FULL_PREFETCH,)
+
+    side.start_consumers()
+    with ended(*side.consumers):
+        side.consumers[0].wait_for("consuming", queue=ORDERS_QUEUE)
+        began = time.perf_counter()
+        wait_until(answered, within=60, otherwise=lambda: "Not all are answered.", every=0.005)
+        return time.perf_counter() - began
 
 
 class _BadMessageError(Exception):

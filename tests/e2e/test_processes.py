@@ -6,7 +6,9 @@ from contextlib import closing
 from pathlib import Path
 
 import pika
+import psycopg2
 import sqlalchemy as sa
+from sqlalchemy import make_url
 
 from allocation_contracts import ORDERS_QUEUE, STOCK_QUEUE, Allocate, ChangeBatchQuantity, CreateBatch
 from allocation_worker.testing.servers import Servers
@@ -15,6 +17,8 @@ from harness.client import ExternalClient, read_dead_letters
 from harness.processes import run_verb
 from harness.proxy import ConnectionFault, Proxy
 from harness.service import RunningService
+
+IN_HAND = 2_000
 
 
 def stock(client: ExternalClient, skus: int, qty: int) -> None:
@@ -88,6 +92,34 @@ def test_kill_9_of_either_process_again_and_again_loses_nothing(fresh_service: R
             relay.kill()
             relay = fresh_service.start("relay")
         assert_all_is_well(fresh_service, client)
+
+
+def test_after_a_kill_9_what_was_in_hand_is_answered_in_few_transactions(fresh_service: RunningService) -> None:
+    def waiting() -> int:
+        return fresh_service.servers.broker.queue_depths(fresh_service.amqp_url)[ORDERS_QUEUE]
+
+    dsn = make_url(fresh_service.database_url).set(drivername="postgresql").render_as_string(hide_password=False)
+    with fresh_service.client() as client, closing(psycopg2.connect(dsn)) as database, database.cursor() as cursor:
+        fresh_service.start("relay")
+        consumer = fresh_service.start("consume")
+        stock(client, 10, 10_000)
+        client.wait_answered()
+        cursor.execute(
+            "LOCK TABLE inbox_entries IN ACCESS EXCLUSIVE MODE"
+        )  # holds the first group until all are in hand
+        for number in range(IN_HAND):
+            client.send(Allocate(orderid=f"o{number}", sku=f"SKU-{number % 10}", qty=1))
+        client.wait_confirmed()
+        wait_until(lambda: waiting() == 0, within=60, otherwise=lambda: f"{waiting()} are not in hand.")
+        consumer.kill()
+        database.rollback()
+        wait_until(lambda: waiting() == IN_HAND, within=60, otherwise=lambda: f"{waiting()} are back.")
+        fresh_service.start("consume")
+        assert_all_is_well(fresh_service, client)
+        cursor.execute("SELECT xmin::text, count(*) FROM inbox_entries GROUP BY 1 HAVING count(*) > 1")
+        groups = [count for _, count in cursor.fetchall()]
+    assert sum(groups) > 0.9 * IN_HAND
+    assert len(groups) < 20
 
 
 def test_two_consumers_fighting_over_one_sku_never_oversell(fresh_service: RunningService) -> None:

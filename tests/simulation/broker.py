@@ -1,7 +1,7 @@
 """A broker in memory: exchanges, quorum queues, acks, dead letters, and message expiry.
 
-It behaves as RabbitMQ was observed to do: messages that a consumer gives back at its end keep their order, stand behind
-those that had been given back before, and are delivered before new ones. Each requeue counts as a delivery, and a message
+It behaves as RabbitMQ was observed to do. Messages that come back when a channel ends keep their order, stand behind
+those that had come back before, and are delivered before new ones. Each requeue counts as a delivery, and a message
 beyond the delivery limit is dead-lettered. A consumer that is cancelled keeps what it has in hand.
 """
 

@@ -110,7 +110,10 @@ def deadly(queue: str) -> Sequence[Sent]:
 def crowd(good: int, bad: int, random: Random) -> Sequence[Sent]:
     """Orders that are all there at once, and some among them that kill whoever reads them."""
     sent = [send(_order(f"o{number}", 1), f"good-{number}") for number in range(good)]
-    return [send(_batch("b1", good), "create"), *_with_deadly(sent, bad, random, lambda number: _order(f"d{number}", 1))]
+    return [
+        send(_batch("b1", good), "create"),
+        *_with_deadly(sent, bad, random, lambda number: _order(f"d{number}", 1)),
+    ]
 
 
 def backlog(good: int, bad: int, random: Random) -> Sequence[Sent]:
