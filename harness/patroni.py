@@ -13,6 +13,7 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +24,7 @@ from allocation_worker.testing.servers.controls import Database
 from allocation_worker.testing.servers.programs import Program, ProgramError, find_program, free_port
 from allocation_worker.testing.servers.reaper import MARK, processes_of
 from allocation_worker.testing.waiting import wait_until
+from harness.etcd import Etcd
 from harness.packet_filter import PacketFilter
 
 INSTALLED: Final = Path(__file__).parents[1] / ".patroni"
@@ -156,67 +158,14 @@ class PatroniNode:
         }
 
 
-class Etcd:
-    """The store in which Patroni keeps who leads, as one private process on a machine of its own.
-
-    Args:
-        folder: The folder of `private_folder`. The server creates its own inside.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        program = find_program("etcd")
-        if program is None:
-            raise ProgramError("etcd is missing; `make test-ha` installs it (on Debian, as root).")
-        self.folder = folder / "etcd"
-        self.folder.mkdir()
-        self.host = f"127.0.0.1:{free_port()}"
-        peers = f"http://127.0.0.1:{free_port()}"
-        options = {
-            "name": "etcd",
-            "data-dir": str(self.folder / "data"),
-            "listen-client-urls": f"http://{self.host}",
-            "advertise-client-urls": f"http://{self.host}",
-            "listen-peer-urls": peers,
-            "initial-advertise-peer-urls": peers,
-            "initial-cluster": f"etcd={peers}",
-        }
-        command = [str(program), *(f"--{name}={value}" for name, value in options.items())]
-        env = {"PATH": os.environ.get("PATH", os.defpath), MARK: str(folder)}
-        self._program = Program(command, env=env, folder=self.folder)
-
-    def start(self) -> None:
-        """Start the server, again or for the first time, and wait until it answers."""
-        self._program.launch()
-        self._program.wait_until(self._check)
-
-    def kill(self) -> None:
-        """End the server as a power cut would."""
-        self._program.end(signal.SIGKILL)
-
-    def _check(self) -> None:
-        host, _, port = self.host.partition(":")
-        with closing(http.client.HTTPConnection(host, int(port), timeout=_TIMEOUT)) as connection:
-            connection.request("GET", "/health")
-            if json.loads(connection.getresponse().read()).get("health") != "true":
-                raise ConnectionError("etcd is not healthy yet")
-
-
 class PatroniCluster(Database):
     """The nodes as one database server, whose address names all of them.
 
     Args:
         folder: The folder of `private_folder`.
-        cluster_settings: Settings that replace those of the same name, such as `synchronous_mode`.
-        connection_options: Further options of libpq for the address.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        *,
-        cluster_settings: Mapping[str, Any] | None = None,
-        connection_options: Mapping[str, str] | None = None,
-    ) -> None:
+    def __init__(self, folder: Path) -> None:
         if not (INSTALLED / "patroni").is_dir():
             raise ProgramError("Patroni is missing; `make test-ha` installs it.")
         # PostgreSQL's user may not be able to read the folder of the project.
@@ -226,7 +175,7 @@ class PatroniCluster(Database):
         self._folder = folder
         self.etcd = Etcd(folder)
         password = secrets.token_hex(8)
-        settings = _shared_settings(self.etcd.host, password, {**_CLUSTER_SETTINGS, **(cluster_settings or {})})
+        settings = _shared_settings(self.etcd.host, password)
         self.nodes = [
             PatroniNode(folder, name, f"127.1.{network}.{number}", settings) for number, name in enumerate(_NODES, 1)
         ]
@@ -234,7 +183,6 @@ class PatroniCluster(Database):
             "host": ",".join(node.address for node in self.nodes),
             "port": ",".join(str(node.port) for node in self.nodes),
             "target_session_attrs": "read-write",
-            **(connection_options or {}),
         }
         url = URL.create("postgresql+psycopg2", username=_USER, password=password, database="postgres", query=query)
         super().__init__(admin_url=url.render_as_string(hide_password=False))
@@ -300,11 +248,7 @@ class PatroniCluster(Database):
         """
         address = super().new_database()
         for node in self.nodes:
-            wait_until(
-                lambda: bool(self._ask(node, "SELECT true", address)),  # noqa: B023 - called in this turn only
-                within=_WITHIN,
-                otherwise=self._state,
-            )
+            wait_until(partial(self._ask, node, "SELECT true", address), within=_WITHIN, otherwise=self._state)
         return address
 
     def is_writable(self, node: PatroniNode) -> bool:
@@ -378,12 +322,12 @@ class PatroniCluster(Database):
         return f"The cluster did not get there: {self.members()}\n{self.logs()}"
 
 
-def _shared_settings(etcd_host: str, password: str, cluster: Mapping[str, Any]) -> dict[str, Any]:
+def _shared_settings(etcd_host: str, password: str) -> dict[str, Any]:
     login = {"username": _USER, "password": password}
     return {
         "scope": "allocation",
         "etcd3": {"host": etcd_host},
-        "bootstrap": {"dcs": cluster, "initdb": [{"encoding": "UTF8"}, {"locale": "C"}]},
+        "bootstrap": {"dcs": _CLUSTER_SETTINGS, "initdb": [{"encoding": "UTF8"}, {"locale": "C"}]},
         "postgresql": {
             "authentication": {
                 "superuser": login,
@@ -413,19 +357,14 @@ def _has_ended(pid: int) -> bool:
 
 
 @contextmanager
-def patroni_cluster(
-    folder: Path,
-    *,
-    cluster_settings: Mapping[str, Any] | None = None,
-    connection_options: Mapping[str, str] | None = None,
-) -> Iterator[PatroniCluster]:
+def patroni_cluster(folder: Path) -> Iterator[PatroniCluster]:
     """Start a cluster in this folder. Stop it at the end of the block.
 
     Raises:
         ProgramError: A program is missing, or a node did not start.
     """
     with ExitStack() as stack:
-        cluster = PatroniCluster(folder, cluster_settings=cluster_settings, connection_options=connection_options)
+        cluster = PatroniCluster(folder)
         stack.callback(cluster.kill)
         stack.callback(cluster.join_again)
         cluster.start()

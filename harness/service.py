@@ -60,6 +60,14 @@ class RunningService:
         self.processes.append(process)
         return process
 
+    def start_relays(self, settings: Mapping[str, str] | None = None) -> tuple[WorkerProcess, WorkerProcess]:
+        """Start two relays. Return the active one and the one that stands by, once they are."""
+        active = self.start("relay", settings=settings)
+        active.wait_for("ready", role="active")
+        standby = self.start("relay", settings=settings)
+        standby.wait_for("ready", role="standby")
+        return active, standby
+
     def client(self) -> ExternalClient:
         """Return an external client. Use it in a `with` block."""
         return ExternalClient(self.amqp_url)

@@ -3,6 +3,7 @@
 import gc
 import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -51,6 +52,19 @@ def leaks(request: pytest.FixtureRequest) -> Iterator[None]:
 @pytest.fixture
 def database_pair() -> Iterator[Pair]:
     """A primary and a synchronous standby, for this test alone: it may do with them what it likes."""
+    with _pair() as database:
+        yield database
+
+
+@pytest.fixture(scope="module")
+def shared_pair() -> Iterator[Pair]:
+    """A primary and a synchronous standby for all tests of a module. Each leaves them as it found them."""
+    with _pair() as database:
+        yield database
+
+
+@contextmanager
+def _pair() -> Iterator[Pair]:
     if missing := missing_programs():
         pytest.skip(f"only the installed programs can be a pair; missing: {', '.join(missing)}")
     with private_folder() as folder, pair(folder) as database:

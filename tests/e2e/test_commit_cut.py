@@ -84,13 +84,9 @@ def test_a_relay_behind_a_black_hole_is_replaced_and_publishes_no_more(
 
 
 def test_a_relay_that_was_stopped_finds_itself_replaced_when_it_goes_on(fresh_service: RunningService) -> None:
-    lease = {"ALLOCATION_RELAY_LEASE": "1"}
     with fresh_service.client() as client:
         fresh_service.start("consume")
-        first = fresh_service.start("relay", settings=lease)
-        first.wait_for("ready", role="active")
-        second = fresh_service.start("relay", settings=lease)
-        second.wait_for("ready", role="standby")
+        first, second = fresh_service.start_relays({"ALLOCATION_RELAY_LEASE": "1"})
         first.send(signal.SIGSTOP)
         send_mixed_commands(client)
         second.wait_for("ready", role="active")

@@ -27,10 +27,7 @@ def pooler(fresh_service: RunningService) -> Iterator[PgBouncer]:
 def test_behind_session_pooling_everything_works_and_a_standby_relay_takes_over(fresh_service: RunningService) -> None:
     with fresh_service.client() as client:
         fresh_service.start("consume")
-        active = fresh_service.start("relay")
-        active.wait_for("ready", role="active")
-        standby = fresh_service.start("relay")
-        standby.wait_for("ready", role="standby")
+        active, standby = fresh_service.start_relays()
         send_mixed_commands(client)
         active.kill()
         standby.wait_for("ready", role="active")
@@ -67,16 +64,13 @@ def test_a_pooler_that_shares_sessions_for_a_while_doubles_and_loses_nothing(
 ) -> None:
     with fresh_service.client() as client:
         fresh_service.start("consume")
-        first = fresh_service.start("relay")
-        first.wait_for("ready", role="active")
-        second = fresh_service.start("relay")
-        second.wait_for("ready", role="standby")
+        relays = fresh_service.start_relays()
         client.ask(CreateBatch(batchref="b", sku="SKU", qty=1000))
         pooler.change(SHARING)
         for number in range(300):
             client.send(Allocate(orderid=f"o{number}", sku="SKU", qty=1))
         client.wait_confirmed()
-        for relay in (first, second):
+        for relay in relays:
             relay.wait_for_log(REFUSED)
         pooler.change(KEEPING)
         client.wait_answered()

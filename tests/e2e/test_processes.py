@@ -65,6 +65,7 @@ def test_a_second_signal_ends_the_process_at_once(fresh_service: RunningService)
     """The first waits for the group in hand, whose answer from the database does not come."""
     with Proxy(fresh_service.database_url) as network, fresh_service.client() as client:
         process = fresh_service.start("consume", settings={"ALLOCATION_DATABASE_URL": network.url})
+        process.wait_for("ready")  # what is asked at the start names the inbox, too
         group = network.trap(b"inbox", ConnectionFault.SILENCE)
         client.send(CreateBatch(batchref="b", sku="SKU", qty=1))
         group.wait()
@@ -138,10 +139,7 @@ def test_two_consumers_fighting_over_one_sku_never_oversell(fresh_service: Runni
 def test_a_second_relay_stands_by_and_takes_over(fresh_service: RunningService) -> None:
     with fresh_service.client() as client:
         fresh_service.start("consume")
-        first = fresh_service.start("relay")
-        first.wait_for("ready", role="active")
-        second = fresh_service.start("relay")
-        second.wait_for("ready", role="standby")
+        first, second = fresh_service.start_relays()
         stock(client, 1, 10)
         first.kill()
         assert client.ask(Allocate(orderid="o", sku="SKU-0", qty=1)).type == "allocated.v1"

@@ -1,8 +1,9 @@
 """Every form of an address with several hosts finds the primary of a real pair, whichever host stands first."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
+import pika
 import pytest
 import sqlalchemy as sa
 from sqlalchemy import make_url
@@ -13,12 +14,9 @@ from allocation_worker.bootstrap import database, topology
 from allocation_worker.config import load
 from allocation_worker.service_layer.ports import StoreUnavailableError
 from allocation_worker.testing.servers import Servers
-from allocation_worker.testing.servers.programs import missing_programs, private_folder
 from allocation_worker.testing.servers.redis_server import RedisServer
-from harness.pair import Pair, pair
+from harness.pair import Pair
 from harness.processes import WorkerProcess, ended, run_verb
-
-pytestmark = pytest.mark.skipif(bool(missing_programs()), reason="PostgreSQL is not installed")
 
 # A password that must be encoded, so that a form that is put together again in another way fails.
 USER, PASSWORD, ENCODED = "shop", "p@ss/word", "p%40ss%2Fword"
@@ -42,11 +40,11 @@ FORMS = {
 
 
 @pytest.fixture(scope="module")
-def both() -> Iterator[Pair]:
-    with private_folder() as folder, pair(folder) as servers:
-        servers.primary.execute(f"CREATE ROLE {USER} LOGIN SUPERUSER PASSWORD '{PASSWORD}'")
-        servers.wait_for_standby()
-        yield servers
+def both(shared_pair: Pair) -> Pair:
+    """A pair with the user of the addresses."""
+    shared_pair.primary.execute(f"CREATE ROLE {USER} LOGIN SUPERUSER PASSWORD '{PASSWORD}'")
+    shared_pair.wait_for_standby()
+    return shared_pair
 
 
 @pytest.fixture(scope="module")
@@ -132,6 +130,8 @@ def test_every_verb_takes_several_hosts(
         "ALLOCATION_REDIS_URL": redis_server.new_database(),
     }
     topology.declare_topology(load(amqp_url=settings["ALLOCATION_AMQP_URL"]))
+    with pika.BlockingConnection(pika.URLParameters(settings["ALLOCATION_AMQP_URL"])) as connection:
+        connection.channel().queue_declare("shipping", durable=True)
     for verb in ("consume", "relay", "project"):
         process = WorkerProcess(verb, settings=settings, log=tmp_path / verb)
         with ended(process):
@@ -144,7 +144,7 @@ def test_every_verb_takes_several_hosts(
     for arguments, code, told in (
         (["migrate"], 0, "The schema was at 0001"),
         (["explain", "order-17/1"], 1, "order-17/1"),
-        (["replay", "--sku", "LAMP", "--from", "1", "--queue", "allocation.orders"], 1, "LAMP"),
+        (["replay", "--sku", "LAMP", "--from", "1", "--queue", "shipping"], 1, "LAMP"),
         (["project", "--rebuild"], 0, "0"),
     ):
         done = run_verb(*arguments, settings=settings)

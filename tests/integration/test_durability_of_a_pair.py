@@ -15,22 +15,13 @@ from allocation_worker.adapters.postgres.engine import create_engine
 from allocation_worker.adapters.postgres.schema import migrate
 from allocation_worker.service_layer.durability import Weakness
 from allocation_worker.service_layer.ports import StoreUnavailableError
-from allocation_worker.testing.servers.programs import missing_programs, private_folder
 from allocation_worker.testing.waiting import wait_until
-from harness.pair import Pair, pair
-
-pytestmark = pytest.mark.skipif(bool(missing_programs()), reason="PostgreSQL is not installed")
-
-
-@pytest.fixture(scope="module")
-def both() -> Iterator[Pair]:
-    with private_folder() as folder, pair(folder) as servers:
-        yield servers
+from harness.pair import Pair
 
 
 @pytest.fixture
-def engine(both: Pair) -> Iterator[Engine]:
-    engine = create_engine(both.new_database(), application_name="tests")
+def engine(shared_pair: Pair) -> Iterator[Engine]:
+    engine = create_engine(shared_pair.new_database(), application_name="tests")
     migrate(engine)
     yield engine
     engine.dispose()
@@ -47,22 +38,24 @@ def standbys(engine: Engine) -> list[str]:
 
 
 @contextmanager
-def set_on_primary(both: Pair, name: str, value: str) -> Iterator[None]:
+def set_on_primary(shared_pair: Pair, name: str, value: str) -> Iterator[None]:
     def until_it_is(expected: str) -> None:
-        both.primary.execute("SELECT pg_reload_conf()")
+        shared_pair.primary.execute("SELECT pg_reload_conf()")
         wait_until(
-            lambda: both.primary.execute(f"SHOW {name}") == [(expected,)], within=20, otherwise=lambda: "It is not set."
+            lambda: shared_pair.primary.execute(f"SHOW {name}") == [(expected,)],
+            within=20,
+            otherwise=lambda: "It is not set.",
         )
 
-    [(before,)] = both.primary.execute(f"SHOW {name}")
-    both.primary.execute(f"ALTER SYSTEM SET {name} = '{value}'")
+    [(before,)] = shared_pair.primary.execute(f"SHOW {name}")
+    shared_pair.primary.execute(f"ALTER SYSTEM SET {name} = '{value}'")
     until_it_is(value)
     try:
         yield
     finally:
-        both.primary.execute(f"ALTER SYSTEM RESET {name}")
+        shared_pair.primary.execute(f"ALTER SYSTEM RESET {name}")
         until_it_is(str(before))
-        both.wait_for_standby()
+        shared_pair.wait_for_standby()
 
 
 def test_a_synchronous_standby_is_no_weakness(engine: Engine) -> None:
@@ -73,15 +66,15 @@ def test_a_synchronous_standby_is_no_weakness(engine: Engine) -> None:
     assert found.facts["in_recovery"] is False
 
 
-def test_a_standby_that_is_away_is_told(both: Pair, engine: Engine) -> None:
-    with both.standby_away():
+def test_a_standby_that_is_away_is_told(shared_pair: Pair, engine: Engine) -> None:
+    with shared_pair.standby_away():
         [weakness] = of_kind(engine, "synchronous-standby-away")
     assert weakness.is_fault
     assert weakness.sentence.startswith("synchronous_standby_names is '*' and needs 1, and 0 such standbys are stream")
 
 
-def test_a_standby_that_commits_do_not_wait_for_is_noticed(both: Pair, engine: Engine) -> None:
-    with set_on_primary(both, "synchronous_standby_names", ""):
+def test_a_standby_that_commits_do_not_wait_for_is_noticed(shared_pair: Pair, engine: Engine) -> None:
+    with set_on_primary(shared_pair, "synchronous_standby_names", ""):
         wait_until(
             lambda: bool(of_kind(engine, "asynchronous-standby")), within=20, otherwise=lambda: str(durability(engine))
         )
@@ -89,15 +82,17 @@ def test_a_standby_that_commits_do_not_wait_for_is_noticed(both: Pair, engine: E
     assert not weakness.is_fault
 
 
-def test_a_standby_that_has_not_caught_up_does_not_count(both: Pair, engine: Engine) -> None:
+def test_a_standby_that_has_not_caught_up_does_not_count(shared_pair: Pair, engine: Engine) -> None:
     """One that asks for the log and does not read it."""
-    with both.standby_away():
-        both.primary.execute(
+    with shared_pair.standby_away():
+        shared_pair.primary.execute(
             "SET synchronous_commit = local; "
             "CREATE TABLE filler AS SELECT repeat('x', 1000) FROM generate_series(1, 50000); DROP TABLE filler"
         )
-        [(start,)] = both.primary.execute("SELECT pg_current_wal_lsn() - '0/0' - 40000000")
-        with closing(psycopg2.connect(both.primary.dsn, connection_factory=PhysicalReplicationConnection)) as slow:
+        [(start,)] = shared_pair.primary.execute("SELECT pg_current_wal_lsn() - '0/0' - 40000000")
+        with closing(
+            psycopg2.connect(shared_pair.primary.dsn, connection_factory=PhysicalReplicationConnection)
+        ) as slow:
             slow.cursor().start_replication(start_lsn=int(str(start)))
             wait_until(
                 lambda: any("catchup" in standby for standby in standbys(engine)), within=20, otherwise=lambda: "It has"
@@ -106,9 +101,9 @@ def test_a_standby_that_has_not_caught_up_does_not_count(both: Pair, engine: Eng
     assert "0 such standbys are streaming" in weakness.sentence
 
 
-def test_a_standby_says_that_it_is_one(both: Pair, engine: Engine) -> None:
+def test_a_standby_says_that_it_is_one(shared_pair: Pair, engine: Engine) -> None:
     name = engine.url.database
-    url = make_url(both.standby.admin_url).set(database=name)
+    url = make_url(shared_pair.standby.admin_url).set(database=name)
     standby = create_engine(url.render_as_string(hide_password=False), application_name="tests")
 
     def has_tables() -> bool:
@@ -124,11 +119,11 @@ def test_a_standby_says_that_it_is_one(both: Pair, engine: Engine) -> None:
     standby.dispose()
 
 
-def test_the_timeline_tells_that_a_standby_was_promoted(both: Pair, engine: Engine) -> None:
+def test_the_timeline_tells_that_a_standby_was_promoted(shared_pair: Pair, engine: Engine) -> None:
     before = durability(engine).facts["timeline"]
     engine.dispose()
-    both.fail_over()
-    both.rejoin()
+    shared_pair.fail_over()
+    shared_pair.rejoin()
     after = durability(engine).facts["timeline"]
     assert isinstance(before, int)
     assert after == before + 1

@@ -17,20 +17,14 @@ from harness.pair import Pair, pair
 pytestmark = pytest.mark.skipif(bool(missing_programs()), reason="PostgreSQL is not installed")
 
 
-@pytest.fixture(scope="module")
-def shared() -> Iterator[Pair]:
-    with private_folder() as folder, pair(folder) as database:
-        yield database
-
-
 @pytest.fixture
-def database(shared: Pair) -> Iterator[Pair]:
+def database(shared_pair: Pair) -> Iterator[Pair]:
     """A pair whose table `words` is empty."""
-    shared.primary.execute("CREATE TABLE IF NOT EXISTS words (word text)")
-    shared.primary.execute("TRUNCATE words")
-    yield shared
-    assert shared.primary.running
-    shared.wait_for_standby()
+    shared_pair.primary.execute("CREATE TABLE IF NOT EXISTS words (word text)")
+    shared_pair.primary.execute("TRUNCATE words")
+    yield shared_pair
+    assert shared_pair.primary.running
+    shared_pair.wait_for_standby()
 
 
 def connect(database: Pair) -> psycopg2.extensions.connection:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
+from allocation_worker.adapters.postgres.watchdog import watched_connection
 from allocation_worker.adapters.postgres.weaknesses import MISSING_TABLES, SERVER, STANDBYS, TABLES, Condition
 from allocation_worker.service_layer.durability import Durability, Weakness
 from allocation_worker.service_layer.ports import (
@@ -62,13 +63,14 @@ def examine(connection: Connection) -> Durability:
         StoreUnavailableError: The database is away.
     """
     facts = connection.execute(_FACTS).one()._asdict()
-    missing = _weaknesses(connection, [MISSING_TABLES])
-    of_tables = [] if missing else _weaknesses(connection, TABLES)
-    return Durability(facts=facts, weaknesses=[*_weaknesses(connection, SERVER), *missing, *of_tables])
+    of_server = _weaknesses(connection, SERVER)
+    of_tables = _weaknesses(connection, [MISSING_TABLES]) or _weaknesses(connection, TABLES)
+    return Durability(facts=facts, weaknesses=[*of_server, *of_tables])
 
 
 def _weaknesses(connection: Connection, conditions: Sequence[Condition]) -> list[Weakness]:
-    version = int(connection.scalar(sa.text("SHOW server_version_num")) or 0)
+    # The driver was told when it connected, so this asks nobody.
+    version = watched_connection(connection).server_version
     return [found for each in conditions if version >= each.since for found in _apply(connection, each)]
 
 

@@ -16,7 +16,7 @@ from sqlalchemy.pool import PoolProxiedConnection, QueuePool
 from allocation_worker.adapters.postgres.address import parse
 from allocation_worker.adapters.postgres.errors import READ_ONLY, translated
 from allocation_worker.adapters.postgres.session import NETWORK_AWAY, SessionSettings, split_options
-from allocation_worker.adapters.postgres.watchdog import Watchdog, WatchedConnection
+from allocation_worker.adapters.postgres.watchdog import Watchdog, WatchedConnection, watched_connection
 from allocation_worker.service_layer.ports import StoreError, StoreUnavailableError
 
 # The limit of a call, in multiples of its statement_timeout. Above 1, so that the server's own error comes first.
@@ -90,8 +90,7 @@ def _sqlalchemy_url(arguments: Mapping[str, str]) -> URL:
 @contextmanager
 def patient(connection: Connection, statement_timeout: float) -> Iterator[None]:
     """Raise the limit for calls of this connection, to one and a half times the given `statement_timeout`."""
-    driver = connection.connection.driver_connection
-    assert isinstance(driver, WatchedConnection)  # noqa: S101 - the engine makes no other
+    driver = watched_connection(connection)
     before, driver.limit = driver.limit, _PATIENCE * statement_timeout
     try:
         yield

@@ -18,7 +18,7 @@ from allocation_worker.adapters.postgres.errors import translated
 from allocation_worker.adapters.postgres.outbox import CHANNEL
 from allocation_worker.adapters.postgres.page import PLACES
 from allocation_worker.adapters.postgres.session import NOT_ONE_SESSION, TRANSACTION_POOLING
-from allocation_worker.adapters.postgres.watchdog import WatchedConnection
+from allocation_worker.adapters.postgres.watchdog import watched_connection
 from allocation_worker.service_layer.outgoing import OutgoingEvent, Page
 from allocation_worker.service_layer.ports import StoreUnavailableError
 
@@ -184,9 +184,7 @@ class PendingEvents:
         self._clock = clock
         self._lease = lease
         self._beat_due = 0.0
-        driver = connection.connection.driver_connection
-        assert isinstance(driver, WatchedConnection)  # noqa: S101 - `create_engine` makes no other
-        self._driver = driver
+        self._driver = watched_connection(connection)
         self._floor = _Floor(connection, clock)
         self._session: tuple[int, str] | None = None
 

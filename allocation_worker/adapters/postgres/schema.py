@@ -37,8 +37,8 @@ _LOCK = sa.text(f"""
 
 _EXPANDED, _MOVED = "0002", "0003"
 
-# Else a commit that writes nothing would not wait.
-_MAKE_DURABLE = sa.text("SET LOCAL synchronous_commit = on; SELECT pg_logical_emit_message(true, 'allocation', '')")
+# Without it, a commit that writes nothing would not wait.
+_MAKE_DURABLE = sa.text("SELECT pg_logical_emit_message(true, 'allocation', '')")
 
 
 class SchemaOutdatedError(StoreError):

@@ -6,6 +6,7 @@ settings, or give each transaction another session. What cannot be had is refuse
 
 import re
 from collections.abc import Callable, Mapping
+from contextlib import closing
 
 import psycopg2
 import structlog
@@ -63,7 +64,7 @@ _SETTINGS = {
 _SINCE = {"transaction_timeout": 170_000}
 # The SQLSTATE classes of an unknown setting, a wrong value and a missing privilege.
 _SETTING_REFUSED = ("22", "42", "55")
-# How often the session is compared. A pooler may hand out its sessions in turn.
+# How often the sessions are compared. A pooler may hand them out in turn.
 _LOOKS = 3
 # The encodings of a database that can hold every text.
 _ENCODINGS = ("UTF8", "SQL_ASCII")
@@ -194,24 +195,25 @@ def _check_pooler(here: cursor, connect: Callable[[], WatchedConnection]) -> Non
     """Check that a pooler keeps one session for each client.
 
     Of a pooler that shares sessions between transactions, two clients see it: while one is in a transaction, the other
-    cannot get that session; and at rest they get the same one.
+    cannot get that session; and at rest they get the same one. Further clients may have a session for a moment, and so
+    hide this from a single look.
     """
     try:
         here.execute("BEGIN")
         here.execute("COMMIT")
     except psycopg2.OperationalError as error:
         raise StoreUnavailableError(NOT_ONE_SESSION.format(why=_STATEMENT_POOLING)) from error
-    backends = [_first(here, _BACKEND) for _ in range(_LOOKS)]
-    other = connect()
-    try:
-        with other.cursor() as there:
-            taken = _first(there, _BACKEND)  # its transaction stays open
+    ours = {_first(here, _BACKEND) for _ in range(_LOOKS)}
+    theirs: set[object] = set()
+    with closing(connect()) as other, other.cursor() as there:
+        for _ in range(_LOOKS):
+            theirs.add(_first(there, _BACKEND))  # its transaction stays open
             # If it is the same one, and there is no other, the next statement here would wait for it.
-            if taken not in backends:
-                backends += [_first(here, _BACKEND) for _ in range(_LOOKS)]
-    finally:
-        other.close()
-    if len(set(backends)) > 1 or taken in backends:
+            if not ours & theirs:
+                ours.add(_first(here, _BACKEND))
+            other.rollback()
+            ours.add(_first(here, _BACKEND))
+    if len(ours) > 1 or len(theirs) > 1 or ours & theirs:
         raise StoreUnavailableError(NOT_ONE_SESSION.format(why=TRANSACTION_POOLING))
 
 

@@ -21,6 +21,7 @@ from weakref import ReferenceType, ref
 import structlog
 from psycopg2 import OperationalError
 from psycopg2.extensions import STATUS_READY, connection, cursor
+from sqlalchemy.engine import Connection
 
 log = structlog.get_logger()
 
@@ -108,6 +109,13 @@ class WatchedConnection(connection):
             super().rollback()
         finally:
             self.deadlines.pop(self, None)
+
+
+def watched_connection(connection: Connection) -> WatchedConnection:
+    """Return the driver's connection below one of SQLAlchemy's."""
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, WatchedConnection)  # noqa: S101 - `create_engine` makes no other
+    return driver
 
 
 class Watchdog:

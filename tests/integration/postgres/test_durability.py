@@ -285,7 +285,7 @@ def test_a_commit_is_as_strong_as_the_sessions_of_the_program_have_it(own: Engin
         (
             {"synchronous_standby_names": "ANY 2 (a, b)"},
             "synchronous-standby-away",
-            "synchronous_standby_names is 'ANY 2 (a, b)' and needs 2, and 0 such standbys are connected",
+            "synchronous_standby_names is 'ANY 2 (a, b)' and needs 2, and 0 such standbys are streaming",
         ),
         ({"default_transaction_read_only": "on"}, "read-only", "default_transaction_read_only is on"),
     ],

@@ -3,13 +3,18 @@
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
+from math import inf
+from typing import Any
 
 import psycopg2
 import pytest
 import sqlalchemy as sa
+from psycopg2.extensions import cursor
 from sqlalchemy.engine import Engine
 
 from allocation_worker.adapters.postgres.engine import create_engine
+from allocation_worker.adapters.postgres.session import SessionSettings
+from allocation_worker.adapters.postgres.watchdog import WatchedConnection
 from allocation_worker.service_layer.outcomes import Done
 from allocation_worker.service_layer.ports import StoreUnavailableError
 from allocation_worker.testing.servers import Servers
@@ -79,6 +84,31 @@ def test_transaction_pooling_is_refused(sharing: Engine) -> None:
             sharing.connect()
 
 
+def test_transaction_pooling_is_refused_though_another_client_has_the_session_for_a_moment(
+    servers: Servers, store: PostgresStore
+) -> None:
+    with ExitStack() as stack:
+        pooler = stack.enter_context(pgbouncer(servers.database.admin_url, pool_mode="transaction"))
+        dsn = pooler.through(store.engine.url.set(drivername="postgresql").render_as_string(hide_password=False))
+        another = stack.enter_context(closing(psycopg2.connect(dsn)))
+
+        class UntilAsked(cursor):
+            def execute(self, query: Any, vars: Any = None) -> None:  # noqa: A002 - psycopg2's own signature
+                super().execute(query, vars)
+                another.rollback()
+
+        def connect() -> WatchedConnection:
+            another.cursor().execute("SELECT 1")
+            made = WatchedConnection(dsn, {}, inf)
+            made.cursor_factory = UntilAsked
+            return made
+
+        settings = SessionSettings({}, statement_timeout=0, lock_timeout=5, idle_timeout=60)
+        here = stack.enter_context(closing(WatchedConnection(dsn, {}, inf)))
+        with pytest.raises(StoreUnavailableError, match=TRANSACTION_POOLING):
+            settings.prepare(here, connect)
+
+
 @pytest.mark.parametrize("sharing", [({"pool_mode": "statement"}, 0)], indirect=True, ids=str)
 def test_statement_pooling_is_refused(sharing: Engine) -> None:
     with pytest.raises(StoreUnavailableError, match=REFUSED.format("it ends a connection that begins a transaction")):
@@ -130,12 +160,10 @@ def test_what_another_client_left_in_a_session_is_gone(servers: Servers, store: 
         url = pooler.through(store.engine.url.set(drivername="postgresql").render_as_string(hide_password=False))
         connection = psycopg2.connect(url)
         connection.autocommit = True
-        with connection.cursor() as cursor:
-            cursor.execute("SET synchronous_commit = off; SET array_nulls = off; SET search_path = nowhere")
-            cursor.execute(
-                "SET allocation.relay = 'another'; SELECT pg_advisory_lock(7140002); SELECT pg_backend_pid()"
-            )
-            [dirty] = cursor.fetchone() or [None]
+        with connection.cursor() as there:
+            there.execute("SET synchronous_commit = off; SET array_nulls = off; SET search_path = nowhere")
+            there.execute("SET allocation.relay = 'another'; SELECT pg_advisory_lock(7140002); SELECT pg_backend_pid()")
+            [dirty] = there.fetchone() or [None]
         connection.close()
         engine = engine_through(pooler, store)
         with engine.connect() as connection_:
@@ -172,9 +200,9 @@ def test_a_pooler_that_begins_to_share_sessions_makes_no_second_relay_active(
                 taken = None
                 while taken != first._session[0]:  # until a transaction of somebody else has the session
                     other = stack.enter_context(closing(psycopg2.connect(url)))
-                    with other.cursor() as cursor:
-                        cursor.execute("SELECT pg_backend_pid()")
-                        [taken] = cursor.fetchone() or [None]
+                    with other.cursor() as there:
+                        there.execute("SELECT pg_backend_pid()")
+                        [taken] = there.fetchone() or [None]
                 with pytest.raises(StoreUnavailableError, match=TRANSACTION_POOLING):
                     first.fetch(1, [])
         engine.dispose()

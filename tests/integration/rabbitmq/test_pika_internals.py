@@ -64,7 +64,7 @@ def test_adapter_emit_data__the_frames_of_a_turn_are_written_together(place: Pla
             channel.basic_publish("", ORDERS_QUEUE, b"{}")
 
     on_a_channel(place, work)
-    assert set(pieces) == {1}  # confirms may come by several frames
+    assert pieces[0] == 1  # later confirms also see the frame that closes the channel
     eventually(lambda: place.depth(ORDERS_QUEUE) == 100)  # `done` was told by the first of them
 
 

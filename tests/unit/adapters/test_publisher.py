@@ -79,22 +79,24 @@ def test_nothing_goes_before_what_was_refused_for_a_loss_that_has_been_told_of_m
 REFUSED = "ACCESS_REFUSED - access to exchange 'allocation.events' in vhost '/' refused for user 'relay'"
 
 
+def refuse(publisher: RabbitMQEventPublisher, network: Network, *numbers: int) -> list[MessageResult]:
+    """Publish these events, and close the channel over them."""
+    publisher.publish([outgoing(number) for number in numbers])
+    network.run_calls()
+    network.close_channel(403, REFUSED)
+    return publisher.take_results()
+
+
 def test_what_the_broker_closes_the_channel_over_is_refused_and_not_lost(
     publisher: RabbitMQEventPublisher, network: Network
 ) -> None:
     """Healthy queues may have got some of it, so it is not to be published again at once."""
-    publisher.publish([outgoing(1), outgoing(2)])
-    network.run_calls()
-    network.close_channel(403, REFUSED)
-    assert publisher.take_results() == nacked(1, 2)
+    assert refuse(publisher, network, 1, 2) == nacked(1, 2)
     assert publisher.refusal == REFUSED
 
 
 def test_a_refusal_ends_with_the_first_confirm(publisher: RabbitMQEventPublisher, network: Network) -> None:
-    publisher.publish([outgoing(1)])
-    network.run_calls()
-    network.close_channel(403, REFUSED)
-    publisher.take_results()
+    refuse(publisher, network, 1)
     network.lose()
     network.connect()
     assert publisher.refusal == REFUSED
@@ -107,10 +109,7 @@ def test_a_connection_is_of_use_only_once_something_is_answered_on_it(
     publisher: RabbitMQEventPublisher, network: Network
 ) -> None:
     """Or a broker that refuses every event would be connected to several times a second."""
-    publisher.publish([outgoing(1)])
-    network.run_calls()
-    network.close_channel(403, REFUSED)
-    publisher.take_results()
+    refuse(publisher, network, 1)
     network.lose()
     network.connect()
     assert network.healthy == 0
