@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pika
 import psycopg2
+import pytest
 import sqlalchemy as sa
 from sqlalchemy import make_url
 
 from allocation_contracts import ORDERS_QUEUE, STOCK_QUEUE, Allocate, ChangeBatchQuantity, CreateBatch
+from allocation_worker.adapters.rabbitmq.prefetch_policy import ORDERED_PREFETCH
 from allocation_worker.testing.servers import Servers
 from allocation_worker.testing.waiting import wait_until
 from harness.client import ExternalClient, read_dead_letters
@@ -217,11 +219,12 @@ def test_the_start_up_line_tells_what_it_is_connected_to(fresh_service: RunningS
     assert "***" in line["broker"][0]
 
 
-def test_orders_begin_one_at_a_time_and_stock_with_all_that_the_prefetch_allows(fresh_service: RunningService) -> None:
+@pytest.mark.parametrize(("setting", "few"), [("2000", ORDERED_PREFETCH), ("5", 5)])
+def test_orders_begin_with_one_and_stock_with_few(fresh_service: RunningService, setting: str, few: int) -> None:
     """An order may have killed the last process; stock must not be delivered alone, or it would lose its order."""
-    process = fresh_service.start("consume", settings={"ALLOCATION_PREFETCH": "70"})
+    process = fresh_service.start("consume", settings={"ALLOCATION_PREFETCH": setting})
     process.wait_for("consuming", queue=ORDERS_QUEUE, prefetch=1)
-    process.wait_for("consuming", queue=STOCK_QUEUE, prefetch=70)
+    process.wait_for("consuming", queue=STOCK_QUEUE, prefetch=few)
 
 
 def test_a_bad_setting_is_one_sentence_and_exit_78(tmp_path: Path) -> None:

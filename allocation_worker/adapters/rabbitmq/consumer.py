@@ -16,8 +16,6 @@ from allocation_worker.adapters.rabbitmq.threads import Threads
 log = structlog.get_logger()
 
 _CLOSING_TIME = 6.0
-# Seconds between the queues of a process when what is at their heads has failed again and again.
-_SUSPECTS_APART = 1.0
 
 
 class Consumer:
@@ -53,23 +51,24 @@ class Consumer:
         self._stop_asked = self._threads.queue()
         self._not_consuming = set(queues)
         self._lock = Lock()
-        # Which one is first is left to chance: if it were always the queue of a message that kills the process, the
-        # others would never get on.
-        turns = random.sample(range(len(queues)), len(queues))
-        self.queues = [
-            QueueConsumer(
-                urls,
-                queue,
-                prefetch=prefetch if queue in unordered else min(prefetch, ordered_prefetch),
-                ordered=queue not in unordered,
-                name=f"{name} {queue}",
-                pause=turn * _SUSPECTS_APART,
-                link=link,
-                threads=self._threads,
-                on_consuming=self._consuming,
+        # Whose turn it is is left to chance: if it were always that of a queue with a message that kills the process,
+        # the others would never get on.
+        self.queues: list[QueueConsumer] = []
+        for queue in random.sample(queues, len(queues)):
+            self.queues.append(
+                QueueConsumer(
+                    urls,
+                    queue,
+                    prefetch=prefetch if queue in unordered else min(prefetch, ordered_prefetch),
+                    ordered=queue not in unordered,
+                    name=f"{name} {queue}",
+                    after=self.queues[0] if self.queues else None,
+                    link=link,
+                    threads=self._threads,
+                    on_consuming=self._consuming,
+                )
             )
-            for queue, turn in zip(queues, turns, strict=True)
-        ]
+        self.queues.sort(key=lambda consumer: queues.index(consumer.name))
 
     def run(self, work: Callable[[DeliveryBuffer], None]) -> None:
         """Consume until `stop`, or until a thread ends; then wait until what was answered is acked.

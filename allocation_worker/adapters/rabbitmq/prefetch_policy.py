@@ -72,7 +72,7 @@ class PrefetchPolicy:
     def channel_closed(self) -> None:
         """Take note that nothing is in hand any more."""
         self._last_tag = self._last_tag_before = 0
-        self._in_hand = self._in_hand_of_consumer = 0
+        self._in_hand = self._in_hand_of_consumer = self._suspects = 0
         self._failures: dict[int, int] = {}
         self._cancelled = False
         if not self._ordered:  # nothing is known of what will be delivered
@@ -96,6 +96,7 @@ class PrefetchPolicy:
         self._in_hand_of_consumer += 1
         if failures:
             self._failures[tag] = failures
+            self._suspects += failures >= FAILURES_BEFORE_ALONE
         return self._ordered_step(failures) if self._ordered else self._unordered_step()
 
     def answered(self, tags: Iterable[int]) -> None:
@@ -103,19 +104,27 @@ class PrefetchPolicy:
         for tag in tags:
             self._in_hand -= 1
             self._in_hand_of_consumer -= tag > self._last_tag_before
-            self._failures.pop(tag, None)
+            self._suspects -= self._failures.pop(tag, 0) >= FAILURES_BEFORE_ALONE
 
     @property
     def nothing_in_hand(self) -> bool:
         """Whether all that was delivered is answered."""
         return not self._in_hand
 
+    @property
+    def suspects_in_hand(self) -> bool:
+        """Whether messages are in hand that have failed again and again, or are about to be. Thread-safe."""
+        return self._suspects > 0 or self._isolating
+
+    @property
+    def _isolating(self) -> bool:
+        return self._ordered and self.window < self._most
+
     def _ordered_step(self, failures: int) -> PrefetchStep:
-        isolating = self.window < self._most
-        if isolating and not failures:
+        if self._isolating and not failures:
             self.window = self._most
             return PrefetchStep.HAND_OVER
-        if not isolating and failures >= FAILURES_BEFORE_RETURN and self._most > 1:
+        if not self._isolating and failures >= FAILURES_BEFORE_RETURN and self._most > 1:
             self.window = 1
             return PrefetchStep.RETURN
         return PrefetchStep.TAKE

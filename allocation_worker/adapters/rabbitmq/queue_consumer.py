@@ -30,6 +30,8 @@ from allocation_worker.service_layer.outcomes import DeadLettered
 log = structlog.get_logger()
 
 _CONFIRMS_AGAIN_AFTER = 1.0
+_PAUSE = 1.0
+_MOST_PAUSES = 10
 
 
 class QueueConsumer:
@@ -46,7 +48,8 @@ class QueueConsumer:
     delivery of each unacked message.
 
     A message that kills the process spends a delivery of the other queues' unacked messages, too. So one that has
-    failed again and again waits for `pause` after the first start: the other queues get on meanwhile.
+    failed again and again waits for a second after the start if it is not this queue's turn, and longer while the queue
+    whose turn it is has such messages in hand: that one gets on meanwhile.
 
     Args:
         urls: AMQP addresses.
@@ -54,7 +57,7 @@ class QueueConsumer:
         prefetch: The most messages that are unacked at a time.
         ordered: Whether its messages must not overtake each other.
         name: How the broker shows the connection.
-        pause: For how many seconds nothing is processed if the first messages have failed again and again.
+        after: The queue whose turn it is, if it is not this one's.
         link: Makes the connection.
         threads: Starts the threads.
         on_consuming: Called in the network thread whenever the broker has begun to deliver.
@@ -77,14 +80,15 @@ class QueueConsumer:
         prefetch: int,
         ordered: bool,
         name: str,
-        pause: float,
+        after: "QueueConsumer | None",
         link: LinkFactory,
         threads: Threads,
         on_consuming: Callable[[str], None],
     ) -> None:
         self.name = queue
         self._on_consuming = on_consuming
-        self._pause: float | None = pause
+        self._after = after
+        self._pauses_left = 0 if after is None else _MOST_PAUSES
         self._pausing = False
         self._threads = threads
         self._link = link(urls, name=name, on_connected=self._connected, on_lost=self._lost)
@@ -105,6 +109,11 @@ class QueueConsumer:
             on_release=lambda: self._link.call_soon(self._consume),
             condition=threads.condition(),
         )
+
+    @property
+    def suspects_in_hand(self) -> bool:
+        """Whether messages are in hand that have failed again and again, or are about to be. Thread-safe."""
+        return self._policy.suspects_in_hand
 
     def start(self, work: Callable[[DeliveryBuffer], None]) -> None:
         """Start both threads; `work` is called in the worker thread."""
@@ -275,15 +284,19 @@ class QueueConsumer:
         self.buffer.clear()
 
     def _begin_pause(self) -> None:
-        if self._pause:
+        if self._pauses_left == _MOST_PAUSES:
             self._pausing = True
-            self._link.call_later(self._pause, self._end_pause)
-            self._pause = None
+            self._pauses_left -= 1
+            self._link.call_later(_PAUSE, self._end_pause)
 
     def _end_pause(self) -> None:
-        self._pausing = False
-        self.buffer.resume()
-        self._consume()
+        if self._pauses_left and self._after is not None and self._after.suspects_in_hand:
+            self._pauses_left -= 1
+            self._link.call_later(_PAUSE, self._end_pause)
+        else:
+            self._pausing = False
+            self.buffer.resume()
+            self._consume()
 
     def _open_confirms(self) -> None:
         if self._connection is not None and self._connection.is_open:
