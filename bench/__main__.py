@@ -15,7 +15,7 @@ from rich.console import Console
 
 from allocation_worker import logs
 from allocation_worker.testing.servers import NoServersError, Servers, start_servers
-from bench import bad_messages, others, pruning, report
+from bench import bad_messages, others, pruning, report, written
 from bench.peers.row import peers
 from bench.profiling import profile as run_profile
 from bench.progress import ProgressBar
@@ -49,6 +49,7 @@ def _rows(servers: Servers, shown: ProgressBar, *, quick: bool) -> Iterator[tupl
     yield "bad-message", partial(bad_messages.one_bad_message, servers, shown)
     yield "latency", partial(others.latency, servers, shown)
     yield "memory", partial(others.memory, servers, shown)
+    yield "written", partial(written.written, servers, shown)
     yield "consumers", throughput.consumers
     yield "prune", partial(pruning.prune, servers, shown)
 

@@ -1,21 +1,31 @@
 """Programs of the version before, which knows revision 0001 only, beside this one on one database."""
 
+import json
 import os
 import subprocess
 import sys
 import tarfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from io import BytesIO
 from pathlib import Path
-from typing import Self
+from tempfile import TemporaryFile
+from typing import NamedTuple, Self
+from uuid import UUID
 
+import psycopg2
 import pytest
 import sqlalchemy as sa
+from sqlalchemy import make_url
 
-from allocation_contracts import Allocate, ChangeBatchQuantity, CreateBatch, Deallocate
+from allocation_contracts import Allocate, ChangeBatchQuantity, CreateBatch, Deallocate, Deallocated
+from allocation_worker.adapters.postgres.outbox import event_id
 from allocation_worker.bootstrap import topology
 from allocation_worker.config import load
 from allocation_worker.testing.servers import Servers
+from harness.checker.events import check
+from harness.checker.tables import check_tables
 from harness.client import ExternalClient
 from harness.processes import WorkerProcess, run_verb
 from harness.service import RunningService
@@ -25,6 +35,10 @@ VERSION_BEFORE = "84aabce"
 """The last commit whose tables are those of revision 0001."""
 
 SKUS = 5
+
+OLD_EVENTS = 1_000_000
+OLD_UNPUBLISHED = 200_000
+OLD_SKUS = 100
 
 
 @pytest.fixture(scope="session")
@@ -166,3 +180,80 @@ def test_the_version_before_migrates_and_starts_on_the_new_tables(upgrade: Upgra
     assert (again.returncode, again.stdout, again.stderr) == (0, "The schema was at 0001, and is at 0001.\n", "")
     for verb in ("consume", "relay"):
         assert upgrade.start_before(verb).exit_code is None
+
+
+class OldEvent(NamedTuple):
+    """An event that stands in the outbox of the version before."""
+
+    sku: str
+    stream: bytes
+    sequence: int
+    message_id: str
+    cause: str
+
+    @property
+    def body(self) -> str:
+        answer = {"orderid": self.cause, "sku": self.sku, "lineid": "", "qty": 1, "batchref": None}
+        return json.dumps({**answer, "sequence": self.sequence})
+
+
+def old_event(number: int) -> OldEvent:
+    """Return an event by its place in the outbox."""
+    sku, sequence = f"OLD-{number % OLD_SKUS}", 1 + number // OLD_SKUS
+    stream = UUID(int=number % OLD_SKUS, version=4).bytes
+    return OldEvent(sku, stream, sequence, event_id(stream, sequence), f"old-{number}")
+
+
+def fill_with_old_rows(database_url: str) -> None:
+    """Write inbox and outbox as they stand after a million commands. The last events are not published."""
+    dsn = make_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
+    columns = "message_id, type, sku, sequence, body, correlation_id, causation_id, published_at"
+    with closing(psycopg2.connect(dsn)) as database, database, database.cursor() as cursor:
+        for event in map(old_event, range(OLD_EVENTS - OLD_SKUS, OLD_EVENTS)):
+            product = event.sku, str(UUID(bytes=event.stream)), event.sequence
+            cursor.execute("INSERT INTO products VALUES (%s, %s, %s, 0)", product)
+        with TemporaryFile("w+") as outbox:
+            for number in range(OLD_EVENTS):
+                event = old_event(number)
+                published = "now" if number < OLD_EVENTS - OLD_UNPUBLISHED else "\\N"
+                fields = (event.message_id, Deallocated.TYPE, event.sku, event.sequence, event.body)
+                print(*fields, event.cause, event.cause, published, sep="\t", file=outbox)
+            outbox.seek(0)
+            cursor.copy_expert(f"COPY outbox ({columns}) FROM STDIN", outbox)
+        cursor.execute(
+            "INSERT INTO inbox (message_id, fingerprint) SELECT causation_id, sha256('') FROM outbox "
+            "WHERE causation_id LIKE 'old-%'"
+        )
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_a_million_rows_are_moved_between_traffic_of_both_versions(upgrade: Upgrade) -> None:
+    with upgrade.client() as client:
+        old_consume, old_relay = upgrade.start_before("consume"), upgrade.start_before("relay")
+        trade(client, 0)
+        client.wait_answered()
+        old_relay.terminate()
+        fill_with_old_rows(upgrade.database_url)
+        trade(client, 1)
+        with ThreadPoolExecutor() as beside:
+            migrating = beside.submit(run_verb, "migrate", settings=upgrade.settings, within=600)
+            trade(client, 2)
+            assert migrating.result().stdout == "The schema was at 0001, and is at 0003.\n"
+        upgrade.start_now("consume")
+        old_consume.terminate()
+        upgrade.start_now("relay")
+        trade(client, 3)
+        client.wait_answered(within=300)
+
+        came = [event for event in client.received if event.causation_id.startswith("old-")]
+        waited = [old_event(number) for number in range(OLD_EVENTS - OLD_UNPUBLISHED, OLD_EVENTS)]
+        assert [(event.message_id, event.body, event.causation_id) for event in came] == [
+            (event.message_id, event.body.encode(), event.cause) for event in waited
+        ]
+        report = check(client.sent, [event for event in client.received if not event.causation_id.startswith("old-")])
+        check_tables(report, upgrade.database_url)
+        assert report.faults == []
+        assert upgrade.rows("SELECT count(*) FROM outbox UNION ALL SELECT count(*) FROM inbox") == [(0,), (0,)]
+        moved = upgrade.rows("SELECT count(*) FROM events WHERE causation_id LIKE 'old-%' AND published_at IS NOT NULL")
+        assert moved == [(OLD_EVENTS,)]

@@ -55,9 +55,11 @@ def crashes(service: RunningService) -> Sequence[str]:
         missed = rows(service, "SELECT count(*) FROM batches", 2)
         first.terminate()
         send_orders(client)
+        # More pages than relays are killed, and pages of more events than a relay's window.
+        groups_of_5 = {"ALLOCATION_GROUP_LIMIT": "5"}
         for point in ("handled", "flushed", "committed"):
-            _killed(service.start("consume", crash=(point, 1), settings={"ALLOCATION_GROUP_LIMIT": "5"}))
-        service.start("consume")
+            _killed(service.start("consume", crash=(point, 1), settings=groups_of_5))
+        service.start("consume", settings=groups_of_5)
         missed += rows(service, "SELECT count(*) FROM events", 20)
         for point in ("published", "confirmed", "marked"):
             _killed(service.start("relay", crash=(point, 1), settings={"ALLOCATION_RELAY_WINDOW": "4"}))
