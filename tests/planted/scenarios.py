@@ -55,7 +55,7 @@ def crashes(service: RunningService) -> Sequence[str]:
         missed = rows(service, "SELECT count(*) FROM batches", 2)
         first.terminate()
         send_orders(client)
-        # More pages than relays are killed, and pages of more events than a relay's window.
+        # More pages than relays are killed.
         groups_of_5 = {"ALLOCATION_GROUP_LIMIT": "5"}
         for point in ("handled", "flushed", "committed"):
             _killed(service.start("consume", crash=(point, 1), settings=groups_of_5))
@@ -63,6 +63,22 @@ def crashes(service: RunningService) -> Sequence[str]:
         missed += rows(service, "SELECT count(*) FROM events", 20)
         for point in ("published", "confirmed", "marked"):
             _killed(service.start("relay", crash=(point, 1), settings={"ALLOCATION_RELAY_WINDOW": "4"}))
+        service.start("relay")
+        return [*missed, *faults_of(service, client)]
+
+
+def half_a_page(service: RunningService) -> Sequence[str]:
+    """One relay after the other is killed when it has marked a page. It publishes one event at a time."""
+    with service.client() as client:
+        first = service.start("consume")
+        send_batches(client)
+        missed = rows(service, "SELECT count(*) FROM batches", 2)
+        first.terminate()
+        send_orders(client)  # they wait together, so a page has several events
+        service.start("consume", settings={"ALLOCATION_GROUP_LIMIT": "5"})
+        missed += rows(service, "SELECT count(*) FROM events", 22)
+        for _ in range(4):
+            _killed(service.start("relay", crash=("marked", 1), settings={"ALLOCATION_RELAY_WINDOW": "1"}))
         service.start("relay")
         return [*missed, *faults_of(service, client)]
 
@@ -250,6 +266,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     _name(scenario): scenario
     for scenario in (
         crashes,
+        half_a_page,
         race,
         repeats,
         late_subscriber,
