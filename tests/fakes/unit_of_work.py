@@ -56,6 +56,7 @@ class State:
 
     Attributes:
         outbox: The events of all pages, by their ids.
+        page_products: The product of each page that others may pass.
         published: The ids of the pages that are marked.
         unrouted: The ids of events of marked pages that no queue is bound for.
     """
@@ -64,6 +65,7 @@ class State:
     streams: dict[str, UUID] = field(default_factory=dict)
     inbox: dict[str, bytes] = field(default_factory=dict)
     outbox: dict[int, OutboxEvent] = field(default_factory=dict)
+    page_products: dict[int, str] = field(default_factory=dict)
     published: set[int] = field(default_factory=set)
     unrouted: set[int] = field(default_factory=set)
 
@@ -205,9 +207,18 @@ class Transaction:
             else:
                 self._committed.inbox[message_id] = fingerprint
         self._committed.outbox |= zip(self._ids, self.events, strict=True)
+        self._committed.page_products |= self._page_products()
         if self.events:
             for listener in list(self._database.listeners):
                 listener()
+
+    def _page_products(self) -> dict[int, str]:
+        """The product of each page but the first whose events are all of one."""
+        products: dict[int, set[str | None]] = {}
+        for id_, event in zip(self._ids, self.events, strict=True):
+            products.setdefault(id_ // PLACES, set()).add(event.event.sku)
+        further = list(products.items())[1:]
+        return {page: sku for page, skus in further if len(skus) == 1 for sku in skus if sku is not None}
 
     def end(self) -> None:
         """Let others have what it has locked."""

@@ -148,6 +148,9 @@ class SimulatedPending(FakePending):
             "claimed", faults.STATEMENT, lambda: super(SimulatedPending, self).fetch(limit, taken)
         )
 
+    def read(self, pages: Collection[int]) -> list[Page]:
+        return self._session.statement("read", faults.STATEMENT, lambda: super(SimulatedPending, self).read(pages))
+
     def mark_published(self, pages: Collection[int], unrouted: Collection[int]) -> None:
         self._write("marked", lambda: super(SimulatedPending, self).mark_published(pages, unrouted))
 

@@ -20,6 +20,7 @@ from allocation_worker.entrypoints.consume import QueueWorker
 from allocation_worker.entrypoints.pages import Pages
 from allocation_worker.service_layer.groups import GroupProcessor
 from allocation_worker.service_layer.outcomes import Done
+from allocation_worker.service_layer.outgoing import OutgoingEvent
 from allocation_worker.service_layer.ports import Receipt
 from tests.simulation.amqp import SimulatedChannel
 from tests.simulation.database import SimulatedInbox
@@ -191,6 +192,10 @@ def missing_confirms_waited_for() -> AbstractContextManager[Any]:
     return patch.object(ConfirmedChannel, "_look_later", lambda _self: None)
 
 
+def events_pass_those_of_their_product() -> AbstractContextManager[Any]:
+    return patch.object(OutgoingEvent, "product", None)
+
+
 def _named(*plants: Plant) -> Mapping[str, Plant]:
     return {plant.__name__.replace("_", " "): plant for plant in plants}
 
@@ -215,4 +220,5 @@ PLANTED = _named(
     stock_commands_taken_in_parts,
     all_taken_and_returned_at_each_start,
     missing_confirms_waited_for,
+    events_pass_those_of_their_product,
 )
