@@ -20,6 +20,8 @@ class Network:
 
     trouble = "no broker"
     refusal: str | None = None
+    blocked = False
+    blockings = 0
 
     def __init__(
         self,

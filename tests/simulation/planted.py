@@ -187,6 +187,10 @@ def all_taken_and_returned_at_each_start() -> AbstractContextManager[Any]:
     return patch.multiple(prefetch_policy, FAILURES_BEFORE_RETURN=1)
 
 
+def missing_confirms_waited_for() -> AbstractContextManager[Any]:
+    return patch.object(ConfirmedChannel, "_look_later", lambda _self: None)
+
+
 def _named(*plants: Plant) -> Mapping[str, Plant]:
     return {plant.__name__.replace("_", " "): plant for plant in plants}
 
@@ -210,4 +214,5 @@ PLANTED = _named(
     taken_together_whatever_has_failed,
     stock_commands_taken_in_parts,
     all_taken_and_returned_at_each_start,
+    missing_confirms_waited_for,
 )

@@ -12,7 +12,7 @@ from pika.exceptions import ChannelClosedByBroker, ChannelClosedByClient
 from pika.frame import Method
 from pika.spec import Basic, BasicProperties
 
-from allocation_contracts.amqp.confirms import ConfirmedChannel, OnResult
+from allocation_contracts.amqp.confirms import ConfirmedChannel, OnResult, Patience
 from allocation_contracts.amqp.lenient import UNDECODABLE, UndecodableProperties
 from allocation_contracts.amqp.link import LinkFactory
 from allocation_contracts.amqp.pika_internals import forget_consumers
@@ -96,6 +96,7 @@ class QueueConsumer:
         self._channel: Channel | None = None
         self._acknowledger: Acknowledger | None = None
         self._confirms: ConfirmedChannel | None = None
+        self._patience = Patience()
         self._consumer_tag = ""
         self._generation = 0
         self._policy = PrefetchPolicy(prefetch, ordered=ordered)
@@ -303,7 +304,9 @@ class QueueConsumer:
             self._connection.channel(on_open_callback=self._confirms_opened)
 
     def _confirms_opened(self, channel: Channel) -> None:
-        self._confirms = ConfirmedChannel(channel, log=log_event, on_closed=self._confirms_closed)
+        self._confirms = ConfirmedChannel(
+            channel, link=self._link, patience=self._patience, log=log_event, on_closed=self._confirms_closed
+        )
 
     def _confirms_closed(self, reason: Exception) -> None:
         self._confirms = None
