@@ -92,7 +92,7 @@ $$
 
 OUTBOX_LINE = r"""
 CREATE FUNCTION outbox_line(event outbox) RETURNS text LANGUAGE sql STABLE AS $$
-    SELECT concat_ws(E'\t', event.message_id, event.type, event.causation_id,
+    SELECT concat_ws(E'\t', encode(uuid_send(event.message_id), 'hex'), event.type, event.causation_id,
         CASE WHEN event.correlation_id = event.causation_id THEN '' ELSE event.correlation_id END,
         coalesce('=' || event.traceparent, ''), CASE WHEN event.repeated THEN 'r' ELSE '' END,
         CAST(extract(epoch FROM event.created_at) * 1000000 AS bigint), event.body)
