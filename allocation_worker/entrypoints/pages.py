@@ -253,7 +253,8 @@ class Pages:
     def _next_in_order(self, limit: int) -> list[OutgoingEvent]:
         taken: list[OutgoingEvent] = []
         while len(taken) < limit and (self._shared or self._lanes):
-            lane = min(self._lanes.values(), key=lambda lane: lane.next, default=None)
+            # One that is not open waits for shared events, whose ids may be higher: a transaction may commit late.
+            lane = min(self._open_lanes().values(), key=lambda lane: lane.next, default=None)
             if lane is None or (self._shared and _position(self._shared[0]) < lane.next):
                 taken.append(self._shared.popleft())
                 self._handed_out += 1

@@ -136,6 +136,14 @@ def test_in_their_order_events_come_as_if_there_were_no_lanes() -> None:
     assert [event.id for event in relay.sent] == sorted(event.id for event in relay.sent)
 
 
+def test_in_their_order_a_transaction_that_commits_late_stops_nobody() -> None:
+    """Its pages have lower ids than events that wait already."""
+    relay = Relay(page(10, "B", "B"))
+    relay.fetch(page(7, "A"), big(8, "A"), big(9, "A"))
+    relay.publish_all(1, in_order=True)
+    assert turns(relay.sent) == ["B10", "B10", "A7", *["A8"] * 3, *["A9"] * 3]
+
+
 def test_a_page_all_of_whose_events_were_in_flight_from_before_is_marked() -> None:
     relay = Relay(big(1, "A"))
     sent = relay.publish(10)
