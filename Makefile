@@ -20,8 +20,16 @@ servers: $(READY)
 demo: servers
 	@$(BIN)/python -m demo
 
-bench: servers
-	@ALLOCATION_TEST_SERVERS=programs $(BIN)/python -m bench
+# PEERS=1 adds what a user would pick instead, in an environment of its own.
+PEERS ?=
+PEERS_ENV := $(VENV)/peers
+$(PEERS_ENV)/.ready: bench/peers/requirements.lock
+	$(PYTHON) -m venv $(PEERS_ENV)
+	$(PEERS_ENV)/bin/pip install -qq --require-hashes -r bench/peers/requirements.lock
+	@touch $@
+
+bench: servers $(if $(PEERS),$(PEERS_ENV)/.ready)
+	@ALLOCATION_TEST_SERVERS=programs PEERS=$(PEERS) $(BIN)/python -m bench
 
 # Root on Debian only: it mounts a small disk, and cuts a node off with iptables.
 SEED ?=

@@ -48,7 +48,10 @@ class Settings(BaseSettings):
     )
     group_limit: int = Field(default=1000, ge=1, le=5000, description="The most messages that share a transaction.")
     prefetch: int = Field(
-        default=2000, ge=1, le=65535, description="The most messages delivered and not yet acknowledged, per queue."
+        default=2000,
+        ge=1,
+        le=65535,
+        description="The most messages delivered and not yet acknowledged, per queue; at most 64 stock commands.",
     )
     retry_delays: Annotated[tuple[int, ...], NoDecode] = Field(
         default=(1, 5, 30),

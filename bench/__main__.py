@@ -1,4 +1,7 @@
-"""The command line of the benchmarks: `python -m bench`, or `python -m bench profile`. QUICK=1 takes two minutes."""
+"""The command line of the benchmarks: `python -m bench`, or `python -m bench profile`. QUICK=1 takes two minutes.
+
+PEERS=1 adds the programs that a user would pick instead, in an environment of their own: `make bench PEERS=1`.
+"""
 
 import os
 import sys
@@ -12,7 +15,8 @@ from rich.console import Console
 
 from allocation_worker import logs
 from allocation_worker.testing.servers import NoServersError, Servers, start_servers
-from bench import others, report
+from bench import bad_messages, others, pruning, report, written
+from bench.peers.row import peers
 from bench.profiling import profile as run_profile
 from bench.progress import ProgressBar
 from bench.results import Result
@@ -20,6 +24,8 @@ from bench.throughput import Throughput
 
 RESULTS = Path(__file__).parent / "results"
 COMMANDS = 20_000
+NAMED_ONLY = ("prune",)
+"""Rows that take minutes, and are measured only if they are named."""
 
 app = typer.Typer(add_completion=False, help="Measures the worker beside a bare loop that does the same by hand.")
 
@@ -27,18 +33,29 @@ Row = Callable[[], Result | None]
 
 
 def _rows(servers: Servers, shown: ProgressBar, *, quick: bool) -> Iterator[tuple[str, Row]]:
-    throughput = Throughput(servers, shown, repeats=1 if quick else 3, count=COMMANDS // 2 if quick else COMMANDS)
+    repeats, count = (1, COMMANDS // 2) if quick else (3, COMMANDS)
+    throughput = Throughput(servers, shown, repeats=repeats, count=count)
     yield "spread", throughput.spread
     yield "one-sku", throughput.one_sku
     yield "mixed", throughput.mixed
+    if _is_set("PEERS"):
+        yield "peers", partial(peers, servers, shown, repeats=repeats, count=count)
     if quick:
         return
     yield "history", throughput.with_history
     yield "shrink", partial(others.shrink, servers, shown)
     yield "retail", throughput.retail
+    yield "kill", partial(bad_messages.after_a_kill, servers, shown)
+    yield "bad-message", partial(bad_messages.one_bad_message, servers, shown)
     yield "latency", partial(others.latency, servers, shown)
     yield "memory", partial(others.memory, servers, shown)
+    yield "written", partial(written.written, servers, shown)
     yield "consumers", throughput.consumers
+    yield "prune", partial(pruning.prune, servers, shown)
+
+
+def _is_set(switch: str) -> bool:
+    return os.environ.get(switch, "") not in {"", "0"}
 
 
 @app.callback(invoke_without_command=True)
@@ -50,12 +67,12 @@ def main(
     logs.configure("warning")
     if context.invoked_subcommand:
         return
-    quick = os.environ.get("QUICK", "") not in {"", "0"}
+    quick = _is_set("QUICK")
     console = Console(width=None if sys.stdout.isatty() else 160)
     results = []
     with ProgressBar(console) as shown, start_servers() as servers:
         for name, row in _rows(servers, shown, quick=quick):
-            if not only or name in only:
+            if name in only if only else name not in NAMED_ONLY:
                 if found := row():
                     results.append(found)
                 servers.broker.remove_made()

@@ -52,6 +52,10 @@ class Watch:
     ) -> None:
         self._connection.close()
 
+    def declare_events_exchange(self) -> None:
+        """Declare the exchange of events, for programs that are not the worker."""
+        self._channel.exchange_declare(EVENTS_EXCHANGE, "topic", durable=True)
+
     def subscribe(self) -> None:
         """Bind a durable quorum queue to every event; nobody takes from it during a run."""
         self._channel.queue_declare(SUBSCRIBER, durable=True, arguments=_QUORUM)
@@ -68,8 +72,13 @@ class Watch:
 
     def take_events(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Empty the subscriber's queue: each event's causation_id and body, in their order."""
+        for properties, body in self.take():
+            yield str((properties.headers or {})[CAUSATION_ID_HEADER]), body
+
+    def take(self) -> Iterator[tuple[pika.BasicProperties, dict[str, Any]]]:
+        """Empty the subscriber's queue: each event's properties and body, in their order."""
         for method, properties, body in self._channel.consume(SUBSCRIBER, auto_ack=True, inactivity_timeout=1):
             if method is None or properties is None or body is None:
                 break
-            yield str((properties.headers or {})[CAUSATION_ID_HEADER]), json.loads(body)
+            yield properties, json.loads(body)
         self._channel.cancel()

@@ -57,9 +57,9 @@ def _plot(results: Sequence[Result], file: Path) -> None:
 
     compared = [it for it in results if "ratio" in it.figures]
     curves = [it.figures["curve"] for it in results if "curve" in it.figures]
-    figure, panels = plt.subplots(
-        1, 1 + len(curves), figsize=(8 + 4 * len(curves), 1.2 + 0.7 * max(4, len(compared))), squeeze=False
-    )
+    peers = [it.figures["peers"] for it in results if "peers" in it.figures]
+    width = 1 + len(curves) + len(peers)
+    figure, panels = plt.subplots(1, width, figsize=(4 + 4 * width, 1.2 + 0.7 * max(4, len(compared))), squeeze=False)
     bars = panels[0][0]
     names = ["\n".join(_wrapped(it.work)) for it in compared]
     bars.barh(
@@ -71,7 +71,13 @@ def _plot(results: Sequence[Result], file: Path) -> None:
             bars.plot([it.figures["goal"]] * 2, [row - 0.4, row + 0.4], color=_GOAL, linewidth=2)
     bars.invert_yaxis()
     bars.set_xlabel("ratio to the yardstick (line: goal; dots: runs)")
-    for panel, curve in zip(panels[0][1:], curves, strict=True):
+    for panel, rates in zip(panels[0][1 + len(curves) :], peers, strict=True):
+        shown = panel.barh(list(rates), list(rates.values()), color=_GOOD)
+        panel.bar_label(shown, fmt="{:,.0f}")
+        panel.margins(x=0.25)
+        panel.invert_yaxis()
+        panel.set_xlabel("commands a second")
+    for panel, curve in zip(panels[0][1 : 1 + len(curves)], curves, strict=True):
         panel.plot([str(count) for count in curve], list(curve.values()), "o-", color=_GOOD)
         panel.set_ylim(bottom=0)
         panel.set_xlabel("consumers")

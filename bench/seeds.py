@@ -58,16 +58,19 @@ HISTORY = (
     FROM generate_series(1, {per_sku}) AS number, products
     """,
     """
-    INSERT INTO outbox (message_id, type, sku, sequence, body, correlation_id, causation_id, published_at)
-    SELECT gen_random_uuid(), 'allocated.v1', sku, sequence,
-        json_build_object('orderid', orderid, 'sku', sku, 'lineid', '', 'qty', qty, 'batchref', batchref, 'eta', NULL,
-            'sequence', sequence)::text,
-        id::text, id::text, {published}
-    FROM order_lines WHERE batchref LIKE 'old/%'
+    INSERT INTO outbox_pages (published_at, count, events)
+    SELECT {published}, count(*), string_agg(
+        concat_ws(E'\\t', md5(random()::text), 'allocated.v1', id, '', '', '', '',
+            json_build_object('orderid', orderid, 'sku', sku, 'lineid', '', 'qty', qty, 'batchref', batchref,
+                'eta', NULL, 'sequence', sequence)), E'\\n' ORDER BY sequence)
+    FROM (
+        SELECT *, row_number() OVER (ORDER BY sequence, id) / 1000 AS page
+        FROM order_lines WHERE batchref LIKE 'old/%'
+    ) AS lines GROUP BY page ORDER BY page
     """,
     """
-    INSERT INTO inbox (message_id, fingerprint)
-    SELECT gen_random_uuid()::text, sha256(id::text::bytea) FROM order_lines WHERE batchref LIKE 'old/%'
+    INSERT INTO inbox_entries (key, fingerprint)
+    SELECT gen_random_uuid(), sha256(id::text::bytea) FROM order_lines WHERE batchref LIKE 'old/%'
     """,
     "UPDATE products SET sequence = sequence + 1 + {per_sku}, batches_arrived = batches_arrived + 1",
     "VACUUM ANALYZE",

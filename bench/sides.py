@@ -68,7 +68,7 @@ def peak_megabytes(pid: int) -> float:
     return int(status.split()[0]) / 1024
 
 
-def _folder_for_logs() -> Path:
+def folder_for_logs() -> Path:
     """Return a new folder for each run, since logs are searched for events and must not hold those of earlier runs."""
     LOGS.mkdir(parents=True, exist_ok=True)
     return Path(tempfile.mkdtemp(prefix=f"{time.strftime('%H%M%S')}-", dir=LOGS))
@@ -82,7 +82,7 @@ class BareSide:
     def __init__(self, servers: Servers) -> None:
         self.amqp_url = servers.broker.new_vhost()
         self.database_url = servers.database.new_database()
-        self._log = _folder_for_logs() / "bare-loop.log"
+        self._log = folder_for_logs() / "bare-loop.log"
         execute(self.database_url, bare_loop.SCHEMA)
         done = run_verb("topology", settings={"ALLOCATION_AMQP_URL": self.amqp_url})
         done.check_returncode()
@@ -111,8 +111,8 @@ class WorkerSide:
     name = "worker"
 
     def __init__(self, servers: Servers, *, consumers: int = 1) -> None:
-        with RunningService(servers, _folder_for_logs()) as service:
-            self.amqp_url, self.database_url, self._settings = service.amqp_url, service.database_url, service.settings
+        with RunningService(servers, folder_for_logs()) as service:
+            self.amqp_url, self.database_url, self.settings = service.amqp_url, service.database_url, service.settings
         self.relay: WorkerProcess
         self.consumers: list[WorkerProcess] = []
         self._count = consumers
@@ -147,4 +147,4 @@ class WorkerSide:
             consumer.wait_for("consuming", queue=ORDERS_QUEUE, prefetch=FULL_PREFETCH)
 
     def _start(self, verb: str) -> WorkerProcess:
-        return WorkerProcess(verb, settings=self._settings, log=_folder_for_logs() / f"{verb}.log")
+        return WorkerProcess(verb, settings=self.settings, log=folder_for_logs() / f"{verb}.log")

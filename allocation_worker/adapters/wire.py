@@ -3,6 +3,7 @@
 A message has the same fields on the wire and in the domain, so one table for each direction is all that is needed.
 """
 
+import json
 from collections.abc import Mapping
 from hashlib import sha256
 from typing import Protocol
@@ -106,6 +107,11 @@ def write(event: events.Event, cause: CommandMessage) -> tuple[str, str]:
     else:
         model = _MODELS[type(event)].model_validate(event, from_attributes=True)
     return model.TYPE, contracts.encode(model).decode()
+
+
+def quoted(text: str) -> str:
+    """Return a text as it stands in the JSON of a body."""
+    return json.dumps(text, ensure_ascii=False)
 
 
 def read_event(delivery: IncomingMessage) -> EventMessage:

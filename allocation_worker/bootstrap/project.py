@@ -43,6 +43,7 @@ def _project(settings: Settings, signs: SignsOfLife, network: Network) -> None:
         BrokerUrls(settings),
         [topology.READ_MODEL_QUEUE],
         prefetch=settings.prefetch,
+        ordered_prefetch=settings.prefetch,  # an event that is dead-lettered is read from the write model again
         grace=settings.shutdown_timeout,
         name="allocation-worker project",
         link=network.link,

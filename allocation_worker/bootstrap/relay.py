@@ -1,15 +1,17 @@
 """Wires `relay`, which publishes the outbox."""
 
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 
 import structlog
 
-from allocation_worker.adapters.postgres.prune import History
+from allocation_worker.adapters.postgres.prune import PostgresPruneTimes, pruned_tables
 from allocation_worker.adapters.postgres.relay import open_pending
 from allocation_worker.adapters.rabbitmq.publisher import RabbitMQEventPublisher
 from allocation_worker.bootstrap.addresses import BrokerUrls
-from allocation_worker.bootstrap.database import engine
+from allocation_worker.bootstrap.database import closing_connections, engine
 from allocation_worker.bootstrap.process import (
     log_durability,
     log_start,
@@ -20,8 +22,12 @@ from allocation_worker.bootstrap.signals import CLOSING_TIME, stopped_by_signals
 from allocation_worker.bootstrap.signs_of_life import Network, signs_of_life
 from allocation_worker.config import Settings
 from allocation_worker.entrypoints.prune import Pruner
+from allocation_worker.entrypoints.prune_clock import PruneClock
 from allocation_worker.entrypoints.relay import Relay
 from allocation_worker.entrypoints.signs_of_life import SignsOfLife, WatchedPublisher, WatchedWaker, watched_sessions
+
+PRUNING_ENDS_WITHIN = 5.0
+"""Seconds. A step takes a fraction of one; what a frozen database does not answer is rolled back."""
 
 log = structlog.get_logger()
 
@@ -38,13 +44,19 @@ def _relay(settings: Settings, signs: SignsOfLife, network: Network) -> None:
     loop = signs.loop("relay")
     waker = WatchedWaker(loop)
     database = engine(settings, "relay")
-    history = History(database, history_days=settings.history_days, inbox_days=settings.inbox_days)
+    active = threading.Event()
+    pruner = Pruner(
+        pruned_tables(database, history_days=settings.history_days, inbox_days=settings.inbox_days),
+        PruneClock(PostgresPruneTimes(database)),
+        active=active,
+        stopping=stopping,
+    )
 
     def stop() -> None:
         stopping.set()
         waker.wake()
 
-    with stopped_by_signals(stop, within=settings.shutdown_timeout + CLOSING_TIME):
+    with stopped_by_signals(stop, within=settings.shutdown_timeout + CLOSING_TIME), closing_connections(database):
         log_start(settings, "relay")
         if not wait_for_database(database, stopping):
             return
@@ -54,15 +66,28 @@ def _relay(settings: Settings, signs: SignsOfLife, network: Network) -> None:
             BrokerUrls(settings), wake=waker.wake, blocked_timeout=settings.blocked_timeout, link=network.link
         )
         try:
-            Relay(
-                watched_sessions(partial(open_pending, database, lease=settings.relay_lease), loop),
-                WatchedPublisher(publisher, loop),
-                Pruner(history.prune_some).prune_if_due,
-                waker=waker,
-                stopping=stopping,
-                window=settings.relay_window,
-                poll=settings.relay_poll,
-            ).run()
+            with _in_a_thread(pruner.run, stopping):
+                Relay(
+                    watched_sessions(partial(open_pending, database, lease=settings.relay_lease), loop),
+                    WatchedPublisher(publisher, loop),
+                    waker=waker,
+                    active=active,
+                    stopping=stopping,
+                    window=settings.relay_window,
+                    poll=settings.relay_poll,
+                ).run()
         finally:
             publisher.close()
         log.info("stopped")
+
+
+@contextmanager
+def _in_a_thread(run: Callable[[], None], stopping: threading.Event) -> Iterator[None]:
+    """Have something run until `stopping`, which is set at the end of the block, and wait for its end."""
+    thread = threading.Thread(target=run, name="prune", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stopping.set()
+        thread.join(PRUNING_ENDS_WITHIN)

@@ -34,6 +34,7 @@ def until_available(
     sleep: Callable[[float], None] | None = None,
     clock: Callable[[], float] = monotonic,
     on_failure: Callable[[], None] | None = None,
+    once: bool = False,
     **context: object,
 ) -> T | None:
     """Call until it returns, with a random pause after each failure: up to 0.1 s, 0.2 s and so on, and 2 s at most.
@@ -48,6 +49,7 @@ def until_available(
         sleep: Waits so many seconds; by default until `stopping` is set.
         clock: Seconds that never go back.
         on_failure: Called after each failure.
+        once: Log the first failure only, of those that follow each other.
         context: More fields for the log.
 
     Returns:
@@ -56,8 +58,9 @@ def until_available(
 
     def failed(state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
-        seconds = round(state.upcoming_sleep, 1)
-        log.warning("waiting", waiting_for=waiting_for, seconds=seconds, error=str(error), **context)
+        if state.attempt_number == 1 or not once:
+            seconds = round(state.upcoming_sleep, 1)
+            log.warning("waiting", waiting_for=waiting_for, seconds=seconds, error=str(error), **context)
         if on_failure is not None:
             on_failure()
 

@@ -1,4 +1,4 @@
-"""The relay: fetch events from the outbox, publish them, and mark those that the broker has confirmed.
+"""The relay: fetch pages from the outbox, publish their events, and mark each page once all of it is confirmed.
 
 One relay is active; the others stand by. What becomes of events that a queue refuses is in `refusals`, of those that no
 queue is bound for in `unrouted`.
@@ -16,6 +16,7 @@ import structlog
 
 from allocation_contracts.results import PublishResult
 from allocation_worker.entrypoints.availability import until_available
+from allocation_worker.entrypoints.pages import Pages
 from allocation_worker.entrypoints.progress import Progress
 from allocation_worker.entrypoints.refusals import Refusals
 from allocation_worker.entrypoints.unrouted import Unrouted
@@ -55,8 +56,8 @@ class Relay:
     Args:
         open_pending: Opens a session with the outbox.
         publisher: Wakes `waker` when it has results, or its connection comes or goes.
-        when_idle: Called when there is nothing to publish and no result to take.
         waker: Wakes the loop.
+        active: Is set while this relay is the active one.
         stopping: Set it, then wake the loop, to stop.
         window: The most events in flight.
         poll: Seconds between looks at the outbox where nothing wakes us.
@@ -67,9 +68,9 @@ class Relay:
         self,
         open_pending: Callable[[], AbstractContextManager[Pending]],
         publisher: EventPublisher,
-        when_idle: Callable[[], None],
         *,
         waker: Waker,
+        active: Event,
         stopping: Event,
         window: int,
         poll: float,
@@ -77,14 +78,15 @@ class Relay:
     ) -> None:
         self._open_pending = open_pending
         self._publisher = publisher
-        self._when_idle = when_idle
         self._waker = waker
+        self._active = active
         self._stopping = stopping
         self._window = window
         self._poll = poll
         self._clock = clock
         self._in_flight: dict[int, OutgoingEvent] = {}
         self._refusals = Refusals(window=window, clock=clock)
+        self._pages = Pages(window=window)
         self._unrouted = Unrouted(clock=clock)
         self._more = True
         self._progress = Progress("events_published", clock=clock)
@@ -103,7 +105,11 @@ class Relay:
     def _session(self) -> None:
         with self._open_pending() as pending:
             if self._become_active(pending):
-                self._publish_all(pending)
+                self._active.set()
+                try:
+                    self._publish_all(pending)
+                finally:
+                    self._active.clear()
 
     def _become_active(self, pending: Pending) -> bool:
         told = False
@@ -119,14 +125,13 @@ class Relay:
 
     def _publish_all(self, pending: Pending) -> None:
         self._unrouted.load(pending)
+        self._pages.drop_all()
         self._more = True
         while not self._stopping.is_set():
             answered = self._take_results(pending)
             published = self._publish_some(pending)
             self._offer_again(pending)
             idle = not answered and not published
-            if idle:
-                self._when_idle()
             self._more |= pending.wait(self._pause() if idle else 0, self._waker.fd)
             self._waker.clear()
         self._finish(pending)
@@ -136,26 +141,56 @@ class Relay:
         return min(self._poll, self._refusals.pause_left() or self._poll)
 
     def _finish(self, pending: Pending) -> None:
-        """Wait a little for the confirms of what is in flight; what stays unmarked is published again."""
+        """Publish the rest of pages that were begun, and wait a little; what stays unmarked is published again."""
+        self._pages.drop_unbegun(self._in_flight)
         deadline = self._clock() + 2 * self._poll
-        while self._in_flight and self._clock() < deadline:
-            self._take_results(pending)
-            if self._in_flight:
+        while self._clock() < deadline and (self._in_flight or (self._pages.waiting and self._publisher.connected)):
+            if room := self._room():
+                self._publish_pages(pending, room)
+            if not self._take_results(pending):
                 self._waker.wait(self._poll / 4)
 
     def _publish_some(self, pending: Pending) -> int:
         room = self._room()
-        if not room or not self._more:
+        if not room:
             return 0
-        fetched = pending.fetch(room, self._in_flight)
-        self._more = len(fetched) == room
-        self._publish(self._unrouted.divert(pending, fetched))
-        if not self._in_flight and not self._more:
+        if self._unrouted.due_first and not self._pages.ids:
+            kept = self._unrouted.fetch(pending, room, self._in_flight)
+            if self._unrouted.due_first:
+                return self._publish(kept)
+        fetching = self._more and not self._unrouted.due_first and not self._pages.enough
+        if fetching and self._pages.shared < room:
+            self._fetch(pending, room - self._pages.shared)
+        self._read(pending)
+        published = self._publish_pages(pending, room)
+        if not (self._in_flight or self._more or self._pages.ids):
             self._refusals.caught_up()
-        return len(fetched)
+        return published
+
+    def _fetch(self, pending: Pending, limit: int) -> None:
+        pages = pending.fetch(limit, self._pages.ids)
+        self._more = sum(len(page.events) for page in pages) >= limit
+        self._pages.take(pages, self._in_flight)
+
+    def _read(self, pending: Pending) -> None:
+        # A page may have been published all but its mark, and then another one is to be read.
+        while (ids := self._pages.to_read(in_order=self._refusals.active)) and (pages := pending.read(ids)):
+            self._pages.read(pages, self._in_flight)
+            self._mark(pending)
+
+    def _publish_pages(self, pending: Pending, room: int) -> int:
+        # What was refused comes first again, with all that followed it.
+        events = self._pages.next(room, in_order=self._refusals.active)
+        if not (types := self._unrouted.types):
+            return self._publish(events)
+        unrouted = [event for event in events if event.type in types]
+        self._pages.unrouted(unrouted)
+        self._publish(event for event in events if event.type not in types)
+        self._mark(pending)
+        return len(events)
 
     def _room(self) -> int:
-        """Return how many events to fetch and publish now."""
+        """Return how many events to publish now."""
         if not self._publisher.connected:
             return 0
         room = self._refusals.room(len(self._in_flight))
@@ -163,17 +198,17 @@ class Relay:
         worthwhile = self._refusals.active or room >= max(1, self._window // 4)
         return room if worthwhile else 0
 
-    def _publish(self, batch: Iterable[OutgoingEvent]) -> None:
+    def _publish(self, batch: Iterable[OutgoingEvent]) -> int:
         events = {event.id: event for event in batch}
         if events:
             self._in_flight |= events
             self._publisher.publish(list(events.values()))
+        return len(events)
 
     def _take_results(self, pending: Pending) -> int:
         results = self._publisher.take_results()
         answered: dict[PublishResult, list[OutgoingEvent]] = {kind: [] for kind in PublishResult}
         for each in results:
-            # Gone from here before it is marked: if marking fails, the event is pending, and is published again.
             answered[each.result].append(self._in_flight.pop(each.id))
         if results:
             self._take_in(pending, answered)
@@ -183,26 +218,37 @@ class Relay:
 
     def _take_in(self, pending: Pending, answered: dict[PublishResult, list[OutgoingEvent]]) -> None:
         confirmed, refused = answered[PublishResult.CONFIRMED], answered[PublishResult.NACKED]
+        returned = answered[PublishResult.RETURNED]
         if refused:
             self._refusals.refused(refused)
-        if refused or answered[PublishResult.LOST]:
-            pending.start_over()
-            self._more = True
-        self._mark(pending, confirmed)
-        self._unrouted.returned(pending, answered[PublishResult.RETURNED])
-        self._refusals.accepted(len(answered[PublishResult.RETURNED]))
+        self._unrouted.returned(returned)
+        self._pages.unrouted(returned)
+        self._refusals.accepted(len(returned))
         # What is refused has a queue, too.
-        self._more |= self._unrouted.routed(pending, chain(confirmed, refused))
+        self._unrouted.routed(chain(confirmed, refused))
+        self._confirm(pending, confirmed)
+        self._mark(pending)
+        if answered[PublishResult.LOST] or self._refusals.first is not None:
+            self._pages.start_over(self._in_flight)
+            self._unrouted.start_over()
 
-    def _mark(self, pending: Pending, confirmed: list[OutgoingEvent]) -> None:
+    def _confirm(self, pending: Pending, confirmed: list[OutgoingEvent]) -> None:
         if self._refusals.first is not None:
             # Those after a refused event are published again, after it, for the sake of their order.
             confirmed = [event for event in confirmed if event.id < self._refusals.first]
-        if confirmed:
-            pending.mark_published([event.id for event in confirmed])
-            self._refusals.accepted(len(confirmed))
-            self._progress.add(len(confirmed))
+        if not confirmed:
+            return
+        self._pages.confirmed(confirmed)
+        self._refusals.accepted(len(confirmed))
+        self._progress.add(len(confirmed))
+        if kept := [event.id for event in confirmed if event.page is None]:
+            pending.remove_unrouted(kept)
+
+    def _mark(self, pending: Pending) -> None:
+        pages, unrouted = self._pages.take_done()
+        if pages:
+            pending.mark_published(pages, unrouted)
 
     def _offer_again(self, pending: Pending) -> None:
         if self._publisher.connected and not self._refusals.active:
-            self._publish(event for event in self._unrouted.due(pending) if event.id not in self._in_flight)
+            self._publish(event for event in self._unrouted.offer(pending) if event.id not in self._in_flight)

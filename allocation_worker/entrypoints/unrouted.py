@@ -1,11 +1,11 @@
-"""Events that no queue is bound for: they are set aside in the outbox, offered again, and published once a queue is.
+"""Events that no queue is bound for: they are kept beside the outbox, offered again, and published once a queue is.
 
 Whether a queue is bound depends on the routing key only, and so on the event's type. So the oldest event of each such
-type is offered to the broker now and then. Once the broker has a queue for it, all events of the type are taken up in
-their order.
+type is offered to the broker now and then. Once the broker has a queue for it, all kept events of the type are
+published in their order, before any page that follows.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable
 from time import monotonic
 
 import structlog
@@ -20,7 +20,7 @@ log = structlog.get_logger()
 
 
 class Unrouted:
-    """The types of events that no queue is bound for.
+    """The types of events that no queue is bound for, and of those that were kept and have a queue again.
 
     Args:
         clock: Seconds that never go back.
@@ -29,26 +29,30 @@ class Unrouted:
     def __init__(self, *, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock
         self._types: set[str] = set()
+        self._routed_again: set[str] = set()
+        self._after = 0
         self._offer_due = 0.0
 
+    @property
+    def types(self) -> Collection[str]:
+        """The types whose events are to be kept, not published: no queue is bound, or older ones come first."""
+        return self._types | self._routed_again
+
+    @property
+    def due_first(self) -> bool:
+        """Whether kept events have a queue again. They are published before further pages."""
+        return bool(self._routed_again)
+
     def load(self, pending: Pending) -> None:
-        """Read from the outbox which types are set aside."""
-        self._types = {event.type for event in pending.oldest_set_aside()}
+        """Read which types are kept."""
+        self._types = {event.type for event in pending.oldest_unrouted()}
+        self._routed_again = set()
 
-    def divert(self, pending: Pending, batch: Sequence[OutgoingEvent]) -> Sequence[OutgoingEvent]:
-        """Set aside the events of a batch that no queue is bound for. Return the others, in their order."""
-        unrouted = [event.id for event in batch if event.type in self._types]
-        if not unrouted:
-            return batch
-        pending.set_aside(unrouted)
-        return [event for event in batch if event.type not in self._types]
-
-    def returned(self, pending: Pending, events: Sequence[OutgoingEvent]) -> None:
-        """Set aside events that the broker has returned."""
-        if not events:
-            return
-        pending.set_aside([event.id for event in events])
-        types = {event.type for event in events} - self._types
+    def returned(self, events: Iterable[OutgoingEvent]) -> None:
+        """Take note of events that the broker has returned."""
+        types = {event.type for event in events}
+        self._routed_again -= types
+        types -= self._types
         if types:
             log.warning(
                 "events_unrouted",
@@ -57,23 +61,36 @@ class Unrouted:
             )
             self._types |= types
 
-    def routed(self, pending: Pending, events: Iterable[OutgoingEvent]) -> bool:
-        """Take up what is set aside of the types of these events, which have a queue.
+    def routed(self, events: Iterable[OutgoingEvent]) -> None:
+        """Take note of events that the broker has a queue for."""
+        if not self._types:
+            return
+        types = {event.type for event in events} & self._types
+        if types:
+            log.info("events_routed_again", types=sorted(types))
+            self._types -= types
+            self._routed_again |= types
+            self._after = 0
 
-        Returns:
-            Whether any were set aside: there is more to fetch.
-        """
-        types = {event.type for event in events} & self._types if self._types else set()
-        if not types:
-            return False
-        log.info("events_routed_again", types=sorted(types))
-        self._types -= types
-        pending.take_up(types)
-        return True
+    def start_over(self) -> None:
+        """Let `fetch` bring again what is still kept."""
+        self._after = 0
 
-    def due(self, pending: Pending) -> list[OutgoingEvent]:
+    def fetch(self, pending: Pending, limit: int, in_flight: Collection[int]) -> list[OutgoingEvent]:
+        """Return the next kept events that have a queue again, in order. Once there are none, pages may follow."""
+        fetched = pending.fetch_unrouted(self._routed_again, limit, self._after)
+        if not fetched and self._after:
+            # What could not be removed is there still.
+            fetched = pending.fetch_unrouted(self._routed_again, limit, 0)
+        if fetched:
+            self._after = fetched[-1].id
+        elif not in_flight:
+            self._routed_again = set()
+        return [event for event in fetched if event.id not in in_flight]
+
+    def offer(self, pending: Pending) -> list[OutgoingEvent]:
         """Return the events that are to be offered now: the oldest of each type, every few seconds."""
         if not self._types or self._clock() < self._offer_due:
             return []
         self._offer_due = self._clock() + OFFER_AGAIN_EVERY
-        return pending.oldest_set_aside()
+        return [event for event in pending.oldest_unrouted() if event.type in self._types]

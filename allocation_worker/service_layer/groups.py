@@ -1,11 +1,13 @@
-"""Process a group of messages in one transaction, or one at a time if the group fails."""
+"""Process a group of messages in one transaction, or in parts if the group fails."""
 
 import time
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import structlog
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
+from allocation_contracts import AllocationError
 from allocation_worker.domain.errors import RefusalError
 from allocation_worker.service_layer.messagebus import MessageBus
 from allocation_worker.service_layer.messages import CommandMessage
@@ -22,6 +24,15 @@ from allocation_worker.service_layer.retries import RetryPolicy
 CONTENTION_ATTEMPTS = 6
 
 log = structlog.get_logger()
+
+
+class _MessageFailedError(AllocationError):
+    """One message of a group failed, and which."""
+
+    def __init__(self, error: Exception, *, position: int) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.position = position
 
 
 class GroupProcessor:
@@ -56,17 +67,41 @@ class GroupProcessor:
             StoreUnavailableError: The store is away, and what was committed is unknown. Call again when it is back.
             StoreContentionError: Other transactions interfered several times. Call again later.
         """
-        if not messages:
-            return []
+        return self._attempt(messages)[0] if messages else []
+
+    def _attempt(self, messages: Sequence[CommandMessage]) -> tuple[list[Outcome], bool]:
+        """Return the outcomes, and whether any of the messages failed."""
         try:
-            return self._transact_patiently(messages)
+            return self._transact_patiently(messages), False
         except (StoreUnavailableError, StoreContentionError):
             raise
-        except Exception as error:  # noqa: BLE001 - any error becomes a retry or a dead letter
-            if len(messages) > 1:
-                log.warning("group_failed", messages=len(messages), error=f"{type(error).__name__}: {error}")
-                return [outcome for message in messages for outcome in self.process([message])]
-            return [self._after_failure(error, messages[0])]
+        except _MessageFailedError as failure:
+            error, position = failure.error, failure.position
+        except Exception as failure:  # noqa: BLE001 - any error becomes a retry or a dead letter
+            error, position = failure, None
+        if len(messages) == 1:
+            return [self._after_failure(error, messages[0])], True
+        log.warning("group_failed", messages=len(messages), error=f"{type(error).__name__}: {error}")
+        return self._halve(messages) if position is None else self._take_out(messages, position), True
+
+    def _take_out(self, messages: Sequence[CommandMessage], position: int) -> list[Outcome]:
+        """Process a group in which one message has failed: those before it, itself, and the others in halves.
+
+        The others have not been tried yet. As one part they would be tried again and again if many of them fail.
+        """
+        middle = (position + 1 + len(messages)) // 2
+        ends = [0, position, position + 1, middle, len(messages)]
+        parts = [messages[start:end] for start, end in pairwise(ends) if start < end]
+        return [outcome for part in parts for outcome in self._attempt(part)[0]]
+
+    def _halve(self, messages: Sequence[CommandMessage]) -> list[Outcome]:
+        """Process two halves of a group that has failed, in order, until what fails stands alone."""
+        middle = len(messages) // 2
+        first, second = messages[:middle], messages[middle:]
+        outcomes, failed = self._attempt(first)
+        if failed or len(second) == 1:
+            return outcomes + self._attempt(second)[0]
+        return outcomes + self._halve(second)  # it failed in there: to attempt all of it again would be in vain
 
     def _transact_patiently(self, messages: Sequence[CommandMessage]) -> list[Outcome]:
         patience = Retrying(
@@ -83,7 +118,14 @@ class GroupProcessor:
             receipts = uow.inbox.receive(messages)
             taken = list(zip(messages, receipts, strict=True))
             uow.products.lock_for(message.command for message, receipt in taken if receipt is Receipt.FRESH)
-            outcomes = [self._answer(message, receipt, uow) for message, receipt in taken]
+            outcomes: list[Outcome] = []
+            for message, receipt in taken:
+                try:
+                    outcomes.append(self._answer(message, receipt, uow))
+                except (StoreUnavailableError, StoreContentionError):
+                    raise
+                except Exception as error:
+                    raise _MessageFailedError(error, position=len(outcomes)) from error
             uow.commit()
         return outcomes
 

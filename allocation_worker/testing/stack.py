@@ -198,7 +198,7 @@ class AllocationStack:
         dsn = make_url(self.database_url).set(drivername="postgresql").render_as_string(hide_password=False)
         with closing(psycopg2.connect(dsn)) as connection, connection, connection.cursor() as cursor:
             cursor.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
-            tables = [sql.Identifier(name) for (name,) in cursor if name != "alembic_version"]
+            tables = [sql.Identifier(name) for (name,) in cursor if name not in {"alembic_version", "schema_revision"}]
             cursor.execute(sql.SQL("TRUNCATE {} RESTART IDENTITY").format(sql.SQL(", ").join(tables)))
 
     def _start(self, verb: str) -> ForkedProcess:

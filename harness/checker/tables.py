@@ -41,9 +41,9 @@ def check_tables(report: Report, database_url: str) -> None:
 
 
 def count_unpublished(database_url: str) -> int:
-    """Return the number of unpublished events in the outbox, without those that no queue is bound for."""
+    """Return the number of events in unpublished pages, so without those that no queue is bound for."""
     engine = create_engine(database_url, application_name="checker")
-    statement = sa.text("SELECT count(*) FROM outbox WHERE published_at IS NULL AND returned_at IS NULL")
+    statement = sa.text("SELECT sum(count) FROM outbox_pages WHERE published_at IS NULL")
     try:
         with engine.connect() as connection:
             return int(connection.scalar(statement) or 0)

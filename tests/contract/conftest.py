@@ -1,6 +1,6 @@
 """The implementations of the store that share one suite."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 from uuid import uuid4
@@ -10,7 +10,7 @@ import pytest
 from allocation_worker.service_layer.ports import Pending, UnitOfWork
 from allocation_worker.testing.servers import Servers
 from tests.fakes.pending import open_pending
-from tests.fakes.unit_of_work import FakeDatabase, OutboxRow, Published
+from tests.fakes.unit_of_work import PLACES, FakeDatabase, OutboxEvent, Published
 from tests.integration.postgres.store import PostgresStore, migrated_engine
 
 
@@ -19,9 +19,9 @@ class Store(Protocol):
 
     def unit_of_work(self) -> UnitOfWork: ...
     def open_pending(self) -> AbstractContextManager[Pending]: ...
-    def write_events(self, *types: str) -> list[int]: ...
+    def write_pages(self, *pages: Sequence[str], product: str | None = None) -> list[int]: ...
     def published(self) -> list[Published]: ...
-    def taken(self) -> set[str]: ...
+    def taken(self, *_asked: str) -> set[str]: ...
     def stock(self) -> dict[str, tuple[int, int]]: ...
     def lines(self) -> set[tuple[str, str, str, int, str | None, bool]]: ...
 
@@ -32,12 +32,15 @@ class MemoryStore(FakeDatabase):
     def open_pending(self) -> AbstractContextManager[Pending]:
         return open_pending(self)
 
-    def write_events(self, *types: str) -> list[int]:
-        """Rows of the outbox that nothing has caused; their ids."""
-        ids = list(range(self.next_id, self.next_id + len(types)))
-        self.next_id += len(types)
-        for id_, type_ in zip(ids, types, strict=True):
-            self.committed.outbox[id_] = OutboxRow(_event(type_), b"{}")
+    def write_pages(self, *pages: Sequence[str], product: str | None = None) -> list[int]:
+        """Pages of events that nothing has caused, given by the types of their events; their ids."""
+        ids = list(range(self.next_page, self.next_page + len(pages)))
+        self.next_page += len(pages)
+        if product:
+            self.committed.page_products |= dict.fromkeys(ids, product)
+        for id_, types in zip(ids, pages, strict=True):
+            for place, type_ in enumerate(types):
+                self.committed.outbox[id_ * PLACES + place] = OutboxEvent(_event(type_), b"{}")
         return ids
 
 

@@ -2,15 +2,20 @@
 
 from collections.abc import Iterable
 
-from allocation_worker.domain.commands import CreateBatch
-from allocation_worker.service_layer.outgoing import OutgoingEvent
+import pytest
+
+from allocation_worker.domain.commands import Allocate, Command, CreateBatch
+from allocation_worker.service_layer.outgoing import OutgoingEvent, Page
+from allocation_worker.service_layer.ports import Pending
 from tests.contract.conftest import Store
 from tests.fakes.messages import message
 from tests.integration.postgres.staging import process, until
 
+ALLOCATED = ["allocated.v1"]
 
-def ids(events: Iterable[OutgoingEvent]) -> list[int]:
-    return [event.id for event in events]
+
+def ids(found: Iterable[OutgoingEvent | Page]) -> list[int]:
+    return [each.id for each in found]
 
 
 class TestTheOneReader:
@@ -48,7 +53,8 @@ class TestFetch:
         command = CreateBatch(batchref="b", sku="LAMP", qty=10)
         process(store.unit_of_work, message(command, "cause", correlation_id="talk", traceparent=trace))
         with store.open_pending() as session:
-            (event,) = session.fetch(10, [])
+            (page,) = session.fetch(10, [])
+        (event,) = page.events
         (row,) = store.published()
         assert event.body == b'{"batchref":"b","sku":"LAMP","qty":10,"eta":null,"sequence":1}'
         assert (event.routing_key, event.type, event.message_id) == (
@@ -57,65 +63,164 @@ class TestFetch:
             row.message_id,
         )
         assert (event.correlation_id, event.causation_id, event.traceparent) == ("talk", "cause", trace)
+        assert event.page == page.id
         assert event.timestamp > 1_700_000_000
 
-    def test_events_come_in_order_and_no_more_than_asked_for(self, store: Store) -> None:
-        written = store.write_events(*["allocated.v1"] * 5)
+    @pytest.mark.parametrize("correlation_id", ["cause", "talk"])
+    @pytest.mark.parametrize("trace", [None, "", "="])
+    def test_what_travels_beside_an_event_comes_as_it_was(
+        self, store: Store, correlation_id: str, trace: str | None
+    ) -> None:
+        received = message(
+            CreateBatch(batchref="b", sku="LAMP", qty=10), "cause", correlation_id=correlation_id, traceparent=trace
+        )
+        process(store.unit_of_work, received)
         with store.open_pending() as session:
-            assert ids(session.fetch(3, [])) == written[:3]
-            assert ids(session.fetch(3, written[:3])) == written[3:]
+            (page,) = session.fetch(10, [])
+        (event,) = page.events
+        assert (event.correlation_id, event.causation_id, event.traceparent) == (correlation_id, "cause", trace)
 
-    def test_what_is_in_flight_is_left_out(self, store: Store) -> None:
-        written = store.write_events(*["allocated.v1"] * 5)
+    def test_pages_come_in_order_and_no_more_than_hold_what_is_asked_for(self, store: Store) -> None:
+        written = store.write_pages(ALLOCATED, ALLOCATED * 2, ALLOCATED, ALLOCATED * 3)
+        for limit, taken, expected in (
+            (1, 0, written[:1]),
+            (2, 0, written[:2]),
+            (3, 0, written[:2]),
+            (4, 2, written[2:]),
+            (100, 0, written),
+        ):
+            with store.open_pending() as session:
+                assert ids(session.fetch(limit, written[:taken])) == expected
+
+    def test_the_events_of_a_page_are_in_order_and_so_are_those_of_the_next(self, store: Store) -> None:
+        store.write_pages(ALLOCATED * 3, ALLOCATED * 2)
+        with store.open_pending() as session:
+            pages = session.fetch(10, [])
+        assert [len(page.events) for page in pages] == [3, 2]
+        found = [event.id for page in pages for event in page.events]
+        assert found == sorted(set(found))
+        assert all(event.page == page.id for page in pages for event in page.events)
+
+    def test_what_is_taken_is_left_out(self, store: Store) -> None:
+        written = store.write_pages(*[ALLOCATED] * 5)
         with store.open_pending() as session:
             assert ids(session.fetch(10, [written[1], written[3]])) == [written[0], written[2], written[4]]
 
     def test_what_is_published_never_comes_again(self, store: Store) -> None:
-        written = store.write_events(*["allocated.v1"] * 3)
+        written = store.write_pages(*[ALLOCATED] * 3)
         with store.open_pending() as session:
-            session.mark_published([written[1]])
+            session.mark_published([written[1]], [])
             assert ids(session.fetch(10, [])) == [written[0], written[2]]
         with store.open_pending() as session:
             assert ids(session.fetch(10, [])) == [written[0], written[2]]
 
-    def test_what_was_fetched_and_not_marked_comes_again_when_told_to_start_over(self, store: Store) -> None:
-        written = store.write_events(*["allocated.v1"] * 3)
+    def test_what_was_fetched_and_not_marked_comes_again_in_another_session(self, store: Store) -> None:
+        written = store.write_pages(*[ALLOCATED] * 3)
         with store.open_pending() as session:
             assert ids(session.fetch(10, [])) == written
-            session.start_over()
-            assert ids(session.fetch(10, [written[0]])) == written[1:]
-
-
-class TestSetAside:
-    def test_what_is_set_aside_is_not_fetched(self, store: Store) -> None:
-        written = store.write_events(*["allocated.v1"] * 3)
+            assert session.fetch(10, written) == []
         with store.open_pending() as session:
-            session.set_aside(written[:2])
-            assert ids(session.fetch(10, [])) == written[2:]
+            assert ids(session.fetch(10, [])) == written
+
+
+class TestPagesOfOneProduct:
+    def test_they_come_without_their_events_and_beside_the_limit(self, store: Store) -> None:
+        [first] = store.write_pages(ALLOCATED)
+        own = store.write_pages(ALLOCATED * 3, ALLOCATED * 3, product="LAMP")
+        [last] = store.write_pages(ALLOCATED)
+        with store.open_pending() as session:
+            pages = session.fetch(2, [])
+        assert ids(pages) == [first, *own, last]
+        assert [(page.product, len(page.events)) for page in pages] == [(None, 1), ("LAMP", 0), ("LAMP", 0), (None, 1)]
+
+    def test_they_do_not_come_before_a_page_of_all_that_stands_before_them(self, store: Store) -> None:
+        before = store.write_pages(ALLOCATED, ALLOCATED, ALLOCATED)
+        own = store.write_pages(ALLOCATED, product="LAMP")
+        with store.open_pending() as session:
+            assert ids(session.fetch(2, [])) == before[:2]
+            assert ids(session.fetch(2, before[:2])) == [before[2], *own]
+
+    def test_they_are_read_with_their_events_in_order(self, store: Store) -> None:
+        own = store.write_pages(ALLOCATED, ALLOCATED * 2, product="LAMP")
+        with store.open_pending() as session:
+            session.fetch(1, [])
+            pages = session.read(own[::-1])
+        assert ids(pages) == own
+        assert [(page.product, len(page.events)) for page in pages] == [("LAMP", 1), ("LAMP", 2)]
+        assert all(event.page == page.id for page in pages for event in page.events)
+
+    def test_what_is_taken_or_published_never_comes_again(self, store: Store) -> None:
+        own = store.write_pages(*[ALLOCATED] * 3, product="LAMP")
+        with store.open_pending() as session:
+            assert ids(session.fetch(1, own[:1])) == own[1:]
+        with store.open_pending() as session:
+            session.mark_published(own[1:2], [])
+            assert ids(session.fetch(1, [])) == [own[0], own[2]]
+
+    def test_from_its_second_page_on_a_transaction_names_the_product_of_a_page(self, store: Store) -> None:
+        lines = [Allocate(orderid=f"o{n}", sku="LAMP", qty=1) for n in range(2500)]
+        commands: list[Command] = [
+            CreateBatch(batchref="b", sku="LAMP", qty=10_000),
+            *lines,
+            CreateBatch(batchref="c", sku="VASE", qty=1),
+        ]
+        process(store.unit_of_work, *[message(command) for command in commands])
+        with store.open_pending() as session:
+            pages = session.fetch(10_000, [])
+            counts = {page.id: len(page.events) for page in session.read(ids(pages))}
+        assert sum(counts.values()) == 2502
+        assert [page.product for page in pages] == [None, *["LAMP"] * (len(pages) - 2), None]
+
+
+class TestUnrouted:
+    def kept(self, session: Pending) -> list[OutgoingEvent]:
+        """Mark all pages, and keep all their events."""
+        fetched = session.fetch(100, [])
+        events = [event for page in fetched for event in page.events]
+        session.mark_published(ids(fetched), ids(events))
+        return [event._replace(page=None) for event in events]
+
+    def test_it_is_kept_with_the_mark_of_its_page_as_it_was(self, store: Store) -> None:
+        store.write_pages([*ALLOCATED, "deallocated.v1", "out-of-stock.v1"])
+        with store.open_pending() as session:
+            (page,) = session.fetch(10, [])
+            kept = page.events[1]
+            session.mark_published([page.id], [kept.id])
+            assert session.oldest_unrouted() == [kept._replace(page=None)]
+            assert session.fetch(10, []) == []
+        with store.open_pending() as session:
+            assert session.fetch(10, []) == []
+            assert session.fetch_unrouted(["deallocated.v1"], 10, 0) == [kept._replace(page=None)]
+
+    def test_of_a_page_that_is_marked_already_nothing_is_kept(self, store: Store) -> None:
+        store.write_pages(ALLOCATED)
+        with store.open_pending() as session:
+            (page,) = session.fetch(10, [])
+            session.mark_published([page.id], [])
+            session.mark_published([page.id], ids(page.events))
+            assert session.oldest_unrouted() == []
 
     def test_the_oldest_of_each_type_can_be_had(self, store: Store) -> None:
-        written = store.write_events(
-            "deallocated.v1", "allocated.v1", "deallocated.v1", "allocated.v1", "out-of-stock.v1"
-        )
+        store.write_pages(["deallocated.v1", *ALLOCATED], ["deallocated.v1", *ALLOCATED])
         with store.open_pending() as session:
-            assert session.oldest_set_aside() == []
-            session.set_aside(written[:4])
-            assert sorted(ids(session.oldest_set_aside())) == written[:2]
+            assert session.oldest_unrouted() == []
+            events = self.kept(session)
+            assert sorted(session.oldest_unrouted()) == events[:2]
 
-    def test_taken_up_they_are_fetched_in_order_again_and_others_stay(self, store: Store) -> None:
-        written = store.write_events("allocated.v1", "deallocated.v1", "allocated.v1", "allocated.v1")
+    def test_those_of_some_types_can_be_had_in_order_from_any_on(self, store: Store) -> None:
+        store.write_pages([*ALLOCATED, "deallocated.v1", *ALLOCATED], ["out-of-stock.v1", *ALLOCATED])
         with store.open_pending() as session:
-            session.fetch(10, [])
-            session.set_aside(written[:3])
-            session.take_up(["allocated.v1"])
-            assert ids(session.fetch(10, [])) == [written[0], written[2], written[3]]
-            assert ids(session.oldest_set_aside()) == [written[1]]
+            first, cancelled, second, missing, third = self.kept(session)
+            assert session.fetch_unrouted(ALLOCATED, 10, 0) == [first, second, third]
+            assert session.fetch_unrouted(ALLOCATED, 2, 0) == [first, second]
+            assert session.fetch_unrouted(ALLOCATED, 10, first.id) == [second, third]
+            assert session.fetch_unrouted(["out-of-stock.v1", "deallocated.v1"], 10, 0) == [cancelled, missing]
+            assert session.fetch_unrouted(["batch-created.v1"], 10, 0) == []
 
-    def test_one_that_is_published_after_all_is_not_set_aside_any_more(self, store: Store) -> None:
-        written = store.write_events("allocated.v1")
+    def test_what_is_published_after_all_is_kept_no_longer(self, store: Store) -> None:
+        store.write_pages(ALLOCATED * 3)
         with store.open_pending() as session:
-            session.set_aside(written)
-            session.mark_published(written)
-            session.set_aside(written)
-            session.take_up(["allocated.v1"])
-            assert (session.fetch(10, []), session.oldest_set_aside()) == ([], [])
+            first, second, third = self.kept(session)
+            session.remove_unrouted([first.id, third.id])
+            assert session.fetch_unrouted(ALLOCATED, 10, 0) == [second]
+            assert session.fetch(10, []) == []

@@ -15,7 +15,7 @@ TIMES = 3
 # With its end: every transaction begins with READ COMMITTED.
 COMMIT = b"COMMIT\0"
 # The relay's marks are transactions of their own: the statement is the commit.
-MARK = b"UPDATE outbox SET published_at"
+MARK = b"UPDATE outbox_pages SET published_at"
 
 
 @pytest.fixture
@@ -30,7 +30,8 @@ def test_a_connection_that_is_cut_again_and_again_inside(
     verb: str, other: str, statement: bytes, fresh_service: RunningService, network: Proxy
 ) -> None:
     with fresh_service.client() as client:
-        fresh_service.start(other)
+        # Many transactions, so many pages and marks.
+        fresh_service.start(other, settings={"ALLOCATION_GROUP_LIMIT": "2"})
         send_mixed_commands(client)
         traps = [network.trap(statement, fault, TIMES) for fault in CUTS]
         victim = fresh_service.start(verb, settings={**ONE_AT_A_TIME, "ALLOCATION_DATABASE_URL": network.url})
@@ -51,7 +52,8 @@ def test_an_answer_that_never_comes_to(
 ) -> None:
     settings = {**ONE_AT_A_TIME, "ALLOCATION_DATABASE_URL": network.url, "ALLOCATION_STATEMENT_TIMEOUT": "1"}
     with fresh_service.client() as client:
-        fresh_service.start(other)
+        # Many transactions, so many pages and marks.
+        fresh_service.start(other, settings={"ALLOCATION_GROUP_LIMIT": "2"})
         send_mixed_commands(client)
         silence = network.trap(statement, ConnectionFault.SILENCE)
         victim = fresh_service.start(verb, settings=settings)

@@ -14,7 +14,8 @@ from tests.e2e.mixed_commands import ONE_AT_A_TIME, send_mixed_commands
 def test_a_process_killed_again_and_again_at(point: str, fresh_service: RunningService) -> None:
     doomed, other = ("consume", "relay") if point in CONSUME_POINTS else ("relay", "consume")
     with fresh_service.client() as client:
-        fresh_service.start(other)
+        # Several transactions, so several pages and marks.
+        fresh_service.start(other, settings={"ALLOCATION_GROUP_LIMIT": "5"})
         send_mixed_commands(client)
         for nth in (1, 2, 1):
             victim = fresh_service.start(doomed, crash=(point, nth), settings=ONE_AT_A_TIME)

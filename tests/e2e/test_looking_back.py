@@ -33,7 +33,7 @@ def lamps(service: RunningService, client: ExternalClient) -> list[ReceivedEvent
 
 
 def unpublished(service: RunningService) -> int:
-    return int(str(execute(service, "SELECT count(*) FROM outbox WHERE published_at IS NULL")))
+    return int(str(execute(service, "SELECT count(*) FROM outbox_pages WHERE published_at IS NULL")))
 
 
 def execute(service: RunningService, statement: str) -> object:

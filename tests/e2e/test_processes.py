@@ -15,8 +15,10 @@ import psycopg2
 import pytest
 import sqlalchemy as sa
 from pika.spec import BasicProperties
+from sqlalchemy import make_url
 
 from allocation_contracts import ORDERS_QUEUE, STOCK_QUEUE, Allocate, ChangeBatchQuantity, CreateBatch
+from allocation_worker.adapters.rabbitmq.prefetch_policy import ORDERED_PREFETCH
 from allocation_worker.testing.servers import Servers
 from allocation_worker.testing.servers.redis_server import RedisServer
 from allocation_worker.testing.waiting import wait_until
@@ -24,6 +26,8 @@ from harness.client import ExternalClient, read_dead_letters
 from harness.processes import run_verb
 from harness.proxy import ConnectionFault, Proxy
 from harness.service import RunningService
+
+IN_HAND = 2_000
 
 
 def stock(client: ExternalClient, skus: int, qty: int) -> None:
@@ -172,6 +176,34 @@ def test_kill_9_of_either_process_again_and_again_loses_nothing(fresh_service: R
         assert_all_is_well(fresh_service, client)
 
 
+def test_after_a_kill_9_what_was_in_hand_is_answered_in_few_transactions(fresh_service: RunningService) -> None:
+    def waiting() -> int:
+        return fresh_service.servers.broker.queue_depths(fresh_service.amqp_url)[ORDERS_QUEUE]
+
+    dsn = make_url(fresh_service.database_url).set(drivername="postgresql").render_as_string(hide_password=False)
+    with fresh_service.client() as client, closing(psycopg2.connect(dsn)) as database, database.cursor() as cursor:
+        fresh_service.start("relay")
+        consumer = fresh_service.start("consume")
+        stock(client, 10, 10_000)
+        client.wait_answered()
+        cursor.execute(
+            "LOCK TABLE inbox_entries IN ACCESS EXCLUSIVE MODE"
+        )  # holds the first group until all are in hand
+        for number in range(IN_HAND):
+            client.send(Allocate(orderid=f"o{number}", sku=f"SKU-{number % 10}", qty=1))
+        client.wait_confirmed()
+        wait_until(lambda: waiting() == 0, within=60, otherwise=lambda: f"{waiting()} are not in hand.")
+        consumer.kill()
+        database.rollback()
+        wait_until(lambda: waiting() == IN_HAND, within=60, otherwise=lambda: f"{waiting()} are back.")
+        fresh_service.start("consume")
+        assert_all_is_well(fresh_service, client)
+        cursor.execute("SELECT xmin::text, count(*) FROM inbox_entries GROUP BY 1 HAVING count(*) > 1")
+        groups = [count for _, count in cursor.fetchall()]
+    assert sum(groups) > 0.9 * IN_HAND
+    assert len(groups) < 20
+
+
 def test_two_consumers_fighting_over_one_sku_never_oversell(fresh_service: RunningService) -> None:
     with fresh_service.client() as client:
         fresh_service.start("relay")
@@ -266,11 +298,12 @@ def test_the_start_up_line_tells_what_it_is_connected_to(fresh_service: RunningS
     assert "***" in line["broker"][0]
 
 
-def test_orders_begin_one_at_a_time_and_stock_with_all_that_the_prefetch_allows(fresh_service: RunningService) -> None:
+@pytest.mark.parametrize(("setting", "few"), [("2000", ORDERED_PREFETCH), ("5", 5)])
+def test_orders_begin_with_one_and_stock_with_few(fresh_service: RunningService, setting: str, few: int) -> None:
     """An order may have killed the last process; stock must not be delivered alone, or it would lose its order."""
-    process = fresh_service.start("consume", settings={"ALLOCATION_PREFETCH": "70"})
+    process = fresh_service.start("consume", settings={"ALLOCATION_PREFETCH": setting})
     process.wait_for("consuming", queue=ORDERS_QUEUE, prefetch=1)
-    process.wait_for("consuming", queue=STOCK_QUEUE, prefetch=70)
+    process.wait_for("consuming", queue=STOCK_QUEUE, prefetch=few)
 
 
 def test_a_bad_setting_is_one_sentence_and_exit_78(tmp_path: Path) -> None:
@@ -356,7 +389,7 @@ def test_a_topology_that_lacks_a_queue_is_told_and_left_as_it_is(fresh_service: 
 def test_processes_and_verify_say_what_weakens_the_guarantees(fresh_service: RunningService) -> None:
     engine = sa.create_engine(fresh_service.database_url)
     with engine.begin() as connection:
-        connection.execute(sa.text("ALTER TABLE inbox SET UNLOGGED"))
+        connection.execute(sa.text("ALTER TABLE inbox_entries SET UNLOGGED"))
     engine.dispose()
     for verb in ("consume", "relay"):
         process = fresh_service.start(verb)
@@ -365,7 +398,7 @@ def test_processes_and_verify_say_what_weakens_the_guarantees(fresh_service: Run
         assert '"kind": "unlogged-table"' in process.log
     done = run_verb("verify", settings=fresh_service.settings)
     assert done.returncode == 4
-    assert "The table inbox is unlogged: a crash of the server empties it" in done.stdout
+    assert "The table inbox_entries is unlogged: a crash of the server empties it" in done.stdout
     assert "The guarantees rest on: server_version " in done.stdout
     found = json.loads(run_verb("verify", "--json", settings=fresh_service.settings).stdout)
     assert "unlogged-table" in [fault["kind"] for fault in found["faults"]]

@@ -5,16 +5,17 @@ The suite `tests/contract/test_pending.py` tests it and PostgreSQL alike.
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from itertools import groupby
 
 from allocation_worker.adapters import wire
-from allocation_worker.service_layer.outgoing import OutgoingEvent
-from tests.fakes.unit_of_work import FakeDatabase, OutboxRow
+from allocation_worker.service_layer.outgoing import OutgoingEvent, Page
+from tests.fakes.unit_of_work import PLACES, FakeDatabase, State
 
 
 class FakePending:
     """A session with the outbox.
 
-    It looks at no row twice unless it has to, as early as it may: below its floor every row was handed out, and no
+    It looks at no page twice unless it has to, as early as it may: below its floor every page was handed out, and no
     transaction under way has numbered one.
     """
 
@@ -23,6 +24,10 @@ class FakePending:
         self._floor = 0
         self._notified = False
 
+    @property
+    def _committed(self) -> State:
+        return self._database.committed
+
     def acquire(self) -> bool:
         if self._database.relay not in {None, self}:
             return False
@@ -30,40 +35,52 @@ class FakePending:
         self._database.listeners.append(self._notice)
         return True
 
-    def fetch(self, limit: int, in_flight: Collection[int]) -> list[OutgoingEvent]:
-        rows = self._database.committed.outbox
+    def fetch(self, limit: int, taken: Collection[int]) -> list[Page]:
+        by_page = groupby(sorted(self._committed.outbox), key=lambda id_: id_ // PLACES)
         waiting = [
-            id_
-            for id_ in sorted(rows)
-            if id_ > self._floor and id_ not in in_flight and not (rows[id_].published or rows[id_].set_aside)
+            (page, list(ids))
+            for page, ids in by_page
+            if page > self._floor and page not in taken and page not in self._committed.published
         ]
-        if len(waiting) < limit:
-            self._floor = min([*self._database.numbered.values(), self._database.next_id]) - 1
-        return [_event(id_, rows[id_]) for id_ in waiting[:limit]]
+        fetched: list[Page] = []
+        events = 0
+        for page, ids in waiting:
+            if events >= limit:
+                break
+            product = self._committed.page_products.get(page)
+            own = [] if product else [self._event(id_, page) for id_ in ids]
+            fetched.append(Page(page, own, product))
+            events += len(own)
+        if events < limit:
+            self._floor = min([*self._database.numbered.values(), self._database.next_page]) - 1
+        return fetched
 
-    def start_over(self) -> None:
-        self._floor = 0
+    def read(self, pages: Collection[int]) -> list[Page]:
+        found: list[Page] = []
+        for page in sorted(pages):
+            ids = sorted(id_ for id_ in self._committed.outbox if id_ // PLACES == page)
+            events = [self._event(id_, page) for id_ in ids]
+            found.append(Page(page, events, self._committed.page_products.get(page)))
+        return found
 
-    def mark_published(self, ids: Collection[int]) -> None:
-        for id_ in ids:
-            self._database.committed.outbox[id_].published = True
+    def mark_published(self, pages: Collection[int], unrouted: Collection[int]) -> None:
+        fresh = set(pages) - self._committed.published
+        self._committed.published |= fresh
+        self._committed.unrouted |= {id_ for id_ in unrouted if id_ // PLACES in fresh}
 
-    def set_aside(self, ids: Collection[int]) -> None:
-        for row in map(self._database.committed.outbox.__getitem__, ids):
-            row.set_aside = row.set_aside or not row.published
-
-    def oldest_set_aside(self) -> list[OutgoingEvent]:
+    def oldest_unrouted(self) -> list[OutgoingEvent]:
         oldest: dict[str, OutgoingEvent] = {}
-        for id_, row in sorted(self._database.committed.outbox.items()):
-            if row.set_aside and not row.published:
-                oldest.setdefault(row.event.type, _event(id_, row))
+        for id_ in sorted(self._committed.unrouted):
+            event = self._event(id_, None)
+            oldest.setdefault(event.type, event)
         return list(oldest.values())
 
-    def take_up(self, types: Collection[str]) -> None:
-        for row in self._database.committed.outbox.values():
-            if row.event.type in types and not row.published:
-                row.set_aside = False
-        self._floor = 0
+    def fetch_unrouted(self, types: Collection[str], limit: int, after: int) -> list[OutgoingEvent]:
+        kept = [self._event(id_, None) for id_ in sorted(self._committed.unrouted) if id_ > after]
+        return [event for event in kept if event.type in types][:limit]
+
+    def remove_unrouted(self, ids: Collection[int]) -> None:
+        self._committed.unrouted -= set(ids)
 
     def wait(self, timeout: float, wake_fd: int) -> bool:  # noqa: ARG002 - time stands still here
         """Whether there may be something new; whoever has a clock waits before."""
@@ -79,20 +96,20 @@ class FakePending:
     def _notice(self) -> None:
         self._notified = True
 
-
-def _event(id_: int, row: OutboxRow) -> OutgoingEvent:
-    event = row.event
-    return OutgoingEvent(
-        id=id_,
-        routing_key=wire.routing_key(event.type),
-        body=row.body,
-        message_id=event.message_id,
-        type=event.type,
-        correlation_id=event.correlation_id,
-        causation_id=event.causation_id,
-        traceparent=event.traceparent,
-        timestamp=1_800_000_000,
-    )
+    def _event(self, id_: int, page: int | None) -> OutgoingEvent:
+        event, body = self._committed.outbox[id_]
+        return OutgoingEvent(
+            id=id_,
+            page=page,
+            routing_key=wire.routing_key(event.type),
+            body=body,
+            message_id=event.message_id,
+            type=event.type,
+            correlation_id=event.correlation_id,
+            causation_id=event.causation_id,
+            traceparent=event.traceparent,
+            timestamp=1_800_000_000,
+        )
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 The relay's own waits drive the test: each wait runs the next step of the script, and the last one stops the relay.
 """
 
+import json
 import select
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -11,16 +12,20 @@ from threading import Event
 
 from allocation_contracts.results import PublishResult
 from allocation_worker.entrypoints.relay import Waker
-from allocation_worker.service_layer.outgoing import MessageResult, OutgoingEvent
+from allocation_worker.service_layer.outgoing import MessageResult, OutgoingEvent, Page
 
 Step = Callable[[], None]
 
 
-def outgoing(id_: int, type_: str = "allocated.v1") -> OutgoingEvent:
+def outgoing(
+    id_: int, type_: str = "allocated.v1", page: int | None = None, product: str | None = None
+) -> OutgoingEvent:
+    """An event in a page of its own, unless another one is given."""
     return OutgoingEvent(
         id=id_,
+        page=id_ if page is None else page,
         routing_key=type_.removesuffix(".v1"),
-        body=b"{}",
+        body=b"{}" if product is None else json.dumps({"sku": product, "sequence": id_}).encode(),
         message_id=f"event-{id_}",
         type=type_,
         correlation_id="correlation",
@@ -39,36 +44,48 @@ class Clock:
 
 
 class FakeWaker(Waker):
-    """Time passes at once."""
+    """Time passes at once.
+
+    Attributes:
+        waits: the timeout of each wait.
+        on_wait: what else happens in each.
+    """
 
     def __init__(self, clock: Clock) -> None:
         super().__init__()
         self._clock = clock
         self.waits: list[float] = []
+        self.on_wait: Step = lambda: None
 
     def wait(self, timeout: float) -> None:
         self.waits.append(timeout)
+        self.on_wait()
         self._clock.now += timeout
         self.clear()
 
 
 class FakeOutbox:
-    """The table, and the script.
+    """The tables, and the script.
 
     Attributes:
-        waiting, published, set_aside: the ids in each state; `published` in the order of marking.
+        pages: the events of each page.
+        products: the product of each page that others may pass.
+        waiting: the ids of the pages that are not marked.
+        published: the ids of events, in the order of marking their pages, or of removing them from `unrouted`.
+        unrouted: the ids of events that are kept since no queue is bound for them.
         failures: names of methods that are to fail at their next call, with what.
         active_elsewhere: how many times `acquire` is still to be refused.
         sessions: how many were opened.
-        fetches: the limit of each look at the table.
+        fetches: the limit of each look at the pages.
         waits: the timeout of each wait for news.
     """
 
     def __init__(self, clock: Clock, stopping: Event) -> None:
-        self.rows: dict[int, OutgoingEvent] = {}
+        self.pages: dict[int, list[OutgoingEvent]] = {}
+        self.products: dict[int, str] = {}
         self.waiting: set[int] = set()
-        self.set_aside: set[int] = set()
         self.published: list[int] = []
+        self.unrouted: set[int] = set()
         self.failures: dict[str, Exception] = {}
         self.active_elsewhere = 0
         self.sessions = 0
@@ -80,9 +97,16 @@ class FakeOutbox:
         self._notified = False
 
     def write(self, *events: OutgoingEvent) -> None:
-        self.rows |= {event.id: event for event in events}
-        self.waiting |= {event.id for event in events}
+        for event in events:
+            assert event.page is not None
+            self.pages.setdefault(event.page, []).append(event)
+            self.waiting.add(event.page)
         self._notified = True
+
+    def event(self, id_: int) -> OutgoingEvent:
+        """An event that is kept by itself."""
+        [found] = [event for events in self.pages.values() for event in events if event.id == id_]
+        return found._replace(page=None)
 
     @contextmanager
     def open(self) -> Iterator["FakePending"]:
@@ -107,7 +131,7 @@ class FakeOutbox:
 
 
 class FakePending:
-    """A session with it, which passes each row once, as the real one may, until it is told otherwise."""
+    """A session with it, which passes each page once, as the real one may."""
 
     def __init__(self, outbox: FakeOutbox) -> None:
         self._outbox = outbox
@@ -120,40 +144,46 @@ class FakePending:
             return False
         return True
 
-    def fetch(self, limit: int, in_flight: Collection[int]) -> list[OutgoingEvent]:
+    def fetch(self, limit: int, taken: Collection[int]) -> list[Page]:
         assert limit > 0
         self._outbox.fail_if_told("fetch")
         self._outbox.fetches.append(limit)
-        ids = sorted(self._outbox.waiting - self._passed - set(in_flight))[:limit]
-        self._passed |= set(ids)
-        return [self._outbox.rows[id_] for id_ in ids]
+        pages: list[Page] = []
+        for id_ in sorted(self._outbox.waiting - self._passed - set(taken)):
+            if sum(len(page.events) for page in pages) < limit:
+                product = self._outbox.products.get(id_)
+                pages.append(Page(id_, [] if product else list(self._outbox.pages[id_]), product))
+        self._passed |= {page.id for page in pages}
+        return pages
 
-    def start_over(self) -> None:
-        self._passed.clear()
+    def read(self, pages: Collection[int]) -> list[Page]:
+        self._outbox.fail_if_told("read")
+        return [Page(id_, list(self._outbox.pages[id_]), self._outbox.products[id_]) for id_ in sorted(pages)]
 
-    def mark_published(self, ids: Collection[int]) -> None:
+    def mark_published(self, pages: Collection[int], unrouted: Collection[int]) -> None:
         self._outbox.fail_if_told("mark_published")
-        self._outbox.published += ids
-        self._outbox.waiting -= set(ids)
-        self._outbox.set_aside -= set(ids)
+        for id_ in pages:
+            assert id_ in self._outbox.waiting, f"page {id_} is marked twice"
+            self._outbox.waiting.remove(id_)
+            self._outbox.published += [e.id for e in self._outbox.pages[id_] if e.id not in unrouted]
+        self._outbox.unrouted |= set(unrouted)
 
-    def set_aside(self, ids: Collection[int]) -> None:
-        self._outbox.fail_if_told("set_aside")
-        self._outbox.waiting -= set(ids)
-        self._outbox.set_aside |= set(ids)
-
-    def oldest_set_aside(self) -> list[OutgoingEvent]:
+    def oldest_unrouted(self) -> list[OutgoingEvent]:
         oldest: dict[str, OutgoingEvent] = {}
-        for id_ in sorted(self._outbox.set_aside):
-            oldest.setdefault(self._outbox.rows[id_].type, self._outbox.rows[id_])
+        for id_ in sorted(self._outbox.unrouted):
+            event = self._outbox.event(id_)
+            oldest.setdefault(event.type, event)
         return list(oldest.values())
 
-    def take_up(self, types: Collection[str]) -> None:
-        self._outbox.fail_if_told("take_up")
-        taken = {id_ for id_ in self._outbox.set_aside if self._outbox.rows[id_].type in types}
-        self._outbox.set_aside -= taken
-        self._outbox.waiting |= taken
-        self._passed.clear()
+    def fetch_unrouted(self, types: Collection[str], limit: int, after: int) -> list[OutgoingEvent]:
+        self._outbox.fail_if_told("fetch_unrouted")
+        kept = [self._outbox.event(id_) for id_ in sorted(self._outbox.unrouted) if id_ > after]
+        return [event for event in kept if event.type in types][:limit]
+
+    def remove_unrouted(self, ids: Collection[int]) -> None:
+        self._outbox.fail_if_told("remove_unrouted")
+        self._outbox.published += sorted(set(ids) & self._outbox.unrouted)
+        self._outbox.unrouted -= set(ids)
 
     def wait(self, timeout: float, wake_fd: int) -> bool:
         self._outbox.fail_if_told("wait")

@@ -10,7 +10,7 @@ from copy import copy
 from dataclasses import dataclass, field
 from threading import Condition
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 from uuid import UUID, uuid4, uuid5
 
 from allocation_worker.adapters import wire
@@ -36,24 +36,42 @@ class Published:
     traceparent: str | None
 
 
-@dataclass
-class OutboxRow:
-    """A row of the outbox, and what has become of it."""
+EVENTS_A_PAGE = 3
+"""Fewer than in PostgreSQL, so that a transaction soon has several."""
+
+PLACES = 100
+"""The id of an event is `page * PLACES + place`."""
+
+
+class OutboxEvent(NamedTuple):
+    """An event in a page of the outbox."""
 
     event: Published
     body: bytes
-    published: bool = False
-    set_aside: bool = False
 
 
 @dataclass
 class State:
-    """What has been committed."""
+    """What has been committed.
+
+    Attributes:
+        outbox: The events of all pages, by their ids.
+        page_products: The product of each page that others may pass.
+        published: The ids of the pages that are marked.
+        unrouted: The ids of events of marked pages that no queue is bound for.
+    """
 
     products: dict[str, Product] = field(default_factory=dict)
     streams: dict[str, UUID] = field(default_factory=dict)
     inbox: dict[str, bytes] = field(default_factory=dict)
-    outbox: dict[int, OutboxRow] = field(default_factory=dict)
+    outbox: dict[int, OutboxEvent] = field(default_factory=dict)
+    page_products: dict[int, str] = field(default_factory=dict)
+    published: set[int] = field(default_factory=set)
+    unrouted: set[int] = field(default_factory=set)
+
+    def waits(self, id_: int) -> bool:
+        """Return whether this event is still to be published."""
+        return id_ in self.unrouted or id_ // PLACES not in self.published
 
     def sku_of(self, batchref: str) -> str | None:
         return next((sku for sku, product in self.products.items() if batchref in product.batches), None)
@@ -77,7 +95,7 @@ class FakeDatabase:
     Attributes:
         failures: what is to befall the next commits, one each; None lets one pass.
         listeners: called after each commit that wrote events.
-        numbered: the first outbox id that each transaction under way has taken.
+        numbered: the first page that each transaction under way has numbered.
         relay: the session that reads the outbox, if any.
     """
 
@@ -88,7 +106,7 @@ class FakeDatabase:
         self.failures: deque[CommitFailure | None] = deque()
         self.listeners: list[Callable[[], None]] = []
         self.numbered: dict[Transaction, int] = {}
-        self.next_id = 1
+        self.next_page = 1
         self.relay: object | None = None
 
     def unit_of_work(self) -> "FakeUnitOfWork":
@@ -96,10 +114,10 @@ class FakeDatabase:
 
     def published(self) -> list[Published]:
         """The outbox, in order."""
-        return [row.event for _, row in sorted(self.committed.outbox.items())]
+        return [stored.event for _, stored in sorted(self.committed.outbox.items())]
 
-    def taken(self) -> set[str]:
-        """The message_ids in the inbox."""
+    def taken(self, *_asked: str) -> set[str]:
+        """The message_ids in the inbox. Another store knows only those that it is asked for."""
         return set(self.committed.inbox)
 
     def stock(self) -> dict[str, tuple[int, int]]:
@@ -129,7 +147,7 @@ class Transaction:
         self.products: dict[str, Product] = {}
         self.streams: dict[str, UUID] = {}
         self.receipts: dict[str, bytes | None] = {}
-        self.events: list[OutboxRow] = []
+        self.events: list[OutboxEvent] = []
         self._ids: list[int] = []
 
     def product(self, sku: str) -> Product | None:
@@ -156,12 +174,14 @@ class Transaction:
         return self._database.new_uuid()
 
     def number(self) -> None:
-        """Give the events their ids; transactions may commit in another order."""
-        fresh = range(self._database.next_id, self._database.next_id + len(self.events) - len(self._ids))
-        if fresh:
-            self._ids += fresh
-            self._database.next_id = fresh.stop
-            self._database.numbered.setdefault(self, fresh.start)
+        """Number the pages, and so the events; transactions may commit in another order."""
+        pages = -(-len(self.events) // EVENTS_A_PAGE)
+        if self.events and not self._ids:
+            first = self._database.next_page
+            self._database.next_page += pages
+            self._database.numbered[self] = first
+            places = range(len(self.events))
+            self._ids = [(first + place // EVENTS_A_PAGE) * PLACES + place % EVENTS_A_PAGE for place in places]
 
     def check(self) -> None:
         """What constraints forbid.
@@ -187,9 +207,18 @@ class Transaction:
             else:
                 self._committed.inbox[message_id] = fingerprint
         self._committed.outbox |= zip(self._ids, self.events, strict=True)
+        self._committed.page_products |= self._page_products()
         if self.events:
             for listener in list(self._database.listeners):
                 listener()
+
+    def _page_products(self) -> dict[int, str]:
+        """The product of each page but the first whose events are all of one."""
+        products: dict[int, set[str | None]] = {}
+        for id_, event in zip(self._ids, self.events, strict=True):
+            products.setdefault(id_ // PLACES, set()).add(event.event.sku)
+        further = list(products.items())[1:]
+        return {page: sku for page, skus in further if len(skus) == 1 for sku in skus if sku is not None}
 
     def end(self) -> None:
         """Let others have what it has locked."""
@@ -299,7 +328,7 @@ class FakeOutbox:
             causation_id=cause.message_id,
             traceparent=cause.traceparent,
         )
-        self._transaction.events.append(OutboxRow(published, body.encode()))
+        self._transaction.events.append(OutboxEvent(published, body.encode()))
 
 
 class FakeUnitOfWork:

@@ -142,7 +142,7 @@ def test_every_verb_takes_several_hosts(
         assert ENCODED not in process.log
         assert PASSWORD not in process.log
     for arguments, code, told in (
-        (["migrate"], 0, "The schema was at 0001"),
+        (["migrate"], 0, "The schema was at "),
         (["explain", "order-17/1"], 3, "order-17/1"),
         (["replay", "--sku", "LAMP", "--from", "1", "--queue", "shipping"], 3, "LAMP"),
         (["project", "--rebuild"], 0, "0"),

@@ -19,7 +19,7 @@ from allocation_worker.testing.servers import Servers
 from tests.integration.postgres.store import PostgresStore, migrated_engine
 from tests.integration.rabbitmq.rig import Place, eventually
 
-UNPUBLISHED = "SELECT FROM outbox WHERE published_at IS NULL"
+UNPUBLISHED = "SELECT FROM outbox_pages WHERE published_at IS NULL"
 
 
 @pytest.fixture
@@ -51,7 +51,9 @@ def place(servers: Servers) -> Iterator[Place]:
 def relaying(url: str, store: PostgresStore) -> Iterator[None]:
     waker, stopping = Waker(), threading.Event()
     publisher = RabbitMQEventPublisher([url], waker.wake)
-    relay = Relay(store.open_pending, publisher, lambda: None, waker=waker, stopping=stopping, window=1000, poll=1.0)
+    relay = Relay(
+        store.open_pending, publisher, waker=waker, active=threading.Event(), stopping=stopping, window=1000, poll=1.0
+    )
     thread = threading.Thread(target=relay.run)
     thread.start()
     try:
@@ -75,7 +77,7 @@ def refusals(lines: list[MutableMapping[str, Any]]) -> list[str]:
 def test_a_full_queue_costs_the_healthy_one_a_handful_of_copies_and_no_order(
     place: Place, store: PostgresStore
 ) -> None:
-    store.write_events(*["allocated.v1"] * 20)
+    store.write_pages(*[["allocated.v1"] * 5] * 4)
     sent = [event.message_id for event in store.published()]
     with capture_logs() as lines, relaying(place.url, store):
         eventually(lambda: "events_refused" in refusals(lines))
@@ -115,7 +117,7 @@ def test_an_event_that_may_not_be_published_is_no_flood_for_the_queues_of_the_ot
     try:
         ctl("set_permissions", "--vhost", vhost, "relay", "^$", ".*", "^$")
         ctl("set_topic_permissions", "--vhost", vhost, "relay", EVENTS_EXCHANGE, "^allocated$", "^$")
-        store.write_events(*["allocated.v1"] * 20, "out-of-stock.v1", *["allocated.v1"] * 20)
+        store.write_pages(["allocated.v1"] * 20, ["out-of-stock.v1"], ["allocated.v1"] * 20)
         sent = [event.message_id for event in store.published()]
         healthy: list[str] = []
         with capture_logs() as lines, relaying(re.sub(r"//[^@]*@", "//relay:hush@", place.url), store):

@@ -1,15 +1,12 @@
 """Short runs of the real processes that reveal planted bugs, and return the faults as text."""
 
-import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from datetime import date
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from itertools import count
 from typing import Any
 
 import pika
-import psycopg2
 import pytest
 from pika.spec import BasicProperties
 from sqlalchemy import make_url
@@ -26,32 +23,65 @@ from allocation_contracts import (
 )
 from allocation_worker.testing.waiting import wait_until
 from harness.client import ExternalClient, read_dead_letters
-from harness.login import new_password, own_login
-from harness.pgbouncer import pgbouncer
-from harness.processes import WorkerProcess, run_verb
+from harness.pgbouncer import one_noticed_sharing, pgbouncer
+from harness.processes import WorkerProcess
 from harness.service import RunningService
 from tests.planted.failovers import FAILOVERS
-from tests.planted.steps import PATIENCE, answered, faults_of, not_seen
+from tests.planted.operating import OPERATING
+from tests.planted.pruning import PRUNING
+from tests.planted.steps import (
+    PATIENCE,
+    WAITING_FOR_LOCKS,
+    answered,
+    database,
+    faults_of,
+    limit_queue,
+    locked,
+    not_seen,
+    one,
+    open_channel,
+    rows,
+    send_batches,
+    send_batches_and_orders,
+    send_orders,
+)
 from tests.raw_headers import MILLISECONDS, allow
 
-BOTH_WAIT = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-OFFERED = "SELECT count(*) FROM outbox WHERE published_at IS NOT NULL OR returned_at IS NOT NULL"
+OFFERED = "SELECT count(*) FROM events WHERE published_at IS NOT NULL OR unrouted"
 
 
 def crashes(service: RunningService) -> Sequence[str]:
     """Both processes killed between two steps, one step after the other."""
     with service.client() as client:
         first = service.start("consume")
-        _batches(client)
-        missed = _rows(service, "SELECT count(*) FROM batches", 2)
+        send_batches(client)
+        missed = rows(service, "SELECT count(*) FROM batches", 2)
         first.terminate()
-        _orders(client)
+        send_orders(client)
+        # More pages than relays are killed.
+        groups_of_5 = {"ALLOCATION_GROUP_LIMIT": "5"}
         for point in ("handled", "flushed", "committed"):
-            _killed(service.start("consume", crash=(point, 1), settings={"ALLOCATION_GROUP_LIMIT": "5"}))
-        service.start("consume")
-        missed += _rows(service, "SELECT count(*) FROM outbox", 20)
+            _killed(service.start("consume", crash=(point, 1), settings=groups_of_5))
+        service.start("consume", settings=groups_of_5)
+        missed += rows(service, "SELECT count(*) FROM events", 20)
         for point in ("published", "confirmed", "marked"):
             _killed(service.start("relay", crash=(point, 1), settings={"ALLOCATION_RELAY_WINDOW": "4"}))
+        service.start("relay")
+        return [*missed, *faults_of(service, client)]
+
+
+def half_a_page(service: RunningService) -> Sequence[str]:
+    """One relay after the other is killed when it has marked a page. It publishes one event at a time."""
+    with service.client() as client:
+        first = service.start("consume")
+        send_batches(client)
+        missed = rows(service, "SELECT count(*) FROM batches", 2)
+        first.terminate()
+        send_orders(client)  # they wait together, so a page has several events
+        service.start("consume", settings={"ALLOCATION_GROUP_LIMIT": "5"})
+        missed += rows(service, "SELECT count(*) FROM events", 22)
+        for _ in range(4):
+            _killed(service.start("relay", crash=("marked", 1), settings={"ALLOCATION_RELAY_WINDOW": "1"}))
         service.start("relay")
         return [*missed, *faults_of(service, client)]
 
@@ -68,19 +98,19 @@ def race(service: RunningService) -> Sequence[str]:
         client.wait_answered(within=PATIENCE)
         missed: list[str] = []
         for part in range(6):
-            with _locked(service, skus[30]):  # so that both get stuck with some products in hand
+            with locked(service, skus[30]):  # so that both get stuck with some products in hand
                 for number in range(600 * part, 600 * part + 600):
                     client.send(Allocate(orderid=f"o{number}", sku=skus[number % 60], qty=1))
-                missed += _rows(service, BOTH_WAIT, 2)
+                missed += rows(service, WAITING_FOR_LOCKS, 2)
             answered(client)
-        with _locked(service, skus[0]):
+        with locked(service, skus[0]):
             cancelled = client.send(Deallocate(orderid="o0", sku=skus[0]))
             client.send(Deallocate(orderid="o0", sku=skus[0]), message_id=cancelled)
-            missed += _rows(service, BOTH_WAIT, 2)
+            missed += rows(service, WAITING_FOR_LOCKS, 2)
         faults = [*missed, *faults_of(service, client)]
         for consumer in consumers:
             consumer.terminate()  # a backend reports what it has counted when it ends
-        deadlocks = _one(service, "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
+        deadlocks = one(service, "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
         return [*faults, f"There were {deadlocks} deadlocks."] if deadlocks else faults
 
 
@@ -99,13 +129,29 @@ def repeats(service: RunningService) -> Sequence[str]:
         return faults_of(service, client)
 
 
+def shrink(service: RunningService) -> Sequence[str]:
+    """A batch shrinks below 1,200 lines; an order of its product comes next. All their events wait for the relay."""
+    with service.client() as client:
+        service.start("consume")
+        client.send(CreateBatch(batchref="b", sku="SKU", qty=1200))
+        for number in range(1200):
+            client.send(Allocate(orderid=f"o{number}", sku="SKU", qty=1))
+        missed = rows(service, "SELECT count(*) FROM events", 1201)
+        client.send(ChangeBatchQuantity(batchref="b", qty=0))
+        missed += rows(service, "SELECT count(*) FROM events", 3602)
+        client.send(Allocate(orderid="last", sku="SKU", qty=1))
+        missed += rows(service, "SELECT count(*) FROM events", 3603)
+        service.start("relay")
+        return [*missed, *faults_of(service, client)]
+
+
 def late_subscriber(service: RunningService) -> Sequence[str]:
     """At first no queue is bound for any event. It is bound in the middle of an offer, so order is not promised."""
     client = service.client()
     service.start("consume")
     service.start("relay")
-    _send_batches_and_orders(client)
-    missed = _rows(service, OFFERED, 20)
+    send_batches_and_orders(client)
+    missed = rows(service, OFFERED, 20)
     with client:
         return [*missed, *(fault for fault in faults_of(service, client) if "was due" not in fault)]
 
@@ -113,28 +159,15 @@ def late_subscriber(service: RunningService) -> Sequence[str]:
 def full_queue(service: RunningService) -> Sequence[str]:
     """The subscriber's queue takes five events, and refuses more until somebody reads them; another takes all."""
     client = service.client()
-    vhost = service.amqp_url.rpartition("/")[2]
-    service.servers.broker.ctl(
-        *(
-            "set_policy",
-            "--vhost",
-            vhost,
-            "short",
-            "^external-client",
-            '{"max-length": 5, "overflow": "reject-publish"}',
-        ),
-        *("--apply-to", "queues"),
-    )
+    limit_queue(service, client.queue, 5)
     with pika.BlockingConnection(pika.URLParameters(service.amqp_url)) as connection:
         channel = connection.channel()
-        channel.queue_declare(client.queue, durable=True)
-        channel.queue_bind(client.queue, EVENTS_EXCHANGE, "#")
         channel.queue_declare("healthy", durable=True)
         channel.queue_bind("healthy", EVENTS_EXCHANGE, "#")
     service.start("consume")
     relay = service.start("relay")
-    _send_batches_and_orders(client)
-    missed = _rows(service, "SELECT count(*) FROM outbox", 20)
+    send_batches_and_orders(client)
+    missed = rows(service, "SELECT count(*) FROM events", 20)
     missed += not_seen(lambda: "events_refused" in relay.log, "No event was refused.")
     flood = _flood(service, "healthy", most=200, within=4.0)
     with client:
@@ -144,7 +177,7 @@ def full_queue(service: RunningService) -> Sequence[str]:
 def dead_letters_away(service: RunningService) -> Sequence[str]:
     """The queue of dead letters is not bound when a message breaks the contract."""
     body = b"  {never closed  "
-    with service.client() as client, _channel(service) as channel:
+    with service.client() as client, open_channel(service) as channel:
         consume = service.start("consume")
         service.start("relay")
         channel.queue_unbind(DEAD_LETTERS, DEAD_LETTERS, "")
@@ -161,7 +194,7 @@ def dead_letters_away(service: RunningService) -> Sequence[str]:
 
 def undecodable_headers(service: RunningService) -> Sequence[str]:
     """Among the orders are some with a timestamp in milliseconds in their headers."""
-    with service.client() as client, _channel(service) as channel, pytest.MonkeyPatch.context() as patch:
+    with service.client() as client, open_channel(service) as channel, pytest.MonkeyPatch.context() as patch:
         allow(patch)
         consume = service.start("consume")
         service.start("relay")
@@ -208,12 +241,12 @@ def database_crash(service: RunningService) -> Sequence[str]:
     """The database crashes after commands were acked, and its settings say that a commit need not be on disk."""
     name = make_url(service.database_url).database
     with service.client() as client, _rare_flushes(service):
-        with _database(service) as cursor:
+        with database(service) as cursor:
             cursor.connection.autocommit = True
             cursor.execute(f'ALTER DATABASE "{name}" SET synchronous_commit = off')
         first = service.start("consume")
-        _send_batches_and_orders(client)
-        missed = _rows(service, "SELECT count(*) FROM outbox", 22)
+        send_batches_and_orders(client)
+        missed = rows(service, "SELECT count(*) FROM events", 22)
         first.terminate()  # it acks what it has decided
         service.servers.database.stop("immediate")
         service.servers.database.start()
@@ -227,17 +260,25 @@ def shared_sessions(service: RunningService) -> Sequence[str]:
     with service.client() as client, pgbouncer(service.database_url, pool_mode="session") as pooler:
         service.settings["ALLOCATION_DATABASE_URL"] = pooler.through(service.database_url)
         service.start("consume")
-        relays = [service.start("relay") for _ in range(2)]
-        _batches(client)
+        # The lease is longer than the wait below. When it ends, a relay begins a new session, and is told in any case.
+        relays = [service.start("relay", settings={"ALLOCATION_RELAY_LEASE": "30"}) for _ in range(2)]
+        send_batches(client)
         client.wait_answered(within=PATIENCE)
-        relays[1].wait_for("ready")
+        for relay in relays:
+            relay.wait_for("ready")
         pooler.change({"pool_mode": "transaction"})
-        _orders(client)
-        missed = not_seen(
-            lambda: all("does not keep one session" in relay.log for relay in relays),
-            "A relay went on in a session that others use.",
-        )
+        send_orders(client)
+        more = count()
+
+        def told() -> bool:
+            # Sessions change hands only while several programs use them.
+            client.send(Allocate(orderid=f"more-{next(more)}", sku="SKU", qty=1))
+            return one_noticed_sharing(relays)
+
+        missed = not_seen(told, "A relay went on in a session that others use.")
         pooler.change({"pool_mode": "session"})
+        # The pooler may keep a session that holds the relay's lock, until the lease ends it.
+        answered(client, within=60)
         return [*missed, *faults_of(service, client)]
 
 
@@ -248,80 +289,14 @@ def _name(scenario: Scenario) -> str:
     return scenario.__name__.replace("_", "-")
 
 
-def new_passwords(service: RunningService) -> Sequence[str]:
-    """The passwords change while the processes run; the new ones stand in the files that the addresses come from."""
-    with (
-        TemporaryDirectory() as name,
-        service.client() as client,
-        own_login(service, Path(name), new_password()) as login,
-    ):
-        service.start("consume")
-        service.start("relay")
-        _batches(client)
-        missed = answered(client)
-        login.change(new_password())
-        _orders(client)
-        return [*([missed] if missed else []), *faults_of(service, client)]
-
-
-def signals(service: RunningService) -> Sequence[str]:
-    """Two signals within a second, while a group waits for a lock; then the lock is free."""
-    with service.client() as client:
-        consumer = service.start("consume")
-        service.start("relay")
-        _batches(client)
-        answered(client)
-        with _locked(service, "SKU"):
-            client.send(Allocate(orderid="o", sku="SKU", qty=2))
-            missed = _rows(service, BOTH_WAIT, 1)
-            consumer.send(signal.SIGTERM)
-            consumer.wait_for("stopping")
-            consumer.send(signal.SIGTERM)
-            missed += not_seen(lambda: consumer.exit_code is None, "consume has ended at once.", within=1)
-        code = consumer.wait()
-        service.start("consume")
-        return [*missed, *([f"consume ended with {code}."] if code else []), *faults_of(service, client)]
-
-
-def signs_of_life(service: RunningService) -> Sequence[str]:
-    """The broker is away, which is no reason for a restart. Then the process is stopped in its tracks."""
-    with TemporaryDirectory() as folder:
-        service.settings["ALLOCATION_HEALTH_FOLDER"] = folder
-        consumer = service.start("consume", settings={"ALLOCATION_AMQP_URL": "amqp://x:x@127.0.0.1:1/"})
-        consumer.wait_for("amqp_connect_failed")
-        missed = not_seen(lambda: bool(list(Path(folder).glob("*.json"))), "There is no sign of life.")
-        alive = run_verb("health", settings=service.settings)
-        ready = run_verb("health", "--ready", settings=service.settings)
-        consumer.send(signal.SIGSTOP)
-        stalled = "A stopped process counts as alive."
-        missed += not_seen(
-            lambda: run_verb("health", "--max-age", "1", settings=service.settings).returncode == 4, stalled
-        )
-    if alive.returncode:
-        missed.append(f"A broker that is away fails the probe: {alive.stderr}")
-    if not ready.returncode:
-        missed.append("A process without a broker counts as ready.")
-    return missed
-
-
-def nothing_runs(service: RunningService) -> Sequence[str]:
-    """An order waits, and neither `consume` nor `relay` runs."""
-    with service.client() as client:
-        client.send(Allocate(orderid="o", sku="SKU", qty=2))
-        client.wait_confirmed()
-    done = run_verb("status", "--check", settings=service.settings)
-    wanted = ("Nobody consumes allocation.orders", "Nobody consumes allocation.stock", "No `allocation-worker relay`")
-    return [f"`status` does not say: {sentence}" for sentence in wanted if sentence not in done.stdout] + (
-        [] if done.returncode == 4 else [f"`status --check` ended with {done.returncode}."]
-    )
-
-
 SCENARIOS: Mapping[str, Scenario] = {
     _name(scenario): scenario
     for scenario in (
         crashes,
+        half_a_page,
         race,
         repeats,
+        shrink,
         late_subscriber,
         full_queue,
         dead_letters_away,
@@ -329,10 +304,8 @@ SCENARIOS: Mapping[str, Scenario] = {
         rules,
         database_crash,
         shared_sessions,
-        new_passwords,
-        signals,
-        signs_of_life,
-        nothing_runs,
+        *OPERATING,
+        *PRUNING,
         *FAILOVERS,
     )
 }
@@ -348,58 +321,21 @@ def _smuggle_a_batch(client: ExternalClient) -> None:
     client.publish_raw(encode(batch), routing_key=Allocate.ROUTING_KEY, properties=properties)
 
 
-def _send_batches_and_orders(client: ExternalClient) -> None:
-    _batches(client)
-    _orders(client)
-
-
-def _batches(client: ExternalClient) -> None:
-    for batch, qty in (("b1", 20), ("b2", 30)):
-        client.send(CreateBatch(batchref=batch, sku="SKU", qty=qty))
-    client.wait_confirmed()
-
-
-def _orders(client: ExternalClient) -> None:
-    for number in range(20):
-        client.send(Allocate(orderid=f"o{number}", sku="SKU", qty=2))
-    client.wait_confirmed()
-
-
 def _killed(process: WorkerProcess) -> None:
     wait_until(lambda: process.exit_code is not None, within=PATIENCE, otherwise=lambda: process.log)
-
-
-@contextmanager
-def _channel(service: RunningService) -> Iterator[Any]:
-    with pika.BlockingConnection(pika.URLParameters(service.amqp_url)) as connection:
-        yield connection.channel()
-
-
-@contextmanager
-def _database(service: RunningService) -> "Iterator[psycopg2.extensions.cursor]":
-    dsn = make_url(service.database_url).set(drivername="postgresql").render_as_string(hide_password=False)
-    with closing(psycopg2.connect(dsn)) as connection, connection.cursor() as cursor:
-        yield cursor
-
-
-@contextmanager
-def _locked(service: RunningService, sku: str) -> Iterator[None]:
-    with _database(service) as cursor:
-        cursor.execute("SELECT 1 FROM products WHERE sku = %s FOR UPDATE", [sku])
-        yield
 
 
 @contextmanager
 def _rare_flushes(service: RunningService) -> Iterator[None]:
     """Have the server keep in memory for long what no commit has flushed."""
     try:
-        with _database(service) as cursor:
+        with database(service) as cursor:
             cursor.connection.autocommit = True
             cursor.execute("ALTER SYSTEM SET wal_writer_delay = '10s'")
             cursor.execute("SELECT pg_reload_conf()")
         yield
     finally:
-        with _database(service) as cursor:
+        with database(service) as cursor:
             cursor.connection.autocommit = True
             cursor.execute("ALTER SYSTEM RESET wal_writer_delay")
             cursor.execute("SELECT pg_reload_conf()")
@@ -407,7 +343,7 @@ def _rare_flushes(service: RunningService) -> Iterator[None]:
 
 def _flood(service: RunningService, queue: str, *, most: int, within: float) -> list[str]:
     """Look for so many seconds whether the queue gets more copies of the events than it should."""
-    with _channel(service) as channel:
+    with open_channel(service) as channel:
 
         def depth() -> int:
             count: int = channel.queue_declare(queue, passive=True).method.message_count
@@ -417,14 +353,3 @@ def _flood(service: RunningService, queue: str, *, most: int, within: float) -> 
         none_came = not_seen(lambda: depth() > most, "", within=within)
         channel.queue_delete(queue)
         return [] if none_came else [flood]
-
-
-def _one(service: RunningService, query: str) -> int:
-    with _database(service) as cursor:
-        cursor.execute(query)
-        [(number,)] = cursor.fetchall()
-        return int(number)
-
-
-def _rows(service: RunningService, query: str, least: int) -> list[str]:
-    return not_seen(lambda: _one(service, query) >= least, f"Fewer than {least}: {query}.")

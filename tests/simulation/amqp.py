@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from copy import copy
 from functools import partial
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from pika import ConnectionParameters
@@ -51,7 +52,9 @@ class SimulatedChannel:
         self._prefetch = 0
         self._confirming: Callback | None = None
         self._published = 0
-        self._subscription: Subscription | None = None
+        self._tags = count(1)
+        self._subscriptions: dict[str, Subscription] = {}
+        self._cancelled: set[str] = set()
         self._queue: Queue | None = None
         self._on_close: list[Callback] = []
         self._on_return: list[Callback] = []
@@ -76,33 +79,40 @@ class SimulatedChannel:
 
     def basic_consume(self, queue: str, on_message: Callback, callback: Callback) -> str:
         prefetch = self._prefetch
+        consumer_tag = f"consumer-{len(self._consumers) + 1}"
+        self._consumers[consumer_tag] = on_message
 
         def consume() -> None:
             self._answer(partial(callback, Method(1, Basic.ConsumeOk())))
             self._queue = self._connection.broker.queues[queue]
-            if self._subscription is None:
-                self._subscription = Subscription(prefetch, partial(self._deliver, on_message))
-                self._queue.subscribe(self._subscription)
-            else:
-                self._queue.allow(self._subscription, prefetch)
+            deliver = partial(self._deliver, consumer_tag, on_message)
+            self._subscriptions[consumer_tag] = Subscription(prefetch, self._tags.__next__, deliver)
+            self._queue.subscribe(self._subscriptions[consumer_tag])
 
         self._connection.send(Frame(f"consume {queue}, prefetch {prefetch}", consume))
-        return "consumer"
+        return consumer_tag
 
     def basic_cancel(self, consumer_tag: str, callback: Callback) -> None:
+        self._cancelled.add(consumer_tag)
+
         def cancel() -> None:
             assert self._queue is not None
-            assert self._subscription is not None
-            self._queue.allow(self._subscription, 0)
+            self._queue.cancel(self._subscriptions[consumer_tag])
             self._answer(partial(callback, Method(1, Basic.CancelOk(consumer_tag))))
 
         self._connection.send(Frame(f"cancel {consumer_tag}", cancel))
 
+    def basic_reject(self, delivery_tag: int) -> None:
+        def reject() -> None:
+            assert self._queue is not None
+            self._queue.reject(list(self._subscriptions.values()), delivery_tag)
+
+        self._connection.send(Frame(f"reject {delivery_tag}", reject))
+
     def basic_ack(self, delivery_tag: int, *, multiple: bool) -> None:
         def ack() -> None:
             assert self._queue is not None
-            assert self._subscription is not None
-            self._queue.ack(self._subscription, delivery_tag, multiple=multiple)
+            self._queue.ack(list(self._subscriptions.values()), delivery_tag, multiple=multiple)
 
         self._connection.send(Frame(f"ack up to {delivery_tag}" if multiple else f"ack {delivery_tag}", ack))
 
@@ -128,9 +138,10 @@ class SimulatedChannel:
 
     def end(self) -> None:
         """The broker forgets it."""
-        if self._queue is not None and self._subscription is not None:
-            self._queue.unsubscribe(self._subscription)
-        self._queue = self._subscription = None
+        if self._queue is not None:
+            self._queue.end(list(self._subscriptions.values()))
+        self._queue = None
+        self._subscriptions = {}
 
     def lost(self, reason: Exception) -> None:
         """The client learns that it is gone."""
@@ -160,14 +171,18 @@ class SimulatedChannel:
         for callback in self._on_return:
             callback(self, method, letter.properties, letter.body)
 
-    def _deliver(self, on_message: Callback, tag: int, letter: Letter) -> None:
+    def _deliver(self, consumer_tag: str, on_message: Callback, tag: int, letter: Letter) -> None:
         properties = copy(letter.properties)
         if letter.failures:
             properties.headers = {**(properties.headers or {}), "x-delivery-count": letter.failures}
-        method = Basic.Deliver("consumer", tag, letter.failures > 0, letter.exchange, letter.routing_key)
+        method = Basic.Deliver(consumer_tag, tag, letter.failures > 0, letter.exchange, letter.routing_key)
 
         def delivered() -> None:
-            if self.is_open:
+            if not self.is_open:
+                return
+            if consumer_tag in self._cancelled:
+                self.basic_reject(tag)  # as pika does with what was on its way
+            else:
                 on_message(self, method, properties, letter.body)
 
         self._answer(delivered)

@@ -1,11 +1,12 @@
 """A broker in memory: exchanges, quorum queues, acks, dead letters, and message expiry.
 
-It behaves as RabbitMQ was observed to do: requeued messages keep their order and are delivered before new ones, each
-requeue counts as a delivery, and a message beyond the delivery limit is dead-lettered.
+It behaves as RabbitMQ was observed to do. Messages that come back when a channel ends keep their order, stand behind
+those that had come back before, and are delivered before new ones. Each requeue counts as a delivery, and a message
+beyond the delivery limit is dead-lettered. A consumer that is cancelled keeps what it has in hand.
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 from typing import Any
@@ -43,12 +44,15 @@ class Letter:
 
 @dataclass(eq=False)
 class Subscription:
-    """A consumer, as the broker sees it: `deliver` puts a message on its way, `unacked` is what it has in hand."""
+    """A consumer, as the broker sees it: `deliver` puts a message on its way, `unacked` is what it has in hand.
+
+    Its tags are those of its channel, which `next_tag` counts.
+    """
 
     prefetch: int
+    next_tag: Callable[[], int]
     deliver: Callable[[int, Letter], None]
     unacked: dict[int, Letter] = field(default_factory=dict)
-    last_tag: int = 0
 
     @property
     def has_room(self) -> bool:
@@ -56,7 +60,11 @@ class Subscription:
 
 
 class Queue:
-    """A quorum queue."""
+    """A quorum queue.
+
+    Attributes:
+        spent: how many deliveries of each message have failed, by its message_id; only those where any has.
+    """
 
     def __init__(
         self, name: str, *, single_active: bool = False, dead_letter: Callable[[Letter, str, str], None]
@@ -67,11 +75,17 @@ class Queue:
         self.returned: deque[Letter] = deque()
         self.waiting: deque[Letter] = deque()
         self.subscriptions: list[Subscription] = []
-        self.most_failures = 0
+        self._cancelled: list[Subscription] = []
+        self.spent: dict[str, int] = {}
+
+    @property
+    def most_failures(self) -> int:
+        return max(self.spent.values(), default=0)
 
     @property
     def empty(self) -> bool:
-        return not (self.returned or self.waiting or any(each.unacked for each in self.subscriptions))
+        in_hand = any(each.unacked for each in [*self.subscriptions, *self._cancelled])
+        return not (self.returned or self.waiting or in_hand)
 
     def put(self, letter: Letter) -> None:
         self.waiting.append(letter)
@@ -81,31 +95,42 @@ class Queue:
         self.subscriptions.append(subscription)
         self._deliver()
 
-    def allow(self, subscription: Subscription, prefetch: int) -> None:
-        """Let it have so many in hand; what it has stays there."""
-        assert not self._single_active, "a cancel would let the next consumer overtake what is in hand"
-        subscription.prefetch = prefetch
-        self._deliver()
-
-    def unsubscribe(self, subscription: Subscription) -> None:
-        """Its channel is gone: what it had in hand comes back, in order."""
+    def cancel(self, subscription: Subscription) -> None:
+        """Give it no more; what it has in hand stays there. The next one may have its turn."""
         self.subscriptions.remove(subscription)
-        for _, letter in sorted(subscription.unacked.items()):
-            letter.failures += 1
-            self.most_failures = max(self.most_failures, letter.failures)
-            if letter.failures > DELIVERY_LIMIT:
-                self._dead_letter(letter, self.name, "delivery_limit")
-            else:
-                self.returned.append(letter)
-        subscription.unacked.clear()
+        self._cancelled.append(subscription)
         self._deliver()
 
-    def ack(self, subscription: Subscription, tag: int, *, multiple: bool) -> None:
-        tags = [each for each in subscription.unacked if each == tag or (multiple and each < tag)]
-        assert tags, f"an ack of {tag}, which is not in hand: the broker would close the channel"
-        for each in tags:
-            del subscription.unacked[each]
+    def end(self, subscriptions: Sequence[Subscription]) -> None:
+        """Their channel is gone: what each had in hand comes back, in order. Which comes first is not promised."""
+        for subscription in reversed(subscriptions):
+            (self.subscriptions if subscription in self.subscriptions else self._cancelled).remove(subscription)
+            for _, letter in sorted(subscription.unacked.items()):
+                self._take_back(letter)
+            subscription.unacked.clear()
         self._deliver()
+
+    def reject(self, subscriptions: Sequence[Subscription], tag: int) -> None:
+        """Take one back."""
+        self._take_back(next(each.unacked.pop(tag) for each in subscriptions if tag in each.unacked))
+        self._deliver()
+
+    def ack(self, subscriptions: Sequence[Subscription], tag: int, *, multiple: bool) -> None:
+        found = False
+        for subscription in subscriptions:
+            for each in [each for each in subscription.unacked if each == tag or (multiple and each < tag)]:
+                del subscription.unacked[each]
+                found = True
+        assert found, f"an ack of {tag}, which is not in hand: the broker would close the channel"
+        self._deliver()
+
+    def _take_back(self, letter: Letter) -> None:
+        letter.failures += 1
+        self.spent[str(letter.properties.message_id)] = letter.failures
+        if letter.failures > DELIVERY_LIMIT:
+            self._dead_letter(letter, self.name, "delivery_limit")
+        else:
+            self.returned.append(letter)
 
     def _deliver(self) -> None:
         while self.returned or self.waiting:
@@ -114,9 +139,9 @@ class Queue:
             if able is None:
                 return
             letter = (self.returned or self.waiting).popleft()
-            able.last_tag += 1
-            able.unacked[able.last_tag] = letter
-            able.deliver(able.last_tag, letter)
+            tag = able.next_tag()
+            able.unacked[tag] = letter
+            able.deliver(tag, letter)
             if not self._single_active:
                 self.subscriptions.remove(able)  # the next message goes to the next consumer
                 self.subscriptions.append(able)

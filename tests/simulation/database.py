@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 from allocation_worker.domain.commands import Command
 from allocation_worker.service_layer.messages import CommandMessage
-from allocation_worker.service_layer.outgoing import OutgoingEvent
+from allocation_worker.service_layer.outgoing import OutgoingEvent, Page
 from allocation_worker.service_layer.ports import Receipt, StoreUnavailableError
 from tests.fakes.pending import FakePending
 from tests.fakes.unit_of_work import FakeDatabase, FakeInbox, FakeProducts, FakeUnitOfWork, Transaction
@@ -143,26 +143,40 @@ class SimulatedPending(FakePending):
     def acquire(self) -> bool:
         return self._session.statement("acquired", faults.STATEMENT, super().acquire)
 
-    def fetch(self, limit: int, in_flight: Collection[int]) -> list[OutgoingEvent]:
+    def fetch(self, limit: int, taken: Collection[int]) -> list[Page]:
         return self._session.statement(
-            "claimed", faults.STATEMENT, lambda: super(SimulatedPending, self).fetch(limit, in_flight)
+            "claimed", faults.STATEMENT, lambda: super(SimulatedPending, self).fetch(limit, taken)
         )
 
-    def mark_published(self, ids: Collection[int]) -> None:
-        def mark() -> None:
-            super(SimulatedPending, self).mark_published(ids)
-            self._process.world.marked(ids)
+    def read(self, pages: Collection[int]) -> list[Page]:
+        return self._session.statement("read", faults.STATEMENT, lambda: super(SimulatedPending, self).read(pages))
 
-        self._session.statement("marked", faults.WRITE, mark)
+    def mark_published(self, pages: Collection[int], unrouted: Collection[int]) -> None:
+        self._write("marked", lambda: super(SimulatedPending, self).mark_published(pages, unrouted))
 
-    def set_aside(self, ids: Collection[int]) -> None:
-        self._session.statement("set-aside", faults.WRITE, lambda: super(SimulatedPending, self).set_aside(ids))
+    def oldest_unrouted(self) -> list[OutgoingEvent]:
+        return self._session.statement("looked-at-unrouted", faults.STATEMENT, super().oldest_unrouted)
 
-    def oldest_set_aside(self) -> list[OutgoingEvent]:
-        return self._session.statement("looked-aside", faults.STATEMENT, super().oldest_set_aside)
+    def fetch_unrouted(self, types: Collection[str], limit: int, after: int) -> list[OutgoingEvent]:
+        return self._session.statement(
+            "claimed-unrouted",
+            faults.STATEMENT,
+            lambda: super(SimulatedPending, self).fetch_unrouted(types, limit, after),
+        )
 
-    def take_up(self, types: Collection[str]) -> None:
-        self._session.statement("taken-up", faults.WRITE, lambda: super(SimulatedPending, self).take_up(types))
+    def remove_unrouted(self, ids: Collection[int]) -> None:
+        self._write("removed-unrouted", lambda: super(SimulatedPending, self).remove_unrouted(ids))
+
+    def _write(self, name: str, write: Callable[[], None]) -> None:
+        """Write something that the database may lose in a crash soon afterwards."""
+
+        def write_at_risk() -> None:
+            committed = self._process.world.database.committed
+            before = (set(committed.published), set(committed.unrouted))
+            write()
+            self._process.world.at_risk(*before)
+
+        self._session.statement(name, faults.WRITE, write_at_risk)
 
     def wait(self, timeout: float, wake_fd: int) -> bool:
         waker = self._process.waker

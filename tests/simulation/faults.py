@@ -114,3 +114,36 @@ class Chance:
             return OK
         self._left -= 1
         return self._random.choice([option for option in options[1:] if option is not Outcome.SLOW])
+
+
+class Strikes:
+    """One kind of fault of the consumers again and again, after so many points where it could have happened.
+
+    Args:
+        random: where chance comes from.
+        kinds: what happens.
+        most: how many times.
+        apart: the fewest and the most points from one to the next.
+    """
+
+    def __init__(self, random: Random, kinds: Options, *, most: int, apart: tuple[int, int]) -> None:
+        self._random = random
+        self._kinds = kinds
+        self._left = most
+        self._apart = apart
+        self._until_next = random.randint(*apart)
+
+    def decide(self, name: str, options: Options) -> Outcome:
+        possible = [kind for kind in self._kinds if kind in options]
+        if not self._left or not possible or "relay" in name or "publish" in name:
+            return OK
+        self._until_next -= 1
+        if self._until_next:
+            return OK
+        self._left -= 1
+        self._until_next = self._random.randint(*self._apart)
+        return self._random.choice(possible)
+
+
+KILLED: Options = (Outcome.CRASH_BEFORE, Outcome.CRASH_AFTER)
+CONNECTION_LOST: Options = (Outcome.ERROR_BEFORE, Outcome.ERROR_AFTER)

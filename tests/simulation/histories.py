@@ -107,6 +107,30 @@ def deadly(queue: str) -> Sequence[Sent]:
     ]
 
 
+def crowd(good: int, bad: int, random: Random) -> Sequence[Sent]:
+    """Orders that are all there at once, and some among them that kill whoever reads them."""
+    sent = [send(_order(f"o{number}", 1), f"good-{number}") for number in range(good)]
+    return [
+        send(_batch("b1", good), "create"),
+        *_with_deadly(sent, bad, random, lambda number: _order(f"d{number}", 1)),
+    ]
+
+
+def backlog(good: int, bad: int, random: Random) -> Sequence[Sent]:
+    """Stock commands that are all there at once, each changes the same batch, and some kill whoever reads them."""
+    sent = [send(ChangeBatchQuantity(batchref="b1", qty=number), f"good-{number}") for number in range(1, good)]
+    killers = _with_deadly(sent, bad, random, lambda number: ChangeBatchQuantity(batchref="b1", qty=9_000 + number))
+    return [send(_batch("b1", good), "good-0"), *killers]
+
+
+def _with_deadly(sent: Sequence[Sent], bad: int, random: Random, make: Callable[[int], Command]) -> Sequence[Sent]:
+    mixed = list(sent)
+    for number in range(bad):
+        killer = replace(send(make(number), f"bad-{number}"), dead="delivery_limit", deadly=True)
+        mixed.insert(random.randrange(len(mixed) + 1), killer)
+    return mixed
+
+
 SMALL: Mapping[str, Callable[[], Sequence[Sent]]] = {"shrink": shrink, "move": move, "early": early}
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import allocation_contracts as contracts
 from allocation_contracts.names import STOCK_QUEUE
-from allocation_worker.adapters.rabbitmq.prefetch_policy import FAILURES_BEFORE
+from allocation_worker.adapters.rabbitmq.prefetch_policy import FAILURES_BEFORE_RETURN
 from harness.checker.events import ReceivedEvent, SentCommand, check
 from tests.fakes.naive_shop import Answer, NaiveShop
 from tests.fakes.unit_of_work import FakeDatabase, Published
@@ -77,8 +77,13 @@ def _check_stored(
 
 def _check_stock_order(world: World) -> list[str]:
     """Stock commands are applied in the order in which they were sent, until they are taken one at a time."""
-    if world.broker.queues[STOCK_QUEUE].most_failures >= FAILURES_BEFORE:
+    if world.broker.queues[STOCK_QUEUE].most_failures >= FAILURES_BEFORE_RETURN:
         return []
+    return stock_order(world)
+
+
+def stock_order(world: World) -> list[str]:
+    """What is wrong with the order in which stock commands were applied, in sentences."""
     sent = list(dict.fromkeys(each.message_id for each in world.setting.sent if each.queue == STOCK_QUEUE))
     applied = [message_id for message_id in world.database.committed.inbox if message_id in sent]
     expected = [message_id for message_id in sent if message_id in applied]

@@ -11,16 +11,19 @@ from pika.spec import BasicProperties
 
 from allocation_contracts.amqp.confirms import ConfirmedChannel
 from allocation_contracts.results import PublishResult
-from allocation_worker.adapters.rabbitmq import copies, publisher
+from allocation_worker.adapters.rabbitmq import copies, prefetch_policy, publisher
 from allocation_worker.adapters.rabbitmq.acknowledger import Acknowledger
+from allocation_worker.adapters.rabbitmq.prefetch_policy import PrefetchPolicy
 from allocation_worker.adapters.rabbitmq.queue_consumer import QueueConsumer
 from allocation_worker.domain.model import Product
 from allocation_worker.entrypoints.consume import QueueWorker
+from allocation_worker.entrypoints.pages import Pages
 from allocation_worker.service_layer.groups import GroupProcessor
 from allocation_worker.service_layer.outcomes import Done
+from allocation_worker.service_layer.outgoing import OutgoingEvent
 from allocation_worker.service_layer.ports import Receipt
 from tests.simulation.amqp import SimulatedChannel
-from tests.simulation.database import SimulatedInbox, SimulatedPending
+from tests.simulation.database import SimulatedInbox
 
 
 class Plant(Protocol):
@@ -76,7 +79,30 @@ def a_new_id_each_time() -> AbstractContextManager[Any]:
 
 
 def what_was_lost_stays_lost() -> AbstractContextManager[Any]:
-    return patch.object(SimulatedPending, "start_over", lambda _self: None)
+    return patch.object(Pages, "start_over", lambda _self, _in_flight: None)
+
+
+def a_page_marked_before_its_last_confirm() -> AbstractContextManager[Any]:
+    take_done = Pages.take_done
+
+    def hasty(self: Pages) -> tuple[list[int], list[int]]:
+        for progress in self._pages.values():
+            if len(progress.done) == len(progress.page.events) - 1 and progress.done:
+                progress.done |= {event.id for event in progress.page.events}
+                self._done.append(progress)
+        return take_done(self)
+
+    return patch.object(Pages, "take_done", hasty)
+
+
+def an_event_lost_between_its_page_and_the_unrouted() -> AbstractContextManager[Any]:
+    take_done = Pages.take_done
+
+    def careless(self: Pages) -> tuple[list[int], list[int]]:
+        pages, unrouted = take_done(self)
+        return pages, unrouted[1:]
+
+    return patch.object(Pages, "take_done", careless)
 
 
 def copy_not_waited_for() -> AbstractContextManager[Any]:
@@ -143,8 +169,31 @@ def failures_taken_for_success() -> AbstractContextManager[Any]:
     return patch.object(QueueWorker, "_process_patiently", impatient)
 
 
+def taken_together_whatever_has_failed() -> AbstractContextManager[Any]:
+    return patch.object(prefetch_policy, "share", lambda most, _failures: most)
+
+
+def stock_commands_taken_in_parts() -> AbstractContextManager[Any]:
+    """As where order does not matter; what is left behind in the queue is then before what a kill returns."""
+    build = PrefetchPolicy.__init__
+
+    def orderless(self: PrefetchPolicy, prefetch: int, *, ordered: bool) -> None:
+        del ordered
+        build(self, prefetch, ordered=False)
+
+    return patch.object(PrefetchPolicy, "__init__", orderless)
+
+
+def all_taken_and_returned_at_each_start() -> AbstractContextManager[Any]:
+    return patch.multiple(prefetch_policy, FAILURES_BEFORE_RETURN=1)
+
+
 def missing_confirms_waited_for() -> AbstractContextManager[Any]:
     return patch.object(ConfirmedChannel, "_look_later", lambda _self: None)
+
+
+def events_pass_those_of_their_product() -> AbstractContextManager[Any]:
+    return patch.object(OutgoingEvent, "product", None)
 
 
 def _named(*plants: Plant) -> Mapping[str, Plant]:
@@ -158,6 +207,8 @@ PLANTED = _named(
     mark_before_confirm,
     a_new_id_each_time,
     what_was_lost_stays_lost,
+    a_page_marked_before_its_last_confirm,
+    an_event_lost_between_its_page_and_the_unrouted,
     copy_not_waited_for,
     nack_taken_for_ack,
     not_mandatory,
@@ -165,5 +216,9 @@ PLANTED = _named(
     copies_carry_their_death,
     counter_lost_on_a_shrink,
     failures_taken_for_success,
+    taken_together_whatever_has_failed,
+    stock_commands_taken_in_parts,
+    all_taken_and_returned_at_each_start,
     missing_confirms_waited_for,
+    events_pass_those_of_their_product,
 )

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from threading import Event
 from typing import TYPE_CHECKING, TypeVar
 
 from allocation_contracts.names import ORDERS_QUEUE, STOCK_QUEUE
@@ -216,8 +217,8 @@ def relay(process: Process) -> None:
     loop = Relay(
         partial(open_pending, world.database, process),
         WatchedPublisher(publisher, process),
-        _nothing,
         waker=process.waker,
+        active=Event(),
         stopping=process.stopping,
         window=world.setting.window,
         poll=1.0,

@@ -1,13 +1,13 @@
 """Runs simulations: one by a plan, all of a small history, or one by a seed."""
 
 import random as chance
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 
 from allocation_contracts.events import EVENTS
 from tests.simulation import histories
-from tests.simulation.faults import LEFT_TO_CHANCE, OK, Chance, Outcome, Planned, Point
+from tests.simulation.faults import LEFT_TO_CHANCE, OK, Chance, Outcome, Planned, Point, Schedule
 from tests.simulation.judge import judge
 from tests.simulation.scheduler import Actor, InTurn
 from tests.simulation.world import Setting, World
@@ -123,8 +123,13 @@ def by_seed(seed: int, *, trace: bool = False) -> Ended:
 
 def undisturbed(setting: Setting, seed: int) -> World:
     """A run whose order chance decides, but for the history without any fault."""
+    return disturbed(setting, seed, lambda _random: Planned({}))
+
+
+def disturbed(setting: Setting, seed: int, schedule: Callable[[Random], Schedule]) -> World:
+    """A run whose order chance decides, with these faults."""
     with _seeded(seed) as random:
-        world = World(setting, Planned({}), random.choice, random, trace=False)
+        world = World(setting, schedule(random), random.choice, random, trace=False)
         world.run()
     return world
 

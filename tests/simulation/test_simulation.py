@@ -5,14 +5,16 @@
 
 from collections.abc import Iterable, Iterator
 from itertools import chain
+from random import Random
 
 import pytest
 
 from allocation_contracts.names import ORDERS_QUEUE, STOCK_QUEUE
+from allocation_worker.adapters.rabbitmq.prefetch_policy import FAILURES_BEFORE_RETURN
 from tests.simulation.broker import DELIVERY_LIMIT
-from tests.simulation.faults import OK, Outcome
-from tests.simulation.histories import deadly
-from tests.simulation.judge import judge
+from tests.simulation.faults import CONNECTION_LOST, KILLED, OK, Options, Outcome, Strikes
+from tests.simulation.histories import backlog, crowd, deadly
+from tests.simulation.judge import judge, stock_order
 from tests.simulation.planted import PLANTED, Plant
 from tests.simulation.runs import (
     SMALL,
@@ -21,12 +23,13 @@ from tests.simulation.runs import (
     Ended,
     Small,
     by_seed,
+    disturbed,
     every_schedule,
     planned,
     undisturbed,
 )
 from tests.simulation.seams import simulated
-from tests.simulation.world import Setting
+from tests.simulation.world import Setting, World
 
 SEEDS = range(200)
 SEEDS_TO_FIND_A_BUG = range(100)
@@ -78,6 +81,55 @@ def test_a_message_that_kills_its_process_leaves_the_other_queues_messages_deliv
         assert world.broker.queues[other].most_failures <= DELIVERY_LIMIT - 5
 
 
+@pytest.mark.parametrize(
+    ("good", "prefetch"),
+    [(200, 128), pytest.param(2_000, 2_000, marks=[pytest.mark.long, pytest.mark.timeout(900)])],
+)
+@pytest.mark.parametrize("bad", [1, 2, 5, 10])
+def test_orders_that_kill_their_process_leave_their_neighbours_deliveries_to_spare(
+    good: int, prefetch: int, bad: int
+) -> None:
+    for seed in range(4):
+        world = crowded(good, bad, prefetch, seed)
+        assert not judge(world)
+        assert most_spent(world, ORDERS_QUEUE) <= DELIVERY_LIMIT // 2
+
+
+@pytest.mark.parametrize("bad", [1, 2, 5])
+def test_stock_commands_that_kill_their_process_harm_neither_their_neighbours_nor_the_order(bad: int) -> None:
+    for seed in range(4):
+        world = undisturbed(Setting(sent=backlog(200, bad, Random(seed)), consumers=1 + seed % 2), seed)
+        assert not judge(world)
+        assert not stock_order(world)
+        assert most_spent(world, STOCK_QUEUE) <= DELIVERY_LIMIT - 4
+
+
+WORKING = {"killed": (KILLED, (600, 1800)), "cut off": (CONNECTION_LOST, (4, 20))}
+AT_ONCE = {"killed": (KILLED, (20, 800)), "cut off": (CONNECTION_LOST, (1, 8))}
+
+
+@pytest.mark.parametrize(("kinds", "apart"), WORKING.values(), ids=WORKING)
+def test_a_consumer_struck_more_often_than_the_delivery_limit_while_it_works_keeps_the_order_of_stock_commands(
+    kinds: Options, apart: tuple[int, int]
+) -> None:
+    for seed in range(4):
+        world = struck(0, kinds, apart, seed)
+        assert not judge(world)
+        assert not stock_order(world)
+        assert most_spent(world, STOCK_QUEUE) < FAILURES_BEFORE_RETURN
+
+
+@pytest.mark.parametrize("bad", [0, 1, 2])
+@pytest.mark.parametrize(("kinds", "apart"), AT_ONCE.values(), ids=AT_ONCE)
+def test_however_soon_it_is_struck_again_no_innocent_stock_command_is_dead_lettered(
+    kinds: Options, apart: tuple[int, int], bad: int
+) -> None:
+    for seed in range(4):
+        world = struck(bad, kinds, apart, seed)
+        assert not judge(world)
+        assert most_spent(world, STOCK_QUEUE) <= DELIVERY_LIMIT - 2
+
+
 def test_a_seed_is_always_the_same_run() -> None:
     for seed in range(5):
         assert by_seed(seed, trace=True) == by_seed(seed, trace=True)
@@ -86,7 +138,32 @@ def test_a_seed_is_always_the_same_run() -> None:
 @pytest.mark.parametrize("plant", PLANTED.values(), ids=PLANTED)
 def test_a_planted_bug_is_found(plant: Plant) -> None:
     with plant():
-        assert any(map(found, SEEDS_TO_FIND_A_BUG)) or any(ended.faults for ended in one_fault_at_a_time())
+        assert (
+            any(map(found, SEEDS_TO_FIND_A_BUG))
+            or any(ended.faults for ended in one_fault_at_a_time())
+            or any(judge(crowded(200, 5, 128, seed)) for seed in range(4))
+            or any(judge(struck(0, *WORKING["killed"], seed)) for seed in range(4))
+        )
+
+
+def crowded(good: int, bad: int, prefetch: int, seed: int) -> World:
+    """A run with so many orders in the queue, and so many among them that kill, without any other fault."""
+    sent = crowd(good, bad, Random(seed))
+    setting = Setting(sent=sent, prefetch=prefetch, group_limit=prefetch // 2, consumers=1 + seed % 2)
+    return undisturbed(setting, seed)
+
+
+def struck(bad: int, kinds: Options, apart: tuple[int, int], seed: int) -> World:
+    """A run with a backlog of stock commands, in which consumers are struck three times as often as the limit."""
+    sent = backlog(600, bad, Random(seed))
+    setting = Setting(sent=sent, consumers=1 + seed % 2, prefetch=300, group_limit=150)
+    return disturbed(setting, seed, lambda random: Strikes(random, kinds, most=3 * DELIVERY_LIMIT, apart=apart))
+
+
+def most_spent(world: World, queue: str) -> int:
+    """The most failed deliveries of a message that kills nobody."""
+    spent = world.broker.queues[queue].spent
+    return max((count for id_, count in spent.items() if id_.startswith("good")), default=0)
 
 
 def all_good(runs: Iterable[Ended]) -> int:

@@ -87,7 +87,7 @@ class World:
         self._failing = {each.message_id: each.fails for each in setting.sent if each.fails}
         self._deadly = {each.message_id for each in setting.sent if each.deadly}
         self._upheavals_left = len(setting.upheavals)
-        self._marks: list[tuple[float, int]] = []
+        self._at_risk: list[tuple[float, set[int], set[int]]] = []
         self._starting = 0
 
     def run(self) -> None:
@@ -148,8 +148,9 @@ class World:
         """In seconds."""
         return self._random.uniform(0.05, 3.0)
 
-    def marked(self, ids: Collection[int]) -> None:
-        self._marks += [(self.scheduler.now, id_) for id_ in ids]
+    def at_risk(self, published: set[int], unrouted: set[int]) -> None:
+        """Take note of how the outbox was marked before a write of the relay."""
+        self._at_risk.append((self.scheduler.now, published, unrouted))
 
     def _start(self, name: str, start: Start) -> None:
         self.note(f"{name} starts")
@@ -189,9 +190,10 @@ class World:
                 self._break_sessions()
             case "the database crashes":
                 self._break_sessions()
-                for time, id_ in self._marks:
+                committed = self.database.committed
+                for time, published, unrouted in reversed(self._at_risk):
                     if time > self.scheduler.now - MARKS_AT_RISK:
-                        self.database.committed.outbox[id_].published = False
+                        committed.published, committed.unrouted = published, unrouted
             case "the subscriber binds":
                 self.broker.unbound.clear()
 
@@ -204,7 +206,7 @@ class World:
 
     def _left(self) -> dict[str, object]:
         """What is still to be done, where there is anything."""
-        waiting = [id_ for id_, row in self.database.committed.outbox.items() if not row.published]
+        waiting = [id_ for id_ in self.database.committed.outbox if self.database.committed.waits(id_)]
         return {
             "unsent": len(self._unsent),
             "in queues": not self.broker.empty,

@@ -1,6 +1,7 @@
-"""The inbox: one row for each message that was received."""
+"""The inbox: one entry for each message that was received, under a key that stands for its message_id."""
 
 from collections.abc import Sequence
+from hashlib import sha256
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -12,15 +13,20 @@ from allocation_worker.service_layer.ports import Receipt
 # The update makes a repeat wait for a transaction that is still receiving the same message. A plain read would not.
 RECEIVE = sa.text("""
     WITH taken AS (
-        INSERT INTO inbox AS known (message_id, fingerprint)
-        SELECT * FROM unnest(CAST(:message_ids AS text[]), CAST(:fingerprints AS bytea[]))
-        ON CONFLICT (message_id) DO UPDATE SET deliveries = known.deliveries + 1
-        RETURNING message_id, fingerprint, deliveries
+        INSERT INTO inbox_entries AS known (key, fingerprint)
+        SELECT * FROM unnest(CAST(:keys AS uuid[]), CAST(:fingerprints AS bytea[]))
+        ON CONFLICT (key) DO UPDATE SET deliveries = known.deliveries + 1
+        RETURNING key, fingerprint, deliveries
     )
-    SELECT message_id, fingerprint FROM taken WHERE deliveries > 1
+    SELECT encode(uuid_send(key), 'hex'), fingerprint FROM taken WHERE deliveries > 1
 """)
 
-FORGET = sa.text("DELETE FROM inbox WHERE message_id = :message_id")
+FORGET = sa.text("DELETE FROM inbox_entries WHERE key = CAST(:key AS uuid)")
+
+
+def inbox_key(message_id: str) -> str:
+    """Return the key of a message, 32 hexadecimal digits, as the function of the same name does in SQL."""
+    return sha256(message_id.encode()).hexdigest()[:32]
 
 
 class PostgresInbox:
@@ -31,25 +37,27 @@ class PostgresInbox:
 
     def receive(self, messages: Sequence[CommandMessage]) -> list[Receipt]:
         # One statement must not contain a key twice, and all transactions must use the same key order.
-        first = {message.message_id: message for message in reversed(messages)}
-        message_ids = sorted(first)
+        keys = [inbox_key(message.message_id) for message in messages]
+        first: dict[str, bytes] = {}
+        for key, message in zip(keys, messages, strict=True):
+            first.setdefault(key, message.fingerprint)
+        in_order = sorted(first)
         rows = self._connection.execute(
-            RECEIVE,
-            {"message_ids": array(message_ids), "fingerprints": array([first[key].fingerprint for key in message_ids])},
+            RECEIVE, {"keys": array(in_order), "fingerprints": array([first[key] for key in in_order])}
         )
-        taken = {message_id: bytes(fingerprint) for message_id, fingerprint in rows.all()}
+        taken = {key: bytes(fingerprint) for key, fingerprint in rows.all()}
         seen = set(taken)
         receipts = []
-        for message in messages:
-            known = taken.setdefault(message.message_id, message.fingerprint)
+        for key, message in zip(keys, messages, strict=True):
+            known = taken.setdefault(key, message.fingerprint)
             if known != message.fingerprint:
                 receipts.append(Receipt.CONFLICT)
-            elif message.message_id in seen:
+            elif key in seen:
                 receipts.append(Receipt.REPEAT)
             else:
                 receipts.append(Receipt.FRESH)
-            seen.add(message.message_id)
+            seen.add(key)
         return receipts
 
     def forget(self, message: CommandMessage) -> None:
-        self._connection.execute(FORGET, {"message_id": message.message_id})
+        self._connection.execute(FORGET, {"key": inbox_key(message.message_id)})

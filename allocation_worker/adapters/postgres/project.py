@@ -1,7 +1,7 @@
 """Reads tables and events in one snapshot, for `project`.
 
 The outbox has no index by SKU or by causation_id. Such an index would slow down every command, and these queries are
-rare: an operator asks them, or `project` after a loss. They scan the outbox.
+rare: an operator asks them, or `project` after a loss. They scan the view `events`, which takes the pages apart.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -29,10 +29,10 @@ SEQUENCES = sa.text("""
 
 # The outbox holds an event several times if it answered several commands.
 EVENTS_AFTER = sa.text("""
-    SELECT DISTINCT ON (outbox.sku, outbox.sequence) outbox.type, outbox.body
-    FROM outbox JOIN unnest(CAST(:skus AS text[]), CAST(:sequences AS bigint[])) AS known (sku, sequence)
-        ON outbox.sku = known.sku AND outbox.sequence > known.sequence
-    ORDER BY outbox.sku, outbox.sequence
+    SELECT DISTINCT ON (events.sku, events.sequence) events.type, events.body
+    FROM events JOIN unnest(CAST(:skus AS text[]), CAST(:sequences AS bigint[])) AS known (sku, sequence)
+        ON events.sku = known.sku AND events.sequence > known.sequence
+    ORDER BY events.sku, events.sequence
 """)
 
 LINES = sa.text("""

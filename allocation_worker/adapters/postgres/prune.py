@@ -1,28 +1,197 @@
-"""Deletes expired inbox and outbox rows in small batches."""
+"""Deletes old rows from the tables that grow with the traffic, and keeps the time that this has reached.
+
+The cost of a step does not depend on the size of its table. The inbox is read in the order of its pages, a few at a
+time: its rows are about as old as their neighbours, because they were written together. The outbox is read in the order
+of its ids, from the oldest on. Neither needs an index by age, which every command would have to write.
+"""
+
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Engine
+from sqlalchemy.engine import Connection, Engine
+
+from allocation_worker.service_layer.ports import Step
+
+PAGES_AT_A_TIME = 128
+"""A megabyte; at most some 8,000 rows of the inbox."""
 
 ROWS_AT_A_TIME = 1000
+OUTBOX_PAGES_AT_A_TIME = 100
+"""A page of the outbox may hold 1,000 events, in some fifty rows of the table's TOAST."""
 
-# Ordered by id, which follows age. A search by created_at becomes slow: once new rows reuse the pages of old ones, the
-# BRIN index matches every page.
-PRUNE_OUTBOX = sa.text("""
-    DELETE FROM outbox WHERE id = ANY(ARRAY(
-        SELECT id FROM (SELECT * FROM outbox ORDER BY id LIMIT :limit) AS oldest
-        WHERE created_at < now() - make_interval(days => :days)
-            AND (published_at IS NOT NULL OR returned_at IS NOT NULL)))
+BEGIN_AGAIN_AFTER = timedelta(hours=1)
+"""How long a row is not looked at again that was passed over."""
+
+PAGES = sa.text("""
+    SELECT pg_relation_size(CAST(:name AS regclass)) / CAST(current_setting('block_size') AS bigint)
 """)
 
-PRUNE_INBOX = sa.text("""
-    DELETE FROM inbox WHERE message_id IN (
-        SELECT message_id FROM inbox WHERE received_at < now() - make_interval(days => :days)
-        ORDER BY message_id LIMIT :limit)
-""")
+SERVER_TIME = sa.text("SELECT now()")
+REACHED = sa.text("SELECT reached FROM prune_clock")
+FIRST_REACHED = sa.text("INSERT INTO prune_clock SELECT now() RETURNING reached")
+REACH = sa.text("UPDATE prune_clock SET reached = :after WHERE reached = :before")
 
 
-class History:
-    """Past events and received message_ids.
+class TableByPages:
+    """A table of rows that may go at a certain age, read in the order of its pages.
+
+    Args:
+        engine: The database.
+        name: The table.
+        age: The column with the time of a row.
+        keep: How long a row is kept.
+        may_go: The condition for a row to go at all.
+        pages: The pages that a step reads.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        name: str,
+        age: str,
+        *,
+        keep: timedelta,
+        may_go: str = "true",
+        pages: int = PAGES_AT_A_TIME,
+    ) -> None:
+        self.name = name
+        self.keep = keep
+        self._engine = engine
+        self._at_a_time = pages
+        self._page = self._pages = 0
+        self.delete = sa.text(f"""
+            DELETE FROM {name} WHERE ctid = ANY(ARRAY(
+                SELECT ctid FROM {name}
+                WHERE ctid >= CAST(:first AS tid) AND ctid < CAST(:after AS tid) AND {age} < :before AND {may_go}
+                FOR UPDATE SKIP LOCKED))
+        """)  # noqa: S608 - names of our own
+
+    def step(self, now: datetime) -> Step:
+        """Delete the old rows of some pages."""
+        page, pages = self._page, self._pages
+        with self._engine.begin() as connection:
+            if page >= pages:
+                page, pages = 0, connection.execute(PAGES, {"name": self.name}).scalar_one()
+            limits = {"first": f"({page},0)", "after": f"({page + self._at_a_time},0)"}
+            rows = connection.execute(self.delete, {**limits, "before": now - self.keep}).rowcount
+        self._page, self._pages = page + self._at_a_time, pages
+        return Step(rows, ended=self._page >= pages)
+
+    def steps_left(self) -> int:
+        """Return how many steps this round has left; at least 1."""
+        return max(1, (self._pages - self._page) // self._at_a_time)
+
+
+class _Place(NamedTuple):
+    """Where a table by ids is read next.
+
+    Attributes:
+        after: The last id that was read.
+        until: An id whose row was old when this was last looked for.
+        passed_over: The first id that was read and not deleted.
+        again_at: When to read from there again.
+    """
+
+    after: int
+    until: int = 0
+    passed_over: int | None = None
+    again_at: datetime = datetime.max.replace(tzinfo=UTC)
+
+
+class TableByIds:
+    """A table of rows that may go at a certain age, read in the order of its ids, which follows age.
+
+    What was read is not read again: the index entries of deleted rows stay as long as any transaction that began
+    before. For rows that were passed over, because they wait to be published or are locked, it begins again every hour.
+
+    Args:
+        engine: The database.
+        name: The table.
+        age: The column with the time of a row.
+        keep: How long a row is kept.
+        may_go: The condition for a row to go at all.
+        rows: The rows that a step reads.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        name: str,
+        age: str,
+        *,
+        keep: timedelta,
+        may_go: str,
+        rows: int = ROWS_AT_A_TIME,
+    ) -> None:
+        self.name = name
+        self.keep = keep
+        self._engine = engine
+        self._at_a_time = rows
+        self.place: _Place | None = None
+        self._first = sa.text(f"SELECT id FROM {name} ORDER BY id LIMIT 1")  # noqa: S608 - a name of our own
+        # Rows may stand before older ones, such as those of a minute in which the clock was ahead. So it is not enough
+        # to read until the first row that is young. These probes go as far as the last id.
+        self.find = sa.text(f"""
+            SELECT max(found.id) FROM generate_series(0, 61) AS power, LATERAL (
+                SELECT id, {age} AS age FROM {name} WHERE id >= :after + (CAST(1 AS bigint) << power)
+                ORDER BY id LIMIT 1
+            ) AS found WHERE age < :before
+        """)  # noqa: S608 - names of our own
+        self._read = sa.text(f"""
+            SELECT count(*), max(id) FROM (
+                SELECT id FROM {name} WHERE id > :after AND id <= :until ORDER BY id LIMIT :limit
+            ) AS next
+        """)  # noqa: S608 - a name of our own
+        self.delete = sa.text(f"""
+            DELETE FROM {name} WHERE id = ANY(ARRAY(
+                SELECT id FROM {name} WHERE id > :after AND id <= :last AND {age} < :before AND {may_go}
+                FOR UPDATE SKIP LOCKED))
+        """)  # noqa: S608 - names of our own
+        self._left = sa.text(f"SELECT min(id) FROM {name} WHERE id > :after AND id <= :last")  # noqa: S608 - a name of our own
+
+    def step(self, now: datetime) -> Step:
+        """Delete the old rows among the next ids."""
+        with self._engine.begin() as connection:
+            place = self.place or self._first_place(connection)
+            if place is None:
+                return Step(0, ended=True)
+            if place.passed_over is not None and now >= place.again_at:
+                place = _Place(place.passed_over - 1)
+            step, place = self._step(connection, place, now)
+        self.place = place
+        return step
+
+    def _first_place(self, connection: Connection) -> _Place | None:
+        first = connection.execute(self._first).scalar_one_or_none()
+        return None if first is None else _Place(first - 1)
+
+    def _step(self, connection: Connection, place: _Place, now: datetime) -> tuple[Step, _Place]:
+        before = now - self.keep
+        if place.after >= place.until:
+            until = connection.execute(self.find, {"after": place.after, "before": before}).scalar_one()
+            if until is None:
+                return Step(0, ended=True), place
+            place = place._replace(until=until)
+        read, last = connection.execute(
+            self._read, {"after": place.after, "until": place.until, "limit": self._at_a_time}
+        ).one()
+        if not read:  # somebody else has deleted them
+            return Step(0, ended=False), place._replace(after=place.until)
+        limits = {"after": place.after, "last": last}
+        rows = connection.execute(self.delete, {**limits, "before": before}).rowcount
+        if rows < read and place.passed_over is None:
+            left = connection.execute(self._left, limits).scalar_one()
+            place = place._replace(passed_over=left, again_at=now + BEGIN_AGAIN_AFTER)
+        return Step(rows, ended=False), place._replace(after=last)
+
+    def steps_left(self) -> int:
+        """Return 1, since it is not known."""
+        return 1
+
+
+def pruned_tables(engine: Engine, *, history_days: int, inbox_days: int) -> tuple[TableByPages, TableByIds, TableByIds]:
+    """Return the tables to prune.
 
     Args:
         engine: The database.
@@ -30,16 +199,47 @@ class History:
             be published are never deleted.
         inbox_days: The days to keep a message_id.
     """
+    return (
+        TableByPages(engine, "inbox_entries", "received_at", keep=timedelta(days=inbox_days)),
+        TableByIds(
+            engine,
+            "outbox_pages",
+            "created_at",
+            keep=timedelta(days=history_days),
+            may_go="published_at IS NOT NULL",
+            rows=OUTBOX_PAGES_AT_A_TIME,
+        ),
+        TableByIds(engine, "outbox_unrouted", "created_at", keep=timedelta(days=history_days), may_go="true"),
+    )
 
-    def __init__(self, engine: Engine, *, history_days: int, inbox_days: int) -> None:
+
+class PostgresPruneTimes:
+    """The clock of the database, and the time that pruning has reached.
+
+    Args:
+        engine: The database.
+    """
+
+    def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._work = ((PRUNE_OUTBOX, history_days), (PRUNE_INBOX, inbox_days))
 
-    def prune_some(self) -> bool:
-        """Delete at most ROWS_AT_A_TIME rows of each table. Return True if there may be more."""
+    def server_time(self) -> datetime:
+        """Return the time by the clock of the database."""
         with self._engine.begin() as connection:
-            deleted = [
-                connection.execute(statement, {"days": days, "limit": ROWS_AT_A_TIME}).rowcount
-                for statement, days in self._work
-            ]
-        return max(deleted) == ROWS_AT_A_TIME
+            return _time(connection.execute(SERVER_TIME).scalar_one())
+
+    def reached(self) -> datetime:
+        """Return the time that was kept last."""
+        with self._engine.begin() as connection:
+            found = connection.execute(REACHED).scalar_one_or_none()
+            return _time(found or connection.execute(FIRST_REACHED).scalar_one())
+
+    def reach(self, before: datetime, after: datetime) -> bool:
+        """Keep the time `after`. Do nothing and return False if the time that is kept is not `before`."""
+        with self._engine.begin() as connection:
+            return bool(connection.execute(REACH, {"before": before, "after": after}).rowcount)
+
+
+def _time(value: object) -> datetime:
+    assert isinstance(value, datetime)  # noqa: S101 - the column's type
+    return value

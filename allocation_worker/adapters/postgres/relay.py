@@ -1,4 +1,4 @@
-"""Reads and marks the unpublished events of the outbox, in order, for one relay at a time."""
+"""Reads and marks the unpublished pages of the outbox, in order, for one relay at a time."""
 
 import select
 from collections.abc import Callable, Collection, Iterator
@@ -11,19 +11,20 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from allocation_worker.adapters import wire
+from allocation_worker.adapters.postgres import page
 from allocation_worker.adapters.postgres.arrays import array
 from allocation_worker.adapters.postgres.durability import check_writable
 from allocation_worker.adapters.postgres.errors import translated
 from allocation_worker.adapters.postgres.outbox import CHANNEL
+from allocation_worker.adapters.postgres.page import PLACES
 from allocation_worker.adapters.postgres.session import NOT_ONE_SESSION, TRANSACTION_POOLING
 from allocation_worker.adapters.postgres.watchdog import watched_connection
-from allocation_worker.service_layer.outgoing import OutgoingEvent
+from allocation_worker.service_layer.outgoing import OutgoingEvent, Page
 from allocation_worker.service_layer.ports import StoreUnavailableError
 
-# The number is arbitrary. Nothing else may use it for an advisory lock in this database.
+# The number is arbitrary. With the oid of the table it is an advisory lock that nothing else uses, in each schema.
 _RELAY_LOCK = 7_140_002
-# The most rows that one statement updates, since a statement has a time limit.
-_TAKEN_UP_AT_A_TIME = 10_000
+_PARTITION = 0
 # Seconds between two attempts to raise the floor.
 _RAISE_FLOOR_EVERY = 1.0
 
@@ -41,77 +42,105 @@ _SYNCHRONOUS_COMMIT = """
 # active reader writes its name into the session, and looks for it after each fetch.
 _ACQUIRE = sa.text(f"""
     SELECT pg_backend_pid() AS backend, mine,
-        CASE WHEN mine OR pg_try_advisory_lock({_RELAY_LOCK})
+        CASE WHEN mine OR pg_try_advisory_lock({_RELAY_LOCK} + {_PARTITION}, installation)
             THEN set_config('allocation.relay', CASE WHEN mine THEN known ELSE :reader END, false)
         END AS reader
     FROM (
-        SELECT current_setting('allocation.relay', true) AS known, EXISTS (
+        SELECT current_setting('allocation.relay', true) AS known, CAST(installation AS integer), EXISTS (
             SELECT FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()
-                AND classid = 0 AND objid = {_RELAY_LOCK} AND objsubid = 1
+                AND classid = {_RELAY_LOCK} + {_PARTITION} AND objid = installation AND objsubid = 2
         ) AS mine
+        FROM CAST(CAST('outbox_pages' AS regclass) AS oid) AS installation
     ) AS session
 """)  # noqa: S608 - the number is a constant
 
 _SESSION = sa.text("SELECT pg_backend_pid(), current_setting('allocation.relay', true)")
 
-COLUMNS = """
-    id, message_id::text AS message_id, type, body, correlation_id, causation_id, traceparent,
-    extract(epoch FROM created_at)::bigint AS timestamp
-"""
 
+# The sum is computed page by page, so no more than `limit` pages are read. One statement has one snapshot: no page with
+# a product is missed that comes before one without.
 FETCH = sa.text(f"""
-    SELECT {COLUMNS} FROM outbox
-    WHERE published_at IS NULL AND returned_at IS NULL AND id > :floor AND id <> ALL(CAST(:in_flight AS bigint[]))
-    ORDER BY id LIMIT :limit
-""")  # noqa: S608 - the columns are constants
+    SELECT id, timestamp, events, NULL AS product FROM (
+        SELECT id, extract(epoch FROM created_at)::bigint AS timestamp, events,
+            sum(count) OVER (ORDER BY id ROWS UNBOUNDED PRECEDING) - count AS before
+        FROM outbox_pages
+        WHERE partition = {_PARTITION} AND published_at IS NULL AND id > :floor AND product IS NULL
+            AND id <> ALL(CAST(:taken AS bigint[]))
+        ORDER BY id LIMIT :limit
+    ) AS waiting WHERE before < :limit
+    UNION ALL
+    SELECT id, 0, NULL, product FROM outbox_pages
+    WHERE partition = {_PARTITION} AND published_at IS NULL AND product IS NOT NULL
+        AND id <> ALL(CAST(:taken AS bigint[]))
+    ORDER BY id
+""")  # noqa: S608 - the partition is a constant
+
+READ = sa.text("""
+    SELECT id, extract(epoch FROM created_at)::bigint, events, product FROM outbox_pages
+    WHERE id = ANY(CAST(:pages AS bigint[])) ORDER BY id
+""")
 
 # A mark lost in a crash costs a duplicate event. Waiting for the disk after each would halve the throughput.
 MARK_PUBLISHED = sa.text("""
     SET LOCAL synchronous_commit = off;
-    UPDATE outbox SET published_at = now() WHERE id = ANY(CAST(:ids AS bigint[])) AND published_at IS NULL
+    UPDATE outbox_pages SET published_at = now() WHERE id = ANY(CAST(:pages AS bigint[])) AND published_at IS NULL
 """)
 
-SET_ASIDE = sa.text("""
+MARK_AND_KEEP_UNROUTED = sa.text(f"""
     SET LOCAL synchronous_commit = off;
-    UPDATE outbox SET returned_at = now() WHERE id = ANY(CAST(:ids AS bigint[])) AND published_at IS NULL
-""")
-
-# DISTINCT ON would read all events that are set aside, perhaps a month of them. For `type = name ORDER BY id` the
-# planner may scan the table in the order of ids.
-OLDEST_SET_ASIDE = sa.text(f"""
-    SELECT {COLUMNS} FROM unnest(CAST(:types AS text[])) AS known (name) JOIN LATERAL (
-        SELECT * FROM outbox
-        WHERE published_at IS NULL AND returned_at IS NOT NULL AND type >= name ORDER BY type, id LIMIT 1
-    ) AS oldest ON type = name
-""")  # noqa: S608 - the columns are constants
-
-TAKE_UP = sa.text("""
-    SET LOCAL synchronous_commit = off;
-    WITH next AS (
-        SELECT id FROM outbox
-        WHERE published_at IS NULL AND returned_at IS NOT NULL AND type = :type AND id > :after ORDER BY id LIMIT :limit
-    ), taken_up AS (
-        UPDATE outbox SET returned_at = NULL FROM next WHERE outbox.id = next.id
+    WITH marked AS (
+        UPDATE outbox_pages SET published_at = now()
+        WHERE id = ANY(CAST(:pages AS bigint[])) AND published_at IS NULL RETURNING id, partition, created_at, events
     )
-    SELECT max(id) FROM next
-""")
+    INSERT INTO outbox_unrouted (id, created_at, partition, type, event)
+    SELECT id * {PLACES} + place - 1, created_at, partition, split_part(line, E'\t', 2), line
+    FROM marked CROSS JOIN LATERAL string_to_table(events, E'\n') WITH ORDINALITY AS lines (line, place)
+    WHERE id * {PLACES} + place - 1 = ANY(CAST(:unrouted AS bigint[]))
+""")  # noqa: S608 - the number is a constant
 
+# DISTINCT ON would read all these events, perhaps a month of them. For `type = name ORDER BY id` the planner may scan
+# the table in the order of ids.
+OLDEST_UNROUTED = sa.text(f"""
+    SELECT id, extract(epoch FROM created_at)::bigint, event
+    FROM unnest(CAST(:types AS text[])) AS known (name) JOIN LATERAL (
+        SELECT * FROM outbox_unrouted WHERE partition = {_PARTITION} AND type >= name
+        ORDER BY partition, type, id LIMIT 1
+    ) AS oldest ON type = name
+""")  # noqa: S608 - the partition is a constant
+
+FETCH_UNROUTED = sa.text(f"""
+    SELECT id, extract(epoch FROM created_at)::bigint, event
+    FROM unnest(CAST(:types AS text[])) AS known (name) JOIN LATERAL (
+        SELECT * FROM outbox_unrouted WHERE partition = {_PARTITION} AND type = name AND id > :after
+        ORDER BY id LIMIT :limit
+    ) AS next ON true
+    ORDER BY id LIMIT :limit
+""")  # noqa: S608 - the partition is a constant
+
+REMOVE_UNROUTED = sa.text("""
+    SET LOCAL synchronous_commit = off;
+    DELETE FROM outbox_unrouted WHERE id = ANY(CAST(:ids AS bigint[]))
+""")
 
 # last_value of an unused sequence is the number of the first row, hence is_called.
-HIGHEST_ID = sa.text("SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM outbox_id_seq")
+HIGHEST_ID = sa.text("SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM outbox_pages_id_seq")
 
-# Not the xmax of a snapshot: that follows the last transaction that has ended, and later ones may be running.
-NEXT_TRANSACTION = sa.text("SELECT pg_current_xact_id()::text::bigint")
-
-OLDEST_RUNNING = sa.text("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
+# Transactions that may have numbered a page. The lock is taken before the number and released after the commit can be
+# seen. Unlike the oldest running transaction, this leaves out those that write elsewhere, even in other databases.
+WRITERS = sa.text("""
+    SELECT virtualtransaction FROM pg_locks
+    WHERE locktype = 'relation' AND relation = CAST('outbox_pages' AS regclass)
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+        AND mode = 'RowExclusiveLock' AND granted AND pid IS DISTINCT FROM pg_backend_pid()
+""")
 
 
 class _Floor:
-    """The id up to which every row is published or in flight, so that `fetch` need not read those rows again.
+    """The id up to which every page was fetched, so that `fetch` need not look at those pages again.
 
-    Transactions commit in another order than that of their ids, and one transaction may write thousands of rows. So the
-    floor rises in three steps: note the highest id, wait until all transactions of that moment have ended, and wait
-    until a later fetch has read all rows up to that id.
+    Transactions commit in another order than that of their ids, and one transaction may write many pages. So the floor
+    rises in three steps: note the highest id, wait until all transactions of that moment have ended, and wait until a
+    later fetch has read all pages up to that id.
     """
 
     def __init__(self, connection: Connection, clock: Callable[[], float]) -> None:
@@ -119,8 +148,7 @@ class _Floor:
         self._clock = clock
         self._due = 0.0
         self._target = 0
-        self._ends_before: int | None = None
-        self._ended = False
+        self._writers: set[str] | None = None
         self.id = 0
 
     def look(self) -> None:
@@ -128,29 +156,26 @@ class _Floor:
         if self._clock() < self._due:
             return
         self._due = self._clock() + _RAISE_FLOOR_EVERY
-        if self._ends_before is None:
-            # In this order: a transaction writes to the inbox first, so one with a row up to this id has begun by now.
+        if self._writers is None:
+            # In this order: who numbered a page up to this id is among the writers, or has ended.
             self._target = self._connection.execute(HIGHEST_ID).scalar_one()
-            self._ends_before = self._connection.execute(NEXT_TRANSACTION).scalar_one()
-        elif not self._ended:
-            self._ended = self._connection.execute(OLDEST_RUNNING).scalar_one() >= self._ends_before
+            self._writers = self._find_writers()
+        elif self._writers:
+            self._writers &= self._find_writers()
 
     def looked(self, *, up_to: int | None) -> None:
         """Raise the floor if possible. Call this after each fetch.
 
         Args:
-            up_to: The highest id that was fetched; None if the fetch returned all rows.
+            up_to: The highest id that was fetched; None if the fetch returned all pages.
         """
-        if self._ended and (up_to is None or up_to > self._target):
+        ended = self._writers is not None and not self._writers
+        if ended and (up_to is None or up_to > self._target):
             self.id = self._target
-            self._ends_before = None
-            self._ended = False
+            self._writers = None
 
-    def sink(self) -> None:
-        """Let the next fetch read all rows."""
-        self.id = 0
-        self._ends_before = None
-        self._ended = False
+    def _find_writers(self) -> set[str]:
+        return set(self._connection.execute(WRITERS).scalars())
 
 
 class PendingEvents:
@@ -184,49 +209,54 @@ class PendingEvents:
         if row.reader is None:
             return False
         self._session = (row.backend, row.reader)
+        channel = self._connection.scalar(sa.text(f"SELECT {CHANNEL}"))
         self._connection.execute(
-            sa.text(f"LISTEN {CHANNEL}; SET idle_session_timeout = '{round(self._lease * 1000)}ms'")
+            sa.text(f"LISTEN {channel}; SET idle_session_timeout = '{round(self._lease * 1000)}ms'")
         )
         return True
 
-    def fetch(self, limit: int, in_flight: Collection[int]) -> list[OutgoingEvent]:
-        """Return the next events to publish, except those in flight. Each product's events are in order of sequence."""
+    def fetch(self, limit: int, taken: Collection[int]) -> list[Page]:
+        """Return the next pages to publish, except those taken. Each product's events are in order of sequence."""
         self._floor.look()
         rows = self._connection.execute(
-            FETCH, {"floor": self._floor.id, "in_flight": array(list(in_flight)), "limit": limit}
-        )
-        events = [outgoing_event(*row) for row in rows]
-        self._floor.looked(up_to=events[-1].id if len(events) == limit else None)
-        if events:
+            FETCH, {"floor": self._floor.id, "taken": array(list(taken)), "limit": limit}
+        ).all()
+        pages = [_page(*row) for row in rows]
+        last = next((page.id for page in reversed(pages) if page.events), None)
+        full = sum(len(page.events) for page in pages) >= limit
+        if full:
+            # Pages without a product may be missing from here on, so those with one come next time.
+            pages = [page for page in pages if last is not None and page.id <= last]
+        self._floor.looked(up_to=last if full else None)
+        if pages:
             self._commit_synchronously()
-        return events
+        return pages
 
-    def start_over(self) -> None:
-        """Make `fetch` return unmarked events again, even those in flight before."""
-        self._floor.sink()
+    def read(self, pages: Collection[int]) -> list[Page]:
+        """Return these pages, which were fetched without their events, with them, in the order of their ids."""
+        return [_page(*row) for row in self._connection.execute(READ, {"pages": array(sorted(pages))})]
 
-    def mark_published(self, ids: Collection[int]) -> None:
-        """Mark these events as published."""
-        self._connection.execute(MARK_PUBLISHED, {"ids": array(sorted(ids))})
+    def mark_published(self, pages: Collection[int], unrouted: Collection[int]) -> None:
+        """Mark these pages as published, and keep those of their events that no queue is bound for."""
+        if unrouted:
+            parameters = {"pages": array(sorted(pages)), "unrouted": array(sorted(unrouted))}
+            self._connection.execute(MARK_AND_KEEP_UNROUTED, parameters)
+        else:
+            self._connection.execute(MARK_PUBLISHED, {"pages": array(sorted(pages))})
 
-    def set_aside(self, ids: Collection[int]) -> None:
-        """Exclude these events from `fetch` until `take_up`, since no queue is bound for them."""
-        self._connection.execute(SET_ASIDE, {"ids": array(sorted(ids))})
+    def oldest_unrouted(self) -> list[OutgoingEvent]:
+        """Return the first kept event of each type."""
+        rows = self._connection.execute(OLDEST_UNROUTED, {"types": array(wire.EVENT_TYPES)})
+        return [page.outgoing(line, id_, None, timestamp) for id_, timestamp, line in rows]
 
-    def oldest_set_aside(self) -> list[OutgoingEvent]:
-        """Return the first event set aside of each type."""
-        rows = self._connection.execute(OLDEST_SET_ASIDE, {"types": array(wire.EVENT_TYPES)})
-        return [outgoing_event(*row) for row in rows]
+    def fetch_unrouted(self, types: Collection[str], limit: int, after: int) -> list[OutgoingEvent]:
+        """Return the next kept events of these types after an id, in order."""
+        rows = self._connection.execute(FETCH_UNROUTED, {"types": array(sorted(types)), "limit": limit, "after": after})
+        return [page.outgoing(line, id_, None, timestamp) for id_, timestamp, line in rows]
 
-    def take_up(self, types: Collection[str]) -> None:
-        """Make `fetch` return the events of these types that were set aside."""
-        for type_ in sorted(types):
-            last: int | None = 0
-            while last is not None:
-                last = self._connection.execute(
-                    TAKE_UP, {"type": type_, "after": last, "limit": _TAKEN_UP_AT_A_TIME}
-                ).scalar_one()
-        self._floor.sink()
+    def remove_unrouted(self, ids: Collection[int]) -> None:
+        """Remove kept events that are published."""
+        self._connection.execute(REMOVE_UNROUTED, {"ids": array(sorted(ids))})
 
     def _commit_synchronously(self) -> None:
         """Wait until no failover can lose the rows that were fetched.
@@ -280,28 +310,9 @@ class PendingEvents:
         return notified or (timeout > 0 and not woken)
 
 
-def outgoing_event(
-    id_: int,
-    message_id: str,
-    type_: str,
-    body: str,
-    correlation_id: str,
-    causation_id: str,
-    traceparent: str | None,
-    timestamp: int,
-) -> OutgoingEvent:
-    """Return the event for the values of COLUMNS."""
-    return OutgoingEvent(
-        id_,
-        wire.routing_key(type_),
-        body.encode(),
-        message_id,
-        type_,
-        correlation_id,
-        causation_id,
-        traceparent,
-        timestamp,
-    )
+def _page(id_: int, timestamp: int, events: str | None, product: str | None) -> Page:
+    lines = enumerate([] if events is None else events.split("\n"), id_ * PLACES)
+    return Page(id_, [page.outgoing(line, place, id_, timestamp) for place, line in lines], product)
 
 
 @contextmanager

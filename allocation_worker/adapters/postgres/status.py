@@ -14,12 +14,10 @@ _PROCESSES = sa.text("""
     GROUP BY application_name ORDER BY verb
 """)
 _OLDEST = sa.text("""
-    SELECT CAST(extract(epoch FROM now() - created_at) AS float) FROM outbox
-    WHERE published_at IS NULL AND returned_at IS NULL ORDER BY id LIMIT 1
+    SELECT CAST(extract(epoch FROM now() - created_at) AS float) FROM outbox_pages
+    WHERE published_at IS NULL ORDER BY partition, id LIMIT 1
 """)
-_UNROUTED = sa.text("""
-    SELECT type, count(*) FROM outbox WHERE published_at IS NULL AND returned_at IS NOT NULL GROUP BY type ORDER BY type
-""")
+_UNROUTED = sa.text("SELECT type, count(*) FROM outbox_unrouted GROUP BY type ORDER BY type")
 
 
 def look(engine: Engine) -> tuple[list[Process], Backlog]:

@@ -2,6 +2,8 @@
 
 The tables are compared by counters and lines, sequences and outbox, inbox and outbox.
 
+The view `events` shows the pages of the outbox event by event.
+
 All checks run in one read-only transaction at REPEATABLE READ. So they see one snapshot of a running service and do not
 block it. Each check is one statement that returns the rows that are wrong.
 
@@ -19,7 +21,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from allocation_worker.adapters.postgres.durability import examine
 from allocation_worker.adapters.postgres.outbox import event_id
-from allocation_worker.adapters.postgres.weaknesses import KEYS, MISSING_TABLES, NO_ORDINARY_TABLES
+from allocation_worker.adapters.postgres.weaknesses import MISSING_TABLES, NO_ORDINARY_TABLES
 from allocation_worker.service_layer.durability import Weakness
 from allocation_worker.service_layer.verify import Audit, Fault
 
@@ -91,12 +93,12 @@ CHECKS = (
         """
         SELECT sku, products.sequence AS counted, first, last, kept FROM products JOIN (
             SELECT sku, min(sequence) AS first, max(sequence) AS last, count(DISTINCT sequence) AS kept
-            FROM outbox JOIN (
-                SELECT sku, min(sequence) AS oldest FROM outbox
+            FROM events JOIN (
+                SELECT sku, min(sequence) AS oldest FROM events
                 WHERE created_at >= now() - make_interval(hours => :kept_hours) AND NOT repeated GROUP BY sku
             ) AS recent USING (sku)
             WHERE sequence >= oldest GROUP BY sku
-        ) AS events USING (sku)
+        ) AS kept_events USING (sku)
         WHERE last <> products.sequence OR kept <> last - first + 1
         """,
     ),
@@ -104,7 +106,7 @@ CHECKS = (
         "sequence-used-twice",
         "SKU {sku} has {different} different events with the sequence {sequence}.",
         """
-        SELECT sku, sequence, count(DISTINCT (message_id, type, body)) AS different FROM outbox
+        SELECT sku, sequence, count(DISTINCT (message_id, type, body)) AS different FROM events
         WHERE sku IS NOT NULL GROUP BY sku, sequence HAVING count(DISTINCT (message_id, type, body)) > 1
         """,
     ),
@@ -115,7 +117,7 @@ CHECKS = (
         SELECT sku, sequence, before FROM (
             SELECT sku, sequence, id, lag(sequence) OVER by_sequence AS before, lag(id) OVER by_sequence AS id_before
             FROM (
-                SELECT sku, sequence, min(id) AS id FROM outbox
+                SELECT sku, sequence, min(id) AS id FROM events
                 WHERE sku IS NOT NULL AND NOT repeated GROUP BY sku, sequence
             ) AS firsts
             WINDOW by_sequence AS (PARTITION BY sku ORDER BY sequence)
@@ -130,9 +132,9 @@ CHECKS = (
             type || ' of order ' || (event ->> 'orderid') || ', ' || coalesce(event ->> 'batchref', 'no stock') AS told
         FROM order_lines JOIN (
             SELECT DISTINCT ON (sku, sequence) sku, sequence, type, CAST(body AS jsonb) AS event
-            FROM outbox WHERE sku IS NOT NULL AND created_at >= now() - make_interval(hours => :kept_hours)
+            FROM events WHERE sku IS NOT NULL AND created_at >= now() - make_interval(hours => :kept_hours)
             ORDER BY sku, sequence
-        ) AS events USING (sku, sequence)
+        ) AS answers USING (sku, sequence)
         WHERE (event ->> 'orderid', event ->> 'lineid') IS DISTINCT FROM (orderid, lineid)
             OR batchref IS DISTINCT FROM CASE WHEN type = 'allocated.v1' THEN event ->> 'batchref' END
             OR qty <> CAST(event ->> 'qty' AS integer)
@@ -146,7 +148,7 @@ CHECKS = (
             SELECT DISTINCT ON (event ->> 'batchref') event ->> 'batchref' AS reference,
                 CAST(event ->> 'qty' AS integer) AS told
             FROM (
-                SELECT sequence, CAST(body AS jsonb) AS event FROM outbox
+                SELECT sequence, CAST(body AS jsonb) AS event FROM events
                 WHERE type IN ('batch-created.v1', 'batch-quantity-changed.v1') AND NOT repeated
                     AND created_at >= now() - make_interval(hours => :kept_hours)
             ) AS changes ORDER BY event ->> 'batchref', sequence DESC
@@ -156,28 +158,28 @@ CHECKS = (
     ),
     Check(
         "answer-missing",
-        "Command {message_id}, taken at {received_at:%Y-%m-%d %H:%M:%S}, has no event in the outbox.",
+        "The command taken at {received_at:%Y-%m-%d %H:%M:%S} under the inbox key {key} has no event in the outbox.",
         """
-        SELECT message_id, received_at FROM inbox
+        SELECT key, received_at FROM inbox_entries
         WHERE received_at >= now() - make_interval(hours => :kept_hours)
-            AND NOT EXISTS (SELECT FROM outbox WHERE causation_id = inbox.message_id)
+            AND NOT EXISTS (SELECT FROM events WHERE inbox_key(causation_id) = inbox_entries.key)
         """,
     ),
     Check(
         "cause-missing",
         "{type} {message_id} was caused by command {causation_id}, which is not in the inbox.",
         """
-        SELECT type, message_id, causation_id FROM outbox
+        SELECT type, message_id, causation_id FROM events
         WHERE created_at >= now() - make_interval(hours => :known_hours)
-            AND NOT EXISTS (SELECT FROM inbox WHERE inbox.message_id = causation_id)
+            AND NOT EXISTS (SELECT FROM inbox_entries WHERE key = inbox_key(causation_id))
         """,
     ),
     Check(
         "event-stuck",
         "{type} {message_id} has waited to be published for {waited} s; is `allocation-worker relay` running?",
         """
-        SELECT type, message_id, extract(epoch FROM now() - created_at)::bigint AS waited FROM outbox
-        WHERE published_at IS NULL AND returned_at IS NULL AND created_at < now() - make_interval(secs => :stuck_after)
+        SELECT type, message_id, extract(epoch FROM now() - created_at)::bigint AS waited FROM events
+        WHERE published_at IS NULL AND NOT unrouted AND created_at < now() - make_interval(secs => :stuck_after)
         """,
     ),
 )
@@ -187,7 +189,7 @@ _NOTICES = (
         "no-queue-bound",
         "Events of type {type} are kept, since no queue is bound for them: {count}.",
         """
-        SELECT type, count(*) AS count FROM outbox WHERE published_at IS NULL AND returned_at IS NOT NULL GROUP BY type
+        SELECT type, count(*) AS count FROM outbox_unrouted GROUP BY type
         """,
     ),
 )
@@ -195,8 +197,16 @@ _NOTICES = (
 WRONG_IDS = Check(
     "wrong-message-id",
     "Event {sequence} of SKU {sku} has the message_id {message_id}, which is not its own.",
-    "SELECT sku, uuid_send(stream) AS stream, outbox.sequence, message_id FROM outbox JOIN products USING (sku)",
+    "SELECT sku, uuid_send(stream) AS stream, events.sequence, message_id FROM events JOIN products USING (sku)",
 )
+
+_COUNTS = {
+    "products": "products",
+    "batches": "batches",
+    "order_lines": "order_lines",
+    "inbox": "inbox_entries",
+    "outbox": "events",
+}
 
 
 def audit(engine: Engine, *, history_days: int, inbox_days: int, stuck_after: float) -> Audit:
@@ -227,7 +237,10 @@ def audit(engine: Engine, *, history_days: int, inbox_days: int, stuck_after: fl
         if wrong_ids := _look_at_ids(connection):
             faults.append(wrong_ids)
         notices += [example for check in _NOTICES for example in _examples(connection, check, parameters)]
-        counts = {table: connection.scalar(sa.text(f"SELECT count(*) FROM {table}")) or 0 for table in KEYS}  # noqa: S608 - names of our own
+        counts = {
+            name: connection.scalar(sa.text(f"SELECT count(*) FROM {table}")) or 0  # noqa: S608 - names of our own
+            for name, table in _COUNTS.items()
+        }
     return Audit(faults=faults, notices=notices, counts=counts, durability=rests_on.facts)
 
 

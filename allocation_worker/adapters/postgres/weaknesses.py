@@ -10,8 +10,9 @@ KEYS: Final[Mapping[str, Sequence[str]]] = {
     "products": ("sku",),
     "batches": ("reference", "arrival, sku"),
     "order_lines": ("id",),
-    "inbox": ("message_id",),
-    "outbox": ("id",),
+    "inbox_entries": ("key",),
+    "outbox_pages": ("id",),
+    "outbox_unrouted": ("id",),
 }
 """Our tables, and the columns of their unique keys. The columns of a key are sorted."""
 
@@ -166,12 +167,12 @@ TABLES: Final = (
     ),
     Condition(
         "other-schema",
-        "The search path finds the table {name} in the schema {here}, and the table inbox in {there}: rows that belong "
-        "together may be elsewhere; set search_path to the schema of `allocation-worker migrate`.",
+        "The search path finds the table {name} in the schema {here}, and the table inbox_entries in {there}: rows "
+        "that belong together may be elsewhere; set search_path to the schema of `allocation-worker migrate`.",
         f"""
         SELECT ours.name, CAST(ours.relnamespace AS regnamespace) AS here,
             CAST(inbox.relnamespace AS regnamespace) AS there
-        FROM {_OURS} AS ours JOIN {_OURS} AS inbox ON inbox.name = 'inbox'
+        FROM {_OURS} AS ours JOIN {_OURS} AS inbox ON inbox.name = 'inbox_entries'
         WHERE ours.relnamespace <> inbox.relnamespace AND 't' NOT IN (ours.relpersistence, inbox.relpersistence)
         """,
     ),
@@ -297,9 +298,9 @@ TABLES: Final = (
     ),
     Condition(
         "sequence-behind",
-        "The sequence of outbox.id is at {counted}, and the table has {highest}: this server was promoted or restored "
-        "without all rows, or copied without its sequences; stop the worker, compare it with the other servers, then "
-        "set the sequence by setval.",
+        "The sequence of outbox_pages.id is at {counted}, and the table has {highest}: this server was promoted or "
+        "restored without all rows, or copied without its sequences; stop the worker, compare it with the other "
+        "servers, then set the sequence by setval.",
         f"""
         SELECT coalesce(last_value, 0) AS counted, highest
         FROM {_OURS} AS ours
@@ -307,8 +308,8 @@ TABLES: Final = (
         JOIN pg_class AS counter ON counter.oid = objid AND counter.relkind = 'S'
         JOIN pg_sequences ON sequencename = counter.relname
             AND schemaname = CAST(CAST(counter.relnamespace AS regnamespace) AS text)
-        CROSS JOIN (SELECT max(id) AS highest FROM outbox) AS rows
-        WHERE name = 'outbox' AND coalesce(last_value, 0) < highest
+        CROSS JOIN (SELECT max(id) AS highest FROM outbox_pages) AS rows
+        WHERE name = 'outbox_pages' AND coalesce(last_value, 0) < highest
             AND CASE WHEN counter.relkind = 'S' THEN has_sequence_privilege(counter.oid, 'SELECT, USAGE') END
         """,
     ),

@@ -15,7 +15,7 @@ ROWS_AT_A_TIME = 1000
 
 
 class Write(NamedTuple):
-    """A statement over arrays, one a column, called `<name>0`, `<name>1` and so on."""
+    """A statement with parameters `<name>0`, `<name>1` and so on: arrays, one a column, or the values of one row."""
 
     name: str
     sql: str
@@ -30,7 +30,7 @@ class Writer:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._writes: dict[str, str] = {}
-        self._parameters: dict[str, str] = {}
+        self._parameters: dict[str, object] = {}
 
     def add(self, write: Write, rows: Sequence[Values]) -> None:
         """Write these rows, a thousand at a time."""
@@ -40,6 +40,14 @@ class Writer:
             self._writes[write.name] = write.sql
             for index, column in enumerate(zip(*rows[start : start + ROWS_AT_A_TIME], strict=True)):
                 self._parameters[f"{write.name}{index}"] = array(column)
+
+    def add_row(self, write: Write, row: Values) -> None:
+        """Write one row, for a statement that takes its values."""
+        if write.name in self._writes:
+            self.flush()
+        self._writes[write.name] = write.sql
+        for index, value in enumerate(row):
+            self._parameters[f"{write.name}{index}"] = value
 
     def flush(self) -> None:
         """Send what was added."""

@@ -1,5 +1,6 @@
 """Consuming several queues, from start to end."""
 
+import random
 from collections.abc import Callable, Collection, Sequence
 from threading import Lock
 
@@ -8,14 +9,13 @@ import structlog
 from allocation_contracts.amqp.link import LinkFactory
 from allocation_worker.adapters.rabbitmq.deliveries import DeliveryBuffer
 from allocation_worker.adapters.rabbitmq.link import worker_link
+from allocation_worker.adapters.rabbitmq.prefetch_policy import ORDERED_PREFETCH
 from allocation_worker.adapters.rabbitmq.queue_consumer import QueueConsumer
 from allocation_worker.adapters.rabbitmq.threads import Threads
 
 log = structlog.get_logger()
 
 _CLOSING_TIME = 6.0
-# Seconds between the queues of a process when they are consumed one message at a time.
-_ISOLATION_APART = 1.0
 
 
 class Consumer:
@@ -26,6 +26,7 @@ class Consumer:
         queues: The names of the queues.
         prefetch: The most messages of each queue that are unacked at a time.
         unordered: Those of the queues whose messages may overtake each other.
+        ordered_prefetch: The most unacked messages of each other queue, if it is less.
         grace: How many seconds the workers have to finish after `stop`.
         name: How the broker shows the connections.
         link: Makes each queue's connection.
@@ -40,6 +41,7 @@ class Consumer:
         prefetch: int,
         grace: float,
         unordered: Collection[str] = (),
+        ordered_prefetch: int = ORDERED_PREFETCH,
         name: str = "allocation-worker consume",
         link: LinkFactory = worker_link,
         threads: Threads | None = None,
@@ -49,20 +51,24 @@ class Consumer:
         self._stop_asked = self._threads.queue()
         self._not_consuming = set(queues)
         self._lock = Lock()
-        self.queues = [
-            QueueConsumer(
-                urls,
-                queue,
-                prefetch=prefetch,
-                ordered=queue not in unordered,
-                name=f"{name} {queue}",
-                isolation_pause=position * _ISOLATION_APART,
-                link=link,
-                threads=self._threads,
-                on_consuming=self._consuming,
+        # Whose turn it is is left to chance: if it were always that of a queue with a message that kills the process,
+        # the others would never get on.
+        self.queues: list[QueueConsumer] = []
+        for queue in random.sample(queues, len(queues)):
+            self.queues.append(
+                QueueConsumer(
+                    urls,
+                    queue,
+                    prefetch=prefetch if queue in unordered else min(prefetch, ordered_prefetch),
+                    ordered=queue not in unordered,
+                    name=f"{name} {queue}",
+                    after=self.queues[0] if self.queues else None,
+                    link=link,
+                    threads=self._threads,
+                    on_consuming=self._consuming,
+                )
             )
-            for position, queue in enumerate(queues)
-        ]
+        self.queues.sort(key=lambda consumer: queues.index(consumer.name))
 
     def run(self, work: Callable[[DeliveryBuffer], None]) -> None:
         """Consume until `stop`, or until a thread ends; then wait until what was answered is acked.

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from threading import Condition
 
 from allocation_worker.adapters.rabbitmq.delivery import Delivery
+from allocation_worker.adapters.rabbitmq.prefetch_policy import share
 from allocation_worker.service_layer.outcomes import Outcome
 
 Results = Sequence[tuple[Delivery, Outcome]]
@@ -35,26 +36,26 @@ class DeliveryBuffer:
         self._changed = condition
         self._closed = False
         self._held = False
+        self._resting = False
 
     def take(self, limit: int) -> list[Delivery]:
         """Wait for deliveries, and return those that are there, in order.
 
         Args:
-            limit: The most that are returned. A redelivered one is returned alone.
+            limit: The most that are returned; fewer if deliveries of them have failed before, as `share` says.
 
         Returns:
             The deliveries; none once the buffer is closed.
         """
         with self._changed:
-            while not (self._waiting or self._closed):
+            while not (self._closed or (self._waiting and not self._resting)):
                 self._changed.wait()
             if self._closed:
                 return []
-            waiting = self._waiting
-            taken = [waiting.popleft()]
-            if not taken[0].redelivered:
-                while waiting and len(taken) < limit and not waiting[0].redelivered:
-                    taken.append(waiting.popleft())
+            taken = [self._waiting.popleft()]
+            most = share(limit, taken[0].failures)
+            while self._waiting and len(taken) < (most := min(most, share(limit, self._waiting[0].failures))):
+                taken.append(self._waiting.popleft())
             return taken
 
     def ack(self, results: Results) -> None:
@@ -88,6 +89,18 @@ class DeliveryBuffer:
         """Forget the deliveries that are not taken, when the channel is gone; for the network thread."""
         with self._changed:
             self._waiting.clear()
+            self._resting = False
+
+    def rest(self) -> None:
+        """Let `take` wait until `resume` or `clear`; for the network thread."""
+        with self._changed:
+            self._resting = True
+
+    def resume(self) -> None:
+        """Undo `rest`; for the network thread."""
+        with self._changed:
+            self._resting = False
+            self._changed.notify()
 
     def close(self) -> None:
         """Let `take` return nothing from now on."""

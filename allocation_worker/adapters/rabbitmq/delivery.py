@@ -19,7 +19,7 @@ class Delivery:
         queue: The queue that it came from.
         generation: The number of the channel that it came by; each new channel of the queue has the next number.
         body: The body, as it was sent.
-        redelivered: Whether it was delivered before. It may have ended the process that received it.
+        failures: The number of failed deliveries before this one. It may have ended the processes that received it.
         routing_key: The routing key that it was published with.
         exchange: The exchange that it was published to.
         properties: All its properties; a retry copy or a dead letter keeps them.
@@ -28,7 +28,7 @@ class Delivery:
     """
 
     __slots__ = (
-        "attempts", "body", "exchange", "generation", "properties", "queue", "redelivered", "retried", "routing_key",
+        "attempts", "body", "exchange", "failures", "generation", "properties", "queue", "retried", "routing_key",
         "tag",
     )  # fmt: skip
 
@@ -39,7 +39,7 @@ class Delivery:
         queue: str,
         generation: int,
         body: bytes,
-        redelivered: bool,
+        failures: int,
         routing_key: str,
         exchange: str,
         properties: BasicProperties,
@@ -48,7 +48,7 @@ class Delivery:
         self.queue = queue
         self.generation = generation
         self.body = body
-        self.redelivered = redelivered
+        self.failures = failures
         self.routing_key = routing_key
         self.exchange = exchange
         self.properties = properties
@@ -61,10 +61,17 @@ class Delivery:
         return f"<Delivery {self.generation}/{self.tag} of {self.queue}: {self.properties.message_id!r}>"
 
 
-def delivery_failures(properties: BasicProperties) -> int:
-    """Return the number of deliveries that the broker counts as failed; 0 if it does not count them."""
+def delivery_failures(properties: BasicProperties, *, redelivered: bool) -> int:
+    """Return the number of deliveries that the broker counts as failed; 0 if it was never delivered before.
+
+    Args:
+        properties: Its properties.
+        redelivered: Whether the broker says that it may have been delivered before.
+    """
+    if not redelivered:
+        return 0
     count = (properties.headers or {}).get("x-delivery-count", 0)
-    return count if isinstance(count, int) else 0
+    return max(1, count) if isinstance(count, int) else 1
 
 
 def failed_attempts(properties: BasicProperties) -> int:

@@ -23,13 +23,15 @@ from allocation_worker.adapters.rabbitmq.deliveries import DeliveryBuffer, Resul
 from allocation_worker.adapters.rabbitmq.delivery import Delivery, delivery_failures
 from allocation_worker.adapters.rabbitmq.errors import REMEDIES
 from allocation_worker.adapters.rabbitmq.link import log_event
-from allocation_worker.adapters.rabbitmq.prefetch_policy import PrefetchMode, PrefetchPolicy
+from allocation_worker.adapters.rabbitmq.prefetch_policy import FAILURES_BEFORE_ALONE, PrefetchPolicy, PrefetchStep
 from allocation_worker.adapters.rabbitmq.threads import Threads
 from allocation_worker.service_layer.outcomes import DeadLettered
 
 log = structlog.get_logger()
 
 _CONFIRMS_AGAIN_AFTER = 1.0
+_PAUSE = 1.0
+_MOST_PAUSES = 10
 
 
 class QueueConsumer:
@@ -37,16 +39,17 @@ class QueueConsumer:
 
     A connection of its own, because one that is lost must not spend deliveries of the other queues' messages.
 
-    `PrefetchPolicy` decides whether messages are taken one at a time. To change that, all messages are returned by
-    closing the channel, and consuming begins anew: on a quorum queue the prefetch belongs to the consumer and cannot be
-    changed. A cancel would keep the unacked messages, but the next consumer of a single-active-consumer queue could
-    overtake them. Where order does not matter, a cancel saves one message from being delivered twice.
+    `PrefetchPolicy` decides how many messages are in hand. On a quorum queue the prefetch belongs to the consumer and
+    cannot be changed, so consuming begins anew. A cancel keeps the unacked messages. In a queue with a single active
+    consumer, the next one could overtake them, so it is sent when they are committed, or all are returned by closing
+    the channel.
 
     An alarm of the broker may block the connection for any time. To close it would free nothing, and would spend a
     delivery of each unacked message.
 
-    A message that kills the process spends a delivery of the other queues' unacked messages, too. So each of a
-    process's queues waits for another time before it is consumed one message at a time.
+    A message that kills the process spends a delivery of the other queues' unacked messages, too. So one that has
+    failed again and again waits for a second after the start if it is not this queue's turn, and longer while the queue
+    whose turn it is has such messages in hand: that one gets on meanwhile.
 
     Args:
         urls: AMQP addresses.
@@ -54,7 +57,7 @@ class QueueConsumer:
         prefetch: The most messages that are unacked at a time.
         ordered: Whether its messages must not overtake each other.
         name: How the broker shows the connection.
-        isolation_pause: How many seconds to wait before messages are taken one at a time.
+        after: The queue whose turn it is, if it is not this one's.
         link: Makes the connection.
         threads: Starts the threads.
         on_consuming: Called in the network thread whenever the broker has begun to deliver.
@@ -77,15 +80,16 @@ class QueueConsumer:
         prefetch: int,
         ordered: bool,
         name: str,
-        isolation_pause: float,
+        after: "QueueConsumer | None",
         link: LinkFactory,
         threads: Threads,
         on_consuming: Callable[[str], None],
     ) -> None:
         self.name = queue
         self._on_consuming = on_consuming
-        self._prefetch = prefetch
-        self._isolation_pause = isolation_pause
+        self._after = after
+        self._pauses_left = 0 if after is None else _MOST_PAUSES
+        self._pausing = False
         self._threads = threads
         self._link = link(urls, name=name, on_connected=self._connected, on_lost=self._lost)
         self._connection: pika.SelectConnection | None = None
@@ -95,7 +99,9 @@ class QueueConsumer:
         self._patience = Patience()
         self._consumer_tag = ""
         self._generation = 0
-        self._policy = PrefetchPolicy(ordered=ordered)
+        self._policy = PrefetchPolicy(prefetch, ordered=ordered)
+        self._hand_over = False
+        self._waits_for_answers = False
         self._finishing = False
         self._log = log.bind(queue=queue)
         self.buffer = DeliveryBuffer(
@@ -104,6 +110,11 @@ class QueueConsumer:
             on_release=lambda: self._link.call_soon(self._consume),
             condition=threads.condition(),
         )
+
+    @property
+    def suspects_in_hand(self) -> bool:
+        """Whether messages are in hand that have failed again and again, or are about to be. Thread-safe."""
+        return self._policy.suspects_in_hand
 
     def start(self, work: Callable[[DeliveryBuffer], None]) -> None:
         """Start both threads; `work` is called in the worker thread."""
@@ -134,7 +145,6 @@ class QueueConsumer:
     def _lost(self) -> None:
         self._connection = self._confirms = None
         self._forget_channel()
-        self._policy.connection_lost()
         if self._finishing:
             self._link.stop()
 
@@ -158,7 +168,8 @@ class QueueConsumer:
         self._consume_on(channel)
 
     def _consume_on(self, channel: Channel) -> None:
-        prefetch = self._prefetch if self._policy.mode is PrefetchMode.FULL else 1
+        prefetch = self._policy.window
+        self._policy.consuming()
         channel.basic_qos(prefetch_count=prefetch)
         self._consumer_tag = channel.basic_consume(
             self.name, self._delivered, callback=partial(self._consuming, prefetch)
@@ -166,26 +177,34 @@ class QueueConsumer:
 
     def _consuming(self, prefetch: int, _frame: Method[Basic.ConsumeOk]) -> None:
         self._log.info("consuming", prefetch=prefetch)
+        self._begin_pause()
         self._link.mark_healthy()
         self._on_consuming(self.name)
 
     def _delivered(self, channel: Channel, method: Basic.Deliver, properties: BasicProperties, body: bytes) -> None:
-        redelivered = bool(method.redelivered)
-        failures = delivery_failures(properties) if redelivered else 0
-        if self._policy.changed_by(redelivered=redelivered, failures=failures):
-            mode = self._policy.mode
-            level = logging.WARNING if mode is PrefetchMode.ISOLATING else logging.INFO
-            self._log.log(level, "prefetch_mode_changed", mode=mode.value)
-            if self._policy.ordered or mode is not PrefetchMode.FULL:
+        tag = method.delivery_tag or 0
+        failures = delivery_failures(properties, redelivered=bool(method.redelivered))
+        if failures >= FAILURES_BEFORE_ALONE and self._pausing:
+            self.buffer.rest()
+        match self._step(tag, failures):
+            case PrefetchStep.RETURN:
                 _give_back_and_close(channel)
                 return
-            self._speed_up(channel)
+            case PrefetchStep.WIDEN:
+                self._cancel(channel)
+            case PrefetchStep.NARROW:
+                self._waits_for_answers = True
+                self._cancel(channel)
+            case PrefetchStep.HAND_OVER:
+                self._hand_over = True
+            case PrefetchStep.TAKE:
+                pass
         delivery = Delivery(
-            tag=method.delivery_tag or 0,
+            tag=tag,
             queue=self.name,
             generation=self._generation,
             body=body,
-            redelivered=redelivered,
+            failures=failures,
             routing_key=method.routing_key or "",
             exchange=method.exchange or "",
             properties=properties,
@@ -205,20 +224,40 @@ class QueueConsumer:
         )
         self._ack([(delivery, DeadLettered(reason=UNDECODABLE, detail=properties.detail))])
 
-    def _speed_up(self, channel: Channel) -> None:
-        def again(_frame: Method[Basic.CancelOk]) -> None:
-            if channel.is_open and not self._finishing:
-                self._consume_on(channel)
+    def _step(self, tag: int, failures: int) -> PrefetchStep:
+        step = self._policy.delivered(tag, failures)
+        if step is not PrefetchStep.TAKE:
+            prefetch = self._policy.window
+            level = logging.WARNING if prefetch == 1 else logging.INFO
+            self._log.log(level, "prefetch_changed", prefetch=prefetch, failures=failures)
+        return step
 
-        if self._prefetch > 1:
-            channel.basic_cancel(self._consumer_tag, callback=again)
+    def _cancel(self, channel: Channel) -> None:
+        """Cancel the consumer, and consume anew; as many are in hand as its prefetch allows, so none is on its way."""
+        channel.basic_cancel(self._consumer_tag, callback=partial(self._consumer_cancelled, channel))
+
+    def _consumer_cancelled(self, channel: Channel, _frame: Method[Basic.CancelOk]) -> None:
+        if channel is self._channel:
+            self._consumer_tag = ""
+            self._consume_anew(channel)
+
+    def _consume_anew(self, channel: Channel) -> None:
+        waits = self._waits_for_answers and not self._policy.nothing_in_hand
+        if channel.is_open and not (waits or self._finishing or self._consumer_tag):
+            self._waits_for_answers = False
+            self._consume_on(channel)
 
     def _ack(self, results: Results) -> None:
-        if self._acknowledger is None:
-            current = []
-        else:
+        current = []
+        if self._channel is not None and self._acknowledger is not None:
             current = [result for result in results if result[0].generation == self._generation]
+            self._policy.answered(delivery.tag for delivery, _ in current)
+            if self._hand_over and current:
+                self._hand_over = False
+                self._cancel(self._channel)  # before the ack makes room for another message
             self._acknowledger.ack(current)
+            if self._waits_for_answers:
+                self._consume_anew(self._channel)
         if len(current) < len(results):
             self._log.info("acks_skipped", count=len(results) - len(current))
 
@@ -233,15 +272,32 @@ class QueueConsumer:
         if self._finishing:
             self._link.stop()
         elif isinstance(reason, ChannelClosedByClient):
-            pause = self._isolation_pause if self._policy.mode is PrefetchMode.ISOLATING else 0
-            self._link.call_later(pause, self._consume)
+            if not self._pausing:
+                self._consume()
         elif isinstance(reason, ChannelClosedByBroker):
             self._log.error("consuming_refused", reason=reason.reply_text, remedy=REMEDIES.get(reason.reply_code))
             self._link.reconnect()
 
     def _forget_channel(self) -> None:
         self._channel = self._acknowledger = None
+        self._hand_over = self._waits_for_answers = False
+        self._policy.channel_closed()
         self.buffer.clear()
+
+    def _begin_pause(self) -> None:
+        if self._pauses_left == _MOST_PAUSES:
+            self._pausing = True
+            self._pauses_left -= 1
+            self._link.call_later(_PAUSE, self._end_pause)
+
+    def _end_pause(self) -> None:
+        if self._pauses_left and self._after is not None and self._after.suspects_in_hand:
+            self._pauses_left -= 1
+            self._link.call_later(_PAUSE, self._end_pause)
+        else:
+            self._pausing = False
+            self.buffer.resume()
+            self._consume()
 
     def _open_confirms(self) -> None:
         if self._connection is not None and self._connection.is_open:

@@ -12,6 +12,7 @@ from allocation_worker.service_layer.ports.errors import (
     StoreUnavailableError,
 )
 from allocation_worker.service_layer.ports.explain import Answer, InboxEntry, Records, Rejection
+from allocation_worker.service_layer.ports.prune import PrunedTable, PruneTimes, Step
 from allocation_worker.service_layer.ports.read_model import (
     BatchView,
     CountedEvent,
@@ -70,6 +71,8 @@ __all__ = [
     "Processor",
     "Products",
     "ProjectedEvent",
+    "PruneTimes",
+    "PrunedTable",
     "PublishCommands",
     "PublishedEvents",
     "ReadModel",
@@ -77,6 +80,7 @@ __all__ = [
     "Records",
     "Rejection",
     "SkuView",
+    "Step",
     "StoreContentionError",
     "StoreError",
     "StoreForbiddenError",

@@ -38,7 +38,7 @@ class Deliveries(Protocol[D]):
     def take(self, limit: int) -> list[D]:
         """Wait for deliveries, and return `limit` of them at most; [] once there are no more.
 
-        A redelivered one is returned alone: it may have ended the last process.
+        Those of which deliveries have failed come in smaller groups: one of them may have ended the last process.
         """
 
     def ack(self, results: Sequence[tuple[D, Outcome]]) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from typing import Protocol
 
-from allocation_worker.service_layer.outgoing import MessageResult, OutgoingEvent
+from allocation_worker.service_layer.outgoing import MessageResult, OutgoingEvent, Page
 
 
 class Pending(Protocol):
@@ -12,27 +12,36 @@ class Pending(Protocol):
     def acquire(self) -> bool:
         """Become the one reader of the outbox, until the session ends. Return False while another session is."""
 
-    def fetch(self, limit: int, in_flight: Collection[int]) -> list[OutgoingEvent]:
-        """Return the first events that wait to be published, `limit` at most, in the order of their ids.
+    def fetch(self, limit: int, taken: Collection[int]) -> list[Page]:
+        """Return the first pages that wait to be published, as few as hold `limit` events, in the order of their ids.
 
-        Those whose ids are `in_flight`, those set aside and those marked are left out. The ids of a product's events
-        are in the order of their sequence.
+        Those whose ids are in `taken` and those marked are left out. A page that was returned may come again only in
+        another session. The events of a product are in the order of their sequence, in a page and from page to page.
+
+        Pages that have a product come without their events, and do not count for the limit. No page without a product
+        comes before those with one that have a lower id.
         """
 
-    def start_over(self) -> None:
-        """Let `fetch` bring again what it brought before and what was not marked."""
+    def read(self, pages: Collection[int]) -> list[Page]:
+        """Return these pages, which were fetched without their events, with them, in the order of their ids."""
 
-    def mark_published(self, ids: Collection[int]) -> None:
-        """Mark these events as published. The mark may be lost in a crash of the database."""
+    def mark_published(self, pages: Collection[int], unrouted: Collection[int]) -> None:
+        """Mark these pages as published. The mark may be lost in a crash of the database.
 
-    def set_aside(self, ids: Collection[int]) -> None:
-        """Keep these events out of `fetch` until they are taken up: no queue is bound for them."""
+        Args:
+            pages: Their ids.
+            unrouted: The ids of those of their events that no queue is bound for. They are kept with the mark, in one
+                transaction, for `oldest_unrouted` and `fetch_unrouted`.
+        """
 
-    def oldest_set_aside(self) -> list[OutgoingEvent]:
-        """Return the first event set aside of each type."""
+    def oldest_unrouted(self) -> list[OutgoingEvent]:
+        """Return the first kept event of each type."""
 
-    def take_up(self, types: Collection[str]) -> None:
-        """Let `fetch` bring the events of these types that were set aside."""
+    def fetch_unrouted(self, types: Collection[str], limit: int, after: int) -> list[OutgoingEvent]:
+        """Return the first kept events of these types whose ids are above `after`, in the order of their ids."""
+
+    def remove_unrouted(self, ids: Collection[int]) -> None:
+        """Keep these events no longer: they are published. Their removal may be lost in a crash of the database."""
 
     def wait(self, timeout: float, wake_fd: int) -> bool:
         """Wait until an event is committed, `wake_fd` can be read, or `timeout` seconds have passed; perhaps less.

@@ -50,13 +50,13 @@ def check_the_books(store: PostgresStore) -> None:
     """)
     assert oversold == []
     in_disorder = store.rows("""
-        SELECT * FROM (SELECT sku, sequence, row_number() OVER (PARTITION BY sku ORDER BY id) AS place FROM outbox
+        SELECT * FROM (SELECT sku, sequence, row_number() OVER (PARTITION BY sku ORDER BY id) AS place FROM events
                        WHERE sku IS NOT NULL) AS numbered
         WHERE sequence <> place
     """)
     assert in_disorder == []
     miscounted = store.rows("""
-        SELECT * FROM products WHERE sequence <> (SELECT count(*) FROM outbox WHERE outbox.sku = products.sku)
+        SELECT * FROM products WHERE sequence <> (SELECT count(*) FROM events WHERE events.sku = products.sku)
     """)
     assert miscounted == []
 

@@ -8,8 +8,7 @@ from sqlalchemy import TextClause
 
 from allocation_worker.adapters.postgres import statements
 from allocation_worker.adapters.postgres.arrays import array
-from allocation_worker.adapters.postgres.prune import PRUNE_OUTBOX
-from allocation_worker.adapters.postgres.relay import OLDEST_SET_ASIDE
+from allocation_worker.adapters.postgres.relay import OLDEST_UNROUTED
 from allocation_worker.adapters.postgres.rows import line_uuid
 from allocation_worker.adapters.wire import EVENT_TYPES
 from allocation_worker.domain.commands import ChangeBatchQuantity, Command, Deallocate
@@ -109,7 +108,7 @@ class TestPlans:
         )
         store.execute("ANALYZE batches, order_lines, products")
         yield store
-        store.execute("TRUNCATE products, batches, order_lines, inbox, outbox")
+        store.execute("TRUNCATE products, batches, order_lines, inbox_entries, outbox_pages")
 
     def test_batches_in_stock_are_found_by_their_own_index(self, crowded: PostgresStore) -> None:
         indexes, rows = explain(crowded, statements.BATCHES, skus=array(["LAMP"]), refs=array(["used-5", "used-6"]))
@@ -140,25 +139,14 @@ class TestPlans:
             assert product.lines.keys() == {("old-7", ""), ("new", "")}
 
 
-def test_the_oldest_set_aside_is_found_without_reading_the_others(store: PostgresStore) -> None:
+def test_the_oldest_unrouted_are_found_without_reading_the_others(store: PostgresStore) -> None:
     """A type that nobody wants is kept for a month."""
-    ids = store.write_events(*["deallocated.v1"] * USED_UP)
-    store.execute("UPDATE outbox SET returned_at = now()")
-    store.execute("ANALYZE outbox")
+    [page] = store.write_pages(["deallocated.v1"])
+    store.edit("INSERT INTO history SELECT history.* FROM history, generate_series(2, :count)", count=USED_UP // 10)
+    store.edit("UPDATE history SET unrouted = true")
+    store.execute("ANALYZE outbox_unrouted")
     with store.open_pending() as session:
-        assert [event.id for event in session.oldest_set_aside()] == ids[:1]
-    indexes, rows = explain(store, OLDEST_SET_ASIDE, types=array(EVENT_TYPES))
-    assert indexes == {"outbox_returned"}
+        assert [event.id // 8192 for event in session.oldest_unrouted()] == [page]
+    indexes, rows = explain(store, OLDEST_UNROUTED, types=array(EVENT_TYPES))
+    assert indexes == {"outbox_unrouted_by_type"}
     assert rows <= 1
-
-
-def test_what_is_too_old_is_found_without_reading_the_rest(store: PostgresStore) -> None:
-    """Also where young rows have taken the pages of old ones: a BRIN index forgets no time that it has seen."""
-    ids = store.write_events(*["allocated.v1"] * USED_UP)
-    store.execute("UPDATE outbox SET created_at = now() - interval '31 days', published_at = now()")
-    store.execute("UPDATE outbox SET created_at = now() WHERE id > :id", id=ids[4])
-    store.execute("ANALYZE outbox")
-    indexes, rows = explain(store, PRUNE_OUTBOX, days=30, limit=100)
-    assert indexes == {"outbox_pkey"}
-    assert rows <= 100 + 5
-    assert len(store.published()) == USED_UP - 5

@@ -146,25 +146,25 @@ def test_a_command_that_waits_for_its_sku_has_no_story_yet(shop: PostgresStore) 
 
 
 def test_older_history_is_not_needed(shop: PostgresStore) -> None:
-    shop.execute("DELETE FROM outbox WHERE sequence < 5")
+    shop.edit("DELETE FROM history WHERE sequence < 5")
     assert [verdict for _, _, verdict in verdicts(story_of(shop, "m2"))] == ["too little left", "took it", "not needed"]
 
 
 def test_a_hole_in_later_history_is_owned_up_to(shop: PostgresStore) -> None:
-    shop.execute("DELETE FROM outbox WHERE sequence = 6")
+    shop.edit("DELETE FROM history WHERE sequence = 6")
     story = story_of(shop, "m2")
     assert (story.batches_known, story.decisions, story.decided) == (False, [], 1)
 
 
 def test_an_answer_that_is_forgotten_is_owned_up_to(shop: PostgresStore) -> None:
-    shop.execute("DELETE FROM outbox")
+    shop.edit("DELETE FROM history")
     story = story_of(shop, "m2")
     assert (story.first, story.events) == (None, 0)
 
 
 def test_an_inbox_that_has_forgotten_is_no_hindrance(shop: PostgresStore) -> None:
     told = as_json(story_of(shop, "m2"))
-    shop.execute("DELETE FROM inbox")
+    shop.execute("DELETE FROM inbox_entries")
     assert as_json(story_of(shop, "m2")) == told | {"received_at": None, "deliveries": None}
 
 

@@ -68,4 +68,8 @@ def test_groups_in_postgresql_are_single_messages_in_memory(
     for group in story:
         assert answers(store, group) == [outcome for each in group for outcome in answers(memory, [each])]
     assert comparable(store.published()) == comparable(memory.published())
-    assert (store.stock(), store.lines(), store.taken()) == (memory.stock(), memory.lines(), memory.taken())
+    assert (store.stock(), store.lines(), store.taken(*memory.taken())) == (
+        memory.stock(),
+        memory.lines(),
+        memory.taken(),
+    )

@@ -180,7 +180,7 @@ def test_a_pooler_that_begins_to_share_sessions_makes_no_second_relay_active(
     servers: Servers, store: PostgresStore
 ) -> None:
     """The check at connecting cannot see what is changed later."""
-    written = store.write_events(*["allocated.v1"] * 3)
+    written = store.write_pages(*[["allocated.v1"]] * 3)
     with pgbouncer(servers.database.admin_url, pool_mode="session") as pooler:
         engine = engine_through(pooler, store)
         pooled = PostgresStore(engine)

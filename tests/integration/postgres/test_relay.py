@@ -11,16 +11,18 @@ import pytest
 import sqlalchemy as sa
 
 from allocation_worker.adapters.postgres import relay
+from allocation_worker.adapters.postgres.engine import create_engine
 from allocation_worker.adapters.postgres.relay import PendingEvents, open_pending
 from allocation_worker.domain.commands import Deallocate
 from allocation_worker.entrypoints.relay import Waker
-from allocation_worker.service_layer.outgoing import OutgoingEvent
+from allocation_worker.service_layer.outgoing import Page
 from allocation_worker.service_layer.ports import StoreUnavailableError
 from tests.fakes.messages import message
-from tests.integration.postgres.staging import DEADLINE, counting, create, order, process, terminate, until
-from tests.integration.postgres.store import PostgresStore, migrated_engine, write_events
+from tests.integration.postgres.staging import DEADLINE, create, order, process, terminate, until
+from tests.integration.postgres.store import PostgresStore, migrated_engine, write_pages
 
 LONG = 60.0
+ALLOCATED = ["allocated.v1"]
 
 
 @pytest.fixture
@@ -45,8 +47,8 @@ def until_floor_is(id_: int, session: PendingEvents, in_flight: Sequence[int]) -
     until(there)
 
 
-def ids(events: Iterable[OutgoingEvent]) -> list[int]:
-    return [event.id for event in events]
+def ids(pages: Iterable[Page]) -> list[int]:
+    return [page.id for page in pages]
 
 
 class TestTheOneReader:
@@ -95,26 +97,21 @@ class TestTheOneReader:
 
 
 class TestFetch:
-    def test_what_was_fetched_and_not_marked_comes_again(self, store: PostgresStore) -> None:
-        written = store.write_events(*["allocated.v1"] * 3)
-        with store.open_pending() as session:
-            assert ids(session.fetch(10, [])) == ids(session.fetch(10, [])) == written
-
     def test_a_transaction_that_commits_late_is_seen(self, store: PostgresStore) -> None:
         """Its rows were numbered before those that have been fetched."""
         with store.open_pending() as session:
             with store.engine.begin() as slow:
-                late = write_events(slow, "allocated.v1")
-                early = store.write_events("allocated.v1")
+                late = write_pages(slow, ALLOCATED)
+                early = store.write_pages(ALLOCATED)
                 assert late < early
                 assert ids(session.fetch(10, [])) == early
-                session.mark_published(early)
+                session.mark_published(early, [])
             assert ids(session.fetch(10, [])) == late
 
     def test_what_was_rolled_back_leaves_a_gap_that_nobody_waits_for(self, store: PostgresStore) -> None:
         with store.engine.connect() as connection:
-            write_events(connection, "allocated.v1")
-        written = store.write_events("allocated.v1")
+            write_pages(connection, ALLOCATED)
+        written = store.write_pages(ALLOCATED)
         with store.open_pending() as session:
             assert ids(session.fetch(10, [])) == written
 
@@ -128,7 +125,7 @@ class TestFetch:
                 message(Deallocate(orderid=f"o{number}", sku="B")),
             )
         with store.open_pending() as session:
-            fetched = session.fetch(100, [])
+            fetched = [event for page in session.fetch(100, []) for event in page.events]
         sequences = {row.message_id: (row.sku, row.sequence) for row in store.published()}
         for sku, total in (("A", 6), ("B", 11)):
             order_of_sku = [
@@ -144,47 +141,17 @@ class TestFloor:
     LOOKS = 5
 
     def test_it_rises_once_all_is_in_flight_and_old_rows_are_not_looked_at(self, store: PostgresStore) -> None:
-        written = store.write_events(*["allocated.v1"] * 5)
+        written = store.write_pages(*[ALLOCATED] * 5)
         with store.open_pending() as session:
             assert ids(session.fetch(10, [])) == written
             until_floor_is(written[-1], session, written)
             assert session.fetch(10, []) == []
-            more = store.write_events("allocated.v1")
+            more = store.write_pages(ALLOCATED)
             assert ids(session.fetch(10, [])) == more
             until_floor_is(more[-1], session, more)
 
-    def test_it_sinks_where_some_have_to_come_again_and_rises_again(self, store: PostgresStore) -> None:
-        written = store.write_events(*["allocated.v1"] * 5)
-        with store.open_pending() as session:
-            for _ in range(2):
-                until_floor_is(written[-1], session, written)
-                session.start_over()
-                assert session._floor.id == 0
-                assert ids(session.fetch(10, [])) == written
-
-    def test_it_sinks_where_some_are_taken_up_and_rises_again(self, store: PostgresStore) -> None:
-        written = store.write_events(*["allocated.v1"] * 5)
-        with store.open_pending() as session:
-            for _ in range(2):
-                session.set_aside(written)
-                until_floor_is(written[-1], session, [])
-                session.take_up(["allocated.v1"])
-                assert session._floor.id == 0
-                assert ids(session.fetch(10, [])) == written
-
-    def test_what_it_had_found_out_before_it_sank_is_forgotten(self, store: PostgresStore) -> None:
-        """The look that would have raised it has to come again, too."""
-        written = store.write_events(*["allocated.v1"] * 5)
-        with store.open_pending() as session:
-            session.fetch(10, [])
-            session._floor.look()
-            session.start_over()
-            session._floor.looked(up_to=None)
-            assert session._floor.id == 0
-            assert ids(session.fetch(10, [])) == written
-
     def test_it_does_not_rise_past_rows_that_a_look_had_no_room_for(self, store: PostgresStore) -> None:
-        written = store.write_events(*["allocated.v1"] * 10)
+        written = store.write_pages(*[ALLOCATED] * 10)
         with store.open_pending() as session:
             for start in (0, 2, 4, 6):
                 for _ in range(self.LOOKS):
@@ -196,13 +163,13 @@ class TestFloor:
     def test_it_stays_below_a_transaction_that_has_not_ended(self, store: PostgresStore) -> None:
         with store.open_pending() as session:
             with store.engine.begin() as slow:
-                late = write_events(slow, "allocated.v1")
-                early = store.write_events(*["allocated.v1"] * 3)
+                late = write_pages(slow, ALLOCATED)
+                early = store.write_pages(*[ALLOCATED] * 3)
                 assert ids(session.fetch(10, [])) == early
                 for _ in range(self.LOOKS):
                     assert session.fetch(10, early) == []
                     assert session._floor.id < late[0]
-                session.mark_published(early)
+                session.mark_published(early, [])
             assert ids(session.fetch(10, [])) == late
             until_floor_is(early[-1], session, late)
 
@@ -211,11 +178,11 @@ class TestFloor:
         self, store: PostgresStore, last_to_commit: int
     ) -> None:
         """A snapshot's xmax is that after the last one that has ended; those that run may be beyond it."""
-        store.write_events("allocated.v1")
-        store.execute("UPDATE outbox SET published_at = now()")
+        store.write_pages(ALLOCATED)
+        store.execute("UPDATE outbox_pages SET published_at = now()")
         with store.open_pending() as session, ExitStack() as stack:
             slow = [stack.enter_context(store.engine.connect()) for _ in range(2)]
-            late = [write_events(connection, "allocated.v1") for connection in slow]
+            late = [write_pages(connection, ALLOCATED) for connection in slow]
             for _ in range(self.LOOKS):
                 assert session.fetch(10, []) == []
                 assert session._floor.id < late[0][0]
@@ -223,9 +190,20 @@ class TestFloor:
             first = late[1 - last_to_commit]
             for _ in range(self.LOOKS):
                 assert ids(session.fetch(10, [])) == first
-            session.mark_published(first)
+            session.mark_published(first, [])
             slow[last_to_commit].commit()
             assert ids(session.fetch(10, [])) == late[last_to_commit]
+
+    def test_it_rises_beside_a_transaction_that_writes_elsewhere(self, store: PostgresStore, database_url: str) -> None:
+        """Else each look would pass over all rows since that transaction began."""
+        elsewhere = create_engine(database_url, application_name="tests")
+        with store.open_pending() as session, store.engine.begin() as same, elsewhere.begin() as other:
+            same.execute(sa.text("UPDATE products SET sequence = sequence"))
+            for connection in (same, other):
+                connection.execute(sa.text("SELECT pg_current_xact_id()"))
+            written = store.write_pages(*[ALLOCATED] * 5)
+            until_floor_is(written[-1], session, written)
+        elsewhere.dispose()
 
     def test_the_first_row_of_all_is_seen_by_a_relay_that_was_there_before(self, database_url: str) -> None:
         store = PostgresStore(migrated_engine(database_url))
@@ -233,7 +211,7 @@ class TestFloor:
             with store.open_pending() as session:
                 for _ in range(self.LOOKS):
                     assert session.fetch(10, []) == []
-                written = store.write_events("allocated.v1")
+                written = store.write_pages(ALLOCATED)
                 assert ids(session.fetch(10, [])) == written
         finally:
             store.engine.dispose()
@@ -242,25 +220,17 @@ class TestFloor:
         """A window over the latest 10,000 would show the end of them first."""
         with store.open_pending() as session:
             with store.engine.begin() as slow:
-                slow.execute(
-                    sa.text(
-                        "INSERT INTO outbox (message_id, type, sku, sequence, body, correlation_id, causation_id) "
-                        "SELECT gen_random_uuid(), 'allocated.v1', 'LAMP', n, '{}', 'c', 'm' "
-                        "FROM generate_series(1, 12000) AS n"
-                    )
-                )
-                early = store.write_events(*["allocated.v1"] * 3)
+                late = write_pages(slow, *[ALLOCATED] * 12_000)
+                early = store.write_pages(*[ALLOCATED] * 3)
                 for _ in range(self.LOOKS):
                     assert ids(session.fetch(500, [])) == early
-                session.mark_published(early)
+                session.mark_published(early, [])
                 assert session.fetch(500, []) == []
             fetched: list[int] = []
             while batch := ids(session.fetch(500, [])):
                 fetched += batch
-                session.mark_published(batch)
-        expected = [row.id for row in store.rows("SELECT id FROM outbox WHERE sku = 'LAMP' ORDER BY sequence")]
-        assert len(expected) == 12_000
-        assert fetched == expected
+                session.mark_published(batch, [])
+        assert fetched == late
 
     def test_nothing_is_skipped_however_transactions_overlap(self, store: PostgresStore) -> None:
         """Each commits at its own time; what one look finds is marked before the next, as if by the relay."""
@@ -272,7 +242,7 @@ class TestFloor:
             for turn in range(30):
                 with store.engine.begin() as connection:
                     for _ in range(1 + (number + turn) % 4):
-                        written += write_events(connection, "allocated.v1")
+                        written += write_pages(connection, ALLOCATED)
             return written
 
         with store.open_pending() as session, ThreadPoolExecutor(4) as pool:
@@ -284,33 +254,10 @@ class TestFloor:
                 ended = all(worker.done() for worker in workers)
                 while batch := ids(session.fetch(7, [])):
                     fetched += batch
-                    session.mark_published(batch)
+                    session.mark_published(batch, [])
             written = [id_ for worker in workers for id_ in worker.result(timeout=DEADLINE)]
             assert sorted(fetched) == sorted(written)
             assert session._floor.id > min(written)
-
-
-class TestSetAside:
-    @pytest.mark.usefixtures("eager")
-    def test_taken_up_they_are_fetched_at_once_however_old(self, store: PostgresStore) -> None:
-        written = store.write_events("deallocated.v1", *["allocated.v1"] * 5)
-        with store.open_pending() as session:
-            session.set_aside(written[:1])
-            until_floor_is(written[-1], session, written)
-            session.take_up(["deallocated.v1"])
-            assert ids(session.fetch(10, [])) == written
-
-    def test_however_many_there_are_no_statement_takes_up_more_than_it_has_time_for(
-        self, store: PostgresStore, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(relay, "_TAKEN_UP_AT_A_TIME", 2)
-        written = store.write_events(*["allocated.v1", "deallocated.v1"] * 5)
-        with store.open_pending() as session:
-            session.set_aside(written)
-            with counting(store.engine) as sent:
-                session.take_up(["allocated.v1", "deallocated.v1"])
-            assert len(sent) > len(written) / 2
-            assert ids(session.fetch(20, [])) == written
 
 
 class TestWait:

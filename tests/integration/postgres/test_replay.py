@@ -18,7 +18,7 @@ A_DAY: list[Command] = [
     create("vase", 1, "VASE"),
     order("o2"),
 ]
-PUBLISHED = "UPDATE outbox SET published_at = now()"
+PUBLISHED = "UPDATE outbox_pages SET published_at = now()"
 
 
 @pytest.fixture
@@ -81,18 +81,18 @@ def test_events_that_have_not_happened(shop: PostgresStore, first: int, last: in
 
 
 def test_events_that_are_pruned_tell_from_where_on_they_are_kept(shop: PostgresStore) -> None:
-    shop.execute("DELETE FROM outbox WHERE sku = 'LAMP' AND sequence IN (1, 3)")
+    shop.edit("DELETE FROM history WHERE sku = 'LAMP' AND sequence IN (1, 3)")
     assert "kept from event 4 on" in refusal(shop, 1)
     assert "kept from event 4 on" in refusal(shop, 2, 2)
     assert again(shop, 4)[0].events == 3
 
 
 def test_a_sku_all_of_whose_events_are_pruned(shop: PostgresStore) -> None:
-    shop.execute("DELETE FROM outbox WHERE sku = 'LAMP'")
+    shop.edit("DELETE FROM history WHERE sku = 'LAMP'")
     assert refusal(shop, 1).startswith("No event of SKU 'LAMP' is in the history any more")
 
 
 def test_events_that_wait_for_the_relay(shop: PostgresStore) -> None:
-    shop.execute("UPDATE outbox SET published_at = NULL WHERE sequence >= 5")
+    shop.edit("UPDATE history SET published_at = NULL WHERE sequence >= 5")
     assert refusal(shop, 4).startswith("2 of the events 4 to 6 of SKU 'LAMP' are not published yet")
     assert again(shop, 4, 4)[0].events == 1

@@ -1,4 +1,4 @@
-"""Migrating the schema."""
+"""Migrating the schema, and which programs may use it."""
 
 import gc
 from collections.abc import Iterator
@@ -9,17 +9,25 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
+from allocation_worker.adapters.postgres import schema
 from allocation_worker.adapters.postgres.engine import create_engine
-from allocation_worker.adapters.postgres.schema import SchemaOutdatedError, check, migrate
+from allocation_worker.adapters.postgres.schema import SchemaOutdatedError, SchemaTooNewError, check, migrate
 from allocation_worker.bootstrap import migrate as wiring
 from allocation_worker.config import load
+from allocation_worker.service_layer.outcomes import Done
 from allocation_worker.service_layer.ports import StoreError, StoreUnavailableError
 from allocation_worker.testing.servers.local_database import LocalDatabase
 from allocation_worker.testing.waiting import wait_until
+from tests.fakes.messages import message
 from tests.integration.postgres.settings import changed, run
-from tests.integration.postgres.staging import DEADLINE, until
+from tests.integration.postgres.staging import DEADLINE, create, process, until
+from tests.integration.postgres.store import PostgresStore
 
-TABLES = {"products", "batches", "order_lines", "inbox", "outbox", "alembic_version"}
+TABLES = {
+    *{"products", "batches", "order_lines", "inbox", "outbox", "alembic_version"},
+    *{"inbox_entries", "outbox_pages", "outbox_unrouted", "prune_clock", "schema_revision"},
+}
+NEWEST = "0003"
 
 
 @pytest.fixture
@@ -29,8 +37,17 @@ def bare(database_url: str) -> Iterator[Engine]:
     engine.dispose()
 
 
+def pretend(engine: Engine, revision: str, oldest_program: str) -> None:
+    """A newer program has migrated."""
+    with engine.begin() as connection:
+        connection.execute(
+            sa.text("UPDATE schema_revision SET version_num = :revision, oldest_program = :oldest_program"),
+            {"revision": revision, "oldest_program": oldest_program},
+        )
+
+
 def test_migrate_makes_the_tables(bare: Engine) -> None:
-    assert migrate(bare) == (None, "0001")
+    assert migrate(bare) == (None, NEWEST)
     assert set(sa.inspect(bare).get_table_names()) == TABLES
 
 
@@ -38,7 +55,7 @@ def test_migrate_again_changes_nothing(bare: Engine) -> None:
     migrate(bare)
     with bare.begin() as connection:
         connection.execute(sa.text("INSERT INTO products VALUES ('LAMP', gen_random_uuid(), 0, 0)"))
-    assert migrate(bare) == ("0001", "0001")
+    assert migrate(bare) == (NEWEST, NEWEST)
     with bare.begin() as connection:
         assert connection.scalar(sa.text("SELECT count(*) FROM products")) == 1
 
@@ -52,7 +69,8 @@ def test_two_migrations_at_once_are_one(bare: Engine) -> None:
 
     with ThreadPoolExecutor(3) as pool:
         results = [future.result(timeout=30) for future in [pool.submit(start_together) for _ in range(3)]]
-    assert sorted(results, key=str) == [("0001", "0001"), ("0001", "0001"), (None, "0001")]
+    assert [after for _, after in results] == [NEWEST] * 3
+    assert [before for before, _ in results].count(None) == 1
 
 
 def test_the_migration_of_an_operator_leaves_no_connection_behind(bare: Engine, database_url: str) -> None:
@@ -70,16 +88,15 @@ def test_check_says_what_to_do_where_there_are_no_tables(bare: Engine) -> None:
     with pytest.raises(SchemaOutdatedError) as outdated:
         check(bare)
     assert str(outdated.value) == (
-        "The database schema is at nothing, this program needs 0001; run `allocation-worker migrate`."
+        f"The database schema is at nothing, this program needs {NEWEST}; run `allocation-worker migrate`."
     )
     assert isinstance(outdated.value, StoreError)
 
 
-def test_check_refuses_the_tables_of_another_version(bare: Engine) -> None:
+def test_check_refuses_the_tables_of_an_older_version(bare: Engine) -> None:
     migrate(bare)
-    with bare.begin() as connection:
-        connection.execute(sa.text("UPDATE alembic_version SET version_num = '0000'"))
-    with pytest.raises(SchemaOutdatedError, match="is at 0000, this program needs 0001"):
+    pretend(bare, "0002", "0001")
+    with pytest.raises(SchemaOutdatedError, match=f"is at 0002, this program needs {NEWEST}; run"):
         check(bare)
 
 
@@ -88,12 +105,87 @@ def test_check_is_content_with_tables_of_this_version(bare: Engine) -> None:
     check(bare)
 
 
+def test_a_newer_schema_that_serves_this_program_is_used_and_left_alone(bare: Engine) -> None:
+    migrate(bare)
+    pretend(bare, "0009", NEWEST)
+    check(bare)
+    assert migrate(bare) == ("0009", "0009")
+
+
+def test_a_newer_schema_that_does_not_serve_this_program_is_refused_in_one_sentence(bare: Engine) -> None:
+    migrate(bare)
+    pretend(bare, "0009", "0008")
+    sentence = (
+        "The database schema is at 0009, which needs a program of revision 0008 or later, and this one is of "
+        f"{NEWEST}; start the newer program."
+    )
+    for refused in (check, migrate):
+        with pytest.raises(SchemaTooNewError) as error:
+            refused(bare)
+        assert str(error.value) == sentence
+
+
+def test_the_program_of_revision_0001_finds_its_own_revision(bare: Engine) -> None:
+    """It compares the number in Alembic's own table, and waits for ever where that is another."""
+    migrate(bare)
+    with bare.begin() as connection:
+        assert connection.scalar(sa.text("SELECT version_num FROM alembic_version")) == "0001"
+
+
 def test_a_failed_migration_leaves_nothing(bare: Engine) -> None:
     with bare.begin() as connection:
         connection.execute(sa.text("CREATE TABLE outbox (in_the_way integer)"))
     with pytest.raises(StoreError, match="already exists"):
         migrate(bare)
     assert sa.inspect(bare).get_table_names() == ["outbox"]
+
+
+class TestTwoInstallations:
+    """In one database, each in a schema of its own."""
+
+    @pytest.fixture
+    def both(self, bare: Engine, database_url: str) -> Iterator[list[PostgresStore]]:
+        with bare.begin() as connection:
+            connection.execute(sa.text("CREATE SCHEMA one; CREATE SCHEMA two"))
+        engines = [
+            create_engine(f"{database_url}?options=-csearch_path%3D{name}", application_name="tests", pool_size=8)
+            for name in ("one", "two")
+        ]
+        for engine in engines:
+            assert migrate(engine) == (None, NEWEST)
+        yield [PostgresStore(engine) for engine in engines]
+        for engine in engines:
+            engine.dispose()
+
+    def test_each_has_its_own_tables(self, both: list[PostgresStore], bare: Engine) -> None:
+        first, second = both
+        process(first.unit_of_work, message(create("b", 10), "m"))
+        assert (len(first.published()), len(second.published())) == (1, 0)
+        assert process(second.unit_of_work, message(create("b", 10), "m")) == [Done()]
+        assert len(second.published()) == 1
+        assert sa.inspect(bare).get_table_names(schema="public") == []
+
+    def test_both_relays_are_active(self, both: list[PostgresStore]) -> None:
+        first, second = both
+        with first.open_pending() as one, second.open_pending() as two, first.open_pending() as standby:
+            assert one.acquire()
+            assert two.acquire()
+            assert not standby.acquire()
+
+    def test_a_commit_wakes_its_own_relay_alone(self, both: list[PostgresStore]) -> None:
+        first, second = both
+        with first.open_pending() as one, second.open_pending() as two:
+            assert one.acquire()
+            assert two.acquire()
+            process(first.unit_of_work, message(create("b", 10)))
+            until(lambda: one.wait(0, wake_fd=0))
+            assert not two.wait(0, wake_fd=0)
+
+    def test_a_migration_does_not_wait_for_that_of_the_other(self, both: list[PostgresStore]) -> None:
+        first, second = both
+        with first.engine.begin() as connection:
+            connection.execute(schema._LOCK)
+            assert migrate(second.engine) == (NEWEST, NEWEST)
 
 
 def test_migrate_refuses_a_database_that_is_read_only(bare: Engine) -> None:
@@ -122,4 +214,4 @@ def test_a_migration_whose_wait_for_the_standby_is_cancelled_is_told_and_the_nex
             again = threads.submit(wiring.migrate, settings)
             until(lambda: bool(waiting()))
             assert not again.done()
-        assert again.result(DEADLINE) == ("0001", "0001")
+        assert again.result(DEADLINE) == ("0002", NEWEST)

@@ -162,13 +162,13 @@ def test_each_transaction_says_what_it_needs(store: PostgresStore, name: str) ->
 
 
 def test_only_marks_are_not_durable_and_the_relays_session_stays_as_it_was(store: PostgresStore) -> None:
-    written = store.write_events("allocated.v1", "allocated.v1")
+    written = store.write_pages(["allocated.v1"], ["allocated.v1"])
     with store.open_pending() as session:
         assert session.acquire()
-        session.fetch(10, [])
-        session.mark_published(written[:1])
-        session.set_aside(written[1:])
-        session.take_up(["allocated.v1"])
+        _, kept = session.fetch(10, [])
+        session.mark_published(written[:1], [])
+        session.mark_published(written[1:], [event.id for event in kept.events])
+        session.remove_unrouted([event.id for event in kept.events])
         assert session._connection.scalar(sa.text("SHOW synchronous_commit")) == "on"
 
 

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import sqlalchemy as sa
 
 from allocation_worker.adapters.postgres.engine import create_engine
-from allocation_worker.adapters.postgres.prune import History
+from allocation_worker.adapters.postgres.prune import pruned_tables
 from allocation_worker.adapters.postgres.relay import PendingEvents
 from allocation_worker.adapters.postgres.schema import migrate
 from allocation_worker.service_layer.outcomes import Done
@@ -59,7 +60,8 @@ def test_no_setting_hides_that_the_wait_was_cancelled(store_on_pair: PostgresSto
 def test_pruning_whose_wait_is_cancelled_is_unavailability(store_on_pair: PostgresStore, database_pair: Pair) -> None:
     process(store_on_pair.unit_of_work, message(create("b", 10)))
     with ThreadPoolExecutor() as threads, database_pair.standby_away():
-        pruned = threads.submit(History(store_on_pair.engine, history_days=0, inbox_days=0).prune_some)
+        inbox, *_ = pruned_tables(store_on_pair.engine, history_days=0, inbox_days=0)
+        pruned = threads.submit(inbox.step, datetime.now(UTC) + timedelta(hours=1))
         database_pair.cancel_commit(APPLICATION)
         with pytest.raises(StoreUnavailableError):
             pruned.result(DEADLINE)
@@ -81,7 +83,7 @@ def test_a_unit_of_work_leaves_a_server_that_is_demoted(store_on_pair: PostgresS
 
 
 def test_an_event_that_no_standby_has_is_not_published(store_on_pair: PostgresStore, database_pair: Pair) -> None:
-    written = store_on_pair.write_events("allocated.v1")
+    written = store_on_pair.write_pages(["allocated.v1"])
     with ThreadPoolExecutor() as threads, store_on_pair.open_pending() as session:
         with database_pair.standby_away():
             assert session.acquire()
@@ -94,7 +96,7 @@ def test_an_event_that_no_standby_has_is_not_published(store_on_pair: PostgresSt
 def test_a_wait_for_the_standby_that_is_cancelled_is_unavailability(
     store_on_pair: PostgresStore, database_pair: Pair
 ) -> None:
-    store_on_pair.write_events("allocated.v1")
+    store_on_pair.write_pages(["allocated.v1"])
     with ThreadPoolExecutor() as threads, database_pair.standby_away(), store_on_pair.open_pending() as session:
         assert session.acquire()
         fetched = threads.submit(session.fetch, 10, [])

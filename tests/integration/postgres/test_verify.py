@@ -3,10 +3,12 @@
 from collections.abc import Callable
 from dataclasses import replace
 from threading import Event, Thread
+from uuid import UUID
 
 import pytest
 
 from allocation_worker.adapters.postgres.durability import durability
+from allocation_worker.adapters.postgres.inbox import inbox_key
 from allocation_worker.adapters.postgres.verify import CHECKS, WRONG_IDS, audit
 from allocation_worker.domain.commands import Allocate, ChangeBatchQuantity, Command, CreateBatch, Deallocate
 from allocation_worker.service_layer.verify import Audit
@@ -81,22 +83,6 @@ def test_an_empty_database_has_no_fault(store: PostgresStore) -> None:
             "Line (order o1, SKU LAMP, lineid '') was answered by event 99 of 14.",
         ),
         (
-            "DELETE FROM outbox WHERE sequence = 3",
-            "SKU LAMP counts 14 events; 13 of those from 1 on are in the outbox, the last is 14.",
-        ),
-        (
-            "DELETE FROM outbox WHERE sequence = 14",
-            "SKU LAMP counts 14 events; 13 of those from 1 on are in the outbox, the last is 13.",
-        ),
-        (
-            "UPDATE outbox SET body = replace(body, '3', '4') WHERE causation_id = 'asked-again'",
-            "SKU LAMP has 2 different events with the sequence 11.",
-        ),
-        (
-            "UPDATE outbox SET sequence = CASE sequence WHEN 1 THEN 2 ELSE 1 END WHERE sequence IN (1, 2)",
-            "SKU LAMP: event 2 stands in the outbox before event 1.",
-        ),
-        (
             "UPDATE order_lines SET batchref = NULL WHERE orderid = 'o1'",
             "Line (order o1, SKU LAMP, lineid '') holds no stock, and event 11 says allocated.v1 of order o1, ship.",
         ),
@@ -104,15 +90,9 @@ def test_an_empty_database_has_no_fault(store: PostgresStore) -> None:
             "UPDATE batches SET purchased = 40 WHERE reference = 'shelf'",
             "Batch shelf has 40 purchased, and its last event says 4.",
         ),
-        ("DELETE FROM outbox WHERE causation_id = 'c10'", "Command c10, taken at "),
-        ("DELETE FROM inbox WHERE message_id = 'c10'", "was caused by command c10, which is not in the inbox."),
         (
-            "UPDATE outbox SET message_id = gen_random_uuid() WHERE sequence = 14",
-            "Event 14 of SKU LAMP has the message_id ",
-        ),
-        (
-            "UPDATE outbox SET created_at = now() - interval '10 minutes' WHERE sequence = 14",
-            "has waited to be published for 600 s; is `allocation-worker relay` running?",
+            "DELETE FROM inbox_entries WHERE key = inbox_key('c10')",
+            "was caused by command c10, which is not in the inbox.",
         ),
     ],
 )
@@ -120,6 +100,47 @@ def test_damage_is_told(shop: PostgresStore, damage: str, sentence: str) -> None
     shop.execute(damage)
     found = sentences(look(shop))
     assert any(sentence in it for it in found), found
+
+
+@pytest.mark.parametrize(
+    ("damage", "sentence"),
+    [
+        (
+            "DELETE FROM history WHERE sequence = 3",
+            "SKU LAMP counts 14 events; 13 of those from 1 on are in the outbox, the last is 14.",
+        ),
+        (
+            "DELETE FROM history WHERE sequence = 14",
+            "SKU LAMP counts 14 events; 13 of those from 1 on are in the outbox, the last is 13.",
+        ),
+        (
+            "UPDATE history SET body = replace(body, '3', '4') WHERE causation_id = 'asked-again'",
+            "SKU LAMP has 2 different events with the sequence 11.",
+        ),
+        (
+            "UPDATE history SET page = 10000 - sequence WHERE sequence IN (1, 2)",
+            "SKU LAMP: event 2 stands in the outbox before event 1.",
+        ),
+        ("DELETE FROM history WHERE causation_id = 'c10'", " has no event in the outbox."),
+        (
+            "UPDATE history SET message_id = gen_random_uuid() WHERE sequence = 14",
+            "Event 14 of SKU LAMP has the message_id ",
+        ),
+        (
+            "UPDATE history SET created_at = now() - interval '10 minutes' WHERE sequence = 14",
+            "has waited to be published for 600 s; is `allocation-worker relay` running?",
+        ),
+    ],
+)
+def test_damage_of_the_outbox_is_told(shop: PostgresStore, damage: str, sentence: str) -> None:
+    shop.edit(damage)
+    found = sentences(look(shop))
+    assert any(sentence in it for it in found), found
+
+
+def test_a_command_without_an_event_is_told_with_the_key_of_its_message_id(shop: PostgresStore) -> None:
+    shop.edit("DELETE FROM history WHERE causation_id = 'c10'")
+    assert any(f"under the inbox key {UUID(inbox_key('c10'))} has no" in sentence for sentence in sentences(look(shop)))
 
 
 def test_an_oversold_batch_is_told_even_where_the_constraint_is_gone(shop: PostgresStore) -> None:
@@ -141,16 +162,20 @@ def test_many_faults_of_a_kind_are_counted_and_few_are_told(shop: PostgresStore)
 
 
 def test_events_that_no_queue_wants_are_a_notice_and_no_fault(shop: PostgresStore) -> None:
-    shop.execute("UPDATE outbox SET returned_at = now(), created_at = now() - interval '1 day' WHERE sequence = 14")
+    shop.edit("UPDATE history SET unrouted = true, created_at = now() - interval '1 day' WHERE sequence = 14")
     found = look(shop)
     assert found.faults == []
     assert found.notices == ["Events of type out-of-stock.v1 are kept, since no queue is bound for them: 1."]
 
 
 def test_what_was_pruned_is_not_missed(shop: PostgresStore) -> None:
-    shop.execute("UPDATE outbox SET published_at = now(), created_at = now() - interval '31 days' WHERE sequence < 9")
-    shop.execute("UPDATE inbox SET received_at = now() - interval '31 days' WHERE message_id < 'c8'")
-    shop.execute("DELETE FROM outbox WHERE sequence IN (1, 5, 8)")
+    shop.edit("UPDATE history SET published_at = now(), created_at = now() - interval '31 days' WHERE sequence < 12")
+    old = [inbox_key(f"c{number}") for number in range(8)]
+    shop.execute(
+        "UPDATE inbox_entries SET received_at = now() - interval '31 days' WHERE key = ANY(CAST(:old AS uuid[]))",
+        old=old,
+    )
+    shop.edit("DELETE FROM history WHERE sequence IN (1, 5, 8)")
     assert sentences(look(shop)) == []
 
 
@@ -158,8 +183,8 @@ def test_what_was_pruned_is_not_missed(shop: PostgresStore) -> None:
 def test_what_is_announced_again_after_its_first_time_was_pruned_is_no_fault(
     shop: PostgresStore, kept_from: int
 ) -> None:
-    shop.execute("DELETE FROM outbox WHERE sequence < :kept_from", kept_from=kept_from)
-    shop.execute("UPDATE inbox SET received_at = now() - interval '31 days'")
+    shop.edit("DELETE FROM history WHERE sequence < :kept_from", kept_from=kept_from)
+    shop.execute("UPDATE inbox_entries SET received_at = now() - interval '31 days'")
     process(shop.unit_of_work, message(create("shelf", 10), "again"), message(order("o2", qty=3), "again, too"))
     process(shop.unit_of_work, message(create("shelf", 10), "and again"))
     assert sentences(look(shop)) == []
@@ -168,7 +193,7 @@ def test_what_is_announced_again_after_its_first_time_was_pruned_is_no_fault(
 def test_the_outbox_says_which_events_are_repetitions(store: PostgresStore) -> None:
     process(store.unit_of_work, message(create("shelf", 10), "c1"), message(create("shelf", 10), "c2"))
     process(store.unit_of_work, message(order("o1"), "c3"), message(create("shelf", 10), "c4"))
-    rows = store.rows("SELECT causation_id, sequence, repeated FROM outbox ORDER BY id")
+    rows = store.rows("SELECT causation_id, sequence, repeated FROM events ORDER BY id")
     assert rows == [("c1", 1, False), ("c2", 1, True), ("c3", 2, False), ("c4", 1, True)]
 
 

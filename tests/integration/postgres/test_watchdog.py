@@ -57,7 +57,11 @@ def test_a_commit_that_never_returns_is_unavailability_and_asking_again_tells_th
     with pytest.raises(StoreUnavailableError):
         process(far_store.unit_of_work, received)
     assert monotonic() - began < DEADLINE
-    wait_until(lambda: received.message_id in store.taken(), within=DEADLINE, otherwise=lambda: str(store.taken()))
+    wait_until(
+        lambda: store.taken(received.message_id) == {received.message_id},
+        within=DEADLINE,
+        otherwise=lambda: str(store.taken()),
+    )
     assert process(far_store.unit_of_work, received) == [Done()]
     assert [event.type for event in store.published()] == ["batch-created.v1"]
 

@@ -7,8 +7,10 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from allocation_worker.adapters.postgres.outbox import INSERT
-from allocation_worker.adapters.postgres.writer import ROWS_AT_A_TIME, Values, Write, Writer
-from allocation_worker.domain.commands import ChangeBatchQuantity
+from allocation_worker.adapters.postgres.page import EVENTS_A_PAGE
+from allocation_worker.adapters.postgres.writer import Values, Write, Writer
+from allocation_worker.domain.commands import ChangeBatchQuantity, Deallocate
+from allocation_worker.domain.events import CommandRejected
 from allocation_worker.service_layer.outcomes import Done
 from tests.fakes.messages import message
 from tests.integration.postgres.staging import counting, create, order, process
@@ -107,15 +109,15 @@ def test_many_lines_move_at_once_with_buffers_of_a_thousand(
         process(store.unit_of_work, *(message(order(f"o{number}")) for number in range(start, start + 500)))
     process(store.unit_of_work, message(create("spare", LINES + 5)))
     before = len(store.published())
-    chunks: list[int] = []
+    pages: list[object] = []
 
-    def add(self: Writer, write: Write, rows: list[Values]) -> None:
+    def add_row(self: Writer, write: Write, row: Values) -> None:
         if write is INSERT:
-            chunks.append(len(rows))
-        really_add(self, write, rows)
+            pages.append(row[0])
+        really_add_row(self, write, row)
 
-    really_add = Writer.add
-    monkeypatch.setattr(Writer, "add", add)
+    really_add_row = Writer.add_row
+    monkeypatch.setattr(Writer, "add_row", add_row)
     with counting(store.engine) as sent:
         assert process(store.unit_of_work, message(ChangeBatchQuantity(batchref="b", qty=0))) == [Done()]
 
@@ -132,6 +134,39 @@ def test_many_lines_move_at_once_with_buffers_of_a_thousand(
     assert store.stock() == {"b": (0, 0), "spare": (LINES + 5, LINES)}
     assert {line[4] for line in store.lines()} == {"spare"}
 
-    assert sum(chunks) == len(moved)
-    assert max(chunks) <= ROWS_AT_A_TIME
-    assert sum("INSERT INTO outbox" in statement for statement in sent) == -(-len(moved) // ROWS_AT_A_TIME)
+    full, rest = divmod(len(moved), EVENTS_A_PAGE)
+    assert pages == [EVENTS_A_PAGE] * full + [rest]
+    assert sum("INSERT INTO outbox_pages" in statement for statement in sent) == len(pages)
+
+
+def test_large_events_make_a_page_of_few(store: PostgresStore) -> None:
+    """A refusal returns the whole body of its command."""
+    wide = Deallocate(orderid="o", sku="LAMP")
+    large = [message(wide, f"m{number}")._replace(data={"note": "x" * 100_000}) for number in range(5)]
+    with store.unit_of_work() as uow:
+        for each in large:
+            uow.outbox.add(CommandRejected(reason="unknown-batch", detail="There is none."), each)
+        uow.commit()
+    assert store.rows("SELECT count FROM outbox_pages ORDER BY id") == [(3,), (2,)]
+    with store.open_pending() as session:
+        fetched = [event for page in session.fetch(100, []) for event in page.events]
+    assert [event.causation_id for event in fetched] == [each.message_id for each in large]
+    assert all(len(event.body) > 100_000 for event in fetched)
+
+
+def test_a_field_that_would_break_a_page_is_refused(store: PostgresStore) -> None:
+    with store.unit_of_work() as uow:
+        broken = message(order("o"), "m")._replace(traceparent="a\tb")
+        uow.outbox.add(CommandRejected(reason="unknown-batch", detail="There is none."), broken)
+        with pytest.raises(ValueError, match="a tab or a line feed"):
+            uow.commit()
+
+
+def test_a_row_of_values_is_written_in_its_turn(connection: Connection) -> None:
+    one = Write("one", "INSERT INTO noted (number, word) VALUES (:one0, :one1)")
+    writer = Writer(connection)
+    writer.add_row(one, (1, "first"))
+    writer.add_row(one, (2, "it's; :two, %s"))
+    writer.add(FORGET, [(1,)])
+    writer.flush()
+    assert noted(connection) == [(2, "it's; :two, %s")]

@@ -139,6 +139,7 @@ class EventDriver(Driver):
     def _event(self, message: Message) -> OutgoingEvent:
         return OutgoingEvent(
             id=message.number,
+            page=None,
             routing_key=self.key if message.wanted else "nobody",
             body=b"{}",
             message_id=message.id,

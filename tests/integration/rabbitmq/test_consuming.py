@@ -33,7 +33,7 @@ def test_what_has_been_delivered_is_taken_together_and_acked(place: Place) -> No
     with working(place) as workers:
         eventually(lambda: set(workers.ids) == set(ids))
     assert len(workers.groups) < 100
-    assert not any(delivery.redelivered for delivery in workers.deliveries)
+    assert not any(delivery.failures for delivery in workers.deliveries)
     assert max(map(len, workers.groups)) <= workers.limit
     assert place.depth(ORDERS_QUEUE) == 0
 
@@ -54,17 +54,56 @@ def test_queues_are_consumed_side_by_side(place: Place) -> None:
     assert {delivery.queue for delivery in workers.deliveries} == {ORDERS_QUEUE, STOCK_QUEUE}
 
 
-def test_a_redelivered_message_comes_alone(place: Place) -> None:
-    place.send(*unique(3))
-    channel = place.new_channel()
-    for _ in range(3):
-        channel.basic_get(ORDERS_QUEUE)
-    channel.close()
-    place.send(*unique(20))
-    with working(place) as workers:
-        eventually(lambda: len(set(workers.ids)) == 23)
-    assert all(len(group) == 1 for group in workers.groups if any(delivery.redelivered for delivery in group))
-    assert sum(delivery.redelivered for delivery in workers.deliveries) >= 3
+def give_back(place: Place, count: int, times: int = 1) -> None:
+    """Take so many and lose the channel."""
+    for _ in range(times):
+        channel = place.new_channel()
+        eventually(lambda: place.depth(ORDERS_QUEUE) == count)
+        for _ in range(count):
+            channel.basic_get(ORDERS_QUEUE)
+        channel.close()
+    eventually(lambda: place.depth(ORDERS_QUEUE) == count)
+
+
+def test_messages_that_have_come_back_are_taken_in_parts(place: Place) -> None:
+    returned = unique(200)
+    place.send(*returned)
+    give_back(place, 200)
+    new = unique(200)
+    place.send(*new)
+    with working(place, prefetch=100) as workers:
+        eventually(lambda: len(set(workers.ids)) == 400)
+    assert sorted(map(str, workers.ids)) == sorted([*returned, *new])
+    in_parts = [len(group) for group in workers.groups if group[0].failures]
+    assert len(in_parts) < 40
+    assert max(in_parts) <= 51  # half of the prefetch, and the first, which has told how often they have failed
+    assert place.depth(ORDERS_QUEUE) == 0
+
+
+def test_those_that_have_come_back_often_are_taken_alone_and_none_is_returned_for_it(place: Place) -> None:
+    returned = unique(20)
+    place.send(*returned)
+    give_back(place, 20, times=4)
+    new = unique(20)
+    place.send(*new)
+    with working(place, prefetch=64) as workers:
+        eventually(lambda: len(set(workers.ids)) == 40)
+    assert sorted(map(str, workers.ids)) == sorted([*returned, *new])
+    assert [delivery.failures for delivery in workers.deliveries] == [4] * 20 + [0] * 20
+    assert [len(group) for group in workers.groups][:20] == [1] * 20
+
+
+@pytest.mark.parametrize("times", [0, 1, 2, 3, 4])
+def test_another_prefetch_spends_no_delivery_while_messages_stream_in(place: Place, times: int) -> None:
+    """pika returns what is on its way to a consumer that is cancelled."""
+    returned = unique(300)
+    place.send(*returned)
+    give_back(place, 300, times=times)
+    with working(place, prefetch=100) as workers:
+        new = unique(2_000)
+        place.send(*new)
+        eventually(lambda: len(set(workers.ids)) == 2_300, within=30)
+    assert [delivery.failures for delivery in workers.deliveries] == [times] * 300 + [0] * 2_000
 
 
 @pytest.mark.parametrize(("prefetch", "left"), [(1, 9), (4, 5)])
@@ -79,7 +118,7 @@ def test_at_most_the_prefetch_is_in_hand_besides_the_first_that_came_alone(
         assert place.depth(ORDERS_QUEUE) == left
         gate.open.set()
         eventually(lambda: len(workers.ids) == 10)
-    assert max(map(len, workers.groups)) <= prefetch
+    assert max(map(len, workers.groups)) <= prefetch + 1
 
 
 def test_stopping_finishes_the_group_and_gives_back_the_rest(place: Place) -> None:
@@ -257,4 +296,4 @@ def test_an_alarm_however_long_spends_no_delivery_of_what_is_in_hand(
         lift()
         eventually(lambda: workers.ids.count("refused") > 1, within=30)
     assert place.depth(ORDERS_QUEUE) == 0
-    assert [delivery for delivery in workers.deliveries if delivery.redelivered] == []
+    assert [delivery for delivery in workers.deliveries if delivery.failures] == []

@@ -19,6 +19,7 @@ def event(
 ) -> OutgoingEvent:
     return OutgoingEvent(
         id=id_,
+        page=None,
         routing_key=key,
         body=b'{"sequence": 1}',
         message_id=message_id or f"event-{id_}",

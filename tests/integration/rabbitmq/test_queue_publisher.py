@@ -22,7 +22,7 @@ def queue(place: Place) -> str:
 
 def events(count: int) -> Iterator[OutgoingEvent]:
     for number in range(count):
-        yield OutgoingEvent(number, "allocated", b"{}", f"e{number}", "allocated.v1", "c", "m", None, 1)
+        yield OutgoingEvent(number, None, "allocated", b"{}", f"e{number}", "allocated.v1", "c", "m", None, 1)
 
 
 def ids(place: Place, count: int) -> list[int]:

@@ -62,7 +62,7 @@ class Models:
 
     def forget_history(self) -> None:
         """As if all events were too old to be kept."""
-        self.store.execute("DELETE FROM outbox")
+        self.store.execute("DELETE FROM outbox_pages")
 
     def differences(self) -> list[str]:
         return comparing.compare(comparing.read_model(self.redis_url), comparing.write_model(self._database_url))

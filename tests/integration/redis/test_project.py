@@ -93,7 +93,7 @@ def test_an_event_of_no_sku_changes_nothing(models: Models) -> None:
 
 def test_a_type_in_the_history_that_this_version_does_not_know_is_counted(models: Models) -> None:
     models.answer(*A_DAY)
-    models.store.execute("UPDATE outbox SET type = 'later.v1' WHERE sku = 'LAMP' AND sequence = 2")
+    models.store.edit("UPDATE history SET type = 'later.v1' WHERE sku = 'LAMP' AND sequence = 2")
     models.projector().rebuild()
     with open_write_model(models.store.engine) as written:
         assert models.read_model.sequences(1) == written.sequences()
@@ -114,7 +114,7 @@ def test_a_gap_is_healed_before_anything_is_settled(models: Models, *, pruned: b
 
 def test_history_that_begins_too_late_is_made_up_for_from_the_tables(models: Models) -> None:
     models.answer(*A_DAY)
-    models.store.execute("DELETE FROM outbox WHERE sku = 'LAMP' AND sequence <= 3")
+    models.store.edit("DELETE FROM history WHERE sku = 'LAMP' AND sequence <= 3")
     models.projector().tend()
     assert models.differences() == []
 
@@ -184,7 +184,8 @@ def test_a_database_that_has_lost_what_was_published_is_told_at_the_next_start(m
     with capture_logs() as logs:
         models.projector().tend()
     assert [line for line in logs if line["event"] == "database_behind"] == []
-    models.store.execute("DELETE FROM outbox WHERE sequence = 3; UPDATE products SET sequence = 2 WHERE sku = 'LAMP'")
+    models.store.edit("DELETE FROM history WHERE sequence = 3")
+    models.store.execute("UPDATE products SET sequence = 2 WHERE sku = 'LAMP'")
     with capture_logs() as logs:
         models.projector().tend()
     [told] = [line for line in logs if line["event"] == "database_behind"]
@@ -308,7 +309,7 @@ def test_the_remains_of_a_rebuild_that_died_go_with_the_next(models: Models) -> 
 def test_many_are_read_a_few_at_a_time(models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(project, "AT_A_TIME", 2)
     models.answer(*A_DAY)
-    models.store.execute("DELETE FROM outbox WHERE sku = 'VASE'")
+    models.store.edit("DELETE FROM history WHERE sku = 'VASE'")
     models.projector().tend()
     assert models.differences() == []
 

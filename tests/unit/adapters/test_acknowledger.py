@@ -25,7 +25,7 @@ def delivery(tag: int) -> Delivery:
         queue="allocation.orders",
         generation=1,
         body=b"{}",
-        redelivered=False,
+        failures=0,
         routing_key="allocate",
         exchange="allocation.commands",
         properties=BasicProperties(message_id=str(tag)),

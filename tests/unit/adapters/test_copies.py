@@ -20,7 +20,7 @@ def delivery(properties: BasicProperties) -> Delivery:
         queue="allocation.orders",
         generation=1,
         body=b"{}",
-        redelivered=False,
+        failures=0,
         routing_key="allocate",
         exchange="allocation.commands",
         properties=properties,

@@ -17,7 +17,7 @@ def delivery(exchange: str = RETRYING_EXCHANGE, **headers: Any) -> Delivery:
         queue=ORDERS_QUEUE,
         generation=1,
         body=b"{}",
-        redelivered=False,
+        failures=0,
         routing_key=ORDERS_QUEUE,
         exchange=exchange,
         properties=BasicProperties(headers={name.replace("_", "-"): value for name, value in headers.items()}),

@@ -1,4 +1,6 @@
-"""One transaction for a group of messages, and one for each if the group fails."""
+"""One transaction for a group of messages, and parts if the group fails."""
+
+from random import Random
 
 import pytest
 
@@ -118,6 +120,61 @@ def test_a_message_that_fails_harms_no_other(database: CountingDatabase) -> None
     assert [event.body["orderid"] for event in database.published()[1:]] == ["1", "2"]
 
 
+@pytest.mark.parametrize("position", [0, 1, 499, 500, 777, 999])
+def test_one_that_fails_among_a_thousand_costs_few_transactions(database: CountingDatabase, position: int) -> None:
+    names = [f"{number}" for number in range(1000)]
+    names[position] = "poison"
+    outcomes = process(database, *(message(order(name)) for name in names))
+    assert outcomes == [Retry(after=1, attempts=1) if name == "poison" else Done() for name in names]
+    assert database.transactions <= 5
+    answers = [event.body["orderid"] for event in database.published()[1:]]
+    assert answers == [name for name in names if name != "poison"]
+
+
+class UnwritableUnitOfWork(FakeUnitOfWork):
+    """Fails as it writes, if the message `poison` is among the others."""
+
+    def commit(self) -> None:
+        if "poison" in self._transaction.receipts:
+            raise ZeroDivisionError("unwritable")
+        super().commit()
+
+
+@pytest.mark.parametrize("position", [0, 1, 499, 500, 777, 999])
+def test_one_that_cannot_be_written_is_found_by_halves(database: CountingDatabase, position: int) -> None:
+    transactions = 0
+
+    def unit_of_work() -> FakeUnitOfWork:
+        nonlocal transactions
+        transactions += 1
+        return UnwritableUnitOfWork(database)
+
+    messages = [message(order(str(number)), f"m{number}") for number in range(1000)]
+    messages[position] = message(order("p"), "poison")
+    outcomes = GroupProcessor(MessageBus(COMMAND_HANDLERS, EVENT_HANDLERS), unit_of_work, POLICY).process(messages)
+    assert outcomes == [Retry(after=1, attempts=1) if each.message_id == "poison" else Done() for each in messages]
+    assert transactions <= 21
+    answers = [event.causation_id for event in database.published()[1:]]
+    assert answers == [each.message_id for each in messages if each.message_id != "poison"]
+
+
+def test_if_all_fail_each_is_tried_alone_once(database: CountingDatabase) -> None:
+    assert process(database, *(message(order("poison")) for _ in range(64))) == [Retry(after=1, attempts=1)] * 64
+    assert database.transactions < 2 * 64
+    assert database.lines() == set()
+
+
+@pytest.mark.parametrize("bad", range(1, 10))
+def test_whichever_fail_the_others_are_answered_in_their_order(database: CountingDatabase, bad: int) -> None:
+    names = [str(number) for number in range(16)]
+    for number in Random(bad).sample(range(16), bad):
+        names[number] = "poison"
+    outcomes = process(database, *(message(order(name)) for name in names))
+    assert [isinstance(outcome, Retry) for outcome in outcomes] == [name == "poison" for name in names]
+    answers = [event.body["orderid"] for event in database.published()[1:]]
+    assert answers == [name for name in names if name != "poison"]
+
+
 def test_a_message_that_fails_leaves_nothing_of_itself(database: CountingDatabase) -> None:
     process(database, message(order("1")), message(order("poison"), "poison"))
     assert "poison" not in database.taken()
@@ -182,7 +239,7 @@ def test_a_store_that_goes_away_is_asked_again_without_harm(database: CountingDa
     assert len(database.published()) == 3
 
 
-def test_a_store_that_goes_away_while_messages_run_one_at_a_time(database: CountingDatabase) -> None:
+def test_a_store_that_goes_away_between_the_halves_of_a_group(database: CountingDatabase) -> None:
     messages = [message(order(name)) for name in ("1", "poison", "2")]
     # The group fails before it commits; then the first message commits, and the third finds the store gone.
     database.failures.extend([None, CommitFailure(StoreUnavailableError("gone"), durable=True)])
