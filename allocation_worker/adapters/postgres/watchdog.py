@@ -114,7 +114,8 @@ class WatchedConnection(connection):
 def watched_connection(connection: Connection) -> WatchedConnection:
     """Return the driver's connection below one of SQLAlchemy's."""
     driver = connection.connection.driver_connection
-    assert isinstance(driver, WatchedConnection)  # noqa: S101 - `create_engine` makes no other
+    if not isinstance(driver, WatchedConnection):
+        raise TypeError("The connection is not from an engine of `create_engine`, which makes no other kind.")
     return driver
 
 

@@ -40,8 +40,8 @@ class Patience:
 class ConfirmedChannel:
     """A channel in confirm mode. To be used in the network thread only.
 
-    RabbitMQ may never confirm what was on its way to a quorum queue as that was deleted, nor what came after it. So the
-    channel is closed when a message has had no answer for too long.
+    RabbitMQ may never confirm what was on its way to a quorum queue as that was deleted. So the channel is closed when
+    a message has had no answer for too long.
 
     Args:
         channel: Open and fresh. Nothing else publishes on it.
