@@ -201,3 +201,13 @@ def watched_sessions(
             raise
 
     return opened
+
+
+def watched_sleep(sleep: Callable[[float], None], loop: Loop) -> Callable[[float], None]:
+    """Return what sleeps, and notes that the loop goes round."""
+
+    def slept(seconds: float) -> None:
+        loop.move()
+        sleep(seconds)
+
+    return slept
