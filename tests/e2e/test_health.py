@@ -94,6 +94,20 @@ def test_servers_that_are_away_make_a_process_unready_and_restart_nobody(watched
         wait_for_health(watched, 0, "--ready")
 
 
+def test_tail_is_alive_without_a_broker_and_ready_with_one(watched: RunningService) -> None:
+    with Proxy(watched.amqp_url) as broker:
+        tail = watched.start("tail", settings={"ALLOCATION_AMQP_URL": broker.url})
+        wait_for_health(watched, 0, "tail", "--ready")
+        broker.refuse()
+        broker.cut()
+        assert "is not connected to the broker" in wait_for_health(watched, 4, "tail", "--ready")
+        assert health(watched, "tail", "--max-age", "1") == (0, "")
+        broker.accept()
+        wait_for_health(watched, 0, "tail", "--ready")
+        assert tail.terminate() == 0
+    assert health(watched)[0] == 4
+
+
 @pytest.mark.parametrize("verb", ["consume", "relay"])
 def test_a_process_waits_for_the_database_alive(watched: RunningService, verb: str) -> None:
     process = watched.start(verb, settings={"ALLOCATION_DATABASE_URL": "postgresql://x@127.0.0.1:1/x"})
