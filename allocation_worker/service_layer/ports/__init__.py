@@ -8,8 +8,8 @@ from allocation_worker.service_layer.ports.dead_letters import Letter, Letters
 from allocation_worker.service_layer.ports.errors import (
     StoreContentionError,
     StoreError,
-    StoreForbiddenError,
     StoreUnavailableError,
+    StoreUnfitError,
 )
 from allocation_worker.service_layer.ports.explain import Answer, InboxEntry, Records, Rejection
 from allocation_worker.service_layer.ports.prune import PrunedTable, PruneTimes, Step
@@ -83,8 +83,8 @@ __all__ = [
     "Step",
     "StoreContentionError",
     "StoreError",
-    "StoreForbiddenError",
     "StoreUnavailableError",
+    "StoreUnfitError",
     "Survey",
     "UnitOfWork",
     "UnitOfWorkFactory",
