@@ -17,14 +17,17 @@ class FakeDeliveries:
 
     queue = "allocation.orders"
 
-    def __init__(self, *groups: Sequence[FakeDelivery]) -> None:
+    def __init__(self, *groups: Sequence[FakeDelivery] | None) -> None:
         self._groups = deque(groups)
         self.acked: list[tuple[FakeDelivery, Outcome]] = []
         self.story: list[str] = []
 
-    def take(self, limit: int) -> list[FakeDelivery]:
+    def take(self, limit: int, within: float | None = None) -> list[FakeDelivery] | None:
+        if within is not None and self._groups and self._groups[0] is None:
+            self._groups.popleft()
+            return None
         self.story.append(f"take {limit}")
-        return list(self._groups.popleft()) if self._groups else []
+        return list(self._groups.popleft() or []) if self._groups else []
 
     def ack(self, results: Sequence[tuple[FakeDelivery, Outcome]]) -> None:
         self.story.append(f"ack {len(results)}")

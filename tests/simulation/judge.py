@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import allocation_contracts as contracts
 from allocation_contracts.names import STOCK_QUEUE
 from allocation_worker.adapters.rabbitmq.prefetch_policy import FAILURES_BEFORE_RETURN
+from allocation_worker.domain.commands import CreateBatch
 from harness.checker.events import ReceivedEvent, SentCommand, check
 from tests.fakes.naive_shop import Answer, NaiveShop
 from tests.fakes.unit_of_work import FakeDatabase, Published
@@ -83,11 +84,21 @@ def _check_stock_order(world: World) -> list[str]:
 
 
 def stock_order(world: World) -> list[str]:
-    """What is wrong with the order in which stock commands were applied, in sentences."""
-    sent = list(dict.fromkeys(each.message_id for each in world.setting.sent if each.queue == STOCK_QUEUE))
-    applied = [message_id for message_id in world.database.committed.inbox if message_id in sent]
-    expected = [message_id for message_id in sent if message_id in applied]
-    return [] if applied == expected else [f"Stock commands were sent as {expected} and applied as {applied}."]
+    """What is wrong with the order in which the stock commands of each SKU were applied, in sentences."""
+    commands = [each.command for each in world.setting.sent]
+    skus = {command.batchref: command.sku for command in commands if isinstance(command, CreateBatch)}
+    faults = []
+    for sku in sorted({*skus.values(), ""}):
+        sent = dict.fromkeys(
+            each.message_id
+            for each in world.setting.sent
+            if each.queue == STOCK_QUEUE and skus.get(getattr(each.command, "batchref", ""), "") == sku
+        )
+        applied = [message_id for message_id in world.database.committed.inbox if message_id in sent]
+        expected = [message_id for message_id in sent if message_id in applied]
+        if applied != expected:
+            faults.append(f"Stock commands of {sku!r} were sent as {expected} and applied as {applied}.")
+    return faults
 
 
 def _check_model(world: World) -> list[str]:

@@ -109,7 +109,8 @@ def test_told_to_stop_while_the_database_is_away_it_acks_nothing() -> None:
 
 def test_an_unexpected_error_is_raised() -> None:
     class BrokenDeliveries(FakeDeliveries):
-        def take(self, limit: int) -> list[FakeDelivery]:
+        def take(self, limit: int, within: float | None = None) -> list[FakeDelivery]:
+            assert within is None
             raise RuntimeError(f"no {limit} for you")
 
     with pytest.raises(RuntimeError, match="no 7 for you"):
