@@ -41,6 +41,13 @@ class Locks:
                     del self._waits[owner]
             self._holders[key] = owner
 
+    def take_if_free(self, key: Key, owner: object) -> bool:
+        """Take it, unless somebody holds it; return whether it was free."""
+        if key in self._holders:
+            return False
+        self._holders[key] = owner
+        return True
+
     def holder(self, key: Key) -> object | None:
         """Return who holds it."""
         return self._holders.get(key)
@@ -57,3 +64,12 @@ class Locks:
             if holder is owner:
                 return True
         return False
+
+
+class ImpatientLocks(Locks):
+    """Nobody waits: what another holds is refused at once."""
+
+    def take(self, key: Key, owner: object, timeout: float = 0) -> None:
+        if self.holder(key) not in {None, owner}:
+            raise StoreLockTimeoutError(f"canceling statement due to lock timeout after {timeout} s")
+        super().take(key, owner, timeout)

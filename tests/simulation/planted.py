@@ -18,6 +18,7 @@ from allocation_worker.adapters.rabbitmq.queue_consumer import QueueConsumer
 from allocation_worker.domain.model import Product
 from allocation_worker.entrypoints.consume import QueueWorker
 from allocation_worker.entrypoints.pages import Pages
+from allocation_worker.service_layer.aside import Aside
 from allocation_worker.service_layer.groups import GroupProcessor
 from allocation_worker.service_layer.outcomes import Done
 from allocation_worker.service_layer.outgoing import OutgoingEvent
@@ -198,6 +199,19 @@ def events_pass_those_of_their_product() -> AbstractContextManager[Any]:
     return patch.object(OutgoingEvent, "product", None)
 
 
+def later_messages_pass_those_that_are_set_aside() -> AbstractContextManager[Any]:
+    """And earlier ones of their product wait."""
+
+    def forgetful(self: Aside, messages: Sequence[Any]) -> list[Any]:
+        return [self._products.get(("message", each.message_id)) for each in messages]
+
+    return patch.object(Aside, "sort_out", forgetful)
+
+
+def stock_commands_pass_those_of_another_batch() -> AbstractContextManager[Any]:
+    return patch.object(Aside, "learn", lambda _self, _owners: None)
+
+
 def _named(*plants: Plant) -> Mapping[str, Plant]:
     return {plant.__name__.replace("_", " "): plant for plant in plants}
 
@@ -223,4 +237,6 @@ PLANTED = _named(
     all_taken_and_returned_at_each_start,
     missing_confirms_waited_for,
     events_pass_those_of_their_product,
+    later_messages_pass_those_that_are_set_aside,
+    stock_commands_pass_those_of_another_batch,
 )
