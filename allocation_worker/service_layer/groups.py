@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
+from math import inf
 
 import structlog
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
@@ -24,6 +25,8 @@ from allocation_worker.service_layer.ports import (
 from allocation_worker.service_layer.retries import RetryPolicy
 
 CONTENTION_ATTEMPTS = 6
+PATIENT_FOR = 10.0
+"""Seconds for which locks are waited for in line after a product was found to be in use by several consumers."""
 _NO_LOCKS: Mapping[str, str] = {}
 
 log = structlog.get_logger()
@@ -50,6 +53,7 @@ class GroupProcessor:
         new_unit_of_work: Opens a transaction.
         policy: Decides about messages that fail.
         sleep: Waits this many seconds after contention.
+        clock: Returns seconds that never go back.
     """
 
     def __init__(
@@ -59,11 +63,14 @@ class GroupProcessor:
         policy: RetryPolicy,
         *,
         sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._bus = bus
         self._new_unit_of_work = new_unit_of_work
         self._policy = policy
         self._sleep = sleep
+        self._clock = clock
+        self._patient_until = -inf
 
     def process(
         self,
@@ -94,15 +101,17 @@ class GroupProcessor:
             self._find_owners([*(message for message, _ in behind), *messages], aside)
         for message, product in behind:
             aside.add(message, product)
-        patient = bool(again) and self._set_aside_again(messages, again, aside)
-        return self._attempt(messages, aside, patient=patient)[0]
+        if again:
+            self._set_aside_again(messages, again, aside)
+        return self._attempt(messages, aside, patient=self._clock() < self._patient_until)[0]
 
-    def _set_aside_again(self, messages: Sequence[CommandMessage], again: Mapping[str, str], aside: Aside) -> bool:
-        """Set aside what still waits for the same lock; return whether any product has been locked anew."""
+    def _set_aside_again(self, messages: Sequence[CommandMessage], again: Mapping[str, str], aside: Aside) -> None:
+        """Set aside what still waits for the same lock. If a product has been locked anew, be patient for a while."""
         locked = self._look(messages, aside)
         same = [product for product in locked if again.get(product.sku, product.lock) == product.lock]
         self._set_aside(messages, same, aside)
-        return len(same) < len(locked)
+        if len(same) < len(locked):
+            self._patient_until = self._clock() + PATIENT_FOR
 
     def _look(self, messages: Sequence[CommandMessage], aside: Aside) -> list[LockedProduct]:
         """Return the products of these messages that others have locked."""

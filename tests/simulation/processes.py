@@ -182,6 +182,7 @@ def consume(process: Process) -> None:
         partial(SimulatedUnitOfWork, world.database, process),
         world.setting.policy,
         sleep=sleep,
+        clock=now,
     )
     queues = [ORDERS_QUEUE, STOCK_QUEUE]
     consumer = Consumer(

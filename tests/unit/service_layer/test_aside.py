@@ -7,16 +7,17 @@ import pytest
 
 from allocation_worker.domain.commands import Allocate, ChangeBatchQuantity, Command, CreateBatch, Deallocate
 from allocation_worker.service_layer.aside import Aside
-from allocation_worker.service_layer.groups import GroupProcessor
+from allocation_worker.service_layer.groups import PATIENT_FOR, GroupProcessor
 from allocation_worker.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
 from allocation_worker.service_layer.messagebus import MessageBus
 from allocation_worker.service_layer.messages import CommandMessage
 from allocation_worker.service_layer.outcomes import Done, LockedProduct, Outcome, SetAside
 from tests.fakes import policies
-from tests.fakes.locks import ImpatientLocks
+from tests.fakes.locks import LOCK_TIMEOUT, LOCKED_FOR_LONG, ImpatientLocks
 from tests.fakes.messages import message
 from tests.fakes.unit_of_work import FakeDatabase
 
+BUS = MessageBus(COMMAND_HANDLERS, EVENT_HANDLERS)
 CHAIR = LockedProduct("CHAIR", "1")
 
 
@@ -33,8 +34,7 @@ def change(batchref: str, qty: int = 50) -> ChangeBatchQuantity:
 
 
 def processor(database: FakeDatabase) -> GroupProcessor:
-    bus = MessageBus(COMMAND_HANDLERS, EVENT_HANDLERS)
-    return GroupProcessor(bus, database.unit_of_work, policies.USUAL, sleep=lambda _: None)
+    return GroupProcessor(BUS, database.unit_of_work, policies.USUAL, sleep=lambda _: None)
 
 
 @pytest.fixture
@@ -114,7 +114,7 @@ def test_what_was_set_aside_is_processed_once_the_product_is_free(database: Fake
     assert processor(database).process(again, [], {"CHAIR": "somebody"}) == [Done(), Done()]
 
 
-def test_a_product_with_another_lock_than_before_is_waited_for_in_line(database: FakeDatabase) -> None:
+def test_a_product_with_another_lock_than_before_is_waited_for_in_line_for_a_while(database: FakeDatabase) -> None:
     waited: list[float] = []
 
     class WatchedLocks(ImpatientLocks):
@@ -127,10 +127,16 @@ def test_a_product_with_another_lock_than_before_is_waited_for_in_line(database:
     database.locks.take(("sku", "CHAIR"), "another")
     waited.clear()
     held = SetAside(LockedProduct("CHAIR", "another"))
-    assert processor(database).process([message(order("1", "CHAIR"))], [], {"CHAIR": "another"}) == [held]
+    seconds = 0.0
+    service = GroupProcessor(BUS, database.unit_of_work, policies.USUAL, clock=lambda: seconds)
+    assert service.process([message(order("1", "CHAIR"))], [], {"CHAIR": "another"}) == [held]
     assert waited == []
-    assert processor(database).process([message(order("1", "CHAIR"))], [], {"CHAIR": "somebody"}) == [held]
-    assert waited == [10.0]
+    assert service.process([message(order("1", "CHAIR"))], [], {"CHAIR": "somebody"}) == [held]
+    assert service.process([message(order("1", "CHAIR"))]) == [held]
+    assert waited == [LOCK_TIMEOUT] * 2
+    seconds = PATIENT_FOR
+    assert service.process([message(order("1", "CHAIR"))]) == [held]
+    assert waited == [LOCK_TIMEOUT] * 2 + [LOCKED_FOR_LONG]
 
 
 @pytest.mark.parametrize("seed", range(100))
