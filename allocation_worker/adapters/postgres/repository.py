@@ -16,6 +16,11 @@ from allocation_worker.domain.model import LineId, OrderLine, Product
 from allocation_worker.service_layer.outcomes import LockedProduct
 from allocation_worker.service_layer.ports import StoreContentionError
 
+LOCKED_FOR_LONG = 300
+"""Milliseconds after which a lock is too long in coming, and one more for each command of the group.
+
+Large groups of several consumers wait for each other for longer.
+"""
 LINES_AT_A_TIME = 1000
 MAX_SEQUENCE = 2**63 - 1
 
@@ -34,6 +39,7 @@ class PostgresProducts:
         self._rows = Rows(writer)
 
     def lock_for(self, commands: Iterable[Command], *, patient: bool = True) -> None:
+        commands = list(commands)
         skus: set[str] = set()
         lines: set[LineKey] = set()
         batches: dict[str, str] = {}
@@ -48,7 +54,8 @@ class PostgresProducts:
                 case ChangeBatchQuantity():
                     batches.setdefault(command.batchref, "")
         if skus or batches:
-            self._load(skus, lines, batches, patient=patient)
+            limit = None if patient else LOCKED_FOR_LONG + len(commands)
+            self._load(skus, lines, batches, limit=limit)
 
     def locked_by_others(self, skus: Collection[str]) -> list[LockedProduct]:
         rows = self._connection.execute(statements.LOCKED_PRODUCTS, {"skus": array(sorted(skus))})
@@ -116,11 +123,11 @@ class PostgresProducts:
         """Pass everything that has changed to the writer."""
         self._rows.flush(self._products.values(), self._streams)
 
-    def _load(self, skus: set[str], lines: set[LineKey], batches: dict[str, str], *, patient: bool = True) -> None:
+    def _load(self, skus: set[str], lines: set[LineKey], batches: dict[str, str], *, limit: int | None = None) -> None:
         skus = (skus | self._locate(batches)) - self._looked_for
-        self._lock(skus, patient=patient)
+        self._lock(skus, limit=limit)
         held = self._load_lines(lines)
-        self._load_batches(skus, held | batches.keys(), patient=patient)
+        self._load_batches(skus, held | batches.keys(), limit=limit)
 
     def _locate(self, batches: dict[str, str]) -> set[str]:
         """Return the SKUs of the batches that exist. An unknown batch gets the SKU that its command names."""
@@ -130,11 +137,15 @@ class PostgresProducts:
         self._sku_of_batch.update(batches | found)
         return set(found.values())
 
-    def _lock(self, skus: set[str], *, patient: bool) -> None:
+    def _lock(self, skus: set[str], *, limit: int | None) -> None:
         self._looked_for |= skus
         if skus:
-            statement = statements.LOCK_PRODUCTS if patient else statements.LOCK_PRODUCTS_SOON
-            rows = self._connection.execute(statement, {"skus": array(sorted(skus))})
+            parameters = {"skus": array(sorted(skus))}
+            statement = statements.LOCK_PRODUCTS
+            if limit is not None:
+                statement = statements.LOCK_PRODUCTS_SOON
+                parameters["limit"] = f"{limit}ms"
+            rows = self._connection.execute(statement, parameters)
             for sku, stream, sequence, batches_arrived in rows.all():
                 self._products[sku] = self._rows.product(sku, sequence, batches_arrived)
                 self._streams[sku] = Stream(bytes.fromhex(stream), sequence)
@@ -154,12 +165,12 @@ class PostgresProducts:
                 known.lines.setdefault(line_id, OrderLine(*line_id))
         return held - {None}
 
-    def _load_batches(self, skus: set[str], references: set[str], *, patient: bool) -> None:
+    def _load_batches(self, skus: set[str], references: set[str], *, limit: int | None) -> None:
         if not skus and not references:
             return
         parameters = {"skus": array(sorted(skus)), "refs": array(sorted(references))}
         statement = statements.BATCHES
-        if skus and not patient:
+        if skus and limit is not None:
             statement = statements.BATCHES_AND_USUAL_LIMIT
             parameters["usual"] = watched_connection(self._connection).lock_timeout
         for row in self._connection.execute(statement, parameters).all():

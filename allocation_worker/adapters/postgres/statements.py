@@ -33,7 +33,7 @@ BATCHES = sa.text("""
 
 # A product that is locked for longer is set aside. The limit is set in the round trip of the locks, and the usual one
 # again in that of the batches.
-LOCK_PRODUCTS_SOON = sa.text(f"SET LOCAL lock_timeout = '300ms'; {LOCK_PRODUCTS.text}")
+LOCK_PRODUCTS_SOON = sa.text(f"SET LOCAL lock_timeout = :limit; {LOCK_PRODUCTS.text}")
 BATCHES_AND_USUAL_LIMIT = sa.text(f"SET LOCAL lock_timeout = :usual; {BATCHES.text}")
 
 # `xmax` stands for the transaction that holds the lock.
