@@ -16,7 +16,8 @@ Plan = Mapping[int, Outcome]
 
 FOCUSES = ("relay", "publisher", "orders", "stock", "consume", "committed", "to allocation.events", "ack", "")
 SUBSCRIBER_BINDS = "the subscriber binds"
-UPHEAVALS = ("the broker restarts", "the database restarts", "the database crashes")
+HOLD = "somebody holds a product"
+UPHEAVALS = ("the broker restarts", "the database restarts", "the database crashes", HOLD)
 
 
 @dataclass(frozen=True, kw_only=True)
