@@ -106,14 +106,14 @@ def _shrunk(work: str, traffic: OrderStream, peaks: Mapping[str, float]) -> Resu
     order = f"out of order {disordered} times; " if disordered else ""
     before = traffic.latency(until=traffic.special_sent)
     meanwhile = traffic.latency(traffic.special_sent, arrivals[-1])
-    slower, worst = meanwhile.median / before.median, meanwhile.p99 / before.p99
+    median_ratio, p99_ratio = meanwhile.median / before.median, meanwhile.p99 / before.p99
     return Result(
         work=work,
         goal="events in order; latency of others: median at most 2x, 99 % at most 10x that of before",
-        met=disordered == 0 and slower <= 2 and worst <= 10,
+        met=disordered == 0 and median_ratio <= 2 and p99_ratio <= 10,
         found=f"{order}first event after {first:.1f} s, last after {last:.1f} s; peak {peaks['consume']:.0f} MB and "
         f"{peaks['relay']:.0f} MB; other orders, {RATE} a second: median {meanwhile.median:.0f} ms, "
-        f"{slower:.1f}x, 99 % {meanwhile.p99:.0f} ms, {worst:.1f}x, longest {meanwhile.longest / 1000:.1f} s",
+        f"{median_ratio:.1f}x, 99 % {meanwhile.p99:.0f} ms, {p99_ratio:.1f}x, longest {meanwhile.longest / 1000:.1f} s",
         figures={
             "disordered": disordered,
             "first_event_seconds": first,

@@ -117,7 +117,7 @@ def watched_connection(connection: Connection) -> WatchedConnection:
     """Return the driver's connection below one of SQLAlchemy's."""
     driver = connection.connection.driver_connection
     if not isinstance(driver, WatchedConnection):
-        raise TypeError("The connection is not from an engine of `create_engine`, which makes no other kind.")
+        raise TypeError("The connection does not come from an engine of `create_engine`.")
     return driver
 
 
