@@ -97,7 +97,7 @@ class Throughput:
                 with self._fresh(lambda servers, count=count: WorkerSide(servers, consumers=count)) as side:  # type: ignore[misc] # mypy does not infer lambdas with defaults
                     assert isinstance(side, WorkerSide)  # noqa: S101 - it was made above
                     side.seed(load.stock)
-                    run = clock.run_many(side, load, self._shown.counting(f"{work}: {count}"))
+                    run = clock.run_started(side, load, self._shown.counting(f"{work}: {count}"))
                     self._shown.say(f"{work}: {count}: {run.rate:,.0f} a second")
                     rates[count].append(run.rate)
         curve = {count: statistics.median(found) for count, found in rates.items()}
