@@ -17,6 +17,7 @@ from allocation_worker import logs
 from allocation_worker.testing.servers import NoServersError, Servers, start_servers
 from bench import bad_messages, others, pruning, report, written
 from bench.peers.row import peers
+from bench.processor_time import processor_time
 from bench.profiling import profile as run_profile
 from bench.progress import ProgressBar
 from bench.results import Result
@@ -50,6 +51,7 @@ def _rows(servers: Servers, shown: ProgressBar, *, quick: bool) -> Iterator[tupl
     yield "latency", partial(others.latency, servers, shown)
     yield "memory", partial(others.memory, servers, shown)
     yield "written", partial(written.written, servers, shown)
+    yield "processor-time", partial(processor_time, servers, shown, repeats=repeats, count=2 * count)
     yield "consumers", throughput.consumers
     yield "prune", partial(pruning.prune, servers, shown)
 

@@ -24,7 +24,7 @@ Told = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """The result of one run."""
+    """The result of one run. `commands`, `seconds` and `cpu_seconds` count from the start of the clock."""
 
     side: str
     commands: int
@@ -55,16 +55,30 @@ def run(side: Side, workload: Workload, told: Told = lambda _done, _of: None) ->
     return Run(side=side.name, commands=workload.commands, events=events, seconds=ended - started, cpu_seconds=cpu)
 
 
-def run_many(side: WorkerSide, workload: Workload, told: Told = lambda _done, _of: None) -> Run:
-    """As `run`, with the clock started once the last of several consumers has started: that takes them seconds."""
+def run_started(
+    side: WorkerSide,
+    workload: Workload,
+    told: Told = lambda _done, _of: None,
+    *,
+    used: Callable[[], float] | None = None,
+) -> Run:
+    """As `run`, with the clock started once every consumer takes commands at full speed.
+
+    Args:
+        side: The worker.
+        workload: The commands.
+        told: Told of the progress.
+        used: Returns the processor time used so far, in seconds; that of the side's processes by default.
+    """
+    used = used or side.cpu_seconds
     fill(side.amqp_url, workload.orders, len(workload.orders))
     with Watch(side.amqp_url) as watch:
         watch.subscribe()
         with side.running():
             side.wait_for_consumers()
-            started, before = time.perf_counter(), watch.depth(SUBSCRIBER)
+            started, before, used_before = time.perf_counter(), watch.depth(SUBSCRIBER), used()
             ended, events = wait_for_last(watch, workload, told)
-            cpu = side.cpu_seconds()
+            cpu = used() - used_before
         _check(watch, workload)
     return Run(side=side.name, commands=events - before, events=events, seconds=ended - started, cpu_seconds=cpu)
 

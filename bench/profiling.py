@@ -23,7 +23,15 @@ from bench.workloads import allocates
 COMMANDS = 60_000
 SAMPLES_A_SECOND = 250
 TOP = 25
-WAITING = ("poll (pika", "PollPoller.poll (", "wait (", "Condition.wait (", "PendingEvents.wait (", "Consumer.run (")
+WAITING = (
+    "poll (pika",
+    "PollPoller.poll (",
+    "wait (",
+    "Condition.wait (",
+    "PendingEvents.wait (",
+    "Consumer.run (",
+    "_watch (",
+)
 """Where a thread sleeps because it has nothing to do. `do_execute` and `do_commit` wait for the database, and count."""
 
 STATEMENTS = """

@@ -60,7 +60,7 @@ HISTORY = (
     """
     INSERT INTO outbox_pages (published_at, count, events)
     SELECT {published}, count(*), string_agg(
-        concat_ws(E'\\t', gen_random_uuid(), 'allocated.v1', id, '', '', '', '',
+        concat_ws(E'\\t', md5(random()::text), 'allocated.v1', id, '', '', '', '',
             json_build_object('orderid', orderid, 'sku', sku, 'lineid', '', 'qty', qty, 'batchref', batchref,
                 'eta', NULL, 'sequence', sequence)), E'\\n' ORDER BY sequence)
     FROM (

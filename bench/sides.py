@@ -5,7 +5,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import Protocol
@@ -56,10 +56,10 @@ def execute(database_url: str, *statements: str) -> None:
                 cursor.execute(statement)
 
 
-def used_cpu_seconds(pid: int) -> float:
+def used_cpu_seconds(pid: int, *, with_ended_children: bool = False) -> float:
     """User and system time that a process has used."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return sum(map(int, fields[11 : 15 if with_ended_children else 13])) / os.sysconf("SC_CLK_TCK")
 
 
 def peak_megabytes(pid: int) -> float:
@@ -111,8 +111,9 @@ class WorkerSide:
     name = "worker"
 
     def __init__(self, servers: Servers, *, consumers: int = 1) -> None:
-        with RunningService(servers, folder_for_logs()) as service:
-            self.amqp_url, self.database_url, self.settings = service.amqp_url, service.database_url, service.settings
+        service = RunningService(servers, folder_for_logs())
+        self.amqp_url, self.database_url, self.settings = service.amqp_url, service.database_url, service.settings
+        self._prepare(service)
         self.relay: WorkerProcess
         self.consumers: list[WorkerProcess] = []
         self._count = consumers
@@ -146,5 +147,35 @@ class WorkerSide:
         for consumer in self.consumers:
             consumer.wait_for("consuming", queue=ORDERS_QUEUE, prefetch=FULL_PREFETCH)
 
+    def _prepare(self, service: RunningService) -> None:
+        """Make the tables and the queues."""
+        with service:
+            pass
+
     def _start(self, verb: str) -> WorkerProcess:
         return WorkerProcess(verb, settings=self.settings, log=folder_for_logs() / f"{verb}.log")
+
+
+class EarlierSide(WorkerSide):
+    """The worker as it was at commit 27972e8, before its events were stored in pages.
+
+    Args:
+        servers: The servers.
+        version: What `unpack_version` has returned for that commit.
+    """
+
+    name = "commit 27972e8"
+
+    def __init__(self, servers: Servers, version: Mapping[str, str]) -> None:
+        self._version = version
+        super().__init__(servers)
+
+    def start_relay(self) -> None:
+        self.relay = self._start("relay")
+        for event in ("relay is active", "amqp_connected"):
+            self.relay.wait_for(event)
+
+    def _prepare(self, service: RunningService) -> None:
+        self.settings = {**service.settings, **self._version}
+        for verb in ("migrate", "topology"):
+            run_verb(verb, settings=self.settings).check_returncode()

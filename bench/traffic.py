@@ -56,18 +56,23 @@ class OrderStream:
         self.special_events: list[tuple[float, int]] = []
         """When the events that the special command caused arrived, and the sequence of each."""
         self._connection = pika.SelectConnection(
-            pika.URLParameters(url), on_open_callback=lambda it: it.channel(on_open_callback=self._opened)
+            pika.URLParameters(url),
+            on_open_callback=lambda it: it.channel(on_open_callback=self._opened),
+            on_close_callback=lambda it, _: it.ioloop.stop(),
         )
 
     def run(self, done: Callable[[], bool], within: float = 300) -> None:
         """Until `done`, or until everything that was sent is answered and no more is to be sent.
 
         Raises:
+            ConnectionError: The broker has closed the connection.
             TimeoutError: It took longer than `within` seconds.
         """
         deadline = time.perf_counter() + within
         self._done = lambda: done() or time.perf_counter() > deadline
         self._connection.ioloop.start()
+        if not self._done():
+            raise ConnectionError("The connection to the broker was lost.")
         if time.perf_counter() > deadline:
             raise TimeoutError(f"{len(self._sent) - len(self.waited)} orders have no answer after {within} s.")
 
@@ -100,7 +105,7 @@ class OrderStream:
         if self._special and not self.special_sent and elapsed >= self._special_after:
             self.special_sent = self._publish(self._special)
         if self._done():
-            self._connection.ioloop.stop()
+            self._connection.close()  # an open one would take the events of the next stream
         else:
             self._connection.ioloop.call_later(0.5 / self._rate, self._send)
 

@@ -4,7 +4,7 @@ import os
 import pwd
 import shutil
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,10 @@ from allocation_worker.testing.servers.programs import (
     private_folder,
 )
 from allocation_worker.testing.servers.reaper import MARK
+from harness.processes import WorkerProcess
+
+NOT_ONE_SESSION = "The connection pooler in front of the database does not keep one session for each client"
+"""How the error of a program begins whose pooler shares sessions."""
 
 _NONE: Mapping[str, str] = MappingProxyType({})
 
@@ -103,6 +107,15 @@ class PgBouncer:
             connection.autocommit = True
             with connection.cursor() as cursor:
                 cursor.execute(command)
+
+
+def one_noticed_sharing(relays: Iterable[WorkerProcess]) -> bool:
+    """Return whether one of these relays has logged that its session is shared.
+
+    The other one may get the same session each time. The pruning does not count: it begins a session of its own.
+    """
+    lines = [line for relay in relays for line in relay.events if line.get("task") != "pruning"]
+    return any(NOT_ONE_SESSION in line.get("error", "") for line in lines)
 
 
 @contextmanager

@@ -86,7 +86,7 @@ class Relay:
         self._clock = clock
         self._in_flight: dict[int, OutgoingEvent] = {}
         self._refusals = Refusals(window=window, clock=clock)
-        self._pages = Pages()
+        self._pages = Pages(window=window)
         self._unrouted = Unrouted(clock=clock)
         self._more = True
         self._progress = Progress("events_published", clock=clock)
@@ -144,7 +144,7 @@ class Relay:
         """Publish the rest of pages that were begun, and wait a little; what stays unmarked is published again."""
         self._pages.drop_unbegun(self._in_flight)
         deadline = self._clock() + 2 * self._poll
-        while self._clock() < deadline and (self._in_flight or (self._pages.ids and self._publisher.connected)):
+        while self._clock() < deadline and (self._in_flight or (self._pages.waiting and self._publisher.connected)):
             if room := self._room():
                 self._publish_pages(pending, room)
             if not self._take_results(pending):
@@ -158,10 +158,12 @@ class Relay:
             kept = self._unrouted.fetch(pending, room, self._in_flight)
             if self._unrouted.due_first:
                 return self._publish(kept)
-        if self._more and not self._unrouted.due_first and self._pages.waiting < room:
-            self._fetch(pending, room - self._pages.waiting)
+        fetching = self._more and not self._unrouted.due_first and not self._pages.enough
+        if fetching and self._pages.shared < room:
+            self._fetch(pending, room - self._pages.shared)
+        self._read(pending)
         published = self._publish_pages(pending, room)
-        if not self._in_flight and not self._more:
+        if not (self._in_flight or self._more or self._pages.ids):
             self._refusals.caught_up()
         return published
 
@@ -170,8 +172,15 @@ class Relay:
         self._more = sum(len(page.events) for page in pages) >= limit
         self._pages.take(pages, self._in_flight)
 
+    def _read(self, pending: Pending) -> None:
+        # A page may have been published all but its mark, and then another one is to be read.
+        while (ids := self._pages.to_read(in_order=self._refusals.active)) and (pages := pending.read(ids)):
+            self._pages.read(pages, self._in_flight)
+            self._mark(pending)
+
     def _publish_pages(self, pending: Pending, room: int) -> int:
-        events = self._pages.next(room)
+        # What was refused comes first again, with all that followed it.
+        events = self._pages.next(room, in_order=self._refusals.active)
         if not (types := self._unrouted.types):
             return self._publish(events)
         unrouted = [event for event in events if event.type in types]

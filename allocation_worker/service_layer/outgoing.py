@@ -1,5 +1,6 @@
 """An event on its way out, and what became of it."""
 
+import json
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -33,17 +34,25 @@ class OutgoingEvent(NamedTuple):
     traceparent: str | None
     timestamp: int
 
+    @property
+    def product(self) -> str | None:
+        """The SKU in whose order it stands; None if it has no place in any. It is read from the body."""
+        fields = json.loads(self.body)
+        return str(fields["sku"]) if "sequence" in fields else None
+
 
 class Page(NamedTuple):
-    """Events that wait to be published, at least one, in order. They are marked together.
+    """Events that wait to be published, in order. They are marked together.
 
     Attributes:
         id: The page's own.
-        events: Their ids grow, too.
+        events: At least one; their ids grow, too. None in a page that is to be read later.
+        product: The SKU of all its events, if the events of other products may pass it.
     """
 
     id: int
     events: Sequence[OutgoingEvent]
+    product: str | None = None
 
 
 class MessageResult(NamedTuple):

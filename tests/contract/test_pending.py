@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from allocation_worker.domain.commands import CreateBatch
+from allocation_worker.domain.commands import Allocate, Command, CreateBatch
 from allocation_worker.service_layer.outgoing import OutgoingEvent, Page
 from allocation_worker.service_layer.ports import Pending
 from tests.contract.conftest import Store
@@ -121,6 +121,55 @@ class TestFetch:
             assert session.fetch(10, written) == []
         with store.open_pending() as session:
             assert ids(session.fetch(10, [])) == written
+
+
+class TestPagesOfOneProduct:
+    def test_they_come_without_their_events_and_beside_the_limit(self, store: Store) -> None:
+        [first] = store.write_pages(ALLOCATED)
+        own = store.write_pages(ALLOCATED * 3, ALLOCATED * 3, product="LAMP")
+        [last] = store.write_pages(ALLOCATED)
+        with store.open_pending() as session:
+            pages = session.fetch(2, [])
+        assert ids(pages) == [first, *own, last]
+        assert [(page.product, len(page.events)) for page in pages] == [(None, 1), ("LAMP", 0), ("LAMP", 0), (None, 1)]
+
+    def test_they_do_not_come_before_a_page_of_all_that_stands_before_them(self, store: Store) -> None:
+        before = store.write_pages(ALLOCATED, ALLOCATED, ALLOCATED)
+        own = store.write_pages(ALLOCATED, product="LAMP")
+        with store.open_pending() as session:
+            assert ids(session.fetch(2, [])) == before[:2]
+            assert ids(session.fetch(2, before[:2])) == [before[2], *own]
+
+    def test_they_are_read_with_their_events_in_order(self, store: Store) -> None:
+        own = store.write_pages(ALLOCATED, ALLOCATED * 2, product="LAMP")
+        with store.open_pending() as session:
+            session.fetch(1, [])
+            pages = session.read(own[::-1])
+        assert ids(pages) == own
+        assert [(page.product, len(page.events)) for page in pages] == [("LAMP", 1), ("LAMP", 2)]
+        assert all(event.page == page.id for page in pages for event in page.events)
+
+    def test_what_is_taken_or_published_never_comes_again(self, store: Store) -> None:
+        own = store.write_pages(*[ALLOCATED] * 3, product="LAMP")
+        with store.open_pending() as session:
+            assert ids(session.fetch(1, own[:1])) == own[1:]
+        with store.open_pending() as session:
+            session.mark_published(own[1:2], [])
+            assert ids(session.fetch(1, [])) == [own[0], own[2]]
+
+    def test_from_its_second_page_on_a_transaction_names_the_product_of_a_page(self, store: Store) -> None:
+        lines = [Allocate(orderid=f"o{n}", sku="LAMP", qty=1) for n in range(2500)]
+        commands: list[Command] = [
+            CreateBatch(batchref="b", sku="LAMP", qty=10_000),
+            *lines,
+            CreateBatch(batchref="c", sku="VASE", qty=1),
+        ]
+        process(store.unit_of_work, *[message(command) for command in commands])
+        with store.open_pending() as session:
+            pages = session.fetch(10_000, [])
+            counts = {page.id: len(page.events) for page in session.read(ids(pages))}
+        assert sum(counts.values()) == 2502
+        assert [page.product for page in pages] == [None, *["LAMP"] * (len(pages) - 2), None]
 
 
 class TestUnrouted:

@@ -272,6 +272,7 @@ def test_more_broken_connections_in_a_row_than_the_delivery_limit(
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)  # up to 15 seconds each time until RabbitMQ has ended and started
 @pytest.mark.parametrize("server", ["database", "broker"])
 def test_more_restarts_in_a_row_than_the_delivery_limit(
     server: str, fresh_service: RunningService, own_servers: Servers

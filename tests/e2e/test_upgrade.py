@@ -1,14 +1,10 @@
 """Programs of the version before, which knows revision 0001 only, beside this one on one database."""
 
 import json
-import os
 import subprocess
-import sys
-import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import NamedTuple, Self
@@ -27,10 +23,10 @@ from allocation_worker.testing.servers import Servers
 from harness.checker.events import check
 from harness.checker.tables import check_tables
 from harness.client import ExternalClient
+from harness.earlier_version import unpack_version
 from harness.processes import WorkerProcess, run_verb
 from harness.service import RunningService
 
-ROOT = Path(__file__).parents[2]
 VERSION_BEFORE = "84aabce"
 """The last commit whose tables are those of revision 0001."""
 
@@ -42,47 +38,30 @@ OLD_SKUS = 100
 
 
 @pytest.fixture(scope="session")
-def version_before(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The packages of the version before."""
-    folder = tmp_path_factory.mktemp("version-before")
-    archived = subprocess.run(
-        ["git", "archive", VERSION_BEFORE, "allocation_worker", "contracts/allocation_contracts"],
-        cwd=ROOT,
-        capture_output=True,
-        check=True,
-    )
-    with tarfile.open(fileobj=BytesIO(archived.stdout)) as archive:
-        archive.extractall(folder, filter="data")
-    return folder
+def version_before(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
+    """The environment variables with which the programs of the version before are started."""
+    return unpack_version(VERSION_BEFORE, tmp_path_factory.mktemp("version-before"))
 
 
 class Upgrade(RunningService):
     """A service whose database was made by the version before."""
 
-    def __init__(self, servers: Servers, folder: Path, version_before: Path) -> None:
+    def __init__(self, servers: Servers, folder: Path, version_before: Mapping[str, str]) -> None:
         super().__init__(servers, folder)
-        path = os.pathsep.join([str(version_before), str(version_before / "contracts")])
-        self.before = {"PYTHONPATH": path}
+        self.before = version_before
 
     def __enter__(self) -> Self:
         assert self.verb_before("migrate").stdout == "The schema was at nothing, and is at 0001.\n"
         topology.declare_topology(load(amqp_url=self.amqp_url))
         return self
 
-    def verb_before(self, verb: str) -> "subprocess.CompletedProcess[str]":
+    def verb_before(self, verb: str) -> subprocess.CompletedProcess[str]:
         """Run a verb of the version before."""
-        return subprocess.run(
-            [sys.executable, "-P", "-m", "allocation_worker", verb],
-            env={**os.environ, **self.settings, **self.before},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        return run_verb(verb, settings={**self.settings, **self.before})
 
     def start_before(self, verb: str) -> WorkerProcess:
         """Start a process of the version before, and wait until it is ready."""
-        process = self.start(verb, settings={**self.before, "PYTHONSAFEPATH": "1"})
+        process = self.start(verb, settings=self.before)
         process.wait_for("ready")
         return process
 
@@ -101,7 +80,7 @@ class Upgrade(RunningService):
 
 
 @pytest.fixture
-def upgrade(servers: Servers, tmp_path: Path, version_before: Path) -> Iterator[Upgrade]:
+def upgrade(servers: Servers, tmp_path: Path, version_before: Mapping[str, str]) -> Iterator[Upgrade]:
     with Upgrade(servers, tmp_path, version_before) as running:
         yield running
 

@@ -16,10 +16,14 @@ class Network:
         published: The message_ids of what was published, in order.
         reconnects: How often a new connection was asked for.
         healthy: How often the connection was said to be of use.
+        later: What is to be called later.
+        delays: After how many seconds, for each that ever was.
     """
 
     trouble = "no broker"
     refusal: str | None = None
+    blocked = False
+    blockings = 0
 
     def __init__(
         self,
@@ -36,6 +40,7 @@ class Network:
         self.reconnects = 0
         self.healthy = 0
         self.later: list[Callable[[], None]] = []
+        self.delays: list[float] = []
         self._on_connected = on_connected
         self._on_lost = on_lost
         self._calls: deque[Callable[[], None]] = deque()
@@ -103,7 +108,7 @@ class Network:
         self._calls.append(function)
 
     def call_later(self, delay: float, function: Callable[[], None]) -> None:
-        del delay
+        self.delays.append(delay)
         self.later.append(function)
 
     # What it does with a connection and a channel.

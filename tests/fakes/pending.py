@@ -45,12 +45,23 @@ class FakePending:
         fetched: list[Page] = []
         events = 0
         for page, ids in waiting:
-            if events < limit:
-                fetched.append(Page(page, [self._event(id_, page) for id_ in ids]))
-                events += len(ids)
+            if events >= limit:
+                break
+            product = self._committed.page_products.get(page)
+            own = [] if product else [self._event(id_, page) for id_ in ids]
+            fetched.append(Page(page, own, product))
+            events += len(own)
         if events < limit:
             self._floor = min([*self._database.numbered.values(), self._database.next_page]) - 1
         return fetched
+
+    def read(self, pages: Collection[int]) -> list[Page]:
+        found: list[Page] = []
+        for page in sorted(pages):
+            ids = sorted(id_ for id_ in self._committed.outbox if id_ // PLACES == page)
+            events = [self._event(id_, page) for id_ in ids]
+            found.append(Page(page, events, self._committed.page_products.get(page)))
+        return found
 
     def mark_published(self, pages: Collection[int], unrouted: Collection[int]) -> None:
         fresh = set(pages) - self._committed.published

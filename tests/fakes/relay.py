@@ -3,6 +3,7 @@
 The relay's own waits drive the test: each wait runs the next step of the script, and the last one stops the relay.
 """
 
+import json
 import select
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -16,13 +17,15 @@ from allocation_worker.service_layer.outgoing import MessageResult, OutgoingEven
 Step = Callable[[], None]
 
 
-def outgoing(id_: int, type_: str = "allocated.v1", page: int | None = None) -> OutgoingEvent:
+def outgoing(
+    id_: int, type_: str = "allocated.v1", page: int | None = None, product: str | None = None
+) -> OutgoingEvent:
     """An event in a page of its own, unless another one is given."""
     return OutgoingEvent(
         id=id_,
         page=id_ if page is None else page,
         routing_key=type_.removesuffix(".v1"),
-        body=b"{}",
+        body=b"{}" if product is None else json.dumps({"sku": product, "sequence": id_}).encode(),
         message_id=f"event-{id_}",
         type=type_,
         correlation_id="correlation",
@@ -66,6 +69,7 @@ class FakeOutbox:
 
     Attributes:
         pages: the events of each page.
+        products: the product of each page that others may pass.
         waiting: the ids of the pages that are not marked.
         published: the ids of events, in the order of marking their pages, or of removing them from `unrouted`.
         unrouted: the ids of events that are kept since no queue is bound for them.
@@ -78,6 +82,7 @@ class FakeOutbox:
 
     def __init__(self, clock: Clock, stopping: Event) -> None:
         self.pages: dict[int, list[OutgoingEvent]] = {}
+        self.products: dict[int, str] = {}
         self.waiting: set[int] = set()
         self.published: list[int] = []
         self.unrouted: set[int] = set()
@@ -146,9 +151,14 @@ class FakePending:
         pages: list[Page] = []
         for id_ in sorted(self._outbox.waiting - self._passed - set(taken)):
             if sum(len(page.events) for page in pages) < limit:
-                pages.append(Page(id_, list(self._outbox.pages[id_])))
+                product = self._outbox.products.get(id_)
+                pages.append(Page(id_, [] if product else list(self._outbox.pages[id_]), product))
         self._passed |= {page.id for page in pages}
         return pages
+
+    def read(self, pages: Collection[int]) -> list[Page]:
+        self._outbox.fail_if_told("read")
+        return [Page(id_, list(self._outbox.pages[id_]), self._outbox.products[id_]) for id_ in sorted(pages)]
 
     def mark_published(self, pages: Collection[int], unrouted: Collection[int]) -> None:
         self._outbox.fail_if_told("mark_published")

@@ -19,11 +19,13 @@ PATIENCE = 20.0
 """Seconds until an answer that has not come counts as lost."""
 
 
-def answered(client: ExternalClient, message_ids: Sequence[str] | None = None) -> str | None:
+def answered(
+    client: ExternalClient, message_ids: Sequence[str] | None = None, *, within: float = PATIENCE
+) -> str | None:
     """What is missing, if anything is."""
     client.wait_confirmed()
     try:
-        client.wait_answered(message_ids, within=PATIENCE)
+        client.wait_answered(message_ids, within=within)
     except TimeoutError as error:
         return str(error)
     return None

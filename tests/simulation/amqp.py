@@ -39,7 +39,7 @@ class Frame:
 
     @property
     def options(self) -> faults.Options:
-        options = faults.FRAME if self.refuse is None else faults.PUBLISH
+        options = faults.FRAME if self.refuse is None else (*faults.PUBLISH, Outcome.UNANSWERED)
         return (*options, Outcome.CUT, Outcome.ABANDONED, Outcome.SLOW)
 
 
@@ -201,6 +201,7 @@ class SimulatedConnection:
         self.params = ConnectionParameters()
         self._known_to_broker = True
         self._stalled = False
+        self._answers = True
         self._frames: deque[Frame] = deque()
         link.process.world.scheduler.actors.append(self)
         link.process.world.connections.append(self)
@@ -224,7 +225,7 @@ class SimulatedConnection:
             if self.is_open:
                 callback()
 
-        if self._known_to_broker:
+        if self._known_to_broker and self._answers:
             self._link.call_soon(arrive)
 
     def ready(self) -> bool:
@@ -251,6 +252,10 @@ class SimulatedConnection:
                 assert frame.refuse is not None
                 frame.refuse()
                 world.nacked = True
+            case Outcome.UNANSWERED:
+                self._answers = False
+                frame.arrive()
+                self._answers = True
             case Outcome.ERROR_BEFORE:
                 self.lose()
             case Outcome.ERROR_AFTER:

@@ -18,6 +18,7 @@ class Outcome(Enum):
     CRASH_BEFORE = "the process dies, nothing was done"
     CRASH_AFTER = "done, then the process dies"
     NACK = "the broker refuses it"
+    UNANSWERED = "done, and no answer ever comes"
     CUT = "the broker gives the connection up, the client notices later"
     ABANDONED = "the client gives the connection up, the broker notices later"
     SLOW = "it takes a while"
@@ -39,7 +40,14 @@ WRITE: Options = (*FRAME, Outcome.SLOW)
 COMMIT: Options = (*WRITE, Outcome.ERROR_LATER)
 PUBLISH: Options = (*FRAME, Outcome.NACK)
 
-LEFT_TO_CHANCE = {Outcome.CONTENTION, Outcome.CUT, Outcome.ABANDONED, Outcome.SLOW, Outcome.TWICE}
+LEFT_TO_CHANCE = {
+    Outcome.CONTENTION,
+    Outcome.UNANSWERED,
+    Outcome.CUT,
+    Outcome.ABANDONED,
+    Outcome.SLOW,
+    Outcome.TWICE,
+}
 """What the small histories are not put through in every combination."""
 
 

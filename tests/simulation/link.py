@@ -22,6 +22,8 @@ class SimulatedLink:
 
     trouble = ""
     refusal: str | None = None
+    blocked = False
+    blockings = 0
 
     def __init__(
         self,

@@ -107,7 +107,8 @@ def test_the_decisions_are_numbered_one_after_the_other() -> None:
 
 def test_each_log_event_it_names_is_logged() -> None:
     page = (ROOT / "docs" / "howto" / "operate.md").read_text("utf-8")
-    code = "".join(file.read_text("utf-8") for file in ROOT.glob("allocation_worker/**/*.py"))
+    packages = ("allocation_worker", "contracts/allocation_contracts")
+    code = "".join(file.read_text("utf-8") for package in packages for file in ROOT.glob(f"{package}/**/*.py"))
     named = re.findall(r"^\| `([a-z_]+)` \|", page.split("## Read the logs")[1].split("\n## ")[0], flags=re.MULTILINE)
     assert len(named) > 5
-    assert [event for event in named if f'("{event}"' not in code] == []
+    assert [event for event in named if f'"{event}"' not in code] == []

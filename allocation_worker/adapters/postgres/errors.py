@@ -8,6 +8,7 @@ from sqlalchemy.exc import DBAPIError
 from allocation_worker.service_layer.ports import (
     StoreContentionError,
     StoreError,
+    StoreLockTimeoutError,
     StoreUnavailableError,
     StoreUnfitError,
 )
@@ -18,10 +19,11 @@ READ_ONLY: Final = "25006"
 _UNIQUE_VIOLATION: Final = "23505"
 # insufficient_privilege: a grant is missing, or a row-level policy hides rows.
 _FORBIDDEN: Final = "42501"
+# lock_not_available: lock_timeout ran out.
+_LOCK_TIMEOUT: Final = "55P03"
 _CONTENTION = {
     "40001",  # serialization_failure
     "40P01",  # deadlock_detected
-    "55P03",  # lock_not_available: lock_timeout ran out
     _UNIQUE_VIOLATION,  # another transaction has just brought the same product or batch
 }
 _UNAVAILABLE = {
@@ -116,6 +118,8 @@ def translated(error: BaseException, *, disconnected: bool = False) -> StoreErro
         return StoreUnfitError(_SEQUENCE_BEHIND.format(told=sentence))
     if code in _CONTENTION:
         return StoreContentionError(sentence)
+    if code == _LOCK_TIMEOUT:
+        return StoreLockTimeoutError(sentence)
     connecting = not code and type(cause).__name__ in {"OperationalError", "InterfaceError"}
     if connecting and sentence.startswith(_NO_CONNECTION):
         return StoreUnavailableError(_unreachable(str(cause)))

@@ -19,7 +19,7 @@ CHANNEL = "'allocation_outbox_' || CAST(CAST('outbox_pages' AS regclass) AS oid)
 INSERT = Write(
     "page",
     f"""
-    WITH written AS (INSERT INTO outbox_pages (count, events) VALUES (:page0, :page1))
+    WITH written AS (INSERT INTO outbox_pages (count, events, product) VALUES (:page0, :page1, :page2))
     SELECT pg_notify({CHANNEL}, '')
 """,  # noqa: S608 - the channel is a constant
 )
@@ -30,6 +30,9 @@ class PostgresOutbox:
 
     The message_id of an event follows from its product's stream and its sequence, so an event that is announced again
     has the same id. A line says whether it is a repetition, because the original may have been pruned.
+
+    From its second page on, a transaction names the product of a page whose events are all of one. The relay lets the
+    events of other products pass such pages.
     """
 
     def __init__(self, writer: Writer, stream_of: Callable[[str], Stream]) -> None:
@@ -38,10 +41,13 @@ class PostgresOutbox:
         self._last: dict[str, int] = {}
         self._lines: list[str] = []
         self._characters = 0
+        self._products: set[str | None] = set()
+        self._first_page = True
 
     def add(self, event: Event, cause: CommandMessage) -> None:
         type_, body = wire.write(event, cause)
         if isinstance(event, CommandRejected):
+            sku = None
             message_id = str(uuid4())
             repeated = False
         else:
@@ -57,6 +63,7 @@ class PostgresOutbox:
         )
         self._lines.append(line)
         self._characters += len(line)
+        self._products.add(sku)
         # A shrinking batch of 50,000 lines has 100,000 events. They are not all kept in memory.
         if len(self._lines) == EVENTS_A_PAGE or self._characters >= CHARACTERS_A_PAGE:
             self.flush()
@@ -65,9 +72,12 @@ class PostgresOutbox:
     def flush(self) -> None:
         """Pass the added events to the writer, as one page."""
         if self._lines:
-            self._writer.add_row(INSERT, (len(self._lines), page.text(self._lines)))
+            product = next(iter(self._products)) if len(self._products) == 1 and not self._first_page else None
+            self._writer.add_row(INSERT, (len(self._lines), page.text(self._lines), product))
             self._lines.clear()
+            self._products.clear()
             self._characters = 0
+            self._first_page = False
 
 
 def event_id(stream: bytes, sequence: int) -> str:

@@ -48,8 +48,11 @@ def line(event: StoredEvent) -> str:
     message_id, type_, body, causation_id, correlation_id, traceparent, repeated = event
     correlation = "" if correlation_id == causation_id else correlation_id
     trace = "" if traceparent is None else f"={traceparent}"
+    mark = _REPEATED if repeated else ""
+    # A random id cannot be compressed, so its hyphens are left out.
+    hex_ = message_id.replace("-", "")
     # The empty field is the time, which only moved events have of their own.
-    return f"{message_id}\t{type_}\t{causation_id}\t{correlation}\t{trace}\t{_REPEATED if repeated else ''}\t\t{body}"
+    return f"{hex_}\t{type_}\t{causation_id}\t{correlation}\t{trace}\t{mark}\t\t{body}"
 
 
 def text(lines: Sequence[str]) -> str:
@@ -73,13 +76,13 @@ def outgoing(line: str, id_: int, page: int | None, timestamp: int) -> OutgoingE
         page: The page that is being published; None for an event by itself.
         timestamp: Seconds since the epoch, for an event that has no time of its own.
     """
-    message_id, type_, causation_id, correlation_id, traceparent, _, microseconds, body = line.split("\t", _TABS)
+    hex_, type_, causation_id, correlation_id, traceparent, _, microseconds, body = line.split("\t", _TABS)
     return OutgoingEvent(
         id_,
         page,
         wire.routing_key(type_),
         body.encode(),
-        message_id,
+        f"{hex_[:8]}-{hex_[8:12]}-{hex_[12:16]}-{hex_[16:20]}-{hex_[20:]}",
         type_,
         correlation_id or causation_id,
         causation_id,

@@ -57,17 +57,28 @@ _ACQUIRE = sa.text(f"""
 _SESSION = sa.text("SELECT pg_backend_pid(), current_setting('allocation.relay', true)")
 
 
-# The sum is computed page by page, so no more than `limit` pages are read.
+# The sum is computed page by page, so no more than `limit` pages are read. One statement has one snapshot: no page with
+# a product is missed that comes before one without.
 FETCH = sa.text(f"""
-    SELECT id, timestamp, events FROM (
+    SELECT id, timestamp, events, NULL AS product FROM (
         SELECT id, extract(epoch FROM created_at)::bigint AS timestamp, events,
             sum(count) OVER (ORDER BY id ROWS UNBOUNDED PRECEDING) - count AS before
         FROM outbox_pages
-        WHERE partition = {_PARTITION} AND published_at IS NULL AND id > :floor
+        WHERE partition = {_PARTITION} AND published_at IS NULL AND id > :floor AND product IS NULL
             AND id <> ALL(CAST(:taken AS bigint[]))
         ORDER BY id LIMIT :limit
     ) AS waiting WHERE before < :limit
+    UNION ALL
+    SELECT id, 0, NULL, product FROM outbox_pages
+    WHERE partition = {_PARTITION} AND published_at IS NULL AND product IS NOT NULL
+        AND id <> ALL(CAST(:taken AS bigint[]))
+    ORDER BY id
 """)  # noqa: S608 - the partition is a constant
+
+READ = sa.text("""
+    SELECT id, extract(epoch FROM created_at)::bigint, events, product FROM outbox_pages
+    WHERE id = ANY(CAST(:pages AS bigint[])) ORDER BY id
+""")
 
 # A mark lost in a crash costs a duplicate event. Waiting for the disk after each would halve the throughput.
 MARK_PUBLISHED = sa.text("""
@@ -211,11 +222,19 @@ class PendingEvents:
             FETCH, {"floor": self._floor.id, "taken": array(list(taken)), "limit": limit}
         ).all()
         pages = [_page(*row) for row in rows]
+        last = next((page.id for page in reversed(pages) if page.events), None)
         full = sum(len(page.events) for page in pages) >= limit
-        self._floor.looked(up_to=pages[-1].id if full else None)
+        if full:
+            # Pages without a product may be missing from here on, so those with one come next time.
+            pages = [page for page in pages if last is not None and page.id <= last]
+        self._floor.looked(up_to=last if full else None)
         if pages:
             self._commit_synchronously()
         return pages
+
+    def read(self, pages: Collection[int]) -> list[Page]:
+        """Return these pages, which were fetched without their events, with them, in the order of their ids."""
+        return [_page(*row) for row in self._connection.execute(READ, {"pages": array(sorted(pages))})]
 
     def mark_published(self, pages: Collection[int], unrouted: Collection[int]) -> None:
         """Mark these pages as published, and keep those of their events that no queue is bound for."""
@@ -291,10 +310,9 @@ class PendingEvents:
         return notified or (timeout > 0 and not woken)
 
 
-def _page(id_: int, timestamp: int, events: str) -> Page:
-    first = id_ * PLACES
-    lines = enumerate(events.split("\n"), first)
-    return Page(id_, [page.outgoing(line, place, id_, timestamp) for place, line in lines])
+def _page(id_: int, timestamp: int, events: str | None, product: str | None) -> Page:
+    lines = enumerate([] if events is None else events.split("\n"), id_ * PLACES)
+    return Page(id_, [page.outgoing(line, place, id_, timestamp) for place, line in lines], product)
 
 
 @contextmanager

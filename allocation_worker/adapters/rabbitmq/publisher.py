@@ -11,7 +11,7 @@ from pika.channel import Channel
 from pika.exceptions import ChannelClosedByBroker
 from pika.spec import BasicProperties
 
-from allocation_contracts.amqp.confirms import ConfirmedChannel
+from allocation_contracts.amqp.confirms import ConfirmedChannel, Patience
 from allocation_contracts.amqp.link import LinkFactory
 from allocation_contracts.names import (
     APP_ID,
@@ -81,6 +81,7 @@ class ConfirmedPublisher(Generic[T]):
         self._convert = convert
         self._wake = wake
         self._confirms: ConfirmedChannel | None = None
+        self._patience = Patience()
         self._results: list[MessageResult] = []
         self._in_flight = 0
         self._answers = False
@@ -125,7 +126,9 @@ class ConfirmedPublisher(Generic[T]):
         connection.channel(on_open_callback=self._opened)
 
     def _opened(self, channel: Channel) -> None:
-        self._confirms = ConfirmedChannel(channel, log=log_event, on_closed=self._closed)
+        self._confirms = ConfirmedChannel(
+            channel, link=self._link, patience=self._patience, log=log_event, on_closed=self._closed
+        )
         self._answers = False
         self._wake()
 

@@ -12,7 +12,7 @@ from pika.exceptions import ChannelClosedByBroker, ChannelClosedByClient
 from pika.frame import Method
 from pika.spec import Basic, BasicProperties
 
-from allocation_contracts.amqp.confirms import ConfirmedChannel, OnResult
+from allocation_contracts.amqp.confirms import ConfirmedChannel, OnResult, Patience
 from allocation_contracts.amqp.lenient import UNDECODABLE, UndecodableProperties
 from allocation_contracts.amqp.link import LinkFactory
 from allocation_contracts.amqp.pika_internals import forget_consumers
@@ -25,7 +25,7 @@ from allocation_worker.adapters.rabbitmq.errors import REMEDIES
 from allocation_worker.adapters.rabbitmq.link import log_event
 from allocation_worker.adapters.rabbitmq.prefetch_policy import FAILURES_BEFORE_ALONE, PrefetchPolicy, PrefetchStep
 from allocation_worker.adapters.rabbitmq.threads import Threads
-from allocation_worker.service_layer.outcomes import DeadLettered
+from allocation_worker.service_layer.outcomes import DeadLettered, SetAside
 
 log = structlog.get_logger()
 
@@ -96,6 +96,7 @@ class QueueConsumer:
         self._channel: Channel | None = None
         self._acknowledger: Acknowledger | None = None
         self._confirms: ConfirmedChannel | None = None
+        self._patience = Patience()
         self._consumer_tag = ""
         self._generation = 0
         self._policy = PrefetchPolicy(prefetch, ordered=ordered)
@@ -250,8 +251,9 @@ class QueueConsumer:
         current = []
         if self._channel is not None and self._acknowledger is not None:
             current = [result for result in results if result[0].generation == self._generation]
-            self._policy.answered(delivery.tag for delivery, _ in current)
-            if self._hand_over and current:
+            answered = [delivery.tag for delivery, outcome in current if not isinstance(outcome, SetAside)]
+            self._policy.answered(answered)
+            if self._hand_over and answered:
                 self._hand_over = False
                 self._cancel(self._channel)  # before the ack makes room for another message
             self._acknowledger.ack(current)
@@ -303,7 +305,9 @@ class QueueConsumer:
             self._connection.channel(on_open_callback=self._confirms_opened)
 
     def _confirms_opened(self, channel: Channel) -> None:
-        self._confirms = ConfirmedChannel(channel, log=log_event, on_closed=self._confirms_closed)
+        self._confirms = ConfirmedChannel(
+            channel, link=self._link, patience=self._patience, log=log_event, on_closed=self._confirms_closed
+        )
 
     def _confirms_closed(self, reason: Exception) -> None:
         self._confirms = None

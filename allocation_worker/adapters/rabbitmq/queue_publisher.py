@@ -6,6 +6,7 @@ from operator import attrgetter
 from allocation_contracts.names import REPLAYING_EXCHANGE
 from allocation_worker.adapters.rabbitmq.errors import BrokerError
 from allocation_worker.adapters.rabbitmq.publisher import Publication, event_properties
+from allocation_worker.adapters.rabbitmq.topology import bind_for_replay, queue_missing
 from allocation_worker.adapters.rabbitmq.until_confirmed import (
     PATIENCE,
     BlockingPublisher,
@@ -29,7 +30,8 @@ def publish_to_queue(
         patience: For how many seconds to go on without a confirm.
 
     Raises:
-        BrokerError: There is no such queue, or the broker confirmed nothing for too long.
+        TopologyMissingError: There is no such queue.
+        BrokerError: The broker confirmed nothing for too long.
     """
 
     def convert(event: OutgoingEvent) -> Publication:
@@ -46,9 +48,11 @@ def publish_to_queue(
         try:
             for _, safe in publish_until_confirmed(publisher, events, key=attrgetter("id"), patience=patience):
                 if not safe:
-                    raise BrokerError(f"There is no queue {queue} on the broker; declare it, then replay again.")
+                    raise queue_missing(queue)
                 count += 1
         except NotConfirmedError as error:
+            # The broker may never confirm what was on its way to a quorum queue as that was deleted.
+            bind_for_replay(urls, queue)
             raise BrokerError(
                 f"{error.count} events for the queue {queue} were not confirmed within {patience:g} s, though it may "
                 "have them; replay again."

@@ -159,9 +159,7 @@ def bind_for_replay(urls: Sequence[str], queue: str) -> None:
         except ChannelClosedByBroker as error:
             if error.reply_code != NOT_FOUND:
                 raise
-            raise TopologyMissingError(
-                f"There is no queue {queue} on the broker; declare it, then try again."
-            ) from error
+            raise queue_missing(queue) from error
         with _explained("exchange", REPLAYING_EXCHANGE):
             try:
                 channel.queue_bind(queue, REPLAYING_EXCHANGE, queue)
@@ -172,6 +170,11 @@ def bind_for_replay(urls: Sequence[str], queue: str) -> None:
                     f"The broker does not let this user bind the queue {queue} for a replay: it needs permission to "
                     f"write to the queue, and to read from and write to the exchange {REPLAYING_EXCHANGE}."
                 ) from error
+
+
+def queue_missing(queue: str) -> TopologyMissingError:
+    """Return the error that tells of a missing queue."""
+    return TopologyMissingError(f"There is no queue {queue} on the broker; declare it, then try again.")
 
 
 def check_exchange(urls: Sequence[str], exchange: str) -> None:

@@ -8,6 +8,7 @@ from allocation_worker.service_layer.ports.dead_letters import Letter, Letters
 from allocation_worker.service_layer.ports.errors import (
     StoreContentionError,
     StoreError,
+    StoreLockTimeoutError,
     StoreUnavailableError,
     StoreUnfitError,
 )
@@ -83,6 +84,7 @@ __all__ = [
     "Step",
     "StoreContentionError",
     "StoreError",
+    "StoreLockTimeoutError",
     "StoreUnavailableError",
     "StoreUnfitError",
     "Survey",

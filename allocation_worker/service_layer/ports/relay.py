@@ -17,7 +17,13 @@ class Pending(Protocol):
 
         Those whose ids are in `taken` and those marked are left out. A page that was returned may come again only in
         another session. The events of a product are in the order of their sequence, in a page and from page to page.
+
+        Pages that have a product come without their events, and do not count for the limit. No page without a product
+        comes before those with one that have a lower id.
         """
+
+    def read(self, pages: Collection[int]) -> list[Page]:
+        """Return these pages, which were fetched without their events, with them, in the order of their ids."""
 
     def mark_published(self, pages: Collection[int], unrouted: Collection[int]) -> None:
         """Mark these pages as published. The mark may be lost in a crash of the database.

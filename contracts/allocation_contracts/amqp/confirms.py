@@ -2,12 +2,14 @@
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import TypeAlias
 
 from pika.channel import Channel
 from pika.frame import Method
 from pika.spec import Basic, BasicProperties
 
+from allocation_contracts.amqp.link import NetworkLink
 from allocation_contracts.amqp.logs import Log
 from allocation_contracts.results import PublishResult
 
@@ -15,17 +17,53 @@ OnResult: TypeAlias = Callable[[PublishResult], None]
 _Sent: TypeAlias = tuple[OnResult, str, str, bytes, str | None]
 
 
+_SHORTEST_PATIENCE = 30.0
+_LONGEST_PATIENCE = 600.0
+
+
+class Patience:
+    """For how long a confirm is waited for. It doubles each time that none comes, up to ten minutes.
+
+    While a queue has no majority of its nodes, it confirms nothing, but may keep what is published again and again.
+    """
+
+    def __init__(self) -> None:
+        self.seconds = _SHORTEST_PATIENCE
+
+    def grow(self) -> None:
+        self.seconds = min(2 * self.seconds, _LONGEST_PATIENCE)
+
+    def reset(self) -> None:
+        self.seconds = _SHORTEST_PATIENCE
+
+
 class ConfirmedChannel:
     """A channel in confirm mode. To be used in the network thread only.
 
+    RabbitMQ may never confirm what was on its way to a quorum queue as that was deleted. So the channel is closed when
+    a message has had no answer for too long.
+
     Args:
         channel: Open and fresh. Nothing else publishes on it.
+        link: Its connection. It calls back later, and knows whether the broker takes messages now.
+        patience: How long an answer is waited for: at least its seconds, at most twice as long.
         log: Where to log.
         on_closed: Called with the reason when the channel is closed, after all that was unanswered is LOST.
     """
 
-    def __init__(self, channel: Channel, *, log: Log, on_closed: Callable[[Exception], None]) -> None:
+    def __init__(
+        self,
+        channel: Channel,
+        *,
+        link: NetworkLink,
+        patience: Patience,
+        log: Log,
+        on_closed: Callable[[Exception], None],
+    ) -> None:
         self._channel = channel
+        self._link = link
+        self._patience = patience
+        self._looks = False
         self._log = log
         self._on_closed = on_closed
         self._pending: dict[int, _Sent] = {}
@@ -65,6 +103,29 @@ class ConfirmedChannel:
             return
         self._pending[self._next_tag] = (on_result, exchange, routing_key, body, properties.message_id)
         self._next_tag += 1
+        if not self._looks:
+            self._look_later()
+
+    def _look_later(self) -> None:
+        self._looks = True
+        self._link.call_later(self._patience.seconds, partial(self._look, self._next_tag, self._link.blockings))
+
+    def _look(self, next_tag: int, blockings: int) -> None:
+        """Close the channel if what was published before `next_tag` has no answer yet."""
+        self._looks = False
+        if not self._channel.is_open:
+            return
+        overdue = sum(1 for tag in self._pending if tag < next_tag)
+        if not overdue:
+            self._patience.reset()
+        elif not self._link.blocked and blockings == self._link.blockings:
+            self._log(logging.WARNING, "confirms_missing", messages=overdue, seconds=self._patience.seconds)
+            self._patience.grow()
+            self._lose_all()
+            self._channel.close()
+            return
+        if self._pending:
+            self._look_later()
 
     def _on_confirm(self, frame: Method[Basic.Ack | Basic.Nack]) -> None:
         answer = frame.method

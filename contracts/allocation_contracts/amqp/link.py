@@ -32,6 +32,8 @@ class NetworkLink(Protocol):
 
     trouble: str
     refusal: str | None
+    blocked: bool
+    blockings: int
 
     def start(self) -> None: ...
     def run(self) -> None: ...
@@ -104,6 +106,10 @@ class Link:
         self._ended = False
         self.trouble = "no broker has answered yet"
         """Why there is no connection, or why nothing is answered on it; for people."""
+        self.blocked = False
+        """Whether an alarm keeps the broker from taking messages."""
+        self.blockings = 0
+        """How often an alarm has done so."""
         self._refusals = 0
         self.refusal: str | None = None
         """Why no broker can be used until somebody changes something; None where waiting may help."""
@@ -174,16 +180,20 @@ class Link:
         self._log(logging.INFO, "amqp_connected")
         self.trouble = _NO_ANSWER
         self._refusals, self.refusal = 0, None
+        self.blocked = False
         connection.add_on_connection_blocked_callback(self._blocked)
         connection.add_on_connection_unblocked_callback(self._unblocked)
         self._on_connected(connection)
 
     def _blocked(self, _connection: object, frame: "pika.frame.Method[pika.spec.Connection.Blocked]") -> None:
         self.trouble = f"the broker takes no messages now: {frame.method.reason}"
+        self.blocked = True
+        self.blockings += 1
         self._log(logging.WARNING, "amqp_blocked", reason=frame.method.reason)
 
     def _unblocked(self, _connection: object, _frame: object) -> None:
         self.trouble = _NO_ANSWER
+        self.blocked = False
         self._log(logging.INFO, "amqp_unblocked")
 
     def _not_opened(self, _connection: object, error: BaseException | str) -> None:

@@ -21,7 +21,7 @@ import pika
 from pika.channel import Channel
 from pika.exceptions import ChannelClosedByBroker
 
-from allocation_contracts.amqp.confirms import ConfirmedChannel
+from allocation_contracts.amqp.confirms import ConfirmedChannel, Patience
 from allocation_contracts.amqp.errors import (
     AccessRefusedError,
     PublishError,
@@ -101,6 +101,7 @@ class Publisher:
         self._unanswered: dict[Waiting, None] = {}
         self._lost: list[Waiting] = []
         self._confirms: ConfirmedChannel | None = None
+        self._patience = Patience()
         name = app_id or "allocation-contracts publisher"
         urls = split(url)
         for each in urls:
@@ -253,7 +254,9 @@ class Publisher:
         connection.channel(on_open_callback=self._opened)
 
     def _opened(self, channel: Channel) -> None:
-        self._confirms = ConfirmedChannel(channel, log=log, on_closed=self._closed)
+        self._confirms = ConfirmedChannel(
+            channel, link=self._link, patience=self._patience, log=log, on_closed=self._closed
+        )
         self._link.mark_healthy()
         self._send()
 

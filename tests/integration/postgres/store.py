@@ -49,15 +49,15 @@ def migrated_engine(url: str) -> Engine:
     return engine
 
 
-def write_pages(connection: Connection, *pages: Sequence[str]) -> list[int]:
+def write_pages(connection: Connection, *pages: Sequence[str], product: str | None = None) -> list[int]:
     """Pages in a transaction of the test's own, given by the types of their events; their ids."""
     texts = [page.text([page.line(_event(type_)) for type_ in types]) for types in pages]
     inserted = connection.execute(
         sa.text(
-            "INSERT INTO outbox_pages (count, events) "
-            "SELECT * FROM unnest(CAST(:counts AS integer[]), CAST(:texts AS text[])) RETURNING id"
+            "INSERT INTO outbox_pages (count, events, product) "
+            "SELECT *, :product FROM unnest(CAST(:counts AS integer[]), CAST(:texts AS text[])) RETURNING id"
         ),
-        {"counts": [len(types) for types in pages], "texts": texts},
+        {"counts": [len(types) for types in pages], "texts": texts, "product": product},
     )
     return [row.id for row in inserted]
 
@@ -78,10 +78,10 @@ class PostgresStore:
     def open_pending(self) -> AbstractContextManager[PendingEvents]:
         return open_pending(self.engine, lease=30.0)
 
-    def write_pages(self, *pages: Sequence[str]) -> list[int]:
+    def write_pages(self, *pages: Sequence[str], product: str | None = None) -> list[int]:
         """Pages of events that nothing has caused, given by the types of their events; their ids."""
         with self.engine.begin() as connection:
-            return write_pages(connection, *pages)
+            return write_pages(connection, *pages, product=product)
 
     def edit(self, statement: str, **parameters: object) -> None:
         """Change what is in the outbox: the statement is about a table `history` with the columns of `events`."""

@@ -12,6 +12,7 @@ from allocation_worker.adapters.postgres.engine import create_engine
 from allocation_worker.service_layer.ports import (
     StoreContentionError,
     StoreError,
+    StoreLockTimeoutError,
     StoreUnavailableError,
     StoreUnfitError,
 )
@@ -49,7 +50,7 @@ def test_a_pool_without_a_free_connection_is_unavailable(engine: Engine, monkeyp
     [
         ("40001", StoreContentionError),
         ("40P01", StoreContentionError),
-        ("55P03", StoreContentionError),
+        ("55P03", StoreLockTimeoutError),
         ("23505", StoreContentionError),
         ("42501", StoreUnfitError),
         ("57014", StoreUnavailableError),

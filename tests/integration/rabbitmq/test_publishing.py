@@ -169,6 +169,22 @@ def test_without_a_broker_every_event_is_lost_at_once() -> None:
     relay.publisher.close()
 
 
+def test_the_link_knows_whether_an_alarm_blocks_it_and_how_often_one_did(
+    place: Place, alarm: Callable[[], object]
+) -> None:
+    relay = Relay(place.url)
+    link = relay.publisher._link
+    eventually(lambda: relay.publisher.connected)
+    assert (link.blocked, link.blockings) == (False, 0)
+    relay.publisher.publish([event(1)])
+    eventually(lambda: link.blocked)
+    assert link.blockings == 1
+    alarm()
+    eventually(lambda: not link.blocked)
+    assert link.blockings == 1
+    relay.publisher.close()
+
+
 def test_one_that_an_alarm_blocks_for_long_reconnects_until_the_alarm_is_lifted(
     place: Place, alarm: Callable[[], object]
 ) -> None:

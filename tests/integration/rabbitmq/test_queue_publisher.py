@@ -60,8 +60,14 @@ def test_a_queue_that_is_deleted_meanwhile_is_told(place: Place, queue: str) -> 
                 place.channel.queue_delete(queue)
             yield event
 
-    with pytest.raises(BrokerError, match="There is no queue catch-up on the broker"):
+    with pytest.raises(TopologyMissingError, match="There is no queue catch-up on the broker"):
         publish_to_queue([place.url], queue, interrupted())
+
+
+def test_a_queue_that_is_gone_is_told_where_no_confirm_came(place: Place, queue: str) -> None:
+    place.channel.queue_delete(queue)
+    with pytest.raises(TopologyMissingError, match="There is no queue catch-up on the broker"):
+        publish_to_queue([place.url], queue, events(1), patience=0.0)
 
 
 def test_a_queue_that_takes_nothing_is_told(place: Place) -> None:

@@ -116,3 +116,17 @@ def test_a_connection_is_of_use_only_once_something_is_answered_on_it(
     publisher.publish([outgoing(1), outgoing(2)])
     network.confirm_all()
     assert network.healthy == 1
+
+
+def test_what_gets_no_confirm_is_lost_and_a_confirm_is_waited_for_longer_on_the_next_connection(
+    publisher: RabbitMQEventPublisher, network: Network
+) -> None:
+    for _ in range(2):
+        publisher.publish([outgoing(1)])
+        network.run_calls()
+        network.later.pop()()
+        network.close_ok()
+        assert publisher.take_results() == lost(1)
+        network.connect()
+    assert network.reconnects == 2
+    assert network.delays == [30, 60]

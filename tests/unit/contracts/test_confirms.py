@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pika.spec import BasicProperties
 
-from allocation_contracts.amqp.confirms import ConfirmedChannel
+from allocation_contracts.amqp.confirms import ConfirmedChannel, Patience
 from allocation_contracts.results import PublishResult
 from tests.fakes.network import Network
 
@@ -23,7 +23,10 @@ class Stage:
         self.closed: list[Exception] = []
         self.logged: list[str] = []
         channel: Any = self.network
-        self.confirms = ConfirmedChannel(channel, log=self.log, on_closed=self.closed.append)
+        self.patience = Patience()
+        self.confirms = ConfirmedChannel(
+            channel, link=self.network, patience=self.patience, log=self.log, on_closed=self.closed.append
+        )
 
     def log(self, level: int, event: str, **fields: object) -> None:
         del level, fields
@@ -96,3 +99,66 @@ def test_a_lost_channel_answers_all_once(stage: Stage) -> None:
     stage.network.lose()
     assert stage.answers == [("a", CONFIRMED), ("b", LOST)]
     assert len(stage.closed) == 1
+
+
+def test_what_gets_no_answer_for_too_long_is_lost_with_all_that_is_open_and_the_channel_is_closed(stage: Stage) -> None:
+    stage.publish("a", "b", "c")
+    stage.network.confirm(2)
+    look = stage.network.later.pop()
+    look()
+    assert stage.answers == [("b", CONFIRMED), ("a", LOST), ("c", LOST)]
+    assert stage.logged == ["confirms_missing"]
+    assert not stage.confirms.is_open
+    stage.network.close_ok()
+    assert len(stage.closed) == 1
+
+
+def test_a_message_has_the_whole_time_for_its_answer(stage: Stage) -> None:
+    stage.publish("a")
+    first = stage.network.later.pop()
+    stage.network.confirm(1)
+    stage.publish("b")
+    first()
+    assert stage.answers == [("a", CONFIRMED)]
+    stage.network.later.pop()()
+    assert stage.answers == [("a", CONFIRMED), ("b", LOST)]
+
+
+def test_the_time_for_an_answer_doubles_up_to_ten_minutes_until_one_comes(stage: Stage) -> None:
+    seconds = []
+    for _ in range(6):
+        seconds.append(stage.patience.seconds)
+        stage.patience.grow()
+    assert seconds == [30, 60, 120, 240, 480, 600]
+    stage.publish("a")
+    stage.network.confirm(1)
+    stage.network.later.pop()()
+    assert stage.patience.seconds == 30
+
+
+def test_nothing_is_waited_for_while_nothing_is_open(stage: Stage) -> None:
+    assert not stage.network.later
+    stage.publish("a")
+    stage.network.confirm(1)
+    stage.network.later.pop()()
+    assert not stage.network.later
+
+
+@pytest.mark.parametrize("still", [True, False])
+def test_an_alarm_of_the_broker_takes_no_time_for_an_answer(stage: Stage, still: object) -> None:
+    stage.publish("a")
+    stage.network.blockings += 1
+    stage.network.blocked = bool(still)
+    stage.network.later.pop()()
+    assert not stage.answers
+    stage.network.blocked = False
+    stage.network.later.pop()()
+    assert stage.answers == [("a", LOST)]
+
+
+def test_a_channel_that_is_closed_meanwhile_is_left_alone(stage: Stage) -> None:
+    stage.publish("a")
+    stage.network.lose()
+    stage.network.later.pop()()
+    assert stage.answers == [("a", LOST)]
+    assert not stage.logged

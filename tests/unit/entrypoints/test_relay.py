@@ -173,6 +173,21 @@ def test_nothing_is_fetched_where_there_is_no_room(stage: Stage, window: int) ->
     stage.run(*[look] * 3, window=window)
 
 
+def test_events_that_wait_for_others_of_their_product_fill_no_more_memory_than_planned(stage: Stage) -> None:
+    stage.broker.answer = nothing_yet
+    stage.outbox.products[1] = "A"
+    ids = range(100, 20_100)
+    stage.outbox.write(*(outgoing(id_, page=id_ // 100, product="A") for id_ in ids))
+
+    def confirm() -> None:
+        assert sum(stage.outbox.fetches) < 11_000
+        stage.answer_with(CONFIRMED)
+        stage.broker.resolve(CONFIRMED, *stage.broker.unanswered)
+
+    stage.run(*[nothing] * 30, confirm, window=1000)
+    assert stage.outbox.published == list(ids)
+
+
 def test_a_notification_while_busy_leads_to_a_fetch(stage: Stage) -> None:
     def confirm_while_another_is_written(event: OutgoingEvent) -> PublishResult:
         if event.id == 1:

@@ -23,7 +23,8 @@ AS_BEFORE = "INSERT INTO alembic_version SELECT '0001' WHERE NOT EXISTS (SELECT 
 NO_WRITES_MEANWHILE = "LOCK TABLE inbox, outbox IN SHARE ROW EXCLUSIVE MODE"
 
 # A line for each event, as `page.py` writes it: at most 1,000 of them, so 8,192 is room enough for the number of a
-# place. `created_at` is the start of the transaction; that of a moved page is its first event's.
+# place. `created_at` is the start of the transaction; that of a moved page is its first event's. `product` is given
+# from the second page of a transaction on: the SKU of all events of the page, if it is one. Other products may pass it.
 PAGES = """
 CREATE TABLE outbox_pages (
     id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -31,7 +32,8 @@ CREATE TABLE outbox_pages (
     published_at timestamptz,
     count        integer     NOT NULL CHECK (count BETWEEN 1 AND 8192),
     partition    smallint    NOT NULL DEFAULT 0,
-    events       text        NOT NULL
+    events       text        NOT NULL,
+    product      text COLLATE "C"
 )
 """
 
@@ -50,6 +52,10 @@ END $$
 """
 
 PENDING = "CREATE INDEX outbox_pages_pending ON outbox_pages (partition, id) WHERE published_at IS NULL"
+PENDING_PRODUCTS = """
+CREATE INDEX outbox_pages_pending_products ON outbox_pages (partition, id)
+    WHERE published_at IS NULL AND product IS NOT NULL
+"""
 PAGES_BY_AGE = "CREATE INDEX outbox_pages_by_age ON outbox_pages USING brin (created_at)"
 
 # Events of published pages that no queue is bound for. The id is that of the view `events`.
@@ -86,7 +92,7 @@ $$
 
 OUTBOX_LINE = r"""
 CREATE FUNCTION outbox_line(event outbox) RETURNS text LANGUAGE sql STABLE AS $$
-    SELECT concat_ws(E'\t', event.message_id, event.type, event.causation_id,
+    SELECT concat_ws(E'\t', encode(uuid_send(event.message_id), 'hex'), event.type, event.causation_id,
         CASE WHEN event.correlation_id = event.causation_id THEN '' ELSE event.correlation_id END,
         coalesce('=' || event.traceparent, ''), CASE WHEN event.repeated THEN 'r' ELSE '' END,
         CAST(extract(epoch FROM event.created_at) * 1000000 AS bigint), event.body)
@@ -168,6 +174,7 @@ def upgrade() -> None:
         AFTER_THE_ROWS,
         LZ4,
         PENDING,
+        PENDING_PRODUCTS,
         PAGES_BY_AGE,
         UNROUTED,
         UNROUTED_BY_TYPE,

@@ -1,0 +1,102 @@
+"""The processor time of a command, beside the version before the events were stored in pages."""
+
+import statistics
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+from allocation_worker.testing.servers import Servers
+from allocation_worker.testing.servers.local import LocalBroker
+from allocation_worker.testing.servers.local_database import LocalDatabase
+from allocation_worker.testing.servers.reaper import processes_of
+from bench import clock, workloads
+from bench.progress import ProgressBar
+from bench.results import Result
+from bench.sides import EarlierSide, WorkerSide, used_cpu_seconds
+from harness.earlier_version import NoSuchCommitError, unpack_version
+
+COMMIT = "27972e8"
+GOAL = 0.8
+WORK = "processor time a command, all processes and servers together"
+
+
+class Used(NamedTuple):
+    """Processor time of each program: in seconds so far, or in microseconds for each command."""
+
+    consume: float
+    relay: float
+    postgresql: float
+    rabbitmq: float
+
+    def __str__(self) -> str:
+        return f"{sum(self):.0f} µs: " + ", ".join(f"{name} {value:.0f}" for name, value in self._asdict().items())
+
+
+def processor_time(servers: Servers, shown: ProgressBar, *, repeats: int, count: int) -> Result | None:
+    """Compare the processor time of a command, from full speed on; the median of some pairs of runs.
+
+    Returns:
+        None where the servers are not private programs, or the repository does not have the commit.
+    """
+    if not (isinstance(servers.broker, LocalBroker) and isinstance(servers.database, LocalDatabase)):
+        shown.say(f"{WORK}: left out, since the servers are not private programs")
+        return None
+    folders = (servers.database.folder, servers.broker.folder)
+    pairs = []
+    with TemporaryDirectory() as folder:
+        try:
+            version = unpack_version(COMMIT, Path(folder))
+        except NoSuchCommitError as error:
+            shown.say(f"{WORK}: left out: {error}")
+            return None
+        sides: list[Callable[[], WorkerSide]] = [lambda: EarlierSide(servers, version), lambda: WorkerSide(servers)]
+        for number in range(repeats):
+            found = {}
+            for new_side in sides if number % 2 == 0 else reversed(sides):
+                side = new_side()
+                found[side.name] = _used_by(side, folders, count, shown)
+                shown.say(f"{WORK}: {side.name}: {found[side.name]}")
+                servers.database.drop(side.database_url)
+            pairs.append((found[EarlierSide.name], found[WorkerSide.name]))
+    return _compared(pairs)
+
+
+def _used_by(side: WorkerSide, folders: Sequence[Path], count: int, shown: ProgressBar) -> Used:
+    """Return the microseconds for each command."""
+    load = workloads.allocates(count, skus=1000)
+    side.seed(load.stock)
+    marks: list[Used] = []
+
+    def used() -> float:
+        consume = sum(used_cpu_seconds(process.pid) for process in side.consumers)
+        marks.append(Used(consume, used_cpu_seconds(side.relay.pid), *map(_used_by_server, folders)))
+        return sum(marks[-1])
+
+    run = clock.run_started(side, load, shown.counting(f"{WORK}: {side.name}"), used=used)
+    before, after = marks
+    return Used(*(1e6 * (now - then) / run.commands for then, now in zip(before, after, strict=True)))
+
+
+def _used_by_server(folder: Path) -> float:
+    """Return the seconds used by all processes of a server, those that have ended included."""
+    return sum(used_cpu_seconds(pid, with_ended_children=True) for pid in processes_of(folder))
+
+
+def _compared(pairs: Sequence[tuple[Used, Used]]) -> Result:
+    ratios = [sum(now) / sum(before) for before, now in pairs]
+    ratio = statistics.median(ratios)
+    earlier, worker = (Used(*map(statistics.median, zip(*runs, strict=True))) for runs in zip(*pairs, strict=True))
+    return Result(
+        work=WORK,
+        goal=f"<= {GOAL} of commit {COMMIT}",
+        found=f"{ratio:.2f} ({worker}; commit {COMMIT} {earlier})",
+        met=ratio <= GOAL,
+        figures={
+            "ratio": ratio,
+            "ratios": ratios,
+            "goal": GOAL,
+            "yardstick_us_a_command": [before._asdict() for before, _ in pairs],
+            "worker_us_a_command": [now._asdict() for _, now in pairs],
+        },
+    )
