@@ -19,12 +19,12 @@ READ_ONLY: Final = "25006"
 _UNIQUE_VIOLATION: Final = "23505"
 # insufficient_privilege: a grant is missing, or a row-level policy hides rows.
 _FORBIDDEN: Final = "42501"
-# lock_not_available: lock_timeout ran out.
-_LOCK_TIMEOUT: Final = "55P03"
-_CONTENTION = {
-    "40001",  # serialization_failure
-    "40P01",  # deadlock_detected
-    _UNIQUE_VIOLATION,  # another transaction has just brought the same product or batch
+# What passes by itself, because another transaction interfered.
+_PASSING: Final = {
+    "40001": StoreContentionError,  # serialization_failure
+    "40P01": StoreContentionError,  # deadlock_detected
+    _UNIQUE_VIOLATION: StoreContentionError,  # another transaction has just brought the same product or batch
+    "55P03": StoreLockTimeoutError,  # lock_not_available: lock_timeout ran out
 }
 _UNAVAILABLE = {
     READ_ONLY,
@@ -114,17 +114,20 @@ def translated(error: BaseException, *, disconnected: bool = False) -> StoreErro
     cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
     code: str = getattr(cause, "pgcode", None) or ""
     sentence = " ".join(str(cause).split())
-    if code == _UNIQUE_VIOLATION and _table(cause) == _NUMBERED:
-        return StoreUnfitError(_SEQUENCE_BEHIND.format(told=sentence))
-    if code in _CONTENTION:
-        return StoreContentionError(sentence)
-    if code == _LOCK_TIMEOUT:
-        return StoreLockTimeoutError(sentence)
     connecting = not code and type(cause).__name__ in {"OperationalError", "InterfaceError"}
     if connecting and sentence.startswith(_NO_CONNECTION):
         return StoreUnavailableError(_unreachable(str(cause)))
     if disconnected or connecting or code in _UNAVAILABLE or code[:2] in _UNAVAILABLE_CLASSES:
         return StoreUnavailableError(sentence)
+    if code in _PASSING and not (code == _UNIQUE_VIOLATION and _table(cause) == _NUMBERED):
+        return _PASSING[code](sentence)
+    return _refused(cause, code, sentence)
+
+
+def _refused(cause: BaseException, code: str, sentence: str) -> StoreError:
+    """Return what is said of a refusal that does not pass by itself."""
+    if code == _UNIQUE_VIOLATION:
+        return StoreUnfitError(_SEQUENCE_BEHIND.format(told=sentence))
     told = f"{' '.join(filter(None, (type(cause).__name__, code)))}: {sentence}"
     # Without a code it is the driver's: a value that it cannot send.
     if not code or code in _CAUSED_BY_A_MESSAGE:
