@@ -212,7 +212,7 @@ def test_a_stop_waits_for_what_was_begun(stack: Stack) -> None:
         created = send(channel, "create-batch.v1", "create-batch", batch)
         answer(channel, events, created)
         cursor = database.cursor()
-        cursor.execute("SELECT 1 FROM products WHERE sku = 'TABLE' FOR UPDATE")
+        cursor.execute("SELECT 1 FROM batches WHERE sku = 'TABLE' FOR UPDATE")
         line = {"orderid": "order-2", "sku": "TABLE", "lineid": "1", "qty": 3}
         sent = send(channel, "allocate.v1", "allocate", line)
         wait_until(lambda: waits_for_a_lock(stack), within=30, otherwise=lambda: "The worker waits for nothing.")
