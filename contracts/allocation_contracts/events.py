@@ -74,7 +74,7 @@ class OutOfStock(Message):
     qty: PositiveQuantity = Field(description="The ordered quantity.")
     largest_available: Quantity = Field(description="The largest quantity that one batch could give.")
     next_eta: Eta = Field(
-        description="The day on which the next batch with stock arrives that is not counted in largest_available, or null."
+        description="The day on which the next batch with stock arrives that largest_available does not count, or null."
     )
     sequence: Sequence
 
