@@ -83,22 +83,20 @@ def send_file(
         if survey.unused:
             typer.echo(f"Columns not used: {', '.join(sorted(survey.unused))}.", err=True)
         prefix = id_prefix(survey, attempt)
-        with (
-            _listening(settings, lambda cause: cause.startswith(prefix), wanted) as listener,
-            Progress(
-                console=console, transient=True, disable=not console.is_terminal or wanted.timeout is not None
-            ) as progress,
-        ):
+        with _listening(settings, lambda cause: cause.startswith(prefix), wanted) as listener:
             sending = _FileSending(name, survey, prefix, wanted, listener)
-            bar = progress.add_task("Sending", total=survey.good)
-            confirmed = sending.confirmed
+            with Progress(
+                console=console, transient=True, disable=bool(listener) or not console.is_terminal
+            ) as progress:
+                bar = progress.add_task("Sending", total=survey.good)
+                confirmed = sending.confirmed
 
-            def on_confirmed(_message_id: str) -> None:
-                progress.advance(bar)
-                confirmed()
+                def on_confirmed(_message_id: str) -> None:
+                    progress.advance(bar)
+                    confirmed()
 
-            wiring.send_file(settings, file, survey, on_confirmed, attempt=attempt)
-        sending.finish(attempt)
+                wiring.send_file(settings, file, survey, on_confirmed, attempt=attempt)
+            sending.finish(attempt)
 
 
 class _FileSending:
