@@ -5,7 +5,9 @@ A message has the same fields on the wire and in the domain, so one table for ea
 
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from hashlib import sha256
+from time import time
 from typing import Protocol
 
 import allocation_contracts as contracts
@@ -14,7 +16,7 @@ from allocation_contracts.commands import QUEUES_BY_ROUTING_KEY
 from allocation_contracts.message import model_of, validate
 from allocation_worker.domain import commands, events
 from allocation_worker.service_layer.messages import CommandMessage
-from allocation_worker.service_layer.ports import CountedEvent, ProjectedEvent
+from allocation_worker.service_layer.ports import CountedEvent, ProjectedEvent, RejectionView
 from allocation_worker.service_layer.project import EventMessage
 
 WRONG_QUEUE = "wrong-queue"
@@ -22,6 +24,8 @@ WRONG_QUEUE = "wrong-queue"
 
 REJECTED = contracts.CommandRejected.TYPE
 EVENT_TYPES = tuple(contracts.EVENTS)
+
+_END_OF_TIME = datetime.max.replace(tzinfo=UTC).timestamp()
 
 
 class IncomingMessage(Protocol):
@@ -122,8 +126,26 @@ def read_event(delivery: IncomingMessage) -> EventMessage:
     """
     properties = delivery.properties
     type_ = str(properties.type or "")
-    event = None if type_ == REJECTED else projected_event(type_, delivery.body)
-    return EventMessage(event, type_, str(properties.message_id), str(properties.correlation_id))
+    message_id, correlation_id = str(properties.message_id), str(properties.correlation_id)
+    if type_ != REJECTED:
+        return EventMessage(projected_event(type_, delivery.body), type_, message_id, correlation_id)
+    stamp = properties.timestamp
+    seconds = stamp if isinstance(stamp, int) and 0 <= stamp < _END_OF_TIME else time()
+    rejected = rejection(delivery.body, datetime.fromtimestamp(seconds, UTC))
+    return EventMessage(None, type_, message_id, correlation_id, rejected)
+
+
+def rejection(body: bytes, rejected_at: datetime) -> RejectionView | None:
+    """Return what a `command-rejected` event says of an order; None if its command names no order.
+
+    Raises:
+        ContractError: The body is no such event.
+    """
+    model = contracts.read_event(REJECTED, body)
+    if not isinstance(model, contracts.CommandRejected) or not isinstance(model.data.get("orderid"), str):
+        return None
+    orderid, sku, lineid = (str(model.data.get(name, "")) for name in ("orderid", "sku", "lineid"))
+    return RejectionView(orderid, sku, lineid, model.command, model.reason, model.detail, rejected_at)
 
 
 def projected_event(type_: str, body: bytes) -> ProjectedEvent | None:

@@ -97,7 +97,7 @@ def _projector(settings: Settings, database: Engine) -> Projector:
         raise RedisNotInstalledError from error
     latest = redis_address(settings)
     connection = client.connect(latest, name="allocation-worker project", timeout=settings.statement_timeout)
-    read_model = RedisReadModel(connection, latest().masked)
+    read_model = RedisReadModel(connection, latest().masked, history_days=settings.history_days)
     return Projector(read_model, partial(open_write_model, database))
 
 

@@ -3,8 +3,11 @@
 from typing import TYPE_CHECKING
 
 from allocation_contracts import AllocationError
-from allocation_worker.bootstrap.addresses import redis_address
+from allocation_worker.adapters.rabbitmq.errors import RabbitMQError
+from allocation_worker.adapters.rabbitmq.queue_states import read_model_state
+from allocation_worker.bootstrap.addresses import BrokerUrls, redis_address
 from allocation_worker.config import Settings
+from allocation_worker.service_layer.show import Freshness
 
 if TYPE_CHECKING:
     from allocation_worker.adapters.redis.views import RedisViews
@@ -15,6 +18,16 @@ class RedisNotInstalledError(AllocationError):
 
     def __init__(self) -> None:
         super().__init__("The read model needs redis-py: install allocation-worker[redis].")
+
+
+def freshness(settings: Settings, found: "RedisViews") -> Freshness:
+    """Return how old the read model is. The broker is asked for the events that wait; it may be away."""
+    age = found.age()
+    try:
+        queue = read_model_state(BrokerUrls(settings))
+    except RabbitMQError:
+        return Freshness(seconds=age, waiting=None, running=None)
+    return Freshness(seconds=age, waiting=queue.messages, running=queue.consumers > 0)
 
 
 def views(settings: Settings) -> "RedisViews":

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-NUMBERS = frozenset({"quantity", "purchased", "allocated", "available", "left", "sequence"})
+NUMBERS = frozenset({"quantity", "purchased", "allocated", "available", "in the warehouse", "left", "sequence"})
 _WIDTH_OF_A_FILE = 250
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from datetime import datetime, timedelta
 from itertools import groupby, islice
 from threading import Lock
 from typing import NamedTuple, TypeVar
@@ -19,11 +20,14 @@ from allocation_worker.service_layer.ports import (
     OpenWriteModel,
     ProjectedEvent,
     ReadModel,
+    RejectionView,
     StoreUnavailableError,
     WriteModel,
 )
 
 AT_A_TIME = 500
+LONGEST_TRANSACTION = timedelta(hours=1)
+"""An event may be published, and so applied, by this much later than the time that it is stored with."""
 HEALING_ATTEMPTS = 3
 
 log = structlog.get_logger()
@@ -34,12 +38,21 @@ T = TypeVar("T")
 
 
 class EventMessage(NamedTuple):
-    """One event, as a subscriber receives it. `event` is None if it belongs to no SKU."""
+    """One event, as a subscriber receives it.
+
+    Attributes:
+        event: What it says of its SKU; None if it belongs to no SKU.
+        type: Its type.
+        message_id: Its own.
+        correlation_id: The conversation.
+        rejection: What it says of an order, if it is a rejection.
+    """
 
     event: ProjectedEvent | None
     type: str
     message_id: str
     correlation_id: str
+    rejection: RejectionView | None = None
 
 
 class Change(NamedTuple):
@@ -120,6 +133,10 @@ class Projector:
             try:
                 self._recover_if_doubtful()
                 self._apply([message.event for message in messages if message.event is not None])
+                self._read_model.put_rejections(
+                    None, [message.rejection for message in messages if message.rejection is not None]
+                )
+                self._read_model.leave_sign_of_life()
             except StoreUnavailableError:
                 # The store may come back without its last writes, or without any.
                 self._doubtful = True
@@ -137,6 +154,7 @@ class Projector:
                 self._doubtful |= self._read_model.current() is None
                 self._doubtful |= self._read_model.incarnation() != self._incarnation
                 self._recover_if_doubtful()
+                self._read_model.leave_sign_of_life()
             except StoreUnavailableError:
                 self._doubtful = True
                 raise
@@ -156,6 +174,7 @@ class Projector:
         log.info("read_model_building", generation=generation)
         with self._read_model.kept_open(generation):
             self._catch_up(generation)
+            self._restore_rejections(generation, since=None)
             in_vain = 0
             while behind := self._read_model.switch(generation):
                 # A concurrent `project` may have caught up with them already.
@@ -176,6 +195,8 @@ class Projector:
             self.rebuild(takeover=False)
         else:
             self._catch_up(current)
+            seen = self._read_model.last_sign_of_life()
+            self._restore_rejections(current, since=seen and seen - LONGEST_TRANSACTION)
         self._incarnation = incarnation
         self._doubtful = False
 
@@ -213,6 +234,11 @@ class Projector:
                 self._copy(generation, {sku: targets[sku] for sku in pruned}, written)
         log.info("read_model_caught_up", generation=generation, skus=len(targets), from_tables=len(pruned))
         return True
+
+    def _restore_rejections(self, generation: int, since: datetime | None) -> None:
+        with self._open_write_model() as written:
+            for chunk in _chunks(written.rejections(since)):
+                self._read_model.put_rejections(generation, chunk)
 
     def _replay(self, generation: int, history: Iterator[ProjectedEvent], reached: dict[str, int]) -> None:
         for chunk in _chunks(history):

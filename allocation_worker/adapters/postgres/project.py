@@ -6,6 +6,7 @@ rare: an operator asks them, or `project` after a loss. They scan the view `even
 
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -14,7 +15,7 @@ from sqlalchemy.engine import Connection, Engine
 from allocation_worker.adapters import wire
 from allocation_worker.adapters.postgres.arrays import array
 from allocation_worker.adapters.postgres.engine import patient
-from allocation_worker.service_layer.ports import BatchView, LineView, ProjectedEvent
+from allocation_worker.service_layer.ports import BatchView, LineView, ProjectedEvent, RejectionView
 
 ROWS_AT_A_TIME = 500
 
@@ -46,6 +47,11 @@ LINES = sa.text("""
 BATCHES = sa.text("""
     SELECT reference, sku, purchased, allocated, eta, sequence FROM batches
     WHERE sku = ANY(CAST(:skus AS text[])) ORDER BY sku, arrival
+""")
+
+
+REJECTIONS = sa.text("""
+    SELECT body, created_at FROM events WHERE type = :type AND page_created_at >= :since ORDER BY id
 """)
 
 
@@ -87,6 +93,11 @@ class PostgresWriteModel:
 
     def batches(self, skus: Collection[str]) -> Iterator[BatchView]:
         return (BatchView(*row) for row in stream(self._connection, BATCHES, skus=array(sorted(skus))))
+
+    def rejections(self, since: datetime | None) -> Iterator[RejectionView]:
+        rows = stream(self._connection, REJECTIONS, type=wire.REJECTED, since=since or datetime.min.replace(tzinfo=UTC))
+        read = (wire.rejection(body.encode(), created_at) for body, created_at in rows)
+        return (rejection for rejection in read if rejection is not None)
 
 
 @contextmanager

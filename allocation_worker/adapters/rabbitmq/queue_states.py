@@ -19,12 +19,22 @@ def queue_states(urls: Sequence[str], retry_delays: Sequence[int]) -> list[Queue
     Raises:
         BrokerError: No broker answers, or it refuses.
     """
-    with connect_any(urls, "allocation-worker status") as connection:
+    states = _look_at(urls, [*own_queues(retry_delays), READ_MODEL_QUEUE], "allocation-worker status")
+    return [state for state in states if state.exists or state.kind != "read-model"]
+
+
+def read_model_state(urls: Sequence[str]) -> QueueState:
+    """Return the state of the queue of the read model. Errors are those of `queue_states`."""
+    [state] = _look_at(urls, [READ_MODEL_QUEUE], "allocation-worker show")
+    return state
+
+
+def _look_at(urls: Sequence[str], names: Sequence[str], client: str) -> list[QueueState]:
+    with connect_any(urls, client) as connection:
         try:
-            states = [_look(connection, name) for name in [*own_queues(retry_delays), READ_MODEL_QUEUE]]
+            return [_look(connection, name) for name in names]
         except AMQPError as error:
             raise BrokerError(f"The broker refused: {error!r}") from error
-    return [state for state in states if state.exists or state.kind != "read-model"]
 
 
 def _kind(name: str) -> QueueKind:

@@ -24,6 +24,7 @@ from allocation_worker.service_layer.ports.read_model import (
     OpenWriteModel,
     ProjectedEvent,
     ReadModel,
+    RejectionView,
     SkuView,
     WriteModel,
 )
@@ -80,6 +81,7 @@ __all__ = [
     "Receipt",
     "Records",
     "Rejection",
+    "RejectionView",
     "SkuView",
     "Step",
     "StoreContentionError",

@@ -31,7 +31,7 @@ def refusal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
     [
         (["ship"], "no such command 'ship'"),
         (["relay", "--fast"], "no such option: --fast"),
-        (["explain"], "missing argument 'message_id'"),
+        (["explain"], "give a message_id, or --order, or --sku; see"),
         (["send", "--file"], "option '--file' requires an argument"),
         (["tail", "--type", "shipped"], "there is no event shipped; take allocated, out-of-stock"),
         (
