@@ -1,7 +1,7 @@
 """Work off a queue: take deliveries, process them in groups, ack them."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from threading import Event
@@ -13,8 +13,9 @@ import structlog
 from allocation_contracts import ContractError
 from allocation_worker.entrypoints.availability import until_available
 from allocation_worker.entrypoints.progress import Progress
+from allocation_worker.entrypoints.set_aside import SetAsideDeliveries
 from allocation_worker.service_layer.messages import CommandMessage
-from allocation_worker.service_layer.outcomes import DeadLettered, Done, Outcome, Retry
+from allocation_worker.service_layer.outcomes import DeadLettered, Done, Outcome, Retry, SetAside
 from allocation_worker.service_layer.ports import Delivered, Deliveries, Processor
 from allocation_worker.service_layer.project import EventMessage
 
@@ -59,17 +60,37 @@ class QueueWorker(Generic[D, M]):
         self._store = store
         self._clock = clock
         self._progress = Progress(done, clock=clock, queue=deliveries.queue)
+        self._aside: SetAsideDeliveries[D, M] = SetAsideDeliveries(deliveries.queue, clock=clock)
 
     def run(self) -> None:
         """Take, process and ack deliveries until there are none. What is not acked is delivered again."""
-        while group := self._deliveries.take(self._group_limit):
-            results = self._process_patiently(group)
-            if results is None:
+        while (group := self._deliveries.take(self._group_limit, self._aside.due_in)) != []:
+            if group and self._aside.generation not in {None, group[0].generation}:
+                self._aside.clear()  # they come again, too
+            if group and not self._work_off(partial(self._process, group)):
                 break
-            self._deliveries.ack(results)
-            self._progress.add(len(results))
+            if self._aside.due_in == 0 and not self._work_off_aside():
+                break
 
-    def _process_patiently(self, group: Sequence[D]) -> list[tuple[D, Outcome]] | None:
+    def _work_off_aside(self) -> bool:
+        """Process what is set aside once more, in its order; return False if `stopping` is set meanwhile."""
+        waiting, again = self._aside.take_all()
+        for start in range(0, len(waiting), self._group_limit):
+            part = waiting[start : start + self._group_limit]
+            if not self._work_off(partial(self._process_messages, part, [], again)):
+                return False
+        self._aside.looked_again()
+        return True
+
+    def _work_off(self, process: Callable[[], list[tuple[D, Outcome]]]) -> bool:
+        results = self._process_patiently(process)
+        if results is None:
+            return False
+        self._deliveries.ack(results)
+        self._progress.add(sum(not isinstance(outcome, SetAside) for _, outcome in results))
+        return True
+
+    def _process_patiently(self, process: Callable[[], list[tuple[D, Outcome]]]) -> list[tuple[D, Outcome]] | None:
         """Process a group, however long the store is away; None if `stopping` is set meanwhile."""
         held = False
 
@@ -79,7 +100,7 @@ class QueueWorker(Generic[D, M]):
             self._deliveries.hold()
 
         results = until_available(
-            partial(self._process, group),
+            process,
             stopping=self._stopping,
             waiting_for=self._store,
             clock=self._clock,
@@ -107,10 +128,20 @@ class QueueWorker(Generic[D, M]):
                     detail=str(violation),
                 )
                 results.append((delivery, DeadLettered(reason=violation.reason, detail=violation.detail)))
-        outcomes = self._processor.process([message for _, message in understood])
+        return self._process_messages(understood, results, {})
+
+    def _process_messages(
+        self, understood: Sequence[tuple[D, M]], before: Sequence[tuple[D, Outcome]], again: Mapping[str, str]
+    ) -> list[tuple[D, Outcome]]:
+        """Process messages; add what becomes of them to the results of `before`."""
+        results = list(before)
+        messages = [message for _, message in understood]
+        outcomes = self._processor.process(messages, self._aside.waiting, again)
         every_message = log.is_enabled_for(logging.DEBUG)
         for (delivery, message), outcome in zip(understood, outcomes, strict=True):
-            if every_message or not isinstance(outcome, Done):
+            if isinstance(outcome, SetAside):
+                self._aside.add(delivery, message, outcome.product)
+            elif every_message or not isinstance(outcome, Done):
                 _log(message, outcome)
             results.append((delivery, outcome))
         return results

@@ -31,4 +31,28 @@ class DeadLettered:
     exception: str | None = None
 
 
-Outcome = Done | Retry | DeadLettered
+@dataclass(frozen=True, slots=True)
+class LockedProduct:
+    """A product that another transaction has locked.
+
+    Attributes:
+        sku: Its SKU.
+        lock: Stands for the transaction: another one has another text.
+    """
+
+    sku: str
+    lock: str
+
+
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """Nothing is committed: keep it unacknowledged, and process it again soon, before what comes after it.
+
+    Attributes:
+        product: The product that it waits for, or that a message before it waits for.
+    """
+
+    product: LockedProduct
+
+
+Outcome = Done | Retry | DeadLettered | SetAside

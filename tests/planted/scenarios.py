@@ -17,6 +17,7 @@ from allocation_contracts import (
     EVENTS_EXCHANGE,
     Allocate,
     ChangeBatchQuantity,
+    CommandRejected,
     CreateBatch,
     Deallocate,
     encode,
@@ -141,6 +142,27 @@ def shrink(service: RunningService) -> Sequence[str]:
         missed += rows(service, "SELECT count(*) FROM events", 3603)
         service.start("relay")
         return [*missed, *faults_of(service, client)]
+
+
+def held_product(service: RunningService) -> Sequence[str]:
+    """Somebody holds a product. A batch of it comes, then a change of that batch, then one of another product's."""
+    with service.client() as client:
+        service.start("relay")
+        consumer = service.start("consume")
+        for batch, sku in (("b1", "HELD"), ("b2", "FREE")):
+            client.send(CreateBatch(batchref=batch, sku=sku, qty=1))
+        missed = rows(service, "SELECT count(*) FROM batches", 2)
+        with _locked(service, "HELD"):
+            client.send(CreateBatch(batchref="b3", sku="HELD", qty=5))
+            client.wait_confirmed()
+            missed += not_seen(lambda: "product_set_aside" in consumer.log, "The held product was not set aside.")
+            change = client.send(ChangeBatchQuantity(batchref="b3", qty=4))
+            other = client.send(ChangeBatchQuantity(batchref="b2", qty=2))
+            if answered(client, [other]):
+                missed.append("The stock of another product had to wait.")
+        faults = [*missed, *faults_of(service, client)]
+        refused = [each for each in client.answers(change) if each.type == CommandRejected.TYPE]
+        return [*faults, *(f"A change passed its batch, and was refused: {each.data}" for each in refused)]
 
 
 def late_subscriber(service: RunningService) -> Sequence[str]:
@@ -295,6 +317,7 @@ SCENARIOS: Mapping[str, Scenario] = {
         race,
         repeats,
         shrink,
+        held_product,
         late_subscriber,
         full_queue,
         dead_letters_away,

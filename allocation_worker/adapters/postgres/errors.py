@@ -9,6 +9,7 @@ from allocation_worker.service_layer.ports import (
     StoreContentionError,
     StoreError,
     StoreForbiddenError,
+    StoreLockTimeoutError,
     StoreUnavailableError,
 )
 
@@ -17,10 +18,11 @@ from allocation_worker.service_layer.ports import (
 READ_ONLY: Final = "25006"
 # insufficient_privilege: a grant is missing, or a row-level policy hides rows.
 _FORBIDDEN: Final = "42501"
+# lock_not_available: lock_timeout ran out.
+_LOCK_TIMEOUT: Final = "55P03"
 _CONTENTION = {
     "40001",  # serialization_failure
     "40P01",  # deadlock_detected
-    "55P03",  # lock_not_available: lock_timeout ran out
     "23505",  # unique_violation: another transaction has just brought the same product or batch
 }
 _UNAVAILABLE = {
@@ -73,6 +75,8 @@ def translated(error: BaseException, *, disconnected: bool = False) -> StoreErro
     sentence = " ".join(str(cause).split())
     if code in _CONTENTION:
         return StoreContentionError(sentence)
+    if code == _LOCK_TIMEOUT:
+        return StoreLockTimeoutError(sentence)
     connecting = not code and type(cause).__name__ in {"OperationalError", "InterfaceError"}
     if connecting and sentence.startswith(_NO_CONNECTION):
         return StoreUnavailableError(_unreachable(str(cause)))

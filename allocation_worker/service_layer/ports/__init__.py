@@ -9,6 +9,7 @@ from allocation_worker.service_layer.ports.errors import (
     StoreContentionError,
     StoreError,
     StoreForbiddenError,
+    StoreLockTimeoutError,
     StoreUnavailableError,
 )
 from allocation_worker.service_layer.ports.explain import Answer, InboxEntry, Records, Rejection
@@ -84,6 +85,7 @@ __all__ = [
     "StoreContentionError",
     "StoreError",
     "StoreForbiddenError",
+    "StoreLockTimeoutError",
     "StoreUnavailableError",
     "Survey",
     "UnitOfWork",

@@ -11,6 +11,10 @@ class StoreContentionError(StoreError):
     """Another transaction interfered (deadlock, lock timeout, duplicate key): run this transaction again."""
 
 
+class StoreLockTimeoutError(StoreContentionError):
+    """Another transaction has locked a row for longer than this one may wait."""
+
+
 class StoreUnavailableError(StoreError):
     """The store cannot be reached. Whether a pending commit took place is unknown."""
 

@@ -13,6 +13,7 @@ from allocation_worker.service_layer.ports import (
     StoreContentionError,
     StoreError,
     StoreForbiddenError,
+    StoreLockTimeoutError,
     StoreUnavailableError,
 )
 from tests.fakes.messages import message
@@ -55,7 +56,7 @@ def test_a_mistake_in_a_statement_is_neither_contention_nor_absence(engine: Engi
     [
         ("40001", StoreContentionError),
         ("40P01", StoreContentionError),
-        ("55P03", StoreContentionError),
+        ("55P03", StoreLockTimeoutError),
         ("23505", StoreContentionError),
         ("42501", StoreForbiddenError),
         ("57014", StoreUnavailableError),
