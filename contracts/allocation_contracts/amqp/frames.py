@@ -21,6 +21,8 @@ from pika.spec import (
     BasicProperties,
 )
 
+from allocation_contracts.errors import AllocationError
+
 _KINDS = 64
 """How many kinds of messages, by their flags or by where they go, are remembered."""
 
@@ -54,7 +56,7 @@ _FIELDS = (
 )
 
 
-class IncompleteError(Exception):
+class IncompleteError(AllocationError):
     """The rest of a delivery has not come yet."""
 
 
