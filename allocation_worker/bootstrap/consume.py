@@ -8,7 +8,7 @@ import structlog
 
 from allocation_contracts import ORDERS_QUEUE
 from allocation_worker.adapters import wire
-from allocation_worker.adapters.postgres.unit_of_work import PostgresUnitOfWork
+from allocation_worker.adapters.postgres.unit_of_work import Optimism, PostgresUnitOfWork
 from allocation_worker.adapters.rabbitmq.consumer import Consumer
 from allocation_worker.adapters.rabbitmq.deliveries import DeliveryBuffer
 from allocation_worker.bootstrap.database import engine
@@ -47,9 +47,9 @@ def consume(settings: Settings, queues: Sequence[str]) -> None:
         grace=settings.shutdown_timeout,
     )
     database = engine(settings, "consume")
-    service = processor(partial(PostgresUnitOfWork, database), settings.retry_policy)
 
     def work(deliveries: DeliveryBuffer) -> None:
+        service = processor(partial(PostgresUnitOfWork, database, Optimism()), settings.retry_policy)
         QueueWorker(deliveries, wire.read_queued, service, group_limit=settings.group_limit, stopping=stopping).run()
 
     def stop() -> None:
