@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import pika
@@ -165,6 +166,30 @@ def held_product(service: RunningService) -> Sequence[str]:
         return [*faults, *(f"A change passed its batch, and was refused: {each.data}" for each in refused)]
 
 
+def table_away(service: RunningService) -> Sequence[str]:
+    """A table has another name for a while, as while a backup is restored, and orders come meanwhile."""
+    with service.client() as client:
+        service.start("relay")
+        consumer = service.start("consume")
+        send_batches(client)
+        missed = rows(service, "SELECT count(*) FROM batches", 2)
+        with _renamed(service, "batches"):
+            send_orders(client)
+            seen = ('"waiting"', '"retry_scheduled"')
+            missed += not_seen(lambda: any(each in consumer.log for each in seen), "Nobody missed the table.")
+        blamed = ["A message paid for a table that was away."] if "retry_scheduled" in consumer.log else []
+        return [*missed, *blamed, *faults_of(service, client)]
+
+
+def log_full(service: RunningService) -> Sequence[str]:
+    """The logs of both processes are on a full disk."""
+    with service.client() as client:
+        for verb in ("consume", "relay"):
+            service.start(verb, log=Path("/dev/full"))
+        send_batches_and_orders(client)
+        return faults_of(service, client)
+
+
 def late_subscriber(service: RunningService) -> Sequence[str]:
     """At first no queue is bound for any event. It is bound in the middle of an offer, so order is not promised."""
     client = service.client()
@@ -317,6 +342,8 @@ SCENARIOS: Mapping[str, Scenario] = {
         race,
         repeats,
         shrink,
+        table_away,
+        log_full,
         held_product,
         late_subscriber,
         full_queue,
@@ -350,6 +377,15 @@ def _locked(service: RunningService, sku: str) -> Iterator[None]:
     with database(service) as cursor:
         cursor.execute("SELECT 1 FROM products WHERE sku = %s FOR UPDATE", [sku])
         yield
+
+
+@contextmanager
+def _renamed(service: RunningService, table: str) -> Iterator[None]:
+    with database(service) as cursor:
+        cursor.connection.autocommit = True
+        cursor.execute(f"ALTER TABLE {table} RENAME TO away")
+        yield
+        cursor.execute(f"ALTER TABLE away RENAME TO {table}")
 
 
 @contextmanager
