@@ -50,7 +50,9 @@ def _column(values: Sequence[Any]) -> Iterable[str]:
 def _field(value: object) -> str:
     if value is None:
         return "\\N"
-    text = f"\\x{value.hex()}" if isinstance(value, bytes) else str(value)
+    if isinstance(value, bytes):
+        return f"\\\\x{value.hex()}"
+    text = str(value)
     if "\0" in text:
         raise ValueError(_NUL)
     return text.translate(_ESCAPED)
