@@ -50,7 +50,8 @@ class WorkerProcess:
 
     @property
     def log(self) -> str:
-        return self.log_path.read_text()
+        """What was logged so far; empty where the log is no file, such as /dev/full."""
+        return self.log_path.read_text() if self.log_path.is_file() else ""
 
     def send(self, number: signal.Signals) -> None:
         if self.exit_code is None:
@@ -75,8 +76,8 @@ class WorkerProcess:
     @property
     def events(self) -> list[dict[str, Any]]:
         """The entries of its log."""
-        lines = self.log_path.read_bytes().splitlines()
-        return [json.loads(line) for line in lines if line.startswith(b"{") and line.endswith(b"}")]
+        lines = self.log.split("\n")
+        return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
 
     def wait_for(self, event: str, within: float = 60, **fields: Any) -> None:  # noqa: ANN401 - fields of any type
         """Wait until the process has logged this event with these fields.

@@ -52,10 +52,14 @@ class RunningService:
             process.kill()
 
     def start(
-        self, *arguments: str, settings: Mapping[str, str] | None = None, crash: tuple[str, int | str] | None = None
+        self,
+        *arguments: str,
+        settings: Mapping[str, str] | None = None,
+        crash: tuple[str, int | str] | None = None,
+        log: Path | None = None,
     ) -> WorkerProcess:
-        """Start a process, such as `start("consume")`; `crash` is as for WorkerProcess."""
-        log = self._folder / f"{len(self.processes)}-{arguments[0]}.log"
+        """Start a process, such as `start("consume")`; `crash` and `log` are as for WorkerProcess."""
+        log = log or self._folder / f"{len(self.processes)}-{arguments[0]}.log"
         process = WorkerProcess(*arguments, settings={**self.settings, **(settings or {})}, log=log, crash=crash)
         self.processes.append(process)
         return process

@@ -14,7 +14,6 @@ from allocation_worker.adapters.postgres import address, schema
 from allocation_worker.adapters.postgres.durability import durability
 from allocation_worker.config import Settings
 from allocation_worker.entrypoints.availability import until_available
-from allocation_worker.service_layer.ports import StoreError
 
 SWITCH_INTERVAL = 0.0005
 GARBAGE_THRESHOLD = 20_000
@@ -34,9 +33,7 @@ def tune_interpreter() -> None:
 
 def wait_for_database(database: Engine, stopping: threading.Event) -> bool:
     """Wait until the database is reachable and its schema up to date. Return False if `stopping` was set before."""
-    until_available(
-        partial(schema.check, database), stopping=stopping, waiting_for="the database", unavailable=(StoreError,)
-    )
+    until_available(partial(schema.check, database), stopping=stopping, waiting_for="the database")
     return not stopping.is_set()
 
 

@@ -15,7 +15,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from allocation_worker.service_layer.ports import StoreContentionError, StoreUnavailableError
+from allocation_worker.service_layer.ports import StoreError
 
 LONGEST_PAUSE = 2.0
 """Seconds. A failover of the database takes up to this much longer than it must."""
@@ -30,7 +30,7 @@ def until_available(
     *,
     stopping: Event,
     waiting_for: str,
-    unavailable: tuple[type[Exception], ...] = (StoreUnavailableError, StoreContentionError),
+    unavailable: tuple[type[Exception], ...] = (StoreError,),
     sleep: Callable[[float], None] | None = None,
     clock: Callable[[], float] = monotonic,
     on_failure: Callable[[], None] | None = None,
@@ -45,7 +45,7 @@ def until_available(
         call: Is tried at least once.
         stopping: Once it is set, nothing is tried again.
         waiting_for: The server's name, for the log.
-        unavailable: The errors that pass by themselves. Any other is raised.
+        unavailable: The errors that pass, by themselves or once somebody has mended the store. Any other is raised.
         sleep: Waits so many seconds; by default until `stopping` is set.
         clock: Seconds that never go back.
         on_failure: Called after each failure.

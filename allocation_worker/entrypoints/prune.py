@@ -10,7 +10,7 @@ from tenacity import sleep_using_event
 
 from allocation_worker.entrypoints.availability import until_available
 from allocation_worker.entrypoints.prune_clock import PruneClock
-from allocation_worker.service_layer.ports import PrunedTable, StoreError
+from allocation_worker.service_layer.ports import PrunedTable
 
 ROUND_EVERY = 60.0
 """Seconds from the beginning of a round to that of the next, at least."""
@@ -103,8 +103,6 @@ class Pruner:
                     self._prune,
                     stopping=self._stopping,
                     waiting_for="the database",
-                    # Even a missing grant can be mended outside, and events are published meanwhile.
-                    unavailable=(StoreError,),
                     sleep=self._sleep,
                     clock=self._clock,
                     once=True,

@@ -105,8 +105,13 @@ class Projector:
         self._incarnation = ""
         self._lock = Lock()
 
-    def process(self, messages: Sequence[EventMessage]) -> list[Outcome]:
-        """Apply events, and return once the read model holds them.
+    def process(
+        self,
+        messages: Sequence[EventMessage],
+        behind: object = (),  # noqa: ARG002 - only commands are set aside
+        again: object = (),  # noqa: ARG002
+    ) -> list[Outcome]:
+        """Apply events, and return once the read model holds them. Events are never set aside.
 
         Raises:
             StoreUnavailableError: Redis or the database is unreachable, or behind; try again.

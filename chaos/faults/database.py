@@ -48,10 +48,11 @@ def _backends_terminated(sandbox: Sandbox, _stream: CommandStream, _rng: random.
 
 @fault("database", "database: products locked", 2, 12)
 @contextmanager
-def _products_locked(sandbox: Sandbox, _stream: CommandStream, _rng: random.Random) -> Iterator[None]:
+def _products_locked(sandbox: Sandbox, _stream: CommandStream, rng: random.Random) -> Iterator[None]:
+    count = rng.choice((1, 5, 100))  # the orders of all others go on meanwhile
     with _connected(sandbox) as connection, connection.cursor() as cursor:
         connection.autocommit = False
-        cursor.execute("SET lock_timeout = '20s'; SELECT 1 FROM products ORDER BY sku LIMIT 100 FOR UPDATE")
+        cursor.execute("SET lock_timeout = '20s'; SELECT 1 FROM products ORDER BY sku LIMIT %s FOR UPDATE", [count])
         yield
         connection.rollback()
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import date
+from time import monotonic
 
 import pytest
 
@@ -13,8 +14,8 @@ from allocation_worker.service_layer.groups import GroupProcessor
 from allocation_worker.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
 from allocation_worker.service_layer.messagebus import MessageBus
 from allocation_worker.service_layer.messages import CommandMessage
-from allocation_worker.service_layer.outcomes import DeadLettered, Done, Outcome, Retry
-from allocation_worker.service_layer.ports import Receipt, StoreError, UnitOfWork
+from allocation_worker.service_layer.outcomes import DeadLettered, Done, Outcome, Retry, SetAside
+from allocation_worker.service_layer.ports import Receipt, StoreError, StoreLockTimeoutError, UnitOfWork
 from tests.contract.conftest import MemoryStore, Store
 from tests.fakes import policies
 from tests.fakes.messages import message
@@ -625,3 +626,58 @@ def test_a_group_is_answered_as_its_messages_one_at_a_time(store: Store) -> None
     ]
     assert store.stock() == one_at_a_time.stock()
     assert store.lines() == one_at_a_time.lines()
+
+
+class TestLockedByOthers:
+    def test_a_product_that_another_transaction_holds_is_told_without_waiting(self, store: Store) -> None:
+        given(store, create("l", 1), create("v", 1, sku="VASE"))
+        with store.unit_of_work() as holder:
+            holder.products.lock_for([order("o")])
+            found = []
+            for _ in range(2):
+                with store.unit_of_work() as uow:
+                    found.append(uow.products.locked_by_others({"LAMP", "VASE", "unknown"}))
+        [[first], [second]] = found
+        assert first.sku == "LAMP"
+        assert first == second
+
+    def test_another_transaction_has_another_lock(self, store: Store) -> None:
+        given(store, create("l", 1))
+        locks = set()
+        for _ in range(2):
+            with store.unit_of_work() as holder, store.unit_of_work() as uow:
+                holder.products.lock_for([order("o")])
+                locks |= {product.lock for product in uow.products.locked_by_others({"LAMP"})}
+        assert len(locks) == 2
+
+    def test_a_product_that_nobody_holds_any_more_is_free(self, store: Store) -> None:
+        given(store, create("l", 1))
+        with store.unit_of_work() as holder:
+            holder.products.lock_for([order("o")])
+        with store.unit_of_work() as uow:
+            assert uow.products.locked_by_others({"LAMP"}) == []
+
+    def test_an_impatient_lock_ends_soon_and_says_that_it_was_a_lock(self, store: Store) -> None:
+        given(store, create("l", 1))
+        with store.unit_of_work() as holder, store.unit_of_work() as uow:
+            holder.products.lock_for([order("o")])
+            began = monotonic()
+            with pytest.raises(StoreLockTimeoutError):
+                uow.products.lock_for([order("o")], patient=False)
+            assert monotonic() - began < 3
+
+    def test_a_group_goes_on_without_the_product_and_takes_it_up_later(self, store: Store) -> None:
+        given(store, create("l", 5), create("v", 5, sku="VASE"))
+        held, free = message(order("1")), message(order("2", sku="VASE"))
+        with store.unit_of_work() as holder:
+            holder.products.lock_for([order("o")])
+            outcomes = process(store, held, free, message(change("l", 4)))
+            assert [isinstance(outcome, SetAside) for outcome in outcomes] == [True, False, True]
+        assert store.stock() == {"l": (5, 0), "v": (5, 1)}
+        assert process(store, held) == [Done()]
+        assert store.stock() == {"l": (5, 1), "v": (5, 1)}
+
+    def test_the_skus_of_batches(self, store: Store) -> None:
+        given(store, create("l", 1), create("v", 1, sku="VASE"))
+        with store.unit_of_work() as uow:
+            assert uow.products.skus_of_batches({"l", "v", "unknown"}) == {"l": "LAMP", "v": "VASE"}

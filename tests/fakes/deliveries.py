@@ -8,7 +8,7 @@ from tests.fakes.messages import FakeDelivery
 
 
 class FakeDeliveries:
-    """Ends when the groups are used up.
+    """Ends when the groups are used up. Where None is for a group, time passes without one.
 
     Attributes:
         acked: The deliveries and their outcomes, in order.
@@ -17,14 +17,18 @@ class FakeDeliveries:
 
     queue = "allocation.orders"
 
-    def __init__(self, *groups: Sequence[FakeDelivery]) -> None:
+    def __init__(self, *groups: Sequence[FakeDelivery] | None) -> None:
         self._groups = deque(groups)
         self.acked: list[tuple[FakeDelivery, Outcome]] = []
         self.story: list[str] = []
 
-    def take(self, limit: int) -> list[FakeDelivery]:
+    def take(self, limit: int, within: float | None = None) -> list[FakeDelivery] | None:
         self.story.append(f"take {limit}")
-        return list(self._groups.popleft()) if self._groups else []
+        group = self._groups.popleft() if self._groups else []
+        if group is None:
+            assert within is not None
+            return None
+        return list(group)
 
     def ack(self, results: Sequence[tuple[FakeDelivery, Outcome]]) -> None:
         self.story.append(f"ack {len(results)}")

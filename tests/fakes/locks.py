@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from threading import Condition
 
-from allocation_worker.service_layer.ports import StoreContentionError
+from allocation_worker.service_layer.ports import StoreContentionError, StoreLockTimeoutError
 
 LOCK_TIMEOUT = 10.0
+LOCKED_FOR_LONG = 0.3
 
 Key = tuple[str, str]
 
@@ -22,7 +23,7 @@ class Locks:
         self._holders: dict[Key, object] = {}
         self._waits: dict[object, Key] = {}
 
-    def take(self, key: Key, owner: object) -> None:
+    def take(self, key: Key, owner: object, timeout: float = LOCK_TIMEOUT) -> None:
         """Wait until nobody else holds it.
 
         Raises:
@@ -34,11 +35,22 @@ class Locks:
                     raise StoreContentionError("deadlock detected")
                 self._waits[owner] = key
                 try:
-                    if not self._changed.wait(LOCK_TIMEOUT):
-                        raise StoreContentionError("canceling statement due to lock timeout")
+                    if not self._changed.wait(timeout):
+                        raise StoreLockTimeoutError("canceling statement due to lock timeout")
                 finally:
                     del self._waits[owner]
             self._holders[key] = owner
+
+    def take_if_free(self, key: Key, owner: object) -> bool:
+        """Take it, unless somebody holds it; return whether it was free."""
+        if key in self._holders:
+            return False
+        self._holders[key] = owner
+        return True
+
+    def holder(self, key: Key) -> object | None:
+        """Return who holds it."""
+        return self._holders.get(key)
 
     def release(self, owner: object) -> None:
         """Give up all that it holds."""
@@ -52,3 +64,12 @@ class Locks:
             if holder is owner:
                 return True
         return False
+
+
+class ImpatientLocks(Locks):
+    """Nobody waits: what another holds is refused at once."""
+
+    def take(self, key: Key, owner: object, timeout: float = 0) -> None:
+        if self.holder(key) not in {None, owner}:
+            raise StoreLockTimeoutError(f"canceling statement due to lock timeout after {timeout} s")
+        super().take(key, owner, timeout)

@@ -42,6 +42,7 @@ class FakeDelivery:
     attempts: int = 0
     queue: str = contracts.ORDERS_QUEUE
     routing_key: str = ""
+    generation: int = 1
 
 
 def delivery(

@@ -5,7 +5,7 @@ The suite `tests/contract/test_unit_of_work.py` tests it and PostgreSQL alike.
 
 import json
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 from threading import Condition
@@ -18,8 +18,9 @@ from allocation_worker.domain.commands import ChangeBatchQuantity, Command, Crea
 from allocation_worker.domain.events import CommandRejected, Event, ProductEvent
 from allocation_worker.domain.model import LineId, OrderLine, Product
 from allocation_worker.service_layer.messages import CommandMessage
+from allocation_worker.service_layer.outcomes import LockedProduct
 from allocation_worker.service_layer.ports import Receipt, StoreContentionError, StoreError
-from tests.fakes.locks import Locks
+from tests.fakes.locks import LOCK_TIMEOUT, LOCKED_FOR_LONG, Locks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +108,7 @@ class FakeDatabase:
         self.listeners: list[Callable[[], None]] = []
         self.numbered: dict[Transaction, int] = {}
         self.next_page = 1
+        self.transactions_begun = 0
         self.relay: object | None = None
 
     def unit_of_work(self) -> "FakeUnitOfWork":
@@ -143,6 +145,8 @@ class Transaction:
 
     def __init__(self, database: FakeDatabase) -> None:
         self._database = database
+        database.transactions_begun += 1
+        self.serial = database.transactions_begun
         self._committed = database.committed
         self.products: dict[str, Product] = {}
         self.streams: dict[str, UUID] = {}
@@ -150,14 +154,21 @@ class Transaction:
         self.events: list[OutboxEvent] = []
         self._ids: list[int] = []
 
-    def product(self, sku: str) -> Product | None:
+    def product(self, sku: str, timeout: float = LOCK_TIMEOUT) -> Product | None:
         """Locked before it is read; this transaction's own copy."""
         if sku not in self.products:
-            self._database.locks.take(("sku", sku), self)
+            self._database.locks.take(("sku", sku), self, timeout)
             if committed := self._committed.products.get(sku):
                 self.products[sku] = _copied(committed)
                 self.streams[sku] = self._committed.streams[sku]
         return self.products.get(sku)
+
+    def locked_by_others(self, sku: str) -> LockedProduct | None:
+        """The product, if it exists and another transaction has locked it."""
+        holder = self._database.locks.holder(("sku", sku))
+        if sku not in self._committed.products or holder in {None, self}:
+            return None
+        return LockedProduct(sku, str(getattr(holder, "serial", holder)))
 
     def sku_of(self, batchref: str) -> str | None:
         own = (sku for sku, product in self.products.items() if batchref in product.batches)
@@ -241,7 +252,7 @@ class FakeProducts:
         self._transaction = transaction
         self._touched: list[Product] = []
 
-    def lock_for(self, commands: Iterable[Command]) -> None:
+    def lock_for(self, commands: Iterable[Command], *, patient: bool = True) -> None:
         skus: set[str | None] = set()
         for command in commands:
             if isinstance(command, CreateBatch | ChangeBatchQuantity):
@@ -249,7 +260,15 @@ class FakeProducts:
             if not isinstance(command, ChangeBatchQuantity):
                 skus.add(command.sku)
         for sku in sorted(skus - {None}, key=str):
-            self._transaction.product(str(sku))
+            self._transaction.product(str(sku), LOCK_TIMEOUT if patient else LOCKED_FOR_LONG)
+
+    def locked_by_others(self, skus: Collection[str]) -> list[LockedProduct]:
+        found = (self._transaction.locked_by_others(sku) for sku in sorted(skus))
+        return [product for product in found if product]
+
+    def skus_of_batches(self, references: Collection[str]) -> dict[str, str]:
+        owners = {reference: self._transaction.sku_of(reference) for reference in references}
+        return {reference: sku for reference, sku in owners.items() if sku is not None}
 
     def get(self, sku: str, line: LineId | None = None) -> Product | None:
         product = self._transaction.product(sku)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import pika
@@ -17,6 +18,7 @@ from allocation_contracts import (
     EVENTS_EXCHANGE,
     Allocate,
     ChangeBatchQuantity,
+    CommandRejected,
     CreateBatch,
     Deallocate,
     encode,
@@ -143,6 +145,51 @@ def shrink(service: RunningService) -> Sequence[str]:
         missed += rows(service, "SELECT count(*) FROM events", 3603)
         service.start("relay")
         return [*missed, *faults_of(service, client)]
+
+
+def held_product(service: RunningService) -> Sequence[str]:
+    """Somebody holds a product. A batch of it comes, then a change of that batch, then one of another product's."""
+    with service.client() as client:
+        service.start("relay")
+        consumer = service.start("consume")
+        for batch, sku in (("b1", "HELD"), ("b2", "FREE")):
+            client.send(CreateBatch(batchref=batch, sku=sku, qty=1))
+        missed = rows(service, "SELECT count(*) FROM batches", 2)
+        with _locked(service, "HELD"):
+            client.send(CreateBatch(batchref="b3", sku="HELD", qty=5))
+            client.wait_confirmed()
+            missed += not_seen(lambda: "product_set_aside" in consumer.log, "The held product was not set aside.")
+            change = client.send(ChangeBatchQuantity(batchref="b3", qty=4))
+            other = client.send(ChangeBatchQuantity(batchref="b2", qty=2))
+            if answered(client, [other]):
+                missed.append("The stock of another product had to wait.")
+        faults = [*missed, *faults_of(service, client)]
+        refused = [each for each in client.answers(change) if each.type == CommandRejected.TYPE]
+        return [*faults, *(f"A change passed its batch, and was refused: {each.data}" for each in refused)]
+
+
+def table_away(service: RunningService) -> Sequence[str]:
+    """A table has another name for a while, as while a backup is restored, and orders come meanwhile."""
+    with service.client() as client:
+        service.start("relay")
+        consumer = service.start("consume")
+        send_batches(client)
+        missed = rows(service, "SELECT count(*) FROM batches", 2)
+        with _renamed(service, "batches"):
+            send_orders(client)
+            seen = ('"waiting"', '"retry_scheduled"')
+            missed += not_seen(lambda: any(each in consumer.log for each in seen), "Nobody missed the table.")
+        blamed = ["A message paid for a table that was away."] if "retry_scheduled" in consumer.log else []
+        return [*missed, *blamed, *faults_of(service, client)]
+
+
+def log_full(service: RunningService) -> Sequence[str]:
+    """The logs of both processes are on a full disk."""
+    with service.client() as client:
+        for verb in ("consume", "relay"):
+            service.start(verb, log=Path("/dev/full"))
+        send_batches_and_orders(client)
+        return faults_of(service, client)
 
 
 def late_subscriber(service: RunningService) -> Sequence[str]:
@@ -297,6 +344,9 @@ SCENARIOS: Mapping[str, Scenario] = {
         race,
         repeats,
         shrink,
+        table_away,
+        log_full,
+        held_product,
         late_subscriber,
         full_queue,
         dead_letters_away,
@@ -323,6 +373,22 @@ def _smuggle_a_batch(client: ExternalClient) -> None:
 
 def _killed(process: WorkerProcess) -> None:
     wait_until(lambda: process.exit_code is not None, within=PATIENCE, otherwise=lambda: process.log)
+
+
+@contextmanager
+def _locked(service: RunningService, sku: str) -> Iterator[None]:
+    with database(service) as cursor:
+        cursor.execute("SELECT 1 FROM products WHERE sku = %s FOR UPDATE", [sku])
+        yield
+
+
+@contextmanager
+def _renamed(service: RunningService, table: str) -> Iterator[None]:
+    with database(service) as cursor:
+        cursor.connection.autocommit = True
+        cursor.execute(f"ALTER TABLE {table} RENAME TO away")
+        yield
+        cursor.execute(f"ALTER TABLE away RENAME TO {table}")
 
 
 @contextmanager

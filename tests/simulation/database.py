@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 from allocation_worker.domain.commands import Command
 from allocation_worker.service_layer.messages import CommandMessage
+from allocation_worker.service_layer.outcomes import LockedProduct
 from allocation_worker.service_layer.outgoing import OutgoingEvent, Page
 from allocation_worker.service_layer.ports import Receipt, StoreUnavailableError
 from tests.fakes.pending import FakePending
@@ -82,9 +83,16 @@ class SimulatedProducts(FakeProducts):
         super().__init__(transaction)
         self._session = session
 
-    def lock_for(self, commands: Iterable[Command]) -> None:
+    def lock_for(self, commands: Iterable[Command], *, patient: bool = True) -> None:
         expected = list(commands)
-        self._session.statement("loaded", faults.LOCKING, lambda: super(SimulatedProducts, self).lock_for(expected))
+        self._session.statement(
+            "loaded", faults.LOCKING, lambda: super(SimulatedProducts, self).lock_for(expected, patient=patient)
+        )
+
+    def locked_by_others(self, skus: Collection[str]) -> list[LockedProduct]:
+        return self._session.statement(
+            "locks-looked-at", faults.STATEMENT, lambda: super(SimulatedProducts, self).locked_by_others(skus)
+        )
 
 
 class SimulatedUnitOfWork(FakeUnitOfWork):

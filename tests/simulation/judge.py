@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import allocation_contracts as contracts
 from allocation_contracts.names import STOCK_QUEUE
 from allocation_worker.adapters.rabbitmq.prefetch_policy import FAILURES_BEFORE_RETURN
+from allocation_worker.domain.commands import ChangeBatchQuantity, CreateBatch
 from harness.checker.events import ReceivedEvent, SentCommand, check
 from tests.fakes.naive_shop import Answer, NaiveShop
 from tests.fakes.unit_of_work import FakeDatabase, Published
@@ -83,11 +84,30 @@ def _check_stock_order(world: World) -> list[str]:
 
 
 def stock_order(world: World) -> list[str]:
-    """What is wrong with the order in which stock commands were applied, in sentences."""
-    sent = list(dict.fromkeys(each.message_id for each in world.setting.sent if each.queue == STOCK_QUEUE))
-    applied = [message_id for message_id in world.database.committed.inbox if message_id in sent]
-    expected = [message_id for message_id in sent if message_id in applied]
-    return [] if applied == expected else [f"Stock commands were sent as {expected} and applied as {applied}."]
+    """What is wrong with the order in which the stock commands of each SKU and batch were applied, in sentences.
+
+    A command about a batch that is to be created later belongs to no SKU.
+    """
+    skus: dict[str, str] = {}
+    sent: dict[str, list[str]] = defaultdict(list)
+    first: dict[str, Sent] = {}
+    for each in world.setting.sent:
+        first.setdefault(each.message_id, each)
+    for each in first.values():
+        if isinstance(each.command, CreateBatch):
+            skus.setdefault(each.command.batchref, each.command.sku)
+        if isinstance(each.command, CreateBatch | ChangeBatchQuantity):
+            reference = each.command.batchref
+            sent[f"batch {reference}"].append(each.message_id)
+            if reference in skus:
+                sent[f"SKU {skus[reference]}"].append(each.message_id)
+    faults = []
+    for name, message_ids in sent.items():
+        applied = [message_id for message_id in world.database.committed.inbox if message_id in message_ids]
+        expected = [message_id for message_id in message_ids if message_id in applied]
+        if applied != expected:
+            faults.append(f"Stock commands of {name} were sent as {expected} and applied as {applied}.")
+    return faults
 
 
 def _check_model(world: World) -> list[str]:

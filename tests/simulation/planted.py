@@ -18,6 +18,7 @@ from allocation_worker.adapters.rabbitmq.queue_consumer import QueueConsumer
 from allocation_worker.domain.model import Product
 from allocation_worker.entrypoints.consume import QueueWorker
 from allocation_worker.entrypoints.pages import Pages
+from allocation_worker.service_layer.aside import Aside
 from allocation_worker.service_layer.groups import GroupProcessor
 from allocation_worker.service_layer.outcomes import Done
 from allocation_worker.service_layer.outgoing import OutgoingEvent
@@ -160,13 +161,15 @@ def counter_lost_on_a_shrink() -> AbstractContextManager[Any]:
 
 
 def failures_taken_for_success() -> AbstractContextManager[Any]:
+    answer = QueueWorker._process
+
     def impatient(self: QueueWorker[Any, Any], group: Sequence[Any]) -> Any:
         try:
-            return self._process(group)
+            return answer(self, group)
         except Exception:  # noqa: BLE001 - the bug
             return [(delivery, Done()) for delivery in group]
 
-    return patch.object(QueueWorker, "_process_patiently", impatient)
+    return patch.object(QueueWorker, "_process", impatient)
 
 
 def taken_together_whatever_has_failed() -> AbstractContextManager[Any]:
@@ -196,6 +199,19 @@ def events_pass_those_of_their_product() -> AbstractContextManager[Any]:
     return patch.object(OutgoingEvent, "product", None)
 
 
+def later_messages_pass_those_that_are_set_aside() -> AbstractContextManager[Any]:
+    """And earlier ones of their product wait."""
+
+    def forgetful(self: Aside, messages: Sequence[Any]) -> list[Any]:
+        return [self._products.get(("message", each.message_id)) for each in messages]
+
+    return patch.object(Aside, "sort_out", forgetful)
+
+
+def stock_commands_pass_those_of_another_batch() -> AbstractContextManager[Any]:
+    return patch.object(Aside, "learn", lambda _self, _owners: None)
+
+
 def _named(*plants: Plant) -> Mapping[str, Plant]:
     return {plant.__name__.replace("_", " "): plant for plant in plants}
 
@@ -221,4 +237,6 @@ PLANTED = _named(
     all_taken_and_returned_at_each_start,
     missing_confirms_waited_for,
     events_pass_those_of_their_product,
+    later_messages_pass_those_that_are_set_aside,
+    stock_commands_pass_those_of_another_batch,
 )

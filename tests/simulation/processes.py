@@ -119,8 +119,8 @@ class WatchedDeliveries:
         self.hold = deliveries.hold
         self.release = deliveries.release
 
-    def take(self, limit: int) -> list[Delivery]:
-        taken = self._deliveries.take(limit)
+    def take(self, limit: int, within: float | None = None) -> list[Delivery] | None:
+        taken = self._deliveries.take(limit, within)
         self._process.point("received")
         return taken
 
@@ -182,6 +182,7 @@ def consume(process: Process) -> None:
         partial(SimulatedUnitOfWork, world.database, process),
         world.setting.policy,
         sleep=sleep,
+        clock=now,
     )
     queues = [ORDERS_QUEUE, STOCK_QUEUE]
     consumer = Consumer(

@@ -1,7 +1,7 @@
 """Runs simulations: one by a plan, all of a small history, or one by a seed."""
 
 import random as chance
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 
@@ -16,7 +16,8 @@ Plan = Mapping[int, Outcome]
 
 FOCUSES = ("relay", "publisher", "orders", "stock", "consume", "committed", "to allocation.events", "ack", "")
 SUBSCRIBER_BINDS = "the subscriber binds"
-UPHEAVALS = ("the broker restarts", "the database restarts", "the database crashes")
+HOLD = "somebody holds a product"
+UPHEAVALS = ("the broker restarts", "the database restarts", "the database crashes", HOLD)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +76,9 @@ def planned(small: Small, plan: Plan, *, trace: bool = False) -> Ended:
     return replace(ended, passed=schedule.passed)
 
 
-def every_schedule(small: Small, *, most: int, nth: int = 1) -> Iterator[Ended]:
+def every_schedule(
+    small: Small, *, most: int, nth: int = 1, left_out: Collection[Outcome] = LEFT_TO_CHANCE
+) -> Iterator[Ended]:
     """Every run with at most so many faults; of those with the most faults, every nth."""
     count = 0
     pending: list[dict[int, Outcome]] = [{}]
@@ -88,16 +91,18 @@ def every_schedule(small: Small, *, most: int, nth: int = 1) -> Iterator[Ended]:
         ended = planned(small, plan)
         yield ended
         if len(plan) < most:
-            pending += _one_more(plan, ended.passed)
+            pending += _one_more(plan, ended.passed, left_out)
 
 
-def _one_more(plan: dict[int, Outcome], passed: Sequence[Point]) -> list[dict[int, Outcome]]:
+def _one_more(
+    plan: dict[int, Outcome], passed: Sequence[Point], left_out: Collection[Outcome]
+) -> list[dict[int, Outcome]]:
     after = max(plan, default=-1) + 1
     return [
         {**plan, position: outcome}
         for position in range(after, len(passed))
         for outcome in passed[position].options
-        if outcome is not OK and outcome not in LEFT_TO_CHANCE
+        if outcome is not OK and outcome not in left_out
     ]
 
 

@@ -12,7 +12,7 @@ import pytest
 from allocation_contracts.names import ORDERS_QUEUE, STOCK_QUEUE
 from allocation_worker.adapters.rabbitmq.prefetch_policy import FAILURES_BEFORE_RETURN
 from tests.simulation.broker import DELIVERY_LIMIT
-from tests.simulation.faults import CONNECTION_LOST, KILLED, OK, Options, Outcome, Strikes
+from tests.simulation.faults import CONNECTION_LOST, KILLED, LEFT_TO_CHANCE, OK, Options, Outcome, Strikes
 from tests.simulation.histories import backlog, crowd, deadly
 from tests.simulation.judge import judge, stock_order
 from tests.simulation.planted import PLANTED, Plant
@@ -175,7 +175,9 @@ def all_good(runs: Iterable[Ended]) -> int:
 
 
 def one_fault_at_a_time() -> Iterator[Ended]:
-    return chain.from_iterable(every_schedule(small, most=1) for small in reversed(SMALL))
+    # A confirm that never comes is rare among the seeds.
+    left_out = LEFT_TO_CHANCE - {Outcome.UNANSWERED}
+    return chain.from_iterable(every_schedule(small, most=1, left_out=left_out) for small in reversed(SMALL))
 
 
 def found(seed: int) -> bool:

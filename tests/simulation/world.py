@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 LONGEST = 900.0
 """Simulated seconds after which a run that is not drained is a fault."""
+LOOK_AGAIN = 0.05
+"""Seconds."""
 MARKS_AT_RISK = 0.6
 """Seconds for which a mark may still be lost with the server: `synchronous_commit` is off for marks."""
 
@@ -61,6 +63,7 @@ class World:
     Attributes:
         faults: what is wrong already, in sentences.
         nacked: whether the broker has refused an event; then order is promised less strictly.
+        held: how many products somebody holds.
         unfinished: how many commits go on though their client has gone.
         befell: the kinds of faults that happened.
     """
@@ -80,6 +83,7 @@ class World:
         self.trace: list[str] | None = [] if trace else None
         self.nacked = False
         self.unfinished = 0
+        self.held = 0
         self.befell: set[str] = set()
         self._schedule = schedule
         self._random = random
@@ -194,8 +198,22 @@ class World:
                 for time, published, unrouted in reversed(self._at_risk):
                     if time > self.scheduler.now - MARKS_AT_RISK:
                         committed.published, committed.unrouted = published, unrouted
+            case "somebody holds a product":
+                self._hold("LAMP", f"somebody since {self.scheduler.now}")
             case "the subscriber binds":
                 self.broker.unbound.clear()
+
+    def _hold(self, sku: str, holder: str) -> None:
+        """Hold a product for a while, as soon as it exists and nobody else holds it."""
+        if sku in self.database.committed.products and self.database.locks.take_if_free(("sku", sku), holder):
+            self.held += 1
+            self.scheduler.later(self.a_while(), partial(self._give_up, holder))
+        elif not self._drained():
+            self.scheduler.later(LOOK_AGAIN, partial(self._hold, sku, holder))
+
+    def _give_up(self, holder: str) -> None:
+        self.database.locks.release(holder)
+        self.held -= 1
 
     def _break_sessions(self) -> None:
         for session in list(self.sessions):
@@ -214,4 +232,5 @@ class World:
             "commits under way": self.unfinished,
             "processes to start": self._starting,
             "upheavals to come": self._upheavals_left,
+            "held": self.held,
         }

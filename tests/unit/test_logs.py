@@ -2,6 +2,9 @@
 
 import io
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -32,7 +35,7 @@ def log_a_failure() -> None:
     try:
         fail_with("Mrs Jones, 12 High Street")
     except ValueError:
-        structlog.get_logger().exception("message_failed", message_id="order-17/1")
+        structlog.get_logger().exception("retry_scheduled", message_id="order-17/1")
 
 
 def test_a_traceback_on_a_terminal_shows_no_local_variables(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,3 +58,37 @@ def test_each_line_is_json_with_the_verb_the_event_and_its_fields(monkeypatch: p
     assert {"verb": "relay", "event": "ready", "role": "active", "level": "info"}.items() <= ready.items()
     assert (failed["message_id"], failed["level"]) == ("order-17/1", "error")
     assert "ValueError: 25 characters are too many" in failed["exception"]
+
+
+GO_ON = """
+import sys
+import structlog
+from allocation_worker import logs
+logs.configure("info", verb="relay")
+for number in range(200):
+    structlog.get_logger().info("ready", number=number, detail="x" * 5000)
+print("went on")
+"""
+
+
+@pytest.mark.parametrize("without", ["room", "stderr", "a reader", "a reader that reads"])
+def test_a_log_that_cannot_be_written_does_not_stop_the_work(without: str) -> None:
+    """A process of its own, whose stderr is what the test says."""
+    reader, pipe = os.pipe()
+    with open("/dev/full", "wb") as full:  # noqa: PTH123 - a device
+        places = {"room": full.fileno(), "stderr": None, "a reader": pipe, "a reader that reads": pipe}
+        if without == "a reader":
+            os.close(reader)
+        program = [sys.executable, "-c", GO_ON]
+        if without == "stderr":
+            program = ["sh", "-c", 'exec "$@" 2>&-', "sh", *program]
+        ended = subprocess.run(program, stdout=subprocess.PIPE, stderr=places[without], check=False, timeout=60)
+    os.close(pipe)
+    if without != "a reader":
+        os.close(reader)
+    assert (ended.stdout, ended.returncode) == (b"went on\n", 0)
+
+
+def test_a_reader_that_reads_gets_every_line() -> None:
+    ended = subprocess.run([sys.executable, "-c", GO_ON], capture_output=True, check=True, timeout=60)
+    assert [json.loads(line)["number"] for line in ended.stderr.splitlines()] == list(range(200))

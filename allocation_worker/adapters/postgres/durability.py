@@ -11,8 +11,8 @@ from allocation_worker.service_layer.durability import Durability, Weakness
 from allocation_worker.service_layer.ports import (
     StoreContentionError,
     StoreError,
-    StoreForbiddenError,
     StoreUnavailableError,
+    StoreUnfitError,
 )
 
 _FACTS = sa.text(f"""
@@ -80,7 +80,7 @@ def _apply(connection: Connection, condition: Condition) -> Iterator[Weakness]:
             rows = [row._asdict() for row in connection.execute(sa.text(condition.sql))]
     except StoreError as error:
         passes = isinstance(error, StoreUnavailableError | StoreContentionError)
-        if passes and not isinstance(error, StoreForbiddenError):
+        if passes and not isinstance(error, StoreUnfitError):
             raise
         yield Weakness(
             kind=condition.kind,

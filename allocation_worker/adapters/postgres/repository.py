@@ -1,6 +1,6 @@
 """The repository of products. The number of statements does not depend on the number of commands."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from uuid import uuid4
 
 from sqlalchemy.engine import Connection
@@ -8,12 +8,19 @@ from sqlalchemy.engine import Connection
 from allocation_worker.adapters.postgres import statements
 from allocation_worker.adapters.postgres.arrays import array
 from allocation_worker.adapters.postgres.rows import LineKey, Rows, Stream
+from allocation_worker.adapters.postgres.watchdog import watched_connection
 from allocation_worker.adapters.postgres.writer import Writer
 from allocation_worker.domain.commands import Allocate, ChangeBatchQuantity, Command, CreateBatch, Deallocate
 from allocation_worker.domain.events import ProductEvent
 from allocation_worker.domain.model import LineId, OrderLine, Product
+from allocation_worker.service_layer.outcomes import LockedProduct
 from allocation_worker.service_layer.ports import StoreContentionError
 
+LOCKED_FOR_LONG = 300
+"""Milliseconds after which a lock is too long in coming, and one more for each command of the group.
+
+Large groups of several consumers wait for each other for longer.
+"""
 LINES_AT_A_TIME = 1000
 MAX_SEQUENCE = 2**63 - 1
 
@@ -31,7 +38,8 @@ class PostgresProducts:
         self._touched: list[Product] = []
         self._rows = Rows(writer)
 
-    def lock_for(self, commands: Iterable[Command]) -> None:
+    def lock_for(self, commands: Iterable[Command], *, patient: bool = True) -> None:
+        commands = list(commands)
         skus: set[str] = set()
         lines: set[LineKey] = set()
         batches: dict[str, str] = {}
@@ -46,7 +54,16 @@ class PostgresProducts:
                 case ChangeBatchQuantity():
                     batches.setdefault(command.batchref, "")
         if skus or batches:
-            self._load(skus, lines, batches)
+            limit = None if patient else LOCKED_FOR_LONG + len(commands)
+            self._load(skus, lines, batches, limit=limit)
+
+    def locked_by_others(self, skus: Collection[str]) -> list[LockedProduct]:
+        rows = self._connection.execute(statements.LOCKED_PRODUCTS, {"skus": array(sorted(skus))})
+        return [LockedProduct(row.sku, row.lock) for row in rows]
+
+    def skus_of_batches(self, references: Collection[str]) -> dict[str, str]:
+        rows = self._connection.execute(statements.SKUS_OF_BATCHES, {"refs": array(sorted(references))})
+        return {row.reference: row.sku for row in rows}
 
     def get(self, sku: str, line: LineId | None = None) -> Product | None:
         if sku not in self._looked_for:
@@ -106,25 +123,29 @@ class PostgresProducts:
         """Pass everything that has changed to the writer."""
         self._rows.flush(self._products.values(), self._streams)
 
-    def _load(self, skus: set[str], lines: set[LineKey], batches: dict[str, str]) -> None:
+    def _load(self, skus: set[str], lines: set[LineKey], batches: dict[str, str], *, limit: int | None = None) -> None:
         skus = (skus | self._locate(batches)) - self._looked_for
-        self._lock(skus)
+        self._lock(skus, limit=limit)
         held = self._load_lines(lines)
-        self._load_batches(skus, held | batches.keys())
+        self._load_batches(skus, held | batches.keys(), limit=limit)
 
     def _locate(self, batches: dict[str, str]) -> set[str]:
         """Return the SKUs of the batches that exist. An unknown batch gets the SKU that its command names."""
         if not batches:
             return set()
-        rows = self._connection.execute(statements.SKUS_OF_BATCHES, {"refs": array(sorted(batches))})
-        found = {row.reference: row.sku for row in rows}
+        found = self.skus_of_batches(batches)
         self._sku_of_batch.update(batches | found)
         return set(found.values())
 
-    def _lock(self, skus: set[str]) -> None:
+    def _lock(self, skus: set[str], *, limit: int | None) -> None:
         self._looked_for |= skus
         if skus:
-            rows = self._connection.execute(statements.LOCK_PRODUCTS, {"skus": array(sorted(skus))})
+            parameters = {"skus": array(sorted(skus))}
+            statement = statements.LOCK_PRODUCTS
+            if limit is not None:
+                statement = statements.LOCK_PRODUCTS_SOON
+                parameters["limit"] = f"{limit}ms"
+            rows = self._connection.execute(statement, parameters)
             for sku, stream, sequence, batches_arrived in rows.all():
                 self._products[sku] = self._rows.product(sku, sequence, batches_arrived)
                 self._streams[sku] = Stream(bytes.fromhex(stream), sequence)
@@ -144,11 +165,15 @@ class PostgresProducts:
                 known.lines.setdefault(line_id, OrderLine(*line_id))
         return held - {None}
 
-    def _load_batches(self, skus: set[str], references: set[str]) -> None:
+    def _load_batches(self, skus: set[str], references: set[str], *, limit: int | None) -> None:
         if not skus and not references:
             return
         parameters = {"skus": array(sorted(skus)), "refs": array(sorted(references))}
-        for row in self._connection.execute(statements.BATCHES, parameters).all():
+        statement = statements.BATCHES
+        if skus and limit is not None:
+            statement = statements.BATCHES_AND_USUAL_LIMIT
+            parameters["usual"] = watched_connection(self._connection).lock_timeout
+        for row in self._connection.execute(statement, parameters).all():
             reference, sku = row[:2]
             product = self._locked(sku)
             if reference not in product.batches:

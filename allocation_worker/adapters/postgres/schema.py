@@ -49,6 +49,14 @@ class SchemaTooNewError(AllocationError):
     """The tables have a newer revision, which this program does not know and may not use."""
 
 
+class SchemaForeignError(StoreError):
+    """The schema belongs to another program, which keeps its revision there in Alembic's own table."""
+
+
+class EncodingError(AllocationError):
+    """The encoding of the database is not UTF8, so it cannot hold or compare every text."""
+
+
 class Revision(NamedTuple):
     """The revision of a schema, and the oldest program that may use it."""
 
@@ -73,6 +81,8 @@ def migrate(engine: Engine) -> tuple[str | None, str]:
 
     Raises:
         SchemaTooNewError: A newer program has migrated the schema to a revision that this one may not use.
+        SchemaForeignError: The schema belongs to another program.
+        EncodingError: The encoding of the database is not UTF8.
         StoreUnavailableError: The database is away or read-only, or the outcome of a commit is unknown.
     """
     before = _upgrade(engine, _EXPANDED)
@@ -92,6 +102,7 @@ def check(engine: Engine) -> None:
     Raises:
         SchemaOutdatedError: It is too old; the text says what to do.
         SchemaTooNewError: It is too new, so a newer program is required.
+        SchemaForeignError: It belongs to another program.
     """
     with engine.connect() as connection:
         found = _revision(connection)
@@ -116,6 +127,7 @@ def _upgrade(engine: Engine, target: str) -> Revision | None:
     """Run the scripts up to `target` in one transaction. Return the revision found before."""
     with engine.begin() as connection:
         check_writable(connection)
+        _check_encoding(connection)
         connection.execute(_MAKE_DURABLE)
         # A concurrent call waits here for this transaction, so no timeout applies.
         connection.execute(sa.text("SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0"))
@@ -133,6 +145,15 @@ def _upgrade(engine: Engine, target: str) -> Revision | None:
         return before
 
 
+def _check_encoding(connection: Connection) -> None:
+    encoding = connection.scalar(sa.text("SHOW server_encoding"))
+    if encoding != "UTF8":
+        raise EncodingError(
+            f"The database has the encoding {encoding}, so some texts would be refused; create one with ENCODING "
+            "'UTF8', and move the rows there by pg_dump if there are any."
+        )
+
+
 def _begin(connection: Connection) -> None:
     tables = sa.inspect(connection)
     if not tables.has_table(_VERSION_TABLE):
@@ -146,10 +167,18 @@ def _revision(connection: Connection) -> Revision | None:
     if tables.has_table(_VERSION_TABLE):
         row = connection.execute(sa.text(f"SELECT version_num, oldest_program FROM {_VERSION_TABLE}")).one_or_none()  # noqa: S608 - a constant
         return None if row is None else Revision(*row)
-    if tables.has_table("alembic_version"):
-        number: str | None = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
-        return None if number is None else Revision(number, number)
-    return None
+    if not tables.has_table("alembic_version"):
+        return None
+    numbers = connection.scalars(sa.text("SELECT version_num FROM alembic_version")).all()
+    if not numbers:
+        return None
+    # Only revision 0001 of ours was kept in this table, and it has an inbox.
+    if list(numbers) != ["0001"] or not tables.has_table("inbox"):
+        raise SchemaForeignError(
+            f"The schema has a table alembic_version of another program, at revision {', '.join(numbers)}; give the "
+            "worker a schema of its own, by ?options=-csearch_path%3DNAME in ALLOCATION_DATABASE_URL."
+        )
+    return Revision("0001", "0001")
 
 
 def _head() -> str:

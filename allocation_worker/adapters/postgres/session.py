@@ -144,6 +144,7 @@ class SessionSettings:
         except psycopg2.Error as error:
             raise translated(error) from error
         connection.commit_level = level
+        connection.lock_timeout = in_force["lock_timeout"]
         connection.each_transaction = _EACH_TRANSACTION.format(level=level)
 
     def _tell(self, level: str, standbys: str) -> None:

@@ -31,6 +31,19 @@ BATCHES = sa.text("""
     WHERE reference = ANY(CAST(:refs AS text[]))
 """)
 
+# A product that is locked for longer is set aside. The limit is set in the round trip of the locks, and the usual one
+# again in that of the batches.
+LOCK_PRODUCTS_SOON = sa.text(f"SET LOCAL lock_timeout = :limit; {LOCK_PRODUCTS.text}")
+BATCHES_AND_USUAL_LIMIT = sa.text(f"SET LOCAL lock_timeout = :usual; {BATCHES.text}")
+
+# `xmax` stands for the transaction that holds the lock.
+LOCKED_PRODUCTS = sa.text("""
+    WITH free AS MATERIALIZED
+        (SELECT sku FROM products WHERE sku = ANY(CAST(:skus AS text[])) FOR UPDATE SKIP LOCKED)
+    SELECT sku, CAST(xmax AS text) AS lock FROM products
+    WHERE sku = ANY(CAST(:skus AS text[])) AND sku NOT IN (SELECT sku FROM free)
+""")
+
 INSERT_PRODUCTS = Write(
     "new_product",
     """

@@ -70,6 +70,7 @@ class WatchedConnection(connection):
 
     Attributes:
         each_transaction: Statements that are sent with the first statement of each transaction, which is text.
+        lock_timeout: The longest wait for a lock, as the server shows it.
         commit_level: The `synchronous_commit` of each transaction.
     """
 
@@ -80,6 +81,7 @@ class WatchedConnection(connection):
         self.limit = limit
         self.each_transaction = ""
         self.commit_level = "on"
+        self.lock_timeout = "0"
         self.descriptor = self.fileno()
         self.inode = os.fstat(self.descriptor).st_ino
 

@@ -18,7 +18,7 @@ from allocation_worker.adapters.rabbitmq.deliveries import Results
 from allocation_worker.adapters.rabbitmq.delivery import Delivery
 from allocation_worker.adapters.rabbitmq.errors import RUN_TOPOLOGY
 from allocation_worker.adapters.rabbitmq.retry_queues import retry_queue
-from allocation_worker.service_layer.outcomes import DeadLettered, Done, Retry
+from allocation_worker.service_layer.outcomes import DeadLettered, Done, Retry, SetAside
 
 log = structlog.get_logger()
 
@@ -60,7 +60,8 @@ class Acknowledger:
 
     The broker numbers the deliveries of a channel 1, 2, 3; those settled without a gap from the first are acked
     together, by one `multiple` ack. A message whose copy is confirmed is acked at once, even behind a gap: if the
-    connection is lost before that, there will be a second copy.
+    connection is lost before that, there will be a second copy. While messages are set aside, those behind them are
+    acked alone, too.
 
     A copy that is returned, refused or lost is sent again, for as long as the channel lives. Its destination gets one
     copy after a pause, which doubles from 1 to 30 seconds, and all others once that one is confirmed. The log has one
@@ -74,7 +75,8 @@ class Acknowledger:
         self._publish = publish
         self._call_later = call_later
         self._acks = CumulativeAcks(channel)
-        self._copied: deque[int] = deque()
+        self._alone: deque[int] = deque()
+        self._aside: set[int] = set()
         self._copies = 0
         self._refusals: dict[str, _Refusal] = {}
         self._ack_is_due = False
@@ -84,6 +86,9 @@ class Acknowledger:
         """Ack deliveries; one that is retried or dead-lettered is acked once its copy is confirmed."""
         for delivery, outcome in results:
             match outcome:
+                case SetAside():
+                    self._aside.add(delivery.tag)
+                    continue
                 case Done():
                     self._acks.done(delivery.tag)
                 case Retry():
@@ -94,6 +99,9 @@ class Acknowledger:
                 case DeadLettered():
                     properties = dead_letter_copy(delivery, outcome, self._frame_max)
                     self._begin(_Copy(delivery, DEAD_LETTERS, delivery.routing_key, properties))
+            self._aside.discard(delivery.tag)
+            if self._aside and isinstance(outcome, Done):
+                self._alone.append(delivery.tag)
         self._ack_soon()
 
     def when_idle(self, function: Callable[[], None]) -> None:
@@ -120,7 +128,7 @@ class Acknowledger:
         self._accepted(copy)
         self._copies -= 1
         self._acks.done(copy.delivery.tag)
-        self._copied.append(copy.delivery.tag)
+        self._alone.append(copy.delivery.tag)
         self._ack_soon()
 
     def _refused(self, copy: _Copy, result: PublishResult) -> None:
@@ -132,6 +140,7 @@ class Acknowledger:
                 queue=copy.delivery.queue,
                 message_id=copy.delivery.properties.message_id,
                 correlation_id=copy.delivery.properties.correlation_id,
+                type=copy.delivery.properties.type,
                 exchange=copy.exchange,
                 routing_key=copy.routing_key,
                 answer=result.name,
@@ -176,11 +185,15 @@ class Acknowledger:
         self._call_if_idle()
 
     def _ack_alone(self) -> None:
-        """Ack some of the messages behind the gap whose copies are confirmed, and the others a moment later."""
+        """Ack some of the messages behind the gap that need not wait for it, and the others a moment later.
+
+        Half of them while messages are set aside: then nearly every message is acked so, and the last ones are few.
+        """
+        most = max(_ALONE_AT_ONCE, len(self._alone) // 2) if self._aside else _ALONE_AT_ONCE
         sent = 0
-        while self._copied and sent < _ALONE_AT_ONCE:
-            sent += self._acks.ack_alone(self._copied.popleft())
-        if self._copied:
+        while self._alone and sent < most:
+            sent += self._acks.ack_alone(self._alone.popleft())
+        if self._alone:
             self._ack_soon(_ALONE_AGAIN_AFTER)
 
     def _call_if_idle(self) -> None:

@@ -38,18 +38,20 @@ class DeliveryBuffer:
         self._held = False
         self._resting = False
 
-    def take(self, limit: int) -> list[Delivery]:
+    def take(self, limit: int, within: float | None = None) -> list[Delivery] | None:
         """Wait for deliveries, and return those that are there, in order.
 
         Args:
             limit: The most that are returned; fewer if deliveries of them have failed before, as `share` says.
+            within: How many seconds to wait; None for any time.
 
         Returns:
-            The deliveries; none once the buffer is closed.
+            The deliveries; none once the buffer is closed. None if there were none for `within` seconds.
         """
         with self._changed:
             while not (self._closed or (self._waiting and not self._resting)):
-                self._changed.wait()
+                if not self._changed.wait(within):
+                    return None
             if self._closed:
                 return []
             taken = [self._waiting.popleft()]

@@ -25,7 +25,7 @@ from allocation_worker.adapters.rabbitmq.errors import REMEDIES
 from allocation_worker.adapters.rabbitmq.link import log_event
 from allocation_worker.adapters.rabbitmq.prefetch_policy import FAILURES_BEFORE_ALONE, PrefetchPolicy, PrefetchStep
 from allocation_worker.adapters.rabbitmq.threads import Threads
-from allocation_worker.service_layer.outcomes import DeadLettered
+from allocation_worker.service_layer.outcomes import DeadLettered, SetAside
 
 log = structlog.get_logger()
 
@@ -216,10 +216,12 @@ class QueueConsumer:
 
     def _refuse(self, delivery: Delivery, properties: UndecodableProperties) -> None:
         self._log.warning(
-            "contract_violated",
+            "dead_lettered",
             message_id=properties.message_id,
             correlation_id=properties.correlation_id,
+            type=properties.type,
             reason=UNDECODABLE,
+            attempts=1,
             detail=properties.detail,
         )
         self._ack([(delivery, DeadLettered(reason=UNDECODABLE, detail=properties.detail))])
@@ -251,8 +253,9 @@ class QueueConsumer:
         current = []
         if self._channel is not None and self._acknowledger is not None:
             current = [result for result in results if result[0].generation == self._generation]
-            self._policy.answered(delivery.tag for delivery, _ in current)
-            if self._hand_over and current:
+            answered = [delivery.tag for delivery, outcome in current if not isinstance(outcome, SetAside)]
+            self._policy.answered(answered)
+            if self._hand_over and answered:
                 self._hand_over = False
                 self._cancel(self._channel)  # before the ack makes room for another message
             self._acknowledger.ack(current)

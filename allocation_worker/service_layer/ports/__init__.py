@@ -8,8 +8,9 @@ from allocation_worker.service_layer.ports.dead_letters import Letter, Letters
 from allocation_worker.service_layer.ports.errors import (
     StoreContentionError,
     StoreError,
-    StoreForbiddenError,
+    StoreLockTimeoutError,
     StoreUnavailableError,
+    StoreUnfitError,
 )
 from allocation_worker.service_layer.ports.explain import Answer, InboxEntry, Records, Rejection
 from allocation_worker.service_layer.ports.prune import PrunedTable, PruneTimes, Step
@@ -83,8 +84,9 @@ __all__ = [
     "Step",
     "StoreContentionError",
     "StoreError",
-    "StoreForbiddenError",
+    "StoreLockTimeoutError",
     "StoreUnavailableError",
+    "StoreUnfitError",
     "Survey",
     "UnitOfWork",
     "UnitOfWorkFactory",

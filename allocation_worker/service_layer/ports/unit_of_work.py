@@ -1,6 +1,6 @@
 """What the message bus and the handlers need of the store: one transaction."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from enum import Enum
 from types import TracebackType
 from typing import Protocol, Self
@@ -9,6 +9,7 @@ from allocation_worker.domain.commands import Command
 from allocation_worker.domain.events import Event, ProductEvent
 from allocation_worker.domain.model import LineId, OrderLine, Product
 from allocation_worker.service_layer.messages import CommandMessage
+from allocation_worker.service_layer.outcomes import LockedProduct
 
 
 class Receipt(Enum):
@@ -22,8 +23,22 @@ class Receipt(Enum):
 class Products(Protocol):
     """The repository of the aggregate. Every product that it returns is locked until the transaction ends."""
 
-    def lock_for(self, commands: Iterable[Command]) -> None:
-        """Lock and load the products, lines and batches that these commands name, all at once."""
+    def lock_for(self, commands: Iterable[Command], *, patient: bool = True) -> None:
+        """Lock and load the products, lines and batches that these commands name, all at once.
+
+        Args:
+            commands: The commands.
+            patient: Whether to wait for locks as long as the setting says, and not for a moment only.
+
+        Raises:
+            StoreLockTimeoutError: Others have locked some of the products for longer than that.
+        """
+
+    def locked_by_others(self, skus: Collection[str]) -> list[LockedProduct]:
+        """Return those of these products that others have locked. It may lock the rest, and never waits."""
+
+    def skus_of_batches(self, references: Collection[str]) -> dict[str, str]:
+        """Return the SKU of each of these batches that exists, by its reference. Nothing is locked."""
 
     def get(self, sku: str, line: LineId | None = None) -> Product | None:
         """Return the product, with `line` among its lines; None if the SKU is unknown."""

@@ -199,7 +199,7 @@ def test_what_a_role_may_not_see_is_told_and_ends_nothing(engine: Engine) -> Non
         found = examine(connection)
         connection.rollback()
     [unknown] = of_kind(found, "sequence-behind")
-    assert unknown.sentence.startswith("Whether there is a case of sequence-behind is unknown: InsufficientPrivilege")
+    assert unknown.sentence.startswith("Whether there is a case of sequence-behind is unknown: The database refuses a ")
     assert not unknown.is_fault
     assert found.facts["standbys"] is None
 

@@ -4,6 +4,7 @@ import gc
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
+from uuid import uuid4
 
 import pytest
 import sqlalchemy as sa
@@ -11,11 +12,19 @@ from sqlalchemy.engine import Engine
 
 from allocation_worker.adapters.postgres import schema
 from allocation_worker.adapters.postgres.engine import create_engine
-from allocation_worker.adapters.postgres.schema import SchemaOutdatedError, SchemaTooNewError, check, migrate
+from allocation_worker.adapters.postgres.schema import (
+    EncodingError,
+    SchemaForeignError,
+    SchemaOutdatedError,
+    SchemaTooNewError,
+    check,
+    migrate,
+)
 from allocation_worker.bootstrap import migrate as wiring
 from allocation_worker.config import load
 from allocation_worker.service_layer.outcomes import Done
 from allocation_worker.service_layer.ports import StoreError, StoreUnavailableError
+from allocation_worker.testing.servers import Servers
 from allocation_worker.testing.servers.local_database import LocalDatabase
 from allocation_worker.testing.waiting import wait_until
 from tests.fakes.messages import message
@@ -138,6 +147,35 @@ def test_a_failed_migration_leaves_nothing(bare: Engine) -> None:
     with pytest.raises(StoreError, match="already exists"):
         migrate(bare)
     assert sa.inspect(bare).get_table_names() == ["outbox"]
+
+
+@pytest.mark.parametrize("revision", ["ae1027a6acf4", "0001"])
+def test_a_schema_of_another_program_that_uses_alembic_is_refused_and_left_alone(bare: Engine, revision: str) -> None:
+    run(bare, "CREATE TABLE alembic_version (version_num varchar(32) PRIMARY KEY)")
+    with bare.begin() as connection:
+        connection.execute(sa.text("INSERT INTO alembic_version VALUES (:revision)"), {"revision": revision})
+    for refused in (check, migrate):
+        with pytest.raises(SchemaForeignError, match=f"^The schema has a table alembic_version of .* {revision}; give"):
+            refused(bare)
+    assert sa.inspect(bare).get_table_names() == ["alembic_version"]
+
+
+def test_migrate_refuses_a_database_that_is_not_utf8_and_makes_no_tables(servers: Servers) -> None:
+    name = f"allocation_ascii_{uuid4().hex}"
+    admin = sa.create_engine(servers.database.admin_url, isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.execute(sa.text(f"CREATE DATABASE {name} ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0"))
+    url = sa.make_url(servers.database.admin_url).set(database=name).render_as_string(hide_password=False)
+    engine = create_engine(url, application_name="tests")
+    try:
+        with pytest.raises(EncodingError, match=r"^The database has the encoding SQL_ASCII, so .*ENCODING 'UTF8'"):
+            migrate(engine)
+        assert sa.inspect(engine).get_table_names() == []
+    finally:
+        engine.dispose()
+        with admin.connect() as connection:
+            connection.execute(sa.text(f"DROP DATABASE {name} WITH (FORCE)"))
+        admin.dispose()
 
 
 class TestTwoInstallations:

@@ -10,7 +10,7 @@ from allocation_contracts.amqp.confirms import OnResult
 from allocation_contracts.results import PublishResult
 from allocation_worker.adapters.rabbitmq.acknowledger import Acknowledger
 from allocation_worker.adapters.rabbitmq.delivery import Delivery
-from allocation_worker.service_layer.outcomes import DeadLettered, Done
+from allocation_worker.service_layer.outcomes import DeadLettered, Done, LockedProduct, SetAside
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,6 +63,9 @@ class Bench:
 
     def done(self, *tags: int) -> None:
         self.acknowledger.ack([(delivery(tag), Done()) for tag in tags])
+
+    def set_aside(self, *tags: int) -> None:
+        self.acknowledger.ack([(delivery(tag), SetAside(LockedProduct("CHAIR", "1"))) for tag in tags])
 
     def confirm(self, *tags: int) -> None:
         for tag in tags:
@@ -182,3 +185,33 @@ def test_copies_confirmed_meanwhile_do_not_end_the_pause(bench: Bench) -> None:
     bench.confirm(2)
     bench.dead_letter(4)
     assert list(bench.confirms) == ["3"]
+
+
+def test_done_messages_behind_one_that_is_set_aside_do_not_wait_for_it(bench: Bench) -> None:
+    bench.done(1)
+    bench.set_aside(2)
+    bench.done(3, 4)
+    assert bench.turn() == [(1, True), (3, False), (4, False)]
+    bench.done(2)
+    assert bench.turn() == [(2, True)]
+    bench.done(5)
+    assert bench.turn() == [(5, True)]
+
+
+def test_many_behind_one_that_is_set_aside_are_acked_by_halves_and_the_last_ones_are_few(bench: Bench) -> None:
+    bench.set_aside(1)
+    bench.done(*range(2, 1002))
+    turns = []
+    while bench.timers:
+        turns.append([tag for tag, _ in bench.turn()])
+    assert [tag for turn in turns for tag in turn] == list(range(2, 1002))
+    assert len(turns) < 10
+    assert len(turns[-1]) <= KEPT_BACK
+
+
+def test_one_that_is_set_aside_twice_is_acked_once(bench: Bench) -> None:
+    bench.set_aside(1)
+    bench.set_aside(1)
+    bench.done(1, 2)
+    assert bench.turn() == [(2, True)]
+    assert bench.turn() == []

@@ -28,7 +28,7 @@ def holding(*failures: int) -> DeliveryBuffer:
 
 
 def sizes(buffer: DeliveryBuffer, limit: int, count: int) -> list[int]:
-    return [len(buffer.take(limit)) for _ in range(count)]
+    return [len(buffer.take(limit) or []) for _ in range(count)]
 
 
 def test_new_ones_are_taken_together() -> None:
