@@ -69,6 +69,15 @@ def read(place: str, verb: "str | None" = None) -> "list[dict[str, object]]":
     return found
 
 
+def first_process() -> "list[str]":
+    """Return the command line of the first process of this container, or machine; [] if it cannot be read."""
+    try:
+        with open("/proc/1/cmdline", "rb") as file:  # noqa: PTH123 - as above
+            return file.read().decode("utf-8", "replace").split("\0")
+    except OSError:
+        return []
+
+
 def _exists(pid: int) -> bool:
     try:
         os.kill(pid, 0)

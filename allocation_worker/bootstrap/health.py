@@ -6,7 +6,7 @@ import time
 from allocation_worker.adapters import health_file
 from allocation_worker.service_layer import health as judgement
 
-VERBS = ("consume", "relay", "project")
+VERBS = ("consume", "relay", "project", "tail")
 """The verbs whose processes leave signs of life."""
 
 
@@ -22,6 +22,9 @@ def look(verb: "str | None", *, ready: bool, limit: "float | None") -> "tuple[li
     place = health_file.folder(os.environ.get(health_file.FOLDER))
     signs = health_file.read(place, verb)
     if not signs:
+        runs = judgement.verb_of(health_file.first_process()) if verb is None else None
+        if runs is not None and runs not in VERBS:
+            return [], []  # such a container is alive as long as that process runs
         return [], [f"No process of {verb or 'the worker'} has left a sign of life in {place}."]
     now = time.monotonic()
     faults = []

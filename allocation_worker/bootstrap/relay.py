@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from functools import partial
 
 import structlog
+from tenacity import sleep_using_event
 
 from allocation_worker.adapters.postgres.prune import PostgresPruneTimes, pruned_tables
 from allocation_worker.adapters.postgres.relay import open_pending
@@ -24,7 +25,13 @@ from allocation_worker.config import Settings
 from allocation_worker.entrypoints.prune import Pruner
 from allocation_worker.entrypoints.prune_clock import PruneClock
 from allocation_worker.entrypoints.relay import Relay
-from allocation_worker.entrypoints.signs_of_life import SignsOfLife, WatchedPublisher, WatchedWaker, watched_sessions
+from allocation_worker.entrypoints.signs_of_life import (
+    SignsOfLife,
+    WatchedPublisher,
+    WatchedWaker,
+    watched_sessions,
+    watched_sleep,
+)
 
 PRUNING_ENDS_WITHIN = 5.0
 """Seconds. A step takes a fraction of one; what a frozen database does not answer is rolled back."""
@@ -50,6 +57,7 @@ def _relay(settings: Settings, signs: SignsOfLife, network: Network) -> None:
         PruneClock(PostgresPruneTimes(database)),
         active=active,
         stopping=stopping,
+        sleep=watched_sleep(sleep_using_event(stopping), signs.loop("pruning")),
     )
 
     def stop() -> None:

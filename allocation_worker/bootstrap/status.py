@@ -1,7 +1,8 @@
 """Wires `status`, which shows the whole service on one screen."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from threading import Event
 
 from allocation_worker.adapters.postgres import schema
 from allocation_worker.adapters.postgres.status import look
@@ -10,6 +11,7 @@ from allocation_worker.adapters.rabbitmq.errors import RabbitMQError
 from allocation_worker.adapters.rabbitmq.queue_states import queue_states
 from allocation_worker.bootstrap.addresses import BrokerUrls
 from allocation_worker.bootstrap.database import engine
+from allocation_worker.bootstrap.signals import CLOSING_TIME, stopped_by_signals
 from allocation_worker.config import Settings
 from allocation_worker.service_layer.ports import StoreError
 from allocation_worker.service_layer.status import Backlog, Process, QueueState, Status
@@ -50,6 +52,14 @@ class StatusReader:
         return Status(
             broker=broker, database=database, queues=queues, processes=processes, backlog=backlog, dead_letters=letters
         )
+
+    def watch(self, every: float) -> Iterator[Status]:
+        """Yield what `read` returns, every so many seconds, until SIGTERM or SIGINT."""
+        stopping = Event()
+        with stopped_by_signals(stopping.set, within=CLOSING_TIME):
+            while not stopping.is_set():
+                yield self.read()
+                stopping.wait(every)
 
     def _read_letters(self, queues: Sequence[QueueState]) -> None:
         """Count the dead letters by reason, if their number has changed and nobody else reads them."""

@@ -1,7 +1,6 @@
 """The verb `status`."""
 
 import json
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict
@@ -17,6 +16,9 @@ from allocation_worker.cli import exit_codes, tables
 from allocation_worker.cli.dead_letter_views import plain
 from allocation_worker.cli.loading import load_settings
 from allocation_worker.service_layer.status import Finding, Status, findings
+
+_EVERY = 2.0
+"""Seconds between two looks of `--watch`."""
 
 verbs = typer.Typer()
 
@@ -50,18 +52,13 @@ def status(
 
 
 def _watch(reader: StatusReader, stuck_after: float, *, as_json: bool) -> None:
-    try:
-        with Live(console=tables.console(), screen=not as_json, auto_refresh=False) as live:
-            while True:
-                seen = reader.read()
-                found = list(findings(seen, stuck_after=stuck_after))
-                if as_json:
-                    typer.echo(_json(seen, found))
-                else:
-                    live.update(_screen(seen, found), refresh=True)
-                time.sleep(2)
-    except KeyboardInterrupt:
-        return
+    with Live(console=tables.console(), screen=not as_json, auto_refresh=False) as live:
+        for seen in reader.watch(_EVERY):
+            found = list(findings(seen, stuck_after=stuck_after))
+            if as_json:
+                typer.echo(_json(seen, found))
+            else:
+                live.update(_screen(seen, found), refresh=True)
 
 
 def _json(seen: Status, found: Sequence[Finding]) -> str:

@@ -2,7 +2,6 @@
 
 import os
 import select
-import signal
 import sys
 from contextlib import closing
 from typing import Annotated
@@ -34,21 +33,18 @@ def tail(
         )
     show = event_lines.as_json if as_json else event_lines.as_text
     events = wiring.tail(
-        load_settings("tail"),
+        load_settings("tail", quiet=True),
         names,
         on_listening=lambda: typer.echo("Listening; Ctrl-C ends it.", err=True),
         on_lost=lambda: typer.echo("The broker is gone; events are missed until it is back.", err=True),
     )
     try:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
         with closing(events):
             for event in events:
                 if event is None:
                     _stop_if_nobody_reads()
                 elif event_lines.concerns(event, order=order, sku=sku):
                     print(show(event), flush=True)  # noqa: T201 - typer.echo would hide a broken pipe
-    except KeyboardInterrupt:
-        return
     except BrokenPipeError:
         # The interpreter flushes stdout at exit, and would fail there again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

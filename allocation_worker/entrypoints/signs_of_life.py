@@ -10,7 +10,7 @@ from time import monotonic, time
 from typing import Generic, TypeVar
 
 from allocation_worker.entrypoints.relay import Waker
-from allocation_worker.service_layer.outcomes import Outcome
+from allocation_worker.service_layer.outcomes import Outcome, SetAside
 from allocation_worker.service_layer.outgoing import MessageResult, OutgoingEvent
 from allocation_worker.service_layer.ports import Delivered, Deliveries, EventPublisher, Pending, StoreError
 
@@ -125,15 +125,18 @@ class WatchedDeliveries(Generic[D]):
     def queue(self) -> str:
         return self._deliveries.queue
 
-    def take(self, limit: int) -> list[D]:
+    def take(self, limit: int, within: float | None = None) -> list[D] | None:
         self._loop.rest()
-        taken = self._deliveries.take(limit)
+        taken = self._deliveries.take(limit, within)
         self._loop.take()
         return taken
 
     def ack(self, results: Sequence[tuple[D, Outcome]]) -> None:
         self._deliveries.ack(results)
-        self._loop.settle()
+        if all(isinstance(outcome, SetAside) for _, outcome in results):
+            self._loop.rest()  # nothing is settled, and nothing is left to do before the next look at the locks
+        else:
+            self._loop.settle()
 
     def hold(self) -> None:
         self._loop.move()
@@ -201,3 +204,13 @@ def watched_sessions(
             raise
 
     return opened
+
+
+def watched_sleep(sleep: Callable[[float], None], loop: Loop) -> Callable[[float], None]:
+    """Return what sleeps, and notes that the loop goes round."""
+
+    def slept(seconds: float) -> None:
+        loop.move()
+        sleep(seconds)
+
+    return slept

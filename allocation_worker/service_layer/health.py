@@ -6,6 +6,8 @@ to do), `busy_since`, `connected_since`, `needs_connection` and `settled`. Times
 clock; `connected_since` and `settled` are seconds since 1970, for people.
 """
 
+from itertools import pairwise
+
 
 def stalled(sign: dict, now: float, limit: "float | None" = None) -> "list[str]":  # type: ignore[type-arg] # JSON
     """Return a sentence for each loop that has not moved for too long.
@@ -50,3 +52,11 @@ def unready(sign: dict, now: float, limit: "float | None" = None) -> "list[str]"
         if loop["busy_since"] is not None and now - loop["busy_since"] > most:
             found.append(f"{who}: the {loop['name']} has settled nothing for {now - loop['busy_since']:.0f} s.")
     return found
+
+
+def verb_of(command_line: "list[str]") -> "str | None":
+    """Return the verb that a process runs; None if it does not run the worker."""
+    for program, verb in pairwise(command_line):
+        if program.rpartition("/")[2] in {"allocation-worker", "allocation_worker"}:
+            return verb or None
+    return None

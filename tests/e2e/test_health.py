@@ -40,6 +40,13 @@ def wait_for_health(service: RunningService, code: int, *words: str) -> str:
     return health(service, *words)[1]
 
 
+def beating(service: RunningService, verb: str) -> set[str]:
+    """The loops that have moved in all processes of a verb."""
+    done = run_verb("health", verb, "--json", settings=service.settings)
+    processes = json.loads(done.stdout)["processes"]
+    return set.intersection(*({loop["name"] for loop in each["loops"] if loop["beat"]} for each in processes))
+
+
 def test_processes_that_work_are_alive_and_ready_and_leave_nothing_behind(
     watched: RunningService, redis_server: RedisServer
 ) -> None:
@@ -61,6 +68,11 @@ def test_processes_that_work_are_alive_and_ready_and_leave_nothing_behind(
     [consume] = json.loads(done.stdout)["processes"]
     assert {loop["name"] for loop in consume["loops"]} >= {"worker of allocation.orders", "worker of allocation.stock"}
     assert consume["pid"] == processes[0].pid
+    wait_until(
+        lambda: beating(watched, "relay") == {"relay", "pruning", "network of allocation-worker relay"},
+        within=30,
+        otherwise=lambda: f"{beating(watched, 'relay')}",
+    )
     for process in processes:
         assert process.terminate() == 0
     assert list(Path(watched.settings["ALLOCATION_HEALTH_FOLDER"]).iterdir()) == []
@@ -80,6 +92,20 @@ def test_servers_that_are_away_make_a_process_unready_and_restart_nobody(watched
         assert health(watched) == (0, "")
         broker.accept()
         wait_for_health(watched, 0, "--ready")
+
+
+def test_tail_is_alive_without_a_broker_and_ready_with_one(watched: RunningService) -> None:
+    with Proxy(watched.amqp_url) as broker:
+        tail = watched.start("tail", settings={"ALLOCATION_AMQP_URL": broker.url})
+        wait_for_health(watched, 0, "tail", "--ready")
+        broker.refuse()
+        broker.cut()
+        assert "is not connected to the broker" in wait_for_health(watched, 4, "tail", "--ready")
+        assert health(watched, "tail", "--max-age", "1") == (0, "")
+        broker.accept()
+        wait_for_health(watched, 0, "tail", "--ready")
+        assert tail.terminate() == 0
+    assert health(watched)[0] == 4
 
 
 @pytest.mark.parametrize("verb", ["consume", "relay"])

@@ -97,7 +97,7 @@ def test_two_signals_within_a_second_are_one_wish_to_stop(fresh_service: Running
         fresh_service.start("relay")
         client.wait_answered([stock_taken])
         with closing(psycopg2.connect(dsn_of(fresh_service))) as connection, connection.cursor() as cursor:
-            cursor.execute("SELECT 1 FROM products FOR UPDATE")
+            cursor.execute("SELECT 1 FROM batches FOR UPDATE")
             order = client.send(Allocate(orderid="o", sku="SKU", qty=1))
             waits = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
             with closing(psycopg2.connect(dsn_of(fresh_service))) as other, other.cursor() as look:

@@ -12,8 +12,8 @@ from harness.service import RunningService
 from tests.planted.steps import (
     WAITING_FOR_LOCKS,
     answered,
+    database,
     faults_of,
-    locked,
     not_seen,
     rows,
     send_batches,
@@ -38,13 +38,14 @@ def new_passwords(service: RunningService) -> Sequence[str]:
 
 
 def signals(service: RunningService) -> Sequence[str]:
-    """Two signals within a second, while a group waits for a lock; then the lock is free."""
+    """Two signals within a second, while a group waits for a batch that somebody holds; then it is free."""
     with service.client() as client:
         consumer = service.start("consume")
         service.start("relay")
         send_batches(client)
         answered(client)
-        with locked(service, "SKU"):
+        with database(service) as cursor:
+            cursor.execute("SELECT 1 FROM batches FOR UPDATE")
             client.send(Allocate(orderid="o", sku="SKU", qty=2))
             missed = rows(service, WAITING_FOR_LOCKS, 1)
             consumer.send(signal.SIGTERM)

@@ -155,7 +155,7 @@ def held_product(service: RunningService) -> Sequence[str]:
         for batch, sku in (("b1", "HELD"), ("b2", "FREE")):
             client.send(CreateBatch(batchref=batch, sku=sku, qty=1))
         missed = rows(service, "SELECT count(*) FROM batches", 2)
-        with _locked(service, "HELD"):
+        with locked(service, "HELD"):
             client.send(CreateBatch(batchref="b3", sku="HELD", qty=5))
             client.wait_confirmed()
             missed += not_seen(lambda: "product_set_aside" in consumer.log, "The held product was not set aside.")
@@ -373,13 +373,6 @@ def _smuggle_a_batch(client: ExternalClient) -> None:
 
 def _killed(process: WorkerProcess) -> None:
     wait_until(lambda: process.exit_code is not None, within=PATIENCE, otherwise=lambda: process.log)
-
-
-@contextmanager
-def _locked(service: RunningService, sku: str) -> Iterator[None]:
-    with database(service) as cursor:
-        cursor.execute("SELECT 1 FROM products WHERE sku = %s FOR UPDATE", [sku])
-        yield
 
 
 @contextmanager

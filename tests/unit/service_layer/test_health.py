@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from allocation_worker.service_layer.health import stalled, unready
+from allocation_worker.service_layer.health import stalled, unready, verb_of
 
 NOW = 1000.0
 
@@ -52,3 +52,18 @@ def test_a_process_that_starts_is_alive_and_not_ready() -> None:
     starting = sign(started=False, waiting_for="the database")
     assert stalled(starting, NOW) == []
     assert unready(starting, NOW) == ["consume (7) is starting, and waits for the database."]
+
+
+@pytest.mark.parametrize(
+    ("command_line", "verb"),
+    [
+        (["dumb-init", "--", "allocation-worker", "migrate", ""], "migrate"),
+        (["python3", "/opt/allocation/bin/allocation-worker", "tail", "--json", ""], "tail"),
+        (["python3", "-m", "allocation_worker", "consume", ""], "consume"),
+        (["/sbin/init", ""], None),
+        (["allocation-worker", ""], None),
+        ([], None),
+    ],
+)
+def test_the_verb_of_a_process_stands_after_the_program(command_line: list[str], verb: str | None) -> None:
+    assert verb_of(command_line) == verb
