@@ -71,7 +71,7 @@ def read(delivery: IncomingMessage) -> CommandMessage:
     data = strict_json.read(delivery.body, content_encoding=delivery.properties.content_encoding)
     command = validate(model, data)
     if properties.traceparent is None:
-        _tell_dropped_traceparent(properties.message_id, delivery.properties.headers)
+        _tell_dropped_traceparent(properties, delivery.properties.headers)
     return CommandMessage(
         command=_COMMANDS[model](**command.__dict__),
         type=properties.type,
@@ -106,10 +106,16 @@ def read_queued(delivery: QueuedMessage) -> CommandMessage:
     return message
 
 
-def _tell_dropped_traceparent(message_id: str, headers: Mapping[str, Any] | None) -> None:
+def _tell_dropped_traceparent(about: contracts.CommandProperties, headers: Mapping[str, Any] | None) -> None:
     sent = headers.get(contracts.TRACEPARENT_HEADER) if headers else None
     if sent is not None and sent != "":
-        log.debug("traceparent_dropped", message_id=message_id, traceparent=show(sent))
+        log.debug(
+            "traceparent_dropped",
+            message_id=about.message_id,
+            correlation_id=about.correlation_id,
+            type=about.type,
+            traceparent=show(sent),
+        )
 
 
 def write(event: events.Event, cause: CommandMessage) -> tuple[str, str]:

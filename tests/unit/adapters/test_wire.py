@@ -90,9 +90,9 @@ def test_a_broken_traceparent_leaves_a_debug_line_and_nothing_else(sent: object,
     with capture_logs() as lines:
         read = wire.read(FakeDelivery(body=b'{"orderid":"o","sku":"s","qty":1}', properties=properties))
     assert read.traceparent == (sent if sent == TRACEPARENT else None)
+    about = {"message_id": "m-1", "correlation_id": "m-1", "type": "allocate.v1"}
     assert lines == [
-        {"event": "traceparent_dropped", "log_level": "debug", "message_id": "m-1", "traceparent": shown}
-        for shown in logged
+        {"event": "traceparent_dropped", "log_level": "debug", **about, "traceparent": shown} for shown in logged
     ]
 
 
