@@ -15,6 +15,7 @@ from allocation_worker.cli import (
     project,
     relay,
     replay,
+    restored,
     send,
     show,
     tail,
@@ -34,7 +35,7 @@ app = typer.Typer(
     help="Allocates order lines to batches of stock: commands in from RabbitMQ, events out.",
     epilog="Settings come from the environment, such as ALLOCATION_AMQP_URL and ALLOCATION_DATABASE_URL; see README.",
 )
-for verb in (migrate, topology, consume, relay, project, verify, explain, replay, tail):
+for verb in (migrate, topology, consume, relay, project, verify, explain, replay, restored, tail):
     app.add_typer(verb.verbs)
 app.add_typer(send.verbs, name="send")
 app.add_typer(dead_letters.verbs, name="dead-letters")
