@@ -113,8 +113,10 @@ class WorkerProcess:
             raise TimeoutError(f"{self.arguments} ended with {self.exit_code}; its log ends: {self.log[-2000:]}")
 
 
-def run_verb(*arguments: str, settings: Mapping[str, str], within: float = 60) -> subprocess.CompletedProcess[str]:
-    """Run a verb that ends by itself. Return the completed process, with stdout and stderr as text."""
+def run_verb(
+    *arguments: str, settings: Mapping[str, str], within: float = 60, text: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """Run a verb that ends by itself, with `text` as stdin. Return the process, with stdout and stderr as text."""
     return subprocess.run(
         [sys.executable, "-m", "allocation_worker", *arguments],
         env={**os.environ, **settings},
@@ -122,7 +124,7 @@ def run_verb(*arguments: str, settings: Mapping[str, str], within: float = 60) -
         text=True,
         timeout=within,
         check=False,
-        stdin=subprocess.DEVNULL,
+        input=text,
     )
 
 

@@ -3,9 +3,12 @@
 import csv
 import json
 import re
+import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from tempfile import NamedTemporaryFile
+from typing import Any, BinaryIO, Final
 
 from pydantic import ValidationError
 
@@ -18,11 +21,27 @@ ROW_NUMBER: Final = "#row"
 
 TYPE_COLUMN: Final = "type"
 
+_WHITE: Final = b" \t\r\n\xef\xbb\xbf"
+
 _is_integer = re.compile(r"-?[0-9]{1,20}").fullmatch
 
 _TYPES: Mapping[str, str] = {
     name: type_ for type_, model in contracts.COMMANDS.items() for name in (type_, model.ROUTING_KEY)
 }
+
+
+@contextmanager
+def spooled(stream: BinaryIO) -> Iterator[Path]:
+    """Yield a file with what the stream holds, to be read twice: JSON lines if it begins with `{`, else CSV."""
+    start = b""
+    while not start.strip(_WHITE) and (more := stream.read(1)):
+        start += more
+    suffix = ".jsonl" if start.strip(_WHITE) == b"{" else ".csv"
+    with NamedTemporaryFile(suffix=suffix) as file:
+        file.write(start)
+        shutil.copyfileobj(stream, file)
+        file.flush()
+        yield Path(file.name)
 
 
 class CommandFile:
@@ -34,26 +53,35 @@ class CommandFile:
         path: `.csv`, or `.jsonl`, `.ndjson` or `.json` for one JSON object a line.
         type_: The type of every row, such as `allocate` or `allocate.v1`; None to read it from the column `type`.
         columns: The column of each field that has not the field's own name; `#row` is the row's number.
+        name: What messages call the file. Default: its path.
 
     Raises:
         CommandFileError: The suffix, the type or a field is unknown.
     """
 
-    def __init__(self, path: Path, *, type_: str | None = None, columns: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        type_: str | None = None,
+        columns: Mapping[str, str] | None = None,
+        name: str | None = None,
+    ) -> None:
         self._path = path
+        self._name = name or str(path)
         self._type = None if type_ is None else self._type_named(type_)
         self._columns = dict(columns or {})
         self._is_csv = path.suffix.lower() == ".csv"
         if not self._is_csv and path.suffix.lower() not in {".jsonl", ".ndjson", ".json"}:
-            raise CommandFileError(f"{path} must end in .csv, or in .jsonl for one JSON object a line.")
+            raise CommandFileError(f"{self._name} must end in .csv, or in .jsonl for one JSON object a line.")
         models = contracts.COMMANDS.values() if self._type is None else [contracts.COMMANDS[self._type]]
         fields = {name for model in models for name in model.model_fields} | (set() if self._type else {TYPE_COLUMN})
         if unknown := self._columns.keys() - fields:
             raise CommandFileError(f"There is no field {', '.join(sorted(unknown))}; take {', '.join(sorted(fields))}.")
 
     @property
-    def path(self) -> Path:
-        return self._path
+    def name(self) -> str:
+        return self._name
 
     def survey(self) -> Survey:
         """Read the whole file and return its totals.
@@ -70,7 +98,7 @@ class CommandFile:
     def rows(self, seen: set[str] | None = None) -> Iterator[GoodRow | BadRow]:
         """Yield all rows in order, and add the names of all columns to `seen`."""
         if self._path.exists() and not self._path.is_file():
-            raise CommandFileError(f"{self._path} is not a file that can be read twice.")
+            raise CommandFileError(f"{self._name} is not a file that can be read twice.")
         try:
             with self._path.open(encoding="utf-8-sig", newline="") as file:
                 for number, record in self._csv(file) if self._is_csv else self._json_lines(file):
@@ -81,9 +109,9 @@ class CommandFile:
                     else:
                         yield BadRow(number, record)
         except OSError as error:
-            raise CommandFileError(f"{self._path} cannot be read: {error.strerror}.") from error
+            raise CommandFileError(f"{self._name} cannot be read: {error.strerror}.") from error
         except UnicodeDecodeError as error:
-            raise CommandFileError(f"{self._path} is not UTF-8 ({error.reason}); save it as UTF-8.") from error
+            raise CommandFileError(f"{self._name} is not UTF-8 ({error.reason}); save it as UTF-8.") from error
 
     def _csv(self, file: Any) -> Iterator[tuple[int, dict[str, Any] | str]]:  # noqa: ANN401 - lines of text
         reader = csv.reader(file, strict=True)
@@ -95,23 +123,23 @@ class CommandFile:
                 cells = next(reader, None)
             except csv.Error as error:
                 # After a missing quotation mark, the start of the next row is unknown.
-                raise CommandFileError(f"{self._path}, row {number}: it is not valid CSV ({error}).") from error
+                raise CommandFileError(f"{self._name}, row {number}: it is not valid CSV ({error}).") from error
             if cells is None:
                 break
             if number == 1:
                 header = cells
                 self._check_header(header)
             elif len(cells) not in {0, len(header)}:
-                yield number, f"{self._path}, row {number}: it has {len(cells)} cells, and the header {len(header)}."
+                yield number, f"{self._name}, row {number}: it has {len(cells)} cells, and the header {len(header)}."
             elif cells:
                 yield number, {name: cell for name, cell in zip(header, cells, strict=True) if cell}
         if not header:
-            raise CommandFileError(f"{self._path} is empty; its first row must name the columns.")
+            raise CommandFileError(f"{self._name} is empty; its first row must name the columns.")
 
     def _check_header(self, header: list[str]) -> None:
         if len(set(header)) < len(header):
             twice = next(name for name in header if header.count(name) > 1)
-            raise CommandFileError(f"{self._path} has the column {twice!r} twice; name each column once.")
+            raise CommandFileError(f"{self._name} has the column {twice!r} twice; name each column once.")
         needed = [TYPE_COLUMN]
         if self._type is not None:
             fields = contracts.COMMANDS[self._type].model_fields.items()
@@ -121,7 +149,7 @@ class CommandFile:
             if column not in {*header, ROW_NUMBER}:
                 hint = f"{'give --type, or ' if name == TYPE_COLUMN else ''}name it with --column {name}=NAME"
                 raise CommandFileError(
-                    f"{self._path} has no column {column!r} for {name}; it has {', '.join(header)}; {hint}."
+                    f"{self._name} has no column {column!r} for {name}; it has {', '.join(header)}; {hint}."
                 )
 
     def _json_lines(self, file: Any) -> Iterator[tuple[int, dict[str, Any] | str]]:  # noqa: ANN401 - lines of text
@@ -130,13 +158,13 @@ class CommandFile:
                 try:
                     yield number, strict_json.read(line.strip().encode())
                 except ContractError as violation:
-                    yield number, f"{self._path}, row {number}: {violation.detail.replace('The body', 'The line')}"
+                    yield number, f"{self._name}, row {number}: {violation.detail.replace('The body', 'The line')}"
 
     def _row(self, number: int, record: dict[str, Any]) -> GoodRow | BadRow:
         try:
             type_ = self._type or self._type_named(record.get(self._columns.get(TYPE_COLUMN, TYPE_COLUMN)))
         except CommandFileError as error:
-            return BadRow(number, f"{self._path}, row {number}: {error}")
+            return BadRow(number, f"{self._name}, row {number}: {error}")
         values: dict[str, Any] = {}
         for name, info in contracts.COMMANDS[type_].model_fields.items():
             column = self._columns.get(name, name)
@@ -153,7 +181,7 @@ class CommandFile:
 
     def _sentence(self, number: int, violation: ContractError) -> str:
         cause = violation.__cause__
-        place = f"{self._path}, row {number}"
+        place = f"{self._name}, row {number}"
         if isinstance(cause, ValidationError):
             name = str(cause.errors()[0]["loc"][0])
             place += f", column {self._columns.get(name, name)}"

@@ -1,13 +1,15 @@
 """Wires `send`, which publishes commands."""
 
-from collections.abc import Callable, Iterable, Mapping
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 import allocation_contracts as contracts
 from allocation_contracts.amqp import Outgoing, Publisher
 from allocation_contracts.amqp.link import Link
-from allocation_worker.adapters.command_file import CommandFile
+from allocation_worker.adapters.command_file import CommandFile, spooled
 from allocation_worker.config import Settings
 from allocation_worker.service_layer import send as service
 from allocation_worker.service_layer.ports import Survey
@@ -33,11 +35,21 @@ def send(settings: Settings, command: contracts.Command, *, message_id: str, cor
         publisher.publish(command, message_id=message_id, correlation_id=correlation_id)
 
 
+@contextmanager
+def readable(path: Path) -> Iterator[tuple[Path, str]]:
+    """Yield a file that can be read twice, and its name: `-` is standard input."""
+    if str(path) != "-":
+        yield path, str(path)
+        return
+    with spooled(sys.stdin.buffer) as file:
+        yield file, "standard input"
+
+
 def survey_file(
-    path: Path, *, type_: str | None, columns: Mapping[str, str], skip_bad: bool
+    path: Path, *, name: str, type_: str | None, columns: Mapping[str, str], skip_bad: bool
 ) -> tuple[CommandFile, Survey]:
     """Read and check a whole file of commands; see `service_layer.send.survey_file`."""
-    file = CommandFile(path, type_=type_, columns=columns)
+    file = CommandFile(path, name=name, type_=type_, columns=columns)
     return file, service.survey_file(file, skip_bad=skip_bad)
 
 

@@ -24,6 +24,6 @@ def views(settings: Settings) -> "RedisViews":
         from allocation_worker.adapters.redis.views import RedisViews  # noqa: PLC0415 - as above
     except ImportError as error:
         raise RedisNotInstalledError from error
-    address = redis_address(settings)
-    connection = client.connect(address, name="allocation-worker show", timeout=settings.statement_timeout)
-    return RedisViews(connection, address.masked)
+    latest = redis_address(settings)
+    connection = client.connect(latest, name="allocation-worker show", timeout=settings.statement_timeout)
+    return RedisViews(connection, latest().masked)

@@ -1,5 +1,6 @@
 """The verbs `dead-letters list`, `show`, `redrive` and `discard`."""
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,7 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from allocation_worker.bootstrap import dead_letters as wiring
 from allocation_worker.cli import dead_letter_views as views
-from allocation_worker.cli.settings import settings
+from allocation_worker.cli import exit_codes
+from allocation_worker.cli.loading import load_settings
 from allocation_worker.config import Settings
 from allocation_worker.service_layer.dead_letters import Selection, by_reason, discard
 
@@ -36,7 +38,7 @@ def list_letters(
     """Count the dead letters by reason, or list those of one reason."""
     with (
         _progress() as on_progress,
-        wiring.hold_dead_letters(settings("dead-letters", quiet=True), on_progress) as letters,
+        wiring.hold_dead_letters(load_settings("dead-letters", quiet=True), on_progress) as letters,
     ):
         if reason is None:
             groups = by_reason(letters)
@@ -68,7 +70,7 @@ def show(
     found = 0
     with (
         _progress() as on_progress,
-        wiring.hold_dead_letters(settings("dead-letters", quiet=True), on_progress) as letters,
+        wiring.hold_dead_letters(load_settings("dead-letters", quiet=True), on_progress) as letters,
     ):
         for letter in letters:
             if letter.id != id_:
@@ -94,29 +96,34 @@ def redrive(
         bool,
         typer.Option("--even-if-forgotten", help="Also those whose message_id the inbox may have forgotten."),
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Send dead letters as commands again; exit 1 if any was not sent."""
+    """Send dead letters as commands again; exit 4 if any was not sent."""
     selection = _selection(ids, reason, everything=everything)
     if dry_run:
-        _dry_run(settings("dead-letters", quiet=True), selection, even_if_forgotten=even_if_forgotten)
+        _dry_run(
+            load_settings("dead-letters", quiet=True), selection, even_if_forgotten=even_if_forgotten, as_json=as_json
+        )
         return
     found: set[str] = set()
     counts: Counter[bool] = Counter()
     with (
         _progress() as on_progress,
         wiring.redrive_dead_letters(
-            settings("dead-letters", quiet=True), on_progress, even_if_forgotten=even_if_forgotten
+            load_settings("dead-letters", quiet=True), on_progress, even_if_forgotten=even_if_forgotten
         ) as redriving,
     ):
         for letter, objection in redriving.run(selection):
             found |= selection.ids & {letter.id}
             counts[objection is None] += 1
             if objection is not None:
-                typer.echo(f"{letter.id} stays: {objection}")
-    typer.echo(f"{counts[True]:,} redriven, {counts[False]:,} left.")
+                stays = json.dumps({"id": letter.id, "stays": objection})
+                typer.echo(stays if as_json else f"{letter.id} stays: {objection}")
+    totals = json.dumps({"redriven": counts[True], "left": counts[False]})
+    typer.echo(totals if as_json else f"{counts[True]:,} redriven, {counts[False]:,} left.")
     _require(selection.ids, found)
     if counts[False]:
-        raise typer.Exit(1)
+        raise typer.Exit(exit_codes.FINDINGS)
 
 
 @verbs.command("discard", epilog="Example: allocation-worker dead-letters discard --reason invalid-json")
@@ -126,23 +133,28 @@ def discard_letters(
     reason: Reason = None,
     everything: Everything = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Delete dead letters."""
     selection = _selection(ids, reason, everything=everything)
-    loaded = settings("dead-letters", quiet=True)
+    loaded = load_settings("dead-letters", quiet=True)
     if not yes:
-        selection = _confirmed(loaded, selection)
+        selection = _confirmed(loaded, selection, as_json=as_json)
     found: set[str] = set()
     count = 0
     with _progress() as on_progress, wiring.hold_dead_letters(loaded, on_progress) as letters:
         for letter in discard(letters, selection):
             found |= selection.ids & {letter.id}
             count += 1
-    typer.echo(f"{count:,} discarded.")
+    _tell_discarded(count, as_json=as_json)
     _require(selection.ids, found)
 
 
-def _dry_run(loaded: Settings, selection: Selection, *, even_if_forgotten: bool) -> None:
+def _tell_discarded(count: int, *, as_json: bool) -> None:
+    typer.echo(json.dumps({"discarded": count}) if as_json else f"{count:,} discarded.")
+
+
+def _dry_run(loaded: Settings, selection: Selection, *, even_if_forgotten: bool, as_json: bool) -> None:
     found: set[str] = set()
     with (
         wiring.dry_run_redrive(loaded, even_if_forgotten=even_if_forgotten) as tell,
@@ -152,11 +164,12 @@ def _dry_run(loaded: Settings, selection: Selection, *, even_if_forgotten: bool)
         for letter in letters:
             if letter in selection:
                 found |= selection.ids & {letter.id}
-                typer.echo(f"{letter.id} {views.plain(tell(letter))}")
+                outcome = views.plain(tell(letter))
+                typer.echo(json.dumps({"id": letter.id, "outcome": outcome}) if as_json else f"{letter.id} {outcome}")
     _require(selection.ids, found)
 
 
-def _confirmed(loaded: Settings, selection: Selection) -> Selection:
+def _confirmed(loaded: Settings, selection: Selection, *, as_json: bool) -> Selection:
     """Return the selection once the operator has agreed to its count; later arrivals are not part of it."""
     counts: Counter[str] = Counter()
     ids = set()
@@ -167,10 +180,13 @@ def _confirmed(loaded: Settings, selection: Selection) -> Selection:
                 ids.add(letter.id)
     _require(selection.ids, ids)
     if not ids:
-        typer.echo("There is nothing to discard.")
+        if as_json:
+            _tell_discarded(0, as_json=True)
+        else:
+            typer.echo("There is nothing to discard.")
         raise typer.Exit
     reasons = ", ".join(f"{count:,} {views.plain(reason)}" for reason, count in counts.most_common())
-    typer.confirm(f"Discard {counts.total():,} dead letters ({reasons})?", abort=True)
+    typer.confirm(f"Discard {counts.total():,} dead letters ({reasons})?", abort=True, err=as_json)
     return Selection(ids=frozenset(ids))
 
 
@@ -181,14 +197,14 @@ def _selection(ids: list[str] | None, reason: str | None, *, everything: bool) -
 
 
 def _require(wanted: set[str] | frozenset[str], found: set[str]) -> None:
-    """Exit with 1 if no dead letter has one of the given ids."""
+    """Exit with 3 if no dead letter has one of the given ids."""
     missing = sorted(wanted - found)
     if missing:
         names = ", ".join(map(views.plain, missing[:10]))
         typer.echo(
             f"There is no dead letter {names}; `allocation-worker dead-letters list` shows what there is.", err=True
         )
-        raise typer.Exit(1)
+        raise typer.Exit(exit_codes.NOT_KNOWN)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from allocation_worker.bootstrap import restored as wiring
-from allocation_worker.cli.settings import settings
+from allocation_worker.cli.loading import load_settings
 
 verbs = typer.Typer()
 
@@ -15,7 +15,7 @@ verbs = typer.Typer()
 @verbs.command(epilog="Example: allocation-worker restored && systemctl start allocation-worker.target")
 def restored(*, as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> None:
     """Go on from a restored backup: number events beyond all that were published; stop the processes before."""
-    found = wiring.restored(settings("restored"))
+    found = wiring.restored(load_settings("restored"))
     if as_json:
         typer.echo(json.dumps(asdict(found)))
         return

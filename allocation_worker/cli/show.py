@@ -7,8 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from allocation_worker.bootstrap import show as wiring
-from allocation_worker.cli import tables
-from allocation_worker.cli.settings import settings
+from allocation_worker.cli import exit_codes, tables
+from allocation_worker.cli.loading import load_settings
 from allocation_worker.service_layer.ports import BatchView, LineView
 
 verbs = typer.Typer(
@@ -23,7 +23,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a ta
 @verbs.command("order", epilog="Example: allocation-worker show order order-17")
 def show_order(orderid: Annotated[str, typer.Argument(help="The order.")], *, as_json: AsJson = False) -> None:
     """Show the batch of each line of an order."""
-    lines = wiring.views(settings("show")).order(orderid)
+    lines = wiring.views(load_settings("show")).order(orderid)
     if not lines:
         _unknown(f"Nothing is known of order {orderid!r}: no line of it was ever allocated, out of stock or cancelled.")
     if as_json:
@@ -40,7 +40,7 @@ def show_order(orderid: Annotated[str, typer.Argument(help="The order.")], *, as
 @verbs.command("sku", epilog="Example: allocation-worker show sku RED-CHAIR --json")
 def show_sku(sku: Annotated[str, typer.Argument(help="The SKU.")], *, as_json: AsJson = False) -> None:
     """Show the available stock of each batch of a SKU, in order of preference."""
-    view = wiring.views(settings("show")).sku(sku)
+    view = wiring.views(load_settings("show")).sku(sku)
     if view is None:
         _unknown(f"Nothing is known of SKU {sku!r}: no batch of it was ever created, and no line of it cancelled.")
         return
@@ -55,7 +55,7 @@ def show_sku(sku: Annotated[str, typer.Argument(help="The SKU.")], *, as_json: A
 @verbs.command("batch", epilog="Example: allocation-worker show batch shipment-7")
 def show_batch(reference: Annotated[str, typer.Argument(help="The batch.")], *, as_json: AsJson = False) -> None:
     """Show the available stock of a batch."""
-    batch = wiring.views(settings("show")).batch(reference)
+    batch = wiring.views(load_settings("show")).batch(reference)
     if batch is None:
         _unknown(f"Nothing is known of batch {reference!r}: it was never created.")
         return
@@ -67,7 +67,7 @@ def show_batch(reference: Annotated[str, typer.Argument(help="The batch.")], *, 
 
 def _unknown(sentence: str) -> None:
     typer.echo(sentence, err=True)
-    raise typer.Exit(1)
+    raise typer.Exit(exit_codes.NOT_KNOWN)
 
 
 def _line(line: LineView) -> dict[str, Any]:

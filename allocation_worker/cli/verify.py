@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from allocation_worker.bootstrap import verify as wiring
-from allocation_worker.cli.settings import settings
+from allocation_worker.cli import exit_codes
+from allocation_worker.cli.loading import load_settings
 from allocation_worker.service_layer.verify import Audit
 
 verbs = typer.Typer()
@@ -24,14 +25,14 @@ def verify(
     ] = 300,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Check the tables of a live database, and what the guarantees rest on; read-only; exit 1 if anything is wrong."""
-    found = wiring.verify(settings("verify"), stuck_after=stuck_after)
+    """Check the tables of a live database, and what the guarantees rest on; read-only; exit 4 if anything is wrong."""
+    found = wiring.verify(load_settings("verify"), stuck_after=stuck_after)
     if as_json:
         typer.echo(json.dumps(asdict(found)))
     else:
         _print(found)
     if found.faults:
-        raise typer.Exit(1)
+        raise typer.Exit(exit_codes.FINDINGS)
 
 
 def _print(found: Audit) -> None:

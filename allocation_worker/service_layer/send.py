@@ -50,10 +50,10 @@ def send_file(file: CommandRows, survey: Survey, publish: PublishCommands) -> No
             publish((f"file-{survey.digest}/{row.number}", row.command) for row in good)
         except AllocationError as error:
             raise CommandFileError(
-                f"{error} At least {sent.good} of {survey.good} commands of {file.path} are confirmed; run the "
+                f"{error} At least {sent.good} of {survey.good} commands of {file.name} are confirmed; run the "
                 "same again for the others: what is sent twice has no second effect."
             ) from error
         for row in batch:
             sent.add(row)
     if sent.digest != survey.digest:
-        raise CommandFileError(f"{file.path} was changed while it was sent; {sent.good} commands are confirmed.")
+        raise CommandFileError(f"{file.name} was changed while it was sent; {sent.good} commands are confirmed.")

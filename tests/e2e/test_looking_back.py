@@ -88,18 +88,18 @@ def test_an_unknown_sku_and_an_absent_queue_are_refused_in_one_sentence(
     service: RunningService, queue: pika.adapters.blocking_connection.BlockingChannel
 ) -> None:
     unknown = replay(service, "--from", "1", sku="LAPM")
-    assert (unknown.returncode, unknown.stdout) == (1, "")
+    assert (unknown.returncode, unknown.stdout) == (3, "")
     assert unknown.stderr == "SKU 'LAPM' was never heard of; look at its spelling.\n"
     queue.queue_delete(QUEUE)
     absent = replay(service, "--from", "1")
-    assert (absent.returncode, absent.stdout) == (1, "")
+    assert (absent.returncode, absent.stdout) == (69, "")
     assert absent.stderr == f"There is no queue {QUEUE} on the broker; declare it, then try again.\n"
 
 
 @pytest.mark.parametrize("own", ["allocation.orders", "allocation.stock.retry.5s", "allocation.dead-letters"])
 def test_events_are_not_announced_to_a_queue_of_the_workers_own(service: RunningService, own: str) -> None:
     refused = replay(service, "--from", "1", queue=own)
-    assert (refused.returncode, refused.stdout) == (1, "")
+    assert (refused.returncode, refused.stdout) == (2, "")
     assert refused.stderr == f"The queue {own} is the worker's own; name the queue of the one who missed events.\n"
 
 
@@ -119,7 +119,7 @@ def test_the_story_of_a_command(service: RunningService) -> None:
 def test_a_command_that_nothing_is_known_of(service: RunningService, client: ExternalClient) -> None:
     client.publish_raw(b"{}", routing_key="nonsense", properties=pika.BasicProperties(message_id="astray"))
     astray = run_verb("explain", "astray", settings=service.settings)
-    assert (astray.returncode, astray.stdout) == (1, "")
+    assert (astray.returncode, astray.stdout) == (3, "")
     assert astray.stderr == (
         "Nothing is stored under the message_id 'astray': it was never sent, it waits in a queue or for a retry, it is "
         "a dead letter, or it is older than the history (messages that wait now: allocation.dead-letters 1).\n"

@@ -64,7 +64,7 @@ def test_a_bad_row_keeps_all_others_from_being_sent_unless_it_is_to_be_skipped(
 def test_a_file_and_a_single_command_do_not_go_together() -> None:
     arguments = ("--file", "orders.csv", "allocate", "--orderid", "o", "--sku", "s", "--qty", "1")
     done = run_verb("send", *arguments, settings={})
-    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "give either --file and its options, or allocate; see" in done.stderr
 
 

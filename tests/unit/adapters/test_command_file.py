@@ -1,12 +1,13 @@
 """Reading a file of commands, and the errors for bad rows."""
 
+import io
 from datetime import date
 from pathlib import Path
 
 import pytest
 
 from allocation_contracts import Allocate, ChangeBatchQuantity, CreateBatch, Deallocate
-from allocation_worker.adapters.command_file import CommandFile
+from allocation_worker.adapters.command_file import CommandFile, spooled
 from allocation_worker.service_layer.ports import BadRow, CommandFileError, GoodRow
 
 
@@ -17,7 +18,7 @@ def write(folder: Path, text: str | bytes, name: str = "orders.csv") -> Path:
 
 
 def sentences(file: CommandFile) -> list[str]:
-    return [row.sentence.replace(f"{file.path}, ", "") for row in file.rows() if isinstance(row, BadRow)]
+    return [row.sentence.replace(f"{file.name}, ", "") for row in file.rows() if isinstance(row, BadRow)]
 
 
 def test_columns_are_fields_and_rows_are_counted_as_a_spreadsheet_does(tmp_path: Path) -> None:
@@ -157,3 +158,17 @@ def test_the_digest_follows_from_the_commands_and_their_rows_alone(tmp_path: Pat
         digest("orderid,sku,qty\no2,CHAIR,1\no1,CHAIR,3\n"),
     ]
     assert len({first, *others}) == 4
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "orderid,sku,qty\no,CHAIR,1\n",
+        '\n {"orderid": "o", "sku": "CHAIR", "qty": 1}\n',
+        "\ufefforderid,sku,qty\no,CHAIR,1",
+    ],
+)
+def test_a_stream_can_be_read_twice_and_tells_its_format_by_its_start(text: str) -> None:
+    with spooled(io.BytesIO(text.encode())) as path:
+        file = CommandFile(path, type_="allocate", name="standard input")
+        assert (file.survey().good, len(list(file.rows())), file.name) == (1, 1, "standard input")
