@@ -15,7 +15,7 @@ from allocation_worker.adapters.postgres.page import StoredEvent
 from allocation_worker.adapters.postgres.relay import PendingEvents, open_pending
 from allocation_worker.adapters.postgres.restored import restored
 from allocation_worker.adapters.postgres.schema import migrate
-from allocation_worker.adapters.postgres.unit_of_work import PostgresUnitOfWork
+from allocation_worker.adapters.postgres.unit_of_work import Optimism, PostgresUnitOfWork
 from allocation_worker.service_layer.ports import StoreUnavailableError
 from tests.fakes.unit_of_work import Published
 from tests.integration.postgres.staging import until
@@ -82,9 +82,10 @@ class PostgresStore:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+        self.optimism: Optimism | None = None
 
     def unit_of_work(self) -> PostgresUnitOfWork:
-        return PostgresUnitOfWork(self.engine)
+        return PostgresUnitOfWork(self.engine, self.optimism)
 
     def restored(self) -> int:
         """As after a restored backup: every product goes on from the sequence that is returned."""
