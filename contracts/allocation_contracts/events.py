@@ -155,7 +155,8 @@ def read_event(type_: str | None, body: bytes) -> Event:
         body: A JSON object in UTF-8, 262,144 bytes at most.
 
     Raises:
-        ContractError: `missing-type`, `unknown-type`, `body-too-large`, `invalid-json` or `invalid-body`.
+        ContractError: `missing-type`, `unknown-type`, `body-too-large`, `compressed-body`, `invalid-json` or
+            `invalid-body`.
     """
     model: type[Event] = model_of(type_, EVENTS)
     return validate(model, strict_json.read(body, max_bytes=MAX_EVENT_BYTES, max_depth=_MAX_EVENT_DEPTH))
@@ -189,7 +190,7 @@ def read_unknown_event(type_: str, body: bytes) -> UnknownEvent | None:
         The event, or None if it has no `sku` and `sequence`: then it belongs to no SKU.
 
     Raises:
-        ContractError: `body-too-large` or `invalid-json`.
+        ContractError: `body-too-large`, `compressed-body` or `invalid-json`.
     """
     data = strict_json.read(body, max_bytes=MAX_EVENT_BYTES, max_depth=_MAX_EVENT_DEPTH)
     sku, sequence = data.get("sku"), data.get("sequence")

@@ -82,7 +82,16 @@ def briefly(events: Sequence[Published]) -> list[str]:
     ]
 
 
+@pytest.fixture
+def store(store_for_groups: Store) -> Store:
+    return store_for_groups
+
+
 class TestInbox:
+    @pytest.fixture
+    def store(self, asking_store: Store) -> Store:
+        return asking_store
+
     def test_a_new_message_is_fresh(self, store: Store) -> None:
         with store.unit_of_work() as uow:
             assert uow.inbox.receive([message(order("o"), "a"), message(order("o"), "b")]) == [FRESH, FRESH]
@@ -681,3 +690,11 @@ class TestLockedByOthers:
         given(store, create("l", 1), create("v", 1, sku="VASE"))
         with store.unit_of_work() as uow:
             assert uow.products.skus_of_batches({"l", "v", "unknown"}) == {"l": "LAMP", "v": "VASE"}
+
+
+def test_after_a_restored_backup_old_and_new_products_go_on_from_its_sequence(store: Store) -> None:
+    given(store, create("b", 10), order("o"))
+    from_ = store.restored()
+    given(store, order("p"), create("c", 10, sku="SOFA"), order("q", sku="SOFA"))
+    numbers = [(event.sku, event.sequence) for event in store.published()]
+    assert numbers == [("LAMP", 1), ("LAMP", 2), ("LAMP", from_ + 1), ("SOFA", from_ + 1), ("SOFA", from_ + 2)]
