@@ -138,7 +138,7 @@ def test_a_command_that_is_a_dead_letter(service: RunningService, client: Extern
     astray = run_verb("explain", "astray", settings=service.settings)
     assert astray.returncode == 0
     assert astray.stdout.startswith("astray: it is a dead letter, and had no effect.\nDead letters; ")
-    assert "invalid-value" in astray.stdout
+    assert "  invalid-body  allocate.v1  " in astray.stdout
     by_order = run_verb("explain", "--order", "astray-1", "--json", settings=service.settings)
     told = json.loads(by_order.stdout)
     assert (told["events"], [each["message_id"] for each in told["dead_letters"]]) == ([], ["astray"])
