@@ -73,7 +73,9 @@ class OutOfStock(Message):
     lineid: OptionalText = Field(description="The line's id; empty when the command had none.")
     qty: PositiveQuantity = Field(description="The ordered quantity.")
     largest_available: Quantity = Field(description="The largest quantity that one batch could give.")
-    next_eta: Eta = Field(description="The day on which the next batch with stock arrives, or null.")
+    next_eta: Eta = Field(
+        description="The day on which the next batch with stock arrives that largest_available does not count, or null."
+    )
     sequence: Sequence
 
 

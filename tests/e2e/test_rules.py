@@ -56,9 +56,12 @@ def test_a_line_goes_to_the_earliest_shipment_that_can_take_it_whole(client: Ext
 def test_a_shortage_tells_what_could_be_had_and_when(client: ExternalClient, a: Name) -> None:
     create(client, a("shelf"), a("sku"), 3)
     create(client, a("ship"), a("sku"), 7, TOMORROW)
-    event = client.ask(Allocate(orderid=a("o"), sku=a("sku"), qty=10))
+    event = client.ask(Allocate(orderid=a("o1"), sku=a("sku"), qty=10))
     assert event.type == "out-of-stock.v1"
-    assert (event.data["largest_available"], event.data["next_eta"]) == (7, TOMORROW)
+    assert (event.data["largest_available"], event.data["next_eta"]) == (7, None)
+    create(client, a("next-ship"), a("sku"), 5, LATER)
+    event = client.ask(Allocate(orderid=a("o2"), sku=a("sku"), qty=10))
+    assert (event.data["largest_available"], event.data["next_eta"]) == (7, LATER)
 
 
 def test_a_line_out_of_stock_is_tried_again(client: ExternalClient, a: Name) -> None:
