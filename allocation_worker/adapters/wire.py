@@ -9,7 +9,6 @@ from hashlib import sha256
 from typing import Any, Protocol
 
 import structlog
-
 from pydantic import TypeAdapter
 
 import allocation_contracts as contracts

@@ -17,6 +17,7 @@ from allocation_worker.cli import (
     project,
     relay,
     replay,
+    restored,
     send,
     settings,
     show,
@@ -35,7 +36,21 @@ app = typer.Typer(
     epilog="Settings come from the environment, such as ALLOCATION_AMQP_URL and ALLOCATION_DATABASE_URL; see README. "
     + exit_codes.IN_HELP,
 )
-for verb in (migrate, topology, consume, relay, project, verify, explain, replay, tail, settings, health, status):
+for verb in (
+    migrate,
+    topology,
+    consume,
+    relay,
+    project,
+    verify,
+    explain,
+    replay,
+    restored,
+    tail,
+    settings,
+    health,
+    status,
+):
     app.add_typer(verb.verbs)
 app.add_typer(send.verbs, name="send")
 app.add_typer(dead_letters.verbs, name="dead-letters")
