@@ -22,6 +22,7 @@ from allocation_worker.cli import (
     settings,
     show,
     status,
+    streams,
     tail,
     topology,
     verify,
@@ -75,6 +76,7 @@ def root(
 
 def main() -> None:
     """Run the command line, and exit with one of `exit_codes`."""
+    streams.escape_what_cannot_be_encoded()
     try:
         sys.exit(app(standalone_mode=False))
     except typer.TyperException as error:

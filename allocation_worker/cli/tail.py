@@ -1,6 +1,5 @@
 """The verb `tail`."""
 
-import os
 import select
 import sys
 from contextlib import closing
@@ -11,6 +10,7 @@ import typer
 from allocation_worker.bootstrap import tail as wiring
 from allocation_worker.cli import event_lines
 from allocation_worker.cli.loading import load_settings
+from allocation_worker.cli.streams import discard_stdout
 
 verbs = typer.Typer()
 
@@ -46,8 +46,7 @@ def tail(
                 elif event_lines.concerns(event, order=order, sku=sku):
                     print(show(event), flush=True)  # noqa: T201 - typer.echo would hide a broken pipe
     except BrokenPipeError:
-        # The interpreter flushes stdout at exit, and would fail there again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_stdout()
 
 
 def _stop_if_nobody_reads() -> None:
