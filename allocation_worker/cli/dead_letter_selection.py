@@ -7,6 +7,7 @@ import typer
 from allocation_worker.adapters.rabbitmq.dead_letter import HeldDeadLetter
 from allocation_worker.cli import exit_codes
 from allocation_worker.cli.dead_letter_views import plain
+from allocation_worker.cli.output import echo
 from allocation_worker.service_layer.dead_letters import Selection
 
 _NAMED = 10
@@ -69,7 +70,7 @@ class Found:
             return
         what = "" if self._missing_ids else "with the message_id "
         names = ", ".join(map(plain, sorted(self._missing_ids or self._missing_message_ids)[:_NAMED]))
-        typer.echo(
+        echo(
             f"There is no dead letter {what}{names}; `allocation-worker dead-letters list` shows what there is.",
             err=True,
         )

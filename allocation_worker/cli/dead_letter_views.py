@@ -8,6 +8,7 @@ from typing import Any
 
 from allocation_contracts import ContractError, strict_json
 from allocation_contracts.amqp.lenient import UNDECODABLE
+from allocation_contracts.printable import printable
 from allocation_worker.adapters.rabbitmq.dead_letter import UNROUTABLE, HeldDeadLetter
 from allocation_worker.service_layer.dead_letters import By, Group
 
@@ -37,9 +38,8 @@ _BREAKS_THE_CONTRACT = (
 
 
 def plain(value: object) -> str:
-    """Return a value as text for a terminal, with control characters escaped."""
-    text = str(value) if isinstance(value, str | int) else repr(value)
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+    """Return a value on one line."""
+    return printable(str(value) if isinstance(value, str | int) else repr(value))
 
 
 def when(moment: datetime | None) -> str:

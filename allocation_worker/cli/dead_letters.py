@@ -15,6 +15,7 @@ from allocation_worker.cli import dead_letter_views as views
 from allocation_worker.cli import exit_codes
 from allocation_worker.cli.dead_letter_selection import Error, Everything, Found, Ids, MessageIds, Reason, selection
 from allocation_worker.cli.loading import load_settings
+from allocation_worker.cli.output import echo
 from allocation_worker.cli.progress import progress
 from allocation_worker.config import Settings
 from allocation_worker.service_layer.dead_letters import By, Selection, discard, grouped
@@ -56,7 +57,7 @@ def _list(loaded: Settings, meant: Selection, *, as_json: bool) -> None:
                 found += 1
                 telling.echo(views.letter_json(letter) if as_json else views.letter_line(letter))
     if not found and not as_json:
-        typer.echo(f"There are no dead letters {_described(meant)}; `list` without options counts all.")
+        echo(f"There are no dead letters {_described(meant)}; `list` without options counts all.")
 
 
 def _described(meant: Selection) -> str:
@@ -73,11 +74,11 @@ def _count(loaded: Settings, meant: Selection, by: By, *, as_json: bool) -> None
         groups = grouped((letter for letter in letters if letter in meant), by)
     if as_json:
         for group in groups:
-            typer.echo(views.group_json(group, by))
+            echo(views.group_json(group, by))
     elif groups:
-        typer.echo("\n".join(views.group_lines(groups, by)))
+        echo("\n".join(views.group_lines(groups, by)))
     else:
-        typer.echo(f"There are no dead letters {_described(meant)}".rstrip() + ".")
+        echo(f"There are no dead letters {_described(meant)}".rstrip() + ".")
 
 
 @verbs.command(epilog="Example: allocation-worker dead-letters show 3f8a90c41b77")
@@ -97,7 +98,7 @@ def show(
             if count == 1:
                 telling.echo(views.letter_json(letter, whole=True) if as_json else "\n".join(views.story(letter)))
     if count > 1 and not as_json:
-        typer.echo(f"\nThere are {count:,} identical dead letters with this id.")
+        echo(f"\nThere are {count:,} identical dead letters with this id.")
     found.require()
 
 
@@ -137,7 +138,7 @@ def redrive(
                 stays = json.dumps({"id": letter.id, "stays": objection})
                 telling.echo(stays if as_json else f"{letter.id} stays: {objection}")
     totals = json.dumps({"redriven": counts[True], "left": counts[False]})
-    typer.echo(totals if as_json else f"{counts[True]:,} redriven, {counts[False]:,} left.")
+    echo(totals if as_json else f"{counts[True]:,} redriven, {counts[False]:,} left.")
     found.require()
     if counts[False]:
         raise typer.Exit(exit_codes.FINDINGS)
@@ -199,9 +200,9 @@ def _saving(append: Callable[[Sequence[str]], None]) -> Callable[[Sequence[HeldD
 
 def _tell_discarded(count: int, saved: Path | None, *, as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps({"discarded": count} | ({} if saved is None else {"saved": str(saved)})))
+        echo(json.dumps({"discarded": count} | ({} if saved is None else {"saved": str(saved)})))
     else:
-        typer.echo(f"{count:,} discarded." if saved is None else f"{count:,} written to {saved}, then discarded.")
+        echo(f"{count:,} discarded." if saved is None else f"{count:,} written to {saved}, then discarded.")
 
 
 def _confirmed(loaded: Settings, meant: Selection, *, as_json: bool) -> Selection:
@@ -218,7 +219,7 @@ def _confirmed(loaded: Settings, meant: Selection, *, as_json: bool) -> Selectio
         if as_json:
             _tell_discarded(0, None, as_json=True)
         else:
-            typer.echo("There is nothing to discard.")
+            echo("There is nothing to discard.")
         raise typer.Exit
     reasons = ", ".join(f"{count:,} {views.plain(reason)}" for reason, count in counts.most_common())
     typer.confirm(f"Discard {counts.total():,} dead letters ({reasons})?", abort=True, err=as_json)

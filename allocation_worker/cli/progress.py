@@ -6,14 +6,14 @@ from contextlib import contextmanager
 from time import monotonic
 from typing import TextIO
 
-import typer
+from allocation_worker.cli.output import echo
 
 _PATIENCE = 0.5
 """Seconds for which nothing is told."""
 _TO_START_OF_EMPTY_LINE = "\r\x1b[K"
 
 
-class Progress:
+class ProgressLine:
     """Keeps one line on stderr, and takes it away before anything else is printed. Silent where stderr is no terminal.
 
     Args:
@@ -44,13 +44,13 @@ class Progress:
     def echo(self, text: str) -> None:
         """Print a line of the verb's output."""
         self.clear()
-        typer.echo(text)
+        echo(text)
 
 
 @contextmanager
-def progress(what: str) -> Iterator[Progress]:
+def progress(what: str) -> Iterator[ProgressLine]:
     """Yield what tells how far a verb is; nothing of it is left after the block."""
-    telling = Progress(what, sys.stderr)
+    telling = ProgressLine(what, sys.stderr)
     try:
         yield telling
     finally:

@@ -5,7 +5,7 @@ from io import StringIO
 import pytest
 
 from allocation_worker.cli import progress as module
-from allocation_worker.cli.progress import Progress, progress
+from allocation_worker.cli.progress import ProgressLine, progress
 
 
 class Terminal(StringIO):
@@ -27,7 +27,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("impatient")
 def test_a_line_of_output_takes_the_place_of_the_progress(capsys: pytest.CaptureFixture[str]) -> None:
     terminal = Terminal()
-    telling = Progress("dead letters", terminal)
+    telling = ProgressLine("dead letters", terminal)
     telling.tell(100, 2_000)
     assert terminal.line == "100 of 2,000 dead letters"
     telling.echo("found")
@@ -56,7 +56,7 @@ def test_nothing_is_left_after_an_error(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_what_takes_no_time_tells_nothing() -> None:
     terminal = Terminal()
-    telling = Progress("dead letters", terminal)
+    telling = ProgressLine("dead letters", terminal)
     telling.tell(1, 1)
     telling.clear()
     assert terminal.getvalue() == ""
@@ -65,7 +65,7 @@ def test_what_takes_no_time_tells_nothing() -> None:
 @pytest.mark.usefixtures("impatient")
 def test_a_file_or_a_pipe_gets_nothing() -> None:
     stream = StringIO()
-    telling = Progress("dead letters", stream)
+    telling = ProgressLine("dead letters", stream)
     telling.tell(1, 1)
     telling.clear()
     assert stream.getvalue() == ""
