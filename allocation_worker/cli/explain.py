@@ -9,6 +9,7 @@ from allocation_worker.adapters.rabbitmq.dead_letter import HeldDeadLetter
 from allocation_worker.bootstrap import explain as wiring
 from allocation_worker.cli import dead_letter_views, exit_codes, story_view
 from allocation_worker.cli.loading import load_settings
+from allocation_worker.cli.output import echo
 from allocation_worker.config import Settings
 
 verbs = typer.Typer()
@@ -36,16 +37,16 @@ def _explain_command(settings: Settings, message_id: str, *, as_json: bool) -> N
     story = wiring.explain(settings, message_id)
     letters = wiring.dead_letters(settings, lambda letter: letter.properties.message_id == message_id)
     if story is None and not letters:
-        typer.echo(_nothing_known(settings, message_id, looked=letters is not None), err=True)
+        echo(_nothing_known(settings, message_id, looked=letters is not None), err=True)
         raise typer.Exit(exit_codes.NOT_KNOWN)
     if as_json:
         told = story_view.as_json(story) if story else {"message_id": message_id}
-        typer.echo(json.dumps(told | _letters_json(letters), ensure_ascii=False))
+        echo(json.dumps(told | _letters_json(letters), ensure_ascii=False))
         return
     if story:
         story_view.print_story(story)
     else:
-        typer.echo(f"{message_id}: it is a dead letter, and had no effect.")
+        echo(f"{message_id}: it is a dead letter, and had no effect.")
     _print_letters(letters)
 
 
@@ -56,16 +57,17 @@ def _explain_about(settings: Settings, order: str | None, sku: str | None, *, as
     subject = " and ".join(f"{kind} {name}" for kind, name in named if name is not None)
     if not events.last and not letters:
         where = "the history" if letters is None else "the history and the dead letters"
-        typer.echo(f"Nothing in {where} is about {subject}.{'' if letters is not None else _NOT_LOOKED}", err=True)
+        echo(f"Nothing in {where} is about {subject}.{'' if letters is not None else _NOT_LOOKED}", err=True)
         raise typer.Exit(exit_codes.NOT_KNOWN)
     if as_json:
         told = {"orderid": order, "sku": sku} | story_view.events_as_json(events)
-        typer.echo(json.dumps(told | _letters_json(letters), ensure_ascii=False))
+        echo(json.dumps(told | _letters_json(letters), ensure_ascii=False))
         return
-    story_view.print_events_about(subject, events)
+    if events.last:
+        story_view.print_events_about(subject, events)
     _print_letters(letters)
     if letters is None:
-        typer.echo(_NOT_LOOKED.strip(), err=True)
+        echo(_NOT_LOOKED.strip(), err=True)
 
 
 _NOT_LOOKED = " The dead letters cannot be read now, or are too many; see `allocation-worker dead-letters list`."
@@ -78,9 +80,9 @@ def _letters_json(letters: list[HeldDeadLetter] | None) -> dict[str, object]:
 
 def _print_letters(letters: list[HeldDeadLetter] | None) -> None:
     if letters:
-        typer.echo("Dead letters; `allocation-worker dead-letters show ID` says what to do:")
+        echo("Dead letters; `allocation-worker dead-letters show ID` says what to do:")
         for letter in letters:
-            typer.echo(f"  {dead_letter_views.letter_line(letter)}")
+            echo(f"  {dead_letter_views.letter_line(letter)}")
 
 
 def _nothing_known(settings: Settings, message_id: str, *, looked: bool) -> str:

@@ -10,6 +10,7 @@ import typer
 from allocation_worker.bootstrap import show as wiring
 from allocation_worker.cli import exit_codes, tables
 from allocation_worker.cli.loading import load_settings
+from allocation_worker.cli.output import echo
 from allocation_worker.cli.tables import shown
 from allocation_worker.service_layer.ports import BatchView, LineView, RejectionView, SkuView
 from allocation_worker.service_layer.show import Freshness
@@ -45,7 +46,7 @@ def show_order(orderid: Annotated[str, typer.Argument(help="The order.")], *, as
         header = ("command", "SKU", "line", "rejected", "reason", "detail")
         told = [(each.command, each.sku, each.lineid, shown(each.rejected_at), *each[4:6]) for each in rejections]
         _print_table(f"Rejected commands of order {orderid}", header, told)
-    typer.echo(freshness.sentence())
+    echo(freshness.sentence())
 
 
 @verbs.command("sku", epilog="Example: allocation-worker show sku RED-CHAIR --json")
@@ -62,7 +63,7 @@ def show_sku(sku: Annotated[str, typer.Argument(help="The SKU.")], *, as_json: A
         _print_json(found, freshness)
         return
     _print_batches(f"SKU {sku} after its event {view.sequence}", view.batches)
-    typer.echo(freshness.sentence())
+    echo(freshness.sentence())
 
 
 @verbs.command("batch", epilog="Example: allocation-worker show batch shipment-7")
@@ -77,7 +78,7 @@ def show_batch(reference: Annotated[str, typer.Argument(help="The batch.")], *, 
         _print_json({"sku": batch.sku} | _batch(batch), freshness)
         return
     _print_batches(f"Batch {reference} of SKU {batch.sku}", [batch])
-    typer.echo(freshness.sentence())
+    echo(freshness.sentence())
 
 
 @verbs.command("stock", epilog="Example: allocation-worker show stock --below 10")
@@ -95,7 +96,7 @@ def show_stock(
     header = ("SKU", "available", "in the warehouse", "next ETA")
     rows = [(view.sku, view.available, view.in_warehouse, view.next_eta or "") for view in found]
     _print_table("Stock" if below is None else f"SKUs with less than {below} available", header, rows)
-    typer.echo(freshness.sentence())
+    echo(freshness.sentence())
 
 
 def _open() -> tuple["RedisViews", Freshness]:
@@ -108,7 +109,7 @@ def _open() -> tuple["RedisViews", Freshness]:
 def _unknown(what: str, freshness: Freshness, *, explain: str | None = None) -> None:
     """Say that nothing is known, and no more: what the read model lacks may have been decided all the same."""
     hint = f" `allocation-worker explain {explain}` asks the database." if explain else ""
-    typer.echo(f"Nothing is known of {what}. {freshness.sentence()}{hint}", err=True)
+    echo(f"Nothing is known of {what}. {freshness.sentence()}{hint}", err=True)
     raise typer.Exit(exit_codes.NOT_KNOWN)
 
 
@@ -150,7 +151,7 @@ def _print_json(found: dict[str, Any], freshness: Freshness) -> None:
         "project_running": freshness.running,
         "current": freshness.current,
     }
-    typer.echo(json.dumps(found | {"read_model": age}, default=str, ensure_ascii=False))
+    echo(json.dumps(found | {"read_model": age}, default=str, ensure_ascii=False))
 
 
 def _print_batches(title: str, batches: Sequence[BatchView]) -> None:
