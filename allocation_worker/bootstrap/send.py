@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import wait
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,7 @@ from allocation_worker.service_layer.ports import Survey
 
 APP_ID = "allocation-worker send"
 SEND_TIMEOUT = 15.0
+_LOOK_EVERY = 0.2
 
 __all__ = ["OutcomeListener", "outcomes", "readable", "send", "send_file", "survey_file"]
 
@@ -29,14 +31,24 @@ def _log_nothing(level: int, event: str, **fields: object) -> None:
 _quiet_link = partial(Link, log=_log_nothing)
 
 
-def send(settings: Settings, command: contracts.Command, *, message_id: str, correlation_id: str | None) -> None:
-    """Publish one command, and wait for its confirm.
+def send(
+    settings: Settings,
+    command: contracts.Command,
+    *,
+    message_id: str,
+    correlation_id: str | None,
+    while_waiting: Callable[[], None],
+) -> None:
+    """Publish one command, and wait for its confirm; call `while_waiting` now and then, which may raise.
 
     Raises:
         PublishError: The broker did not confirm it, or refused it; the text says why.
     """
     with Publisher(settings.amqp_url, app_id=APP_ID, timeout=SEND_TIMEOUT, link=_quiet_link) as publisher:
-        publisher.publish(command, message_id=message_id, correlation_id=correlation_id)
+        future = publisher.publish_soon(Outgoing(command=command, message_id=message_id, correlation_id=correlation_id))
+        while not wait([future], _LOOK_EVERY).done:
+            while_waiting()
+        future.result()
 
 
 @contextmanager

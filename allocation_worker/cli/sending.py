@@ -1,10 +1,13 @@
 """Sends for the verb `send`: waits for outcomes, and says what was published, however it ends."""
 
 import json
+import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from time import monotonic
+from typing import NamedTuple, Self
 
 import typer
 from rich.console import Console
@@ -22,6 +25,8 @@ from allocation_worker.cli.streams import tell
 from allocation_worker.config import Settings
 from allocation_worker.service_layer.ports import Survey
 from allocation_worker.service_layer.send import Tally, id_prefix
+
+_LOOK_EVERY = 0.2
 
 
 class Wanted(NamedTuple):
@@ -44,17 +49,27 @@ def send_one(command: contracts.Command, message_id: str, correlation_id: str | 
     done = f"The command is confirmed, and its message_id is {message_id}."
     tally = Tally(1)
     outcome: SeenEvent | None = None
-    with _told_if_interrupted(lambda: state), _listening(settings, message_id.__eq__, wanted) as listener:
+    with (
+        _told_if_interrupted(lambda: state),
+        _listening(settings, message_id.__eq__, wanted) as listener,
+        _Interruption() as interruption,
+    ):
         state = f"It is not known whether the command was published. {again}"
         try:
-            wiring.send(settings, command, message_id=message_id, correlation_id=correlation_id)
+            wiring.send(
+                settings,
+                command,
+                message_id=message_id,
+                correlation_id=correlation_id,
+                while_waiting=interruption.check,
+            )
         except UnconfirmedError:
             echo(f"The command's message_id is {message_id}.", err=True)
             raise
         state = done
         if not wanted.as_json:
             tell(message_id, done=done)
-        for cause, event in _outcomes(listener, tally, wanted):
+        for cause, event in _outcomes(listener, tally, wanted, interruption):
             if tally.add(cause, _type(event)):
                 outcome = event
     if wanted.as_json:
@@ -84,8 +99,11 @@ def send_file(
         if survey.unused:
             echo(f"Columns not used: {', '.join(sorted(survey.unused))}.", err=True)
         prefix = id_prefix(survey, attempt)
-        with _listening(settings, lambda cause: cause.startswith(prefix), wanted) as listener:
-            sending = _FileSending(name, survey, prefix, wanted, listener)
+        with (
+            _listening(settings, lambda cause: cause.startswith(prefix), wanted) as listener,
+            _Interruption() as interruption,
+        ):
+            sending = _FileSending(name, survey, prefix, wanted, listener, interruption)
             with Progress(
                 console=console, transient=True, disable=bool(listener) or not console.is_terminal
             ) as progress:
@@ -109,16 +127,24 @@ class _FileSending:
         prefix: What the message_ids begin with.
         wanted: How to send.
         listener: Hears the outcomes; None if they are not wanted.
+        interruption: Hears Ctrl-C.
     """
 
     def __init__(
-        self, name: str, survey: Survey, prefix: str, wanted: Wanted, listener: OutcomeListener | None
+        self,
+        name: str,
+        survey: Survey,
+        prefix: str,
+        wanted: Wanted,
+        listener: OutcomeListener | None,
+        interruption: "_Interruption",
     ) -> None:
         self._name = name
         self._survey = survey
         self._prefix = prefix
         self._wanted = wanted
         self._listener = listener
+        self._interruption = interruption
         self._confirmed = 0
         self._tally = Tally(survey.good)
 
@@ -136,6 +162,7 @@ class _FileSending:
     def confirmed(self) -> None:
         """Count a command that is confirmed, and show the outcomes that have come."""
         self._confirmed += 1
+        self._interruption.check()
         while self._listener and (taken := self._listener.take(0)):
             self._show(*taken)
 
@@ -146,7 +173,7 @@ class _FileSending:
             echo(f"{self._survey.error_report}\nRows skipped: {self._survey.bad}.", err=True)
         if not self._wanted.as_json:
             tell(f"Confirmed commands of {self._name}: {self._survey.good}.", done=self.state)
-        for cause, event in _outcomes(self._listener, self._tally, self._wanted):
+        for cause, event in _outcomes(self._listener, self._tally, self._wanted, self._interruption):
             self._show(cause, event)
         if self._wanted.as_json:
             tell(json.dumps(self._totals(), ensure_ascii=False), done=self.state)
@@ -182,6 +209,33 @@ class _FileSending:
         return totals
 
 
+class _Interruption:
+    """Ctrl-C while commands are on their way: noted, and raised where that is safe.
+
+    An exception amid the publisher could leave one of its locks taken for ever. A second Ctrl-C ends the process.
+    """
+
+    def __init__(self) -> None:
+        self._heard = False
+
+    def __enter__(self) -> Self:
+        self._before = signal.signal(signal.SIGINT, self._hear)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGINT, self._before)
+
+    def check(self) -> None:
+        """Raise KeyboardInterrupt if Ctrl-C was heard."""
+        if self._heard:
+            raise KeyboardInterrupt
+
+    def _hear(self, *_: object) -> None:
+        if self._heard:
+            os._exit(exit_codes.INTERRUPTED)
+        self._heard = True
+
+
 @contextmanager
 def _told_if_interrupted(state: Callable[[], str]) -> Iterator[None]:
     try:
@@ -200,10 +254,18 @@ def _listening(settings: Settings, is_ours: Callable[[str], bool], wanted: Wante
             yield listener
 
 
-def _outcomes(listener: OutcomeListener | None, tally: Tally, wanted: Wanted) -> Iterator[tuple[str, SeenEvent]]:
+def _outcomes(
+    listener: OutcomeListener | None, tally: Tally, wanted: Wanted, interruption: _Interruption
+) -> Iterator[tuple[str, SeenEvent]]:
     """Yield events until each command has its outcome, or none comes for as long as is wanted."""
-    while listener and wanted.timeout is not None and tally.missing and (taken := listener.take(wanted.timeout)):
-        yield taken
+    if listener is None or wanted.timeout is None:
+        return
+    deadline = monotonic() + wanted.timeout
+    while tally.missing and monotonic() < deadline:
+        interruption.check()
+        if taken := listener.take(_LOOK_EVERY):
+            yield taken
+            deadline = monotonic() + wanted.timeout
 
 
 def _end(tally: Tally, listener: OutcomeListener, wanted: Wanted, *, explain: str) -> None:
