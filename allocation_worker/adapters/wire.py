@@ -6,16 +6,21 @@ A message has the same fields on the wire and in the domain, so one table for ea
 import json
 from collections.abc import Mapping
 from hashlib import sha256
-from typing import Protocol
+from typing import Any, Protocol
+
+import structlog
 
 import allocation_contracts as contracts
 from allocation_contracts import strict_json
 from allocation_contracts.commands import QUEUES_BY_ROUTING_KEY
+from allocation_contracts.errors import show
 from allocation_contracts.message import model_of, validate
 from allocation_worker.domain import commands, events
 from allocation_worker.service_layer.messages import CommandMessage
 from allocation_worker.service_layer.ports import CountedEvent, ProjectedEvent
 from allocation_worker.service_layer.project import EventMessage
+
+log = structlog.get_logger()
 
 WRONG_QUEUE = "wrong-queue"
 """The reason of a dead letter whose type belongs to another queue."""
@@ -63,8 +68,10 @@ def read(delivery: IncomingMessage) -> CommandMessage:
     """
     properties = contracts.read_command_properties(delivery.properties)
     model = model_of(properties.type, contracts.COMMANDS)
-    data = strict_json.read(delivery.body)
+    data = strict_json.read(delivery.body, content_encoding=delivery.properties.content_encoding)
     command = validate(model, data)
+    if properties.traceparent is None:
+        _tell_dropped_traceparent(properties, delivery.properties.headers)
     return CommandMessage(
         command=_COMMANDS[model](**command.__dict__),
         type=properties.type,
@@ -97,6 +104,18 @@ def read_queued(delivery: QueuedMessage) -> CommandMessage:
             f"the routing key {delivery.routing_key}; publish it with the routing key {command.ROUTING_KEY}.",
         )
     return message
+
+
+def _tell_dropped_traceparent(about: contracts.CommandProperties, headers: Mapping[str, Any] | None) -> None:
+    sent = headers.get(contracts.TRACEPARENT_HEADER) if headers else None
+    if sent is not None and sent != "":
+        log.debug(
+            "traceparent_dropped",
+            message_id=about.message_id,
+            correlation_id=about.correlation_id,
+            type=about.type,
+            traceparent=show(sent),
+        )
 
 
 def write(event: events.Event, cause: CommandMessage) -> tuple[str, str]:

@@ -30,7 +30,7 @@ _NEXT_STEPS: Mapping[str, str] = {
     "correct them.",
 }
 _BREAKS_THE_CONTRACT = (
-    "invalid-", "missing-", "unknown-type", "unsupported-content-type", "body-too-large",
+    "invalid-", "missing-", "unknown-type", "unsupported-content-type", "body-too-large", "compressed-body",
 )  # fmt: skip
 
 

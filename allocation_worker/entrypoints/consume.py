@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from functools import partial
 from threading import Event
 from time import monotonic
@@ -10,7 +9,7 @@ from typing import Generic, TypeVar
 
 import structlog
 
-from allocation_contracts import ContractError
+from allocation_contracts import AmqpProperties, ContractError
 from allocation_worker.entrypoints.availability import until_available
 from allocation_worker.entrypoints.progress import Progress
 from allocation_worker.entrypoints.set_aside import SetAsideDeliveries
@@ -119,15 +118,9 @@ class QueueWorker(Generic[D, M]):
             try:
                 understood.append((delivery, self._read(delivery)))
             except ContractError as violation:
-                log.warning(
-                    "contract_violated",
-                    queue=self._deliveries.queue,
-                    message_id=delivery.properties.message_id,
-                    correlation_id=delivery.properties.correlation_id,
-                    reason=violation.reason,
-                    detail=str(violation),
-                )
-                results.append((delivery, DeadLettered(reason=violation.reason, detail=violation.detail)))
+                outcome = DeadLettered(reason=violation.reason, detail=violation.detail)
+                self._log(delivery.properties, outcome)
+                results.append((delivery, outcome))
         return self._process_messages(understood, results, {})
 
     def _process_messages(
@@ -142,17 +135,22 @@ class QueueWorker(Generic[D, M]):
             if isinstance(outcome, SetAside):
                 self._aside.add(delivery, message, outcome.product)
             elif every_message or not isinstance(outcome, Done):
-                _log(message, outcome)
+                self._log(message, outcome)
             results.append((delivery, outcome))
         return results
 
-
-def _log(message: CommandMessage | EventMessage, outcome: Outcome) -> None:
-    about = log.bind(message_id=message.message_id, correlation_id=message.correlation_id, type=message.type)
-    match outcome:
-        case Done():
-            about.debug("message_answered")
-        case Retry():
-            about.warning("retry_scheduled", **asdict(outcome))
-        case DeadLettered():
-            about.warning("dead_lettered", **asdict(outcome))
+    def _log(self, message: CommandMessage | EventMessage | AmqpProperties, outcome: Outcome) -> None:
+        """Log what becomes of a message: one line for each attempt."""
+        about = log.bind(
+            queue=self._deliveries.queue,
+            message_id=message.message_id,
+            correlation_id=message.correlation_id,
+            type=message.type,
+        )
+        match outcome:
+            case Done():
+                about.debug("message_answered")
+            case Retry(after=after, attempts=attempts, detail=detail, cause=cause):
+                about.warning("retry_scheduled", after=after, attempts=attempts, detail=detail, exc_info=cause)
+            case DeadLettered(reason=reason, detail=detail, attempts=attempts, cause=cause):
+                about.warning("dead_lettered", reason=reason, attempts=attempts, detail=detail, exc_info=cause)

@@ -75,7 +75,14 @@ class Refusals:
         first = min(events, key=attrgetter("id"))
         if self._began is None:
             self._began = self._clock()
-            log.error("events_refused", events=len(events), first_id=first.id, message_id=first.message_id)
+            log.error(
+                "events_refused",
+                events=len(events),
+                first_id=first.id,
+                message_id=first.message_id,
+                correlation_id=first.correlation_id,
+                type=first.type,
+            )
         self._refused += len(events)
         self.first = first.id if self.first is None else min(self.first, first.id)
 

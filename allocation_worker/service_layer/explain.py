@@ -135,6 +135,9 @@ def decide_again(stock: Stock, event: events.Allocated | events.OutOfStock) -> D
     product.allocate(line, event.qty)
     [decided] = product.events
     taker = product.lines[line].batchref
+    if isinstance(decided, events.OutOfStock) and isinstance(event, events.OutOfStock):
+        # It decides nothing, and earlier versions told another day.
+        decided = replace(decided, next_eta=event.next_eta)
     return Decision(event=event, considered=_considered(stock, taker), agrees=decided == event)
 
 

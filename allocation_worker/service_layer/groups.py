@@ -161,8 +161,8 @@ class GroupProcessor:
         except Exception as failure:  # noqa: BLE001 - any error becomes a retry or a dead letter
             error, position = failure, None
         if len(messages) == 1:
-            return [self._after_failure(error, messages[0])], True
-        log.warning("group_failed", messages=len(messages), error=f"{type(error).__name__}: {error}")
+            return [self._policy.after_failure(error, messages[0])], True
+        log.debug("group_halved", messages=len(messages), error=f"{type(error).__name__}: {error}")
         if position is None:
             return self._halve(messages, aside), True
         return self._take_out(messages, position, aside), True
@@ -230,14 +230,3 @@ class GroupProcessor:
                 return retry
             self._bus.reject(message, refusal, uow)
         return Done()
-
-    def _after_failure(self, error: Exception, message: CommandMessage) -> Outcome:
-        outcome = self._policy.after_failure(error, message)
-        log.error(
-            "message_failed",
-            message_id=message.message_id,
-            correlation_id=message.correlation_id,
-            type=message.type,
-            exc_info=error,
-        )
-        return outcome

@@ -1,6 +1,6 @@
 """What happens to a delivery next, as a value. The consumer acts on it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,20 +15,33 @@ class Retry:
     Attributes:
         after: The delay in seconds, which names the retry queue.
         attempts: How many attempts have failed, including this one. The copy carries it.
+        detail: Why, in a sentence, for the log.
+        cause: The error if it was not expected, for the log.
     """
 
     after: int
     attempts: int
+    detail: str = field(default="", compare=False)
+    cause: Exception | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLettered:
-    """Nothing is committed: publish a copy to the dead letters, then acknowledge the original."""
+    """Nothing is committed: publish a copy to the dead letters, then acknowledge the original.
+
+    Attributes:
+        reason: Why, as a slug of the contract.
+        detail: The same in a sentence.
+        attempts: How many attempts have failed.
+        exception: The last error, as the copy carries it.
+        cause: The last error itself, for the log.
+    """
 
     reason: str
     detail: str
     attempts: int = 1
     exception: str | None = None
+    cause: Exception | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,17 +29,19 @@ class RetryPolicy:
     def after_refusal(self, refusal: RefusalError, message: CommandMessage) -> Retry | None:
         """Return how to try again, or None if the refusal is final."""
         if refusal.may_pass and message.attempts < self.grace_attempts:
-            return Retry(after=self.grace_delay, attempts=message.attempts + 1)
+            return Retry(after=self.grace_delay, attempts=message.attempts + 1, detail=str(refusal))
         return None
 
     def after_failure(self, error: Exception, message: CommandMessage) -> Retry | DeadLettered:
         """Return what becomes of a message whose handler raised an unexpected error."""
         attempts = message.attempts + 1
+        told = f"{type(error).__name__}: {error}"
         if message.attempts < len(self.delays):
-            return Retry(after=self.delays[message.attempts], attempts=attempts)
+            return Retry(after=self.delays[message.attempts], attempts=attempts, detail=told, cause=error)
         return DeadLettered(
             reason="handler-failed",
             detail=f"{message.type} {message.message_id!r} failed {attempts} times; fix the cause, then redrive it.",
             attempts=attempts,
-            exception=f"{type(error).__name__}: {error}",
+            exception=told,
+            cause=error,
         )

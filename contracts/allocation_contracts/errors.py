@@ -17,8 +17,9 @@ class ContractError(AllocationError, ValueError):
     """A message breaks the wire contract, so reading it again would fail again.
 
     Attributes:
-        reason: A slug for programs and metrics: `invalid-json`, `body-too-large`, `invalid-body`, `missing-type`,
-            `unknown-type`, `missing-message-id`, `invalid-message-id`, `unsupported-content-type` or `invalid-header`.
+        reason: A slug for programs and metrics: `invalid-json`, `body-too-large`, `compressed-body`, `invalid-body`,
+            `missing-type`, `unknown-type`, `missing-message-id`, `invalid-message-id`, `unsupported-content-type` or
+            `invalid-header`.
         detail: One English sentence for people: what was wrong, where, and what to do. It is also the `str()`.
     """
 

@@ -17,6 +17,7 @@ from harness.service import RunningService
 
 QUEUE = "catch-up"
 ORDERS = 700
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
 @pytest.fixture(scope="module")
@@ -24,9 +25,7 @@ def lamps(service: RunningService, client: ExternalClient) -> list[ReceivedEvent
     """A SKU with some more events than are announced again at one go; they are all published, and marked."""
     client.ask(CreateBatch(batchref="lamps", sku="LAMP", qty=ORDERS))
     for number in range(ORDERS):
-        client.send(
-            Allocate(orderid=f"o{number}", sku="LAMP", qty=1), message_id=f"m{number}", traceparent="00-ab-cd-01"
-        )
+        client.send(Allocate(orderid=f"o{number}", sku="LAMP", qty=1), message_id=f"m{number}", traceparent=TRACE)
     client.wait_answered()
     wait_until(lambda: unpublished(service) == 0, within=20, otherwise=lambda: f"{unpublished(service)} unpublished")
     return [event for event in client.received if event.data.get("sku") == "LAMP"]

@@ -270,7 +270,7 @@ def rules(service: RunningService) -> Sequence[str]:
         consume.wait_for("retry_scheduled", within=PATIENCE)
         _smuggle_a_batch(client)
         client.ask(CreateBatch(batchref="late", sku="SKU", qty=30, eta=date(2031, 2, 1)))
-        client.ask(CreateBatch(batchref="soon", sku="SKU", qty=30, eta=date(2031, 1, 1)))
+        client.ask(CreateBatch(batchref="soon", sku="SKU", qty=60, eta=date(2031, 1, 1)))
         client.ask(CreateBatch(batchref="shelf", sku="SKU", qty=10))
         answered(client, [early])
         for number in range(8):

@@ -39,3 +39,16 @@ def test_every_log_event_is_a_slug() -> None:
 def test_no_log_event_is_put_together_at_run_time() -> None:
     built = [place for place, event in log_calls() if not isinstance(event, ast.Constant | ast.Name | ast.Attribute)]
     assert built == []
+
+
+def test_a_line_about_a_message_has_its_correlation_id_and_type_too() -> None:
+    given = {
+        f"{file.relative_to(ROOT)}:{node.lineno}": {keyword.arg for keyword in node.keywords}
+        for file in (ROOT / "allocation_worker").rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text("utf-8")))
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func).endswith(("log.bind", *(f"log.{each}" for each in LEVELS)))
+    }
+    about_a_message = {place: names for place, names in given.items() if "message_id" in names}
+    assert len(about_a_message) >= 4
+    assert {place for place, names in about_a_message.items() if not {"correlation_id", "type"} <= names} == set()

@@ -35,7 +35,7 @@ def log_a_failure() -> None:
     try:
         fail_with("Mrs Jones, 12 High Street")
     except ValueError:
-        structlog.get_logger().exception("message_failed", message_id="order-17/1")
+        structlog.get_logger().exception("retry_scheduled", message_id="order-17/1")
 
 
 def test_a_traceback_on_a_terminal_shows_no_local_variables(monkeypatch: pytest.MonkeyPatch) -> None:

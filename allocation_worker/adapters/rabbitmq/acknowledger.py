@@ -140,6 +140,7 @@ class Acknowledger:
                 queue=copy.delivery.queue,
                 message_id=copy.delivery.properties.message_id,
                 correlation_id=copy.delivery.properties.correlation_id,
+                type=copy.delivery.properties.type,
                 exchange=copy.exchange,
                 routing_key=copy.routing_key,
                 answer=result.name,

@@ -216,10 +216,12 @@ class QueueConsumer:
 
     def _refuse(self, delivery: Delivery, properties: UndecodableProperties) -> None:
         self._log.warning(
-            "contract_violated",
+            "dead_lettered",
             message_id=properties.message_id,
             correlation_id=properties.correlation_id,
+            type=properties.type,
             reason=UNDECODABLE,
+            attempts=1,
             detail=properties.detail,
         )
         self._ack([(delivery, DeadLettered(reason=UNDECODABLE, detail=properties.detail))])

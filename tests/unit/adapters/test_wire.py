@@ -6,6 +6,7 @@ from datetime import date
 from typing import get_args
 
 import pytest
+from structlog.testing import capture_logs
 
 import allocation_contracts as contracts
 from allocation_contracts.commands import QUEUES_BY_ROUTING_KEY
@@ -16,6 +17,7 @@ from allocation_worker.service_layer.ports import CountedEvent
 from tests.fakes.messages import FakeDelivery, FakeProperties, message
 from tools.examples import EXAMPLES
 
+TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 CAUSE = message(commands.Allocate(orderid="o", sku="s", qty=1))
 
 EVENTS: list[ProductEvent] = [
@@ -80,6 +82,25 @@ def test_of_an_event_that_changes_nothing_in_the_read_model_only_its_place_is_re
 def test_an_event_without_a_type_or_a_body_breaks_the_contract(type_: str) -> None:
     with pytest.raises(contracts.ContractError):
         wire.read_event(FakeDelivery(body=b"{", properties=FakeProperties(type=type_)))
+
+
+@pytest.mark.parametrize(("sent", "logged"), [("00-abc", ['"00-abc"']), (5, ["5"]), ("", []), (TRACEPARENT, [])])
+def test_a_broken_traceparent_leaves_a_debug_line_and_nothing_else(sent: object, logged: list[str]) -> None:
+    properties = FakeProperties(headers={"traceparent": sent})
+    with capture_logs() as lines:
+        read = wire.read(FakeDelivery(body=b'{"orderid":"o","sku":"s","qty":1}', properties=properties))
+    assert read.traceparent == (sent if sent == TRACEPARENT else None)
+    about = {"message_id": "m-1", "correlation_id": "m-1", "type": "allocate.v1"}
+    assert lines == [
+        {"event": "traceparent_dropped", "log_level": "debug", **about, "traceparent": shown} for shown in logged
+    ]
+
+
+def test_a_compressed_command_is_told_as_such() -> None:
+    properties = FakeProperties(content_encoding="br")
+    with pytest.raises(contracts.ContractError, match="compressed") as caught:
+        wire.read(FakeDelivery(body=b"\x0b\x17\x80", properties=properties))
+    assert caught.value.reason == "compressed-body"
 
 
 @pytest.mark.parametrize("type_", contracts.COMMANDS)

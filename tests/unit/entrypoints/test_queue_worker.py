@@ -7,15 +7,16 @@ from threading import Event
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from allocation_worker.adapters import wire
-from allocation_worker.domain.commands import Allocate, CreateBatch
+from allocation_worker.domain.commands import Allocate, Command, CreateBatch
 from allocation_worker.entrypoints.consume import QueueWorker
 from allocation_worker.service_layer.groups import CONTENTION_ATTEMPTS, GroupProcessor
 from allocation_worker.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
 from allocation_worker.service_layer.messagebus import MessageBus
 from allocation_worker.service_layer.outcomes import DeadLettered, Done, Retry, SetAside
-from allocation_worker.service_layer.ports import StoreContentionError, StoreUnavailableError
+from allocation_worker.service_layer.ports import StoreContentionError, StoreUnavailableError, UnitOfWork
 from tests.fakes import policies
 from tests.fakes.deliveries import FakeDeliveries
 from tests.fakes.locks import ImpatientLocks
@@ -74,6 +75,30 @@ def test_a_broken_contract_harms_no_neighbour() -> None:
     assert isinstance(outcomes[id(broken)], DeadLettered)
     assert outcomes[id(good)] == Done()
     assert outcomes[id(early)] == Retry(after=1, attempts=1)
+
+
+def test_each_failure_is_one_line_with_what_the_message_is_and_why_it_failed() -> None:
+    def fail(_command: Command, _uow: UnitOfWork) -> None:
+        raise ZeroDivisionError("poisonous")
+
+    database = FakeDatabase()
+    broken, early = FakeDelivery(body=b"{"), order("2", sku="?")
+    bus = MessageBus({**COMMAND_HANDLERS, CreateBatch: fail}, EVENT_HANDLERS)
+    processor = GroupProcessor(bus, database.unit_of_work, policies.USUAL)
+    with capture_logs() as logged:
+        QueueWorker(
+            FakeDeliveries([broken, early, CREATE]), wire.read, processor, group_limit=7, stopping=QuickEvent()
+        ).run()
+    lines = [line for line in logged if line["log_level"] != "debug"]
+    told = {line["message_id"]: line for line in lines}
+    assert len(told) == len(lines) == 3
+    assert all({"queue", "correlation_id", "type"} <= line.keys() for line in lines)
+    dead, unknown, failed = (told[each.properties.message_id] for each in (broken, early, CREATE))
+    assert (dead["event"], dead["reason"], dead["exc_info"]) == ("dead_lettered", "invalid-json", None)
+    assert (unknown["event"], unknown["exc_info"]) == ("retry_scheduled", None)
+    assert "No batch of SKU '?'" in unknown["detail"]
+    assert (failed["event"], failed["detail"]) == ("retry_scheduled", "ZeroDivisionError: poisonous")
+    assert isinstance(failed["exc_info"], ZeroDivisionError)
 
 
 @pytest.mark.parametrize("durable", [False, True])
