@@ -11,7 +11,7 @@ import psycopg2
 
 from allocation_contracts import ORDERS_QUEUE
 from allocation_worker.adapters import wire
-from allocation_worker.adapters.postgres.unit_of_work import PostgresUnitOfWork
+from allocation_worker.adapters.postgres.unit_of_work import Optimism, PostgresUnitOfWork
 from allocation_worker.adapters.rabbitmq.delivery import Delivery
 from allocation_worker.bootstrap.database import engine
 from allocation_worker.config import PREFIX, load
@@ -145,7 +145,7 @@ def _group_processor(side: WorkerSide) -> Iterator[GroupProcessor]:
     database = engine(settings, "consume")
     bus = MessageBus({**COMMAND_HANDLERS, Allocate: _allocate_unless_bad}, EVENT_HANDLERS)
     try:
-        yield GroupProcessor(bus, partial(PostgresUnitOfWork, database), settings.retry_policy)
+        yield GroupProcessor(bus, partial(PostgresUnitOfWork, database, Optimism()), settings.retry_policy)
     finally:
         database.dispose()
 

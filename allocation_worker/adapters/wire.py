@@ -4,11 +4,12 @@ A message has the same fields on the wire and in the domain, so one table for ea
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from hashlib import sha256
 from typing import Any, Protocol
 
 import structlog
+from pydantic import TypeAdapter
 
 import allocation_contracts as contracts
 from allocation_contracts import strict_json
@@ -120,12 +121,10 @@ def _tell_dropped_traceparent(about: contracts.CommandProperties, headers: Mappi
 
 def write(event: events.Event, cause: CommandMessage) -> tuple[str, str]:
     """Return the type and the JSON body of an event; the same event gives the same text."""
-    model: contracts.Event
     if isinstance(event, events.CommandRejected):
         model = contracts.CommandRejected(command=cause.type, reason=event.reason, detail=event.detail, data=cause.data)
-    else:
-        model = _MODELS[type(event)].model_validate(event, from_attributes=True)
-    return model.TYPE, contracts.encode(model).decode()
+        return model.TYPE, contracts.encode(model).decode()
+    return _MODELS[type(event)].TYPE, _TO_JSON[type(event)](event).decode()
 
 
 def quoted(text: str) -> str:
@@ -187,6 +186,11 @@ _MODELS: Mapping[type[events.ProductEvent], type[contracts.SkuEvent]] = {
     events.Deallocated: contracts.Deallocated,
     events.BatchCreated: contracts.BatchCreated,
     events.BatchQuantityChanged: contracts.BatchQuantityChanged,
+}
+
+# Not by way of the model, whose check takes twice as long: all that is in an event was checked as it came in.
+_TO_JSON: Mapping[type[events.ProductEvent], Callable[[events.ProductEvent], bytes]] = {
+    event: TypeAdapter(event).serializer.to_json for event in _MODELS
 }
 
 _EVENTS: Mapping[type[contracts.SkuEvent], type[events.ProductEvent]] = {

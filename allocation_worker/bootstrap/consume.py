@@ -8,7 +8,7 @@ import structlog
 
 from allocation_contracts import ORDERS_QUEUE
 from allocation_worker.adapters import wire
-from allocation_worker.adapters.postgres.unit_of_work import PostgresUnitOfWork
+from allocation_worker.adapters.postgres.unit_of_work import Optimism, PostgresUnitOfWork
 from allocation_worker.adapters.rabbitmq.consumer import Consumer
 from allocation_worker.adapters.rabbitmq.deliveries import DeliveryBuffer
 from allocation_worker.bootstrap.addresses import BrokerUrls
@@ -56,9 +56,9 @@ def _consume(settings: Settings, queues: Sequence[str], signs: SignsOfLife, netw
         link=network.link,
     )
     database = engine(settings, "consume")
-    service = processor(partial(PostgresUnitOfWork, database), settings.retry_policy)
 
     def work(deliveries: DeliveryBuffer) -> None:
+        service = processor(partial(PostgresUnitOfWork, database, Optimism()), settings.retry_policy)
         watched = WatchedDeliveries(deliveries, signs.loop(f"worker of {deliveries.queue}"), "the database")
         QueueWorker(watched, wire.read_queued, service, group_limit=settings.group_limit, stopping=stopping).run()
 

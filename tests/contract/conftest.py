@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import pytest
 
+from allocation_worker.adapters.postgres.unit_of_work import Optimism
 from allocation_worker.service_layer.ports import Pending, UnitOfWork
 from allocation_worker.testing.servers import Servers
 from tests.fakes.pending import open_pending
@@ -65,9 +66,29 @@ def postgres_store(servers: Servers) -> Iterator[PostgresStore]:
 
 
 @pytest.fixture(params=["memory", "postgresql"])
-def store(request: pytest.FixtureRequest) -> Store:
+def asking_store(request: pytest.FixtureRequest) -> Store:
+    """A store that looks whether something is new."""
+    return _empty(request)
+
+
+@pytest.fixture(params=["memory", "postgresql", "optimistic postgresql"])
+def store_for_groups(request: pytest.FixtureRequest) -> Store:
+    """A store that may take something for new that is not, and then have the transaction tried again."""
+    return _empty(request)
+
+
+@pytest.fixture
+def store(asking_store: Store) -> Store:
+    return asking_store
+
+
+def _empty(request: pytest.FixtureRequest) -> Store:
     if request.param == "memory":
         return MemoryStore()
     postgres: PostgresStore = request.getfixturevalue("postgres_store")
     postgres.empty()
+    postgres.optimism = None
+    if request.param == "optimistic postgresql":
+        postgres.optimism = Optimism()
+        postgres.optimism.justified = True
     return postgres

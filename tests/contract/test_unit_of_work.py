@@ -82,7 +82,16 @@ def briefly(events: Sequence[Published]) -> list[str]:
     ]
 
 
+@pytest.fixture
+def store(store_for_groups: Store) -> Store:
+    return store_for_groups
+
+
 class TestInbox:
+    @pytest.fixture
+    def store(self, asking_store: Store) -> Store:
+        return asking_store
+
     def test_a_new_message_is_fresh(self, store: Store) -> None:
         with store.unit_of_work() as uow:
             assert uow.inbox.receive([message(order("o"), "a"), message(order("o"), "b")]) == [FRESH, FRESH]

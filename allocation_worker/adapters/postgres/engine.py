@@ -17,6 +17,7 @@ from allocation_worker.adapters.postgres.address import parse
 from allocation_worker.adapters.postgres.errors import READ_ONLY, translated
 from allocation_worker.adapters.postgres.session import NETWORK_AWAY, SessionSettings, split_options
 from allocation_worker.adapters.postgres.watchdog import Watchdog, WatchedConnection, watched_connection
+from allocation_worker.adapters.postgres.writer import send_rows_of_copy
 from allocation_worker.service_layer.ports import StoreError, StoreUnavailableError
 
 # The limit of a call, in multiples of its statement_timeout. Above 1, so that the server's own error comes first.
@@ -74,6 +75,7 @@ def create_engine(
         pool_timeout=5,
     )
     sa.event.listen(engine, "handle_error", _translate)
+    sa.event.listen(engine, "do_execute", send_rows_of_copy)
     return engine
 
 

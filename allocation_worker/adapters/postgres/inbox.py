@@ -7,8 +7,11 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from allocation_worker.adapters.postgres.arrays import array
+from allocation_worker.adapters.postgres.writer import Writer, new_rows
 from allocation_worker.service_layer.messages import CommandMessage
 from allocation_worker.service_layer.ports import Receipt
+
+INSERT = new_rows("inbox_entries", {"key": "uuid", "fingerprint": "bytea"})
 
 # The update makes a repeat wait for a transaction that is still receiving the same message. A plain read would not.
 RECEIVE = sa.text("""
@@ -30,10 +33,22 @@ def inbox_key(message_id: str) -> str:
 
 
 class PostgresInbox:
-    """The inbox of one transaction."""
+    """The inbox of one transaction.
 
-    def __init__(self, connection: Connection) -> None:
+    Args:
+        connection: The transaction.
+        writer: Writes to it.
+        optimistic: Whether messages are taken for new, so that one that is not raises StoreContentionError.
+
+    Attributes:
+        found_known: Whether any message that was received had been received before.
+    """
+
+    def __init__(self, connection: Connection, writer: Writer, *, optimistic: bool = False) -> None:
         self._connection = connection
+        self._writer = writer
+        self._optimistic = optimistic
+        self.found_known = False
 
     def receive(self, messages: Sequence[CommandMessage]) -> list[Receipt]:
         # One statement must not contain a key twice, and all transactions must use the same key order.
@@ -41,11 +56,7 @@ class PostgresInbox:
         first: dict[str, bytes] = {}
         for key, message in zip(keys, messages, strict=True):
             first.setdefault(key, message.fingerprint)
-        in_order = sorted(first)
-        rows = self._connection.execute(
-            RECEIVE, {"keys": array(in_order), "fingerprints": array([first[key] for key in in_order])}
-        )
-        taken = {key: bytes(fingerprint) for key, fingerprint in rows.all()}
+        taken = self._take(sorted(first.items()))
         seen = set(taken)
         receipts = []
         for key, message in zip(keys, messages, strict=True):
@@ -58,6 +69,21 @@ class PostgresInbox:
                 receipts.append(Receipt.FRESH)
             seen.add(key)
         return receipts
+
+    def _take(self, entries: Sequence[tuple[str, bytes]]) -> dict[str, bytes]:
+        """Write these entries. Return those that were there before, with the fingerprint that they have there."""
+        if self._optimistic:
+            # The index makes an entry wait, too, for a transaction that is still receiving the same message.
+            self._writer.add(INSERT, entries)
+            self._writer.flush()
+            return {}
+        parameters = {
+            "keys": array([key for key, _ in entries]),
+            "fingerprints": array([fingerprint for _, fingerprint in entries]),
+        }
+        rows = self._connection.execute(RECEIVE, parameters).all()
+        self.found_known |= bool(rows)
+        return {key: bytes(fingerprint) for key, fingerprint in rows}
 
     def forget(self, message: CommandMessage) -> None:
         self._connection.execute(FORGET, {"key": inbox_key(message.message_id)})

@@ -26,11 +26,23 @@ MAX_SEQUENCE = 2**63 - 1
 
 
 class PostgresProducts:
-    """The products of one transaction. Each is locked before any part of it is read."""
+    """The products of one transaction. Each is locked before any part of it is read.
 
-    def __init__(self, connection: Connection, writer: Writer) -> None:
+    Args:
+        connection: The transaction.
+        writer: Writes to it.
+        optimistic: Whether lines to be allocated are taken for new, so that one that is not raises StoreContentionError
+            when it is written.
+
+    Attributes:
+        found_known: Whether any line that was to be allocated was there before.
+    """
+
+    def __init__(self, connection: Connection, writer: Writer, *, optimistic: bool = False) -> None:
         self._connection = connection
         self._writer = writer
+        self._optimistic = optimistic
+        self.found_known = False
         self._products: dict[str, Product] = {}
         self._looked_for: set[str] = set()
         self._streams: dict[str, Stream] = {}
@@ -41,13 +53,17 @@ class PostgresProducts:
     def lock_for(self, commands: Iterable[Command], *, patient: bool = True) -> None:
         commands = list(commands)
         skus: set[str] = set()
-        lines: set[LineKey] = set()
+        to_allocate: set[LineKey] = set()
+        to_cancel: set[LineKey] = set()
         batches: dict[str, str] = {}
         for command in commands:
             match command:
-                case Allocate() | Deallocate():
+                case Allocate():
                     skus.add(command.sku)
-                    lines.add((command.sku, (command.orderid, command.lineid)))
+                    to_allocate.add((command.sku, (command.orderid, command.lineid)))
+                case Deallocate():
+                    skus.add(command.sku)
+                    to_cancel.add((command.sku, (command.orderid, command.lineid)))
                 case CreateBatch():
                     skus.add(command.sku)
                     batches[command.batchref] = batches.get(command.batchref) or command.sku
@@ -55,7 +71,7 @@ class PostgresProducts:
                     batches.setdefault(command.batchref, "")
         if skus or batches:
             limit = None if patient else LOCKED_FOR_LONG + len(commands)
-            self._load(skus, lines, batches, limit=limit)
+            self._load(skus, to_cancel, batches, to_allocate=to_allocate, limit=limit)
 
     def locked_by_others(self, skus: Collection[str]) -> list[LockedProduct]:
         rows = self._connection.execute(statements.LOCKED_PRODUCTS, {"skus": array(sorted(skus))})
@@ -123,10 +139,22 @@ class PostgresProducts:
         """Pass everything that has changed to the writer."""
         self._rows.flush(self._products.values(), self._streams)
 
-    def _load(self, skus: set[str], lines: set[LineKey], batches: dict[str, str], *, limit: int | None = None) -> None:
+    def _load(
+        self,
+        skus: set[str],
+        lines: set[LineKey],
+        batches: dict[str, str],
+        *,
+        to_allocate: Collection[LineKey] = (),
+        limit: int | None = None,
+    ) -> None:
         skus = (skus | self._locate(batches)) - self._looked_for
         self._lock(skus, limit=limit)
-        held = self._load_lines(lines)
+        # A batch that shrinks may need any of its lines as it is.
+        new = self._sure_to_be_written(to_allocate) - lines if self._optimistic and not batches else set()
+        held = self._load_lines(lines.union(to_allocate) - new)
+        self._add_blank_lines(new)
+        self.found_known |= any(map(self._rows.has_line, to_allocate))
         self._load_batches(skus, held | batches.keys(), limit=limit)
 
     def _locate(self, batches: dict[str, str]) -> set[str]:
@@ -160,10 +188,18 @@ class PostgresProducts:
             product = self._locked(row.sku)
             product.lines[row.orderid, row.lineid] = self._rows.line(product, row)
             held.add(row.batchref)
+        self._add_blank_lines(lines)
+        return held - {None}
+
+    def _sure_to_be_written(self, to_allocate: Iterable[LineKey]) -> set[LineKey]:
+        """Return the lines whose allocation is not refused. A product that never had a batch may refuse."""
+        stocked = {sku for sku, product in self._products.items() if product.batches_arrived}
+        return {key for key in to_allocate if key[0] in stocked}
+
+    def _add_blank_lines(self, lines: Iterable[LineKey]) -> None:
         for sku, line_id in lines:
             if known := self._products.get(sku):
                 known.lines.setdefault(line_id, OrderLine(*line_id))
-        return held - {None}
 
     def _load_batches(self, skus: set[str], references: set[str], *, limit: int | None) -> None:
         if not skus and not references:

@@ -63,6 +63,10 @@ class Rows:
             self._lines[product.sku, line_id] = _line_values(line)
         return line
 
+    def has_line(self, key: LineKey) -> bool:
+        """Return whether the line was there before this transaction, or is written by now."""
+        return key in self._lines
+
     def line_uuid(self, key: LineKey) -> str:
         """Return the same as the function, computed once for each line."""
         known = self._line_uuids.get(key)

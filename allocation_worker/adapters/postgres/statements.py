@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 
-from allocation_worker.adapters.postgres.writer import Write
+from allocation_worker.adapters.postgres.writer import Write, new_rows
 
 SKUS_OF_BATCHES = sa.text("SELECT reference, sku FROM batches WHERE reference = ANY(CAST(:refs AS text[]))")
 
@@ -44,13 +44,8 @@ LOCKED_PRODUCTS = sa.text("""
     WHERE sku = ANY(CAST(:skus AS text[])) AND sku NOT IN (SELECT sku FROM free)
 """)
 
-INSERT_PRODUCTS = Write(
-    "new_product",
-    """
-    INSERT INTO products (sku, stream, sequence, batches_arrived)
-    SELECT * FROM unnest(CAST(:new_product0 AS text[]), CAST(:new_product1 AS uuid[]),
-    CAST(:new_product2 AS bigint[]), CAST(:new_product3 AS integer[]))
-""",
+INSERT_PRODUCTS = new_rows(
+    "products", {"sku": "text", "stream": "uuid", "sequence": "bigint", "batches_arrived": "integer"}
 )
 
 UPDATE_PRODUCTS = Write(
@@ -63,15 +58,18 @@ UPDATE_PRODUCTS = Write(
 """,
 )
 
-INSERT_BATCHES = Write(
-    "new_batch",
-    """
-    INSERT INTO batches (reference, sku, purchased, allocated, eta, arrival, created_qty, sequence)
-    SELECT * FROM unnest(
-        CAST(:new_batch0 AS text[]), CAST(:new_batch1 AS text[]), CAST(:new_batch2 AS integer[]),
-        CAST(:new_batch3 AS integer[]), CAST(:new_batch4 AS date[]),
-        CAST(:new_batch5 AS integer[]), CAST(:new_batch6 AS integer[]), CAST(:new_batch7 AS bigint[]))
-""",
+INSERT_BATCHES = new_rows(
+    "batches",
+    {
+        "reference": "text",
+        "sku": "text",
+        "purchased": "integer",
+        "allocated": "integer",
+        "eta": "date",
+        "arrival": "integer",
+        "created_qty": "integer",
+        "sequence": "bigint",
+    },
 )
 
 UPDATE_BATCHES = Write(
@@ -84,15 +82,18 @@ UPDATE_BATCHES = Write(
 """,
 )
 
-INSERT_LINES = Write(
-    "new_line",
-    """
-    INSERT INTO order_lines (id, orderid, sku, lineid, qty, batchref, cancelled, sequence)
-    SELECT * FROM unnest(
-        CAST(:new_line0 AS uuid[]), CAST(:new_line1 AS text[]), CAST(:new_line2 AS text[]),
-        CAST(:new_line3 AS text[]), CAST(:new_line4 AS integer[]),
-        CAST(:new_line5 AS text[]), CAST(:new_line6 AS boolean[]), CAST(:new_line7 AS bigint[]))
-""",
+INSERT_LINES = new_rows(
+    "order_lines",
+    {
+        "id": "uuid",
+        "orderid": "text",
+        "sku": "text",
+        "lineid": "text",
+        "qty": "integer",
+        "batchref": "text",
+        "cancelled": "boolean",
+        "sequence": "bigint",
+    },
 )
 
 UPDATE_LINES = Write(

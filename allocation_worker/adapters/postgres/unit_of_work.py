@@ -12,27 +12,53 @@ from allocation_worker.adapters.postgres.writer import Writer
 from allocation_worker.domain.events import ProductEvent
 
 
+class Optimism:
+    """Whether the next transaction takes its messages, and the lines that they allocate, for new.
+
+    They nearly always are. To insert them is cheaper than to ask for them first. If one is not new after all, its
+    primary key makes the insert fail, as contention, and the transaction is tried again. From then on each transaction
+    asks, until one has found all new. The first one asks, since a process may have been killed before.
+
+    One object is for the transactions of one thread.
+
+    Attributes:
+        justified: Whether it does.
+    """
+
+    def __init__(self) -> None:
+        self.justified = False
+
+
 class PostgresUnitOfWork:
-    """A unit of work. It can be entered once."""
+    """A unit of work. It can be entered once.
+
+    Args:
+        engine: The database.
+        optimism: Shared with the transactions before and after it.
+    """
 
     products: PostgresProducts
     inbox: PostgresInbox
     outbox: PostgresOutbox
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, optimism: Optimism | None = None) -> None:
         self._engine = engine
+        self._optimism = optimism or Optimism()
 
     def __enter__(self) -> Self:
         self._connection = self._engine.connect()
         self._writer = Writer(self._connection)
-        self.products = PostgresProducts(self._connection, self._writer)
-        self.inbox = PostgresInbox(self._connection)
+        optimistic = self._optimism.justified
+        self.products = PostgresProducts(self._connection, self._writer, optimistic=optimistic)
+        self.inbox = PostgresInbox(self._connection, self._writer, optimistic=optimistic)
         self.outbox = PostgresOutbox(self._writer, self.products.stream_of)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if error is not None:
+            self._optimism.justified = False
         self._connection.close()
 
     def collect_new_events(self) -> list[ProductEvent]:
@@ -41,6 +67,7 @@ class PostgresUnitOfWork:
     def commit(self) -> None:
         self._flush()
         self._connection.commit()
+        self._optimism.justified = not (self.inbox.found_known or self.products.found_known)
 
     def _flush(self) -> None:
         self.products.flush()

@@ -50,6 +50,17 @@ class _Cursor(cursor):
         finally:
             watched.deadlines.pop(watched, None)
 
+    def copy_expert(self, sql: Any, file: Any, size: int = 8192) -> None:  # noqa: ANN401 - psycopg2's own signature
+        """Copy rows. It may be the first statement of its transaction."""
+        watched = self.connection
+        if watched.status == STATUS_READY and not watched.autocommit:
+            sql = watched.each_transaction + sql
+        watched.deadlines[watched] = monotonic() + watched.limit
+        try:
+            super().copy_expert(sql, file, size)
+        finally:
+            watched.deadlines.pop(watched, None)
+
     def fetchmany(self, size: int | None = None) -> list[Any]:
         """Fetch the next rows. Each fetch counts as a call."""
         watched = self.connection

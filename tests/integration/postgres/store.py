@@ -14,7 +14,7 @@ from allocation_worker.adapters.postgres.inbox import inbox_key
 from allocation_worker.adapters.postgres.page import StoredEvent
 from allocation_worker.adapters.postgres.relay import PendingEvents, open_pending
 from allocation_worker.adapters.postgres.schema import migrate
-from allocation_worker.adapters.postgres.unit_of_work import PostgresUnitOfWork
+from allocation_worker.adapters.postgres.unit_of_work import Optimism, PostgresUnitOfWork
 from allocation_worker.service_layer.ports import StoreUnavailableError
 from tests.fakes.unit_of_work import Published
 from tests.integration.postgres.staging import until
@@ -71,9 +71,10 @@ class PostgresStore:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+        self.optimism: Optimism | None = None
 
     def unit_of_work(self) -> PostgresUnitOfWork:
-        return PostgresUnitOfWork(self.engine)
+        return PostgresUnitOfWork(self.engine, self.optimism)
 
     def open_pending(self) -> AbstractContextManager[PendingEvents]:
         return open_pending(self.engine, lease=30.0)

@@ -6,6 +6,7 @@ from datetime import date
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from allocation_worker.adapters.postgres.unit_of_work import Optimism
 from allocation_worker.domain.commands import Allocate, ChangeBatchQuantity, Command, CreateBatch, Deallocate
 from allocation_worker.service_layer.messages import CommandMessage
 from allocation_worker.service_layer.outcomes import Outcome
@@ -55,15 +56,18 @@ def answers(store: PostgresStore | FakeDatabase, group: Sequence[CommandMessage]
 
 
 @settings(
-    max_examples=30,
+    max_examples=50,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-@given(story=groups)
+@given(story=groups, optimistic=st.booleans())
 def test_groups_in_postgresql_are_single_messages_in_memory(
-    store: PostgresStore, story: list[list[CommandMessage]]
+    store: PostgresStore,
+    story: list[list[CommandMessage]],
+    optimistic: bool,  # noqa: FBT001 - hypothesis gives it
 ) -> None:
     store.empty()
+    store.optimism = Optimism() if optimistic else None
     memory = FakeDatabase()
     for group in story:
         assert answers(store, group) == [outcome for each in group for outcome in answers(memory, [each])]

@@ -15,8 +15,10 @@ from sqlalchemy.engine import Engine
 
 from allocation_worker.adapters.postgres import engine as engine_module
 from allocation_worker.adapters.postgres.engine import create_engine
+from allocation_worker.adapters.postgres.inbox import INSERT
 from allocation_worker.adapters.postgres.project import reading
 from allocation_worker.adapters.postgres.watchdog import Watchdog, WatchedConnection, _is_alive
+from allocation_worker.adapters.postgres.writer import MANY_ROWS, Writer
 from allocation_worker.service_layer.outcomes import Done
 from allocation_worker.service_layer.ports import StoreUnavailableError
 from allocation_worker.testing.waiting import wait_until
@@ -71,6 +73,14 @@ def test_a_statement_that_never_returns_is_unavailability(far_store: PostgresSto
         network.hold()
         with pytest.raises(StoreUnavailableError):
             connection.execute(sa.text("SELECT 1"))
+    network.release()
+
+
+def test_a_copy_that_never_returns_is_unavailability(far_store: PostgresStore, network: Proxy) -> None:
+    with far_store.engine.connect() as connection:
+        network.hold()
+        with pytest.raises(StoreUnavailableError):
+            Writer(connection).add(INSERT, [(f"{number:032x}", bytes(32)) for number in range(MANY_ROWS)])
     network.release()
 
 

@@ -8,7 +8,7 @@ from sqlalchemy.engine import Connection
 
 from allocation_worker.adapters.postgres.outbox import INSERT
 from allocation_worker.adapters.postgres.page import EVENTS_A_PAGE
-from allocation_worker.adapters.postgres.writer import Values, Write, Writer
+from allocation_worker.adapters.postgres.writer import MANY_ROWS, Values, Write, Writer, new_rows
 from allocation_worker.domain.commands import ChangeBatchQuantity, Deallocate
 from allocation_worker.domain.events import CommandRejected
 from allocation_worker.service_layer.outcomes import Done
@@ -25,6 +25,7 @@ RENAME = Write(
     "UPDATE noted SET word = new.word FROM unnest(CAST(:rename0 AS integer[]), CAST(:rename1 AS text[])) "
     "AS new (number, word) WHERE noted.number = new.number",
 )
+NEW_NOTES = new_rows("noted", {"number": "integer", "word": "text"})
 FORGET = Write("forget", "DELETE FROM noted WHERE number = ANY(CAST(:forget0 AS integer[]))")
 LINES = 3_000
 
@@ -85,6 +86,50 @@ def test_rows_are_sent_by_the_thousand_in_order(
         writer.flush()
     assert len(sent) == round_trips
     assert noted(connection) == numbered
+
+
+HOSTILE = [
+    "",
+    "NULL",
+    "\\N",
+    "\\.",
+    "\\",
+    "tab\t",
+    "line\nfeed",
+    "return\r",
+    'quote"',
+    "it's",
+    "{a,b}",
+    "\u00e9\U0001f6cb",
+    None,
+]
+
+
+def test_many_new_rows_are_copied_as_they_are_whatever_their_texts(
+    store: PostgresStore, connection: Connection
+) -> None:
+    writer = Writer(connection)
+    rows: list[Values] = [(number, HOSTILE[number % len(HOSTILE)]) for number in range(MANY_ROWS)]
+    plain: list[Values] = [(number, "plain") for number in range(MANY_ROWS)]
+    with counting(store.engine) as sent:
+        writer.add(NOTE, [(-1, "before")])
+        writer.add(NEW_NOTES, rows)
+        writer.add(NEW_NOTES, plain)
+        writer.add(NEW_NOTES, rows[:-1])
+        writer.flush()
+    assert [statement.split()[0] for statement in sent] == ["INSERT", "COPY", "COPY", "INSERT"]
+    assert noted(connection) == [(-1, "before"), *rows, *plain, *rows[:-1]]
+
+
+def test_rows_may_be_copied_in_the_first_statement_of_a_transaction(store: PostgresStore) -> None:
+    store.execute("DROP TABLE IF EXISTS noted; CREATE TABLE noted (number integer, word text)")
+    with store.engine.connect() as connection:
+        Writer(connection).add(NEW_NOTES, [(number, "word") for number in range(MANY_ROWS)])
+        assert connection.scalar(sa.text("SELECT count(*) FROM noted")) == MANY_ROWS
+        assert connection.scalar(sa.text("SHOW client_min_messages")) == "warning"
+        connection.rollback()
+        assert connection.scalar(sa.text("SELECT count(*) FROM noted")) == 0
+    store.execute("DROP TABLE noted")
 
 
 def test_what_was_sent_is_not_sent_again(store: PostgresStore, connection: Connection) -> None:

@@ -48,6 +48,12 @@ def test_each_event_is_read_as_it_was_written(event: ProductEvent) -> None:
     assert wire.product_event(type_, body.encode()) == event
 
 
+@pytest.mark.parametrize("event", EVENTS, ids=lambda event: type(event).__name__)
+def test_each_event_is_written_as_its_model_is(event: ProductEvent) -> None:
+    type_, body = wire.write(event, CAUSE)
+    assert body.encode() == contracts.encode(contracts.EVENTS[type_].model_validate(event, from_attributes=True))
+
+
 def test_a_rejection_gives_back_the_body_of_its_command_with_what_nobody_knows_here() -> None:
     body = b'{"orderid":"o","sku":"s","qty":1,"note":{"for":["us",1.5,null]}}'
     cause = wire.read(FakeDelivery(body=body))
