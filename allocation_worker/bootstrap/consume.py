@@ -58,8 +58,8 @@ def _consume(settings: Settings, queues: Sequence[str], signs: SignsOfLife, netw
     database = engine(settings, "consume")
 
     def work(deliveries: DeliveryBuffer) -> None:
-        service = processor(partial(PostgresUnitOfWork, database, Optimism()), settings.retry_policy)
         watched = WatchedDeliveries(deliveries, signs.loop(f"worker of {deliveries.queue}"), "the database")
+        service = processor(partial(PostgresUnitOfWork, database, Optimism()), settings.retry_policy)
         QueueWorker(watched, wire.read_queued, service, group_limit=settings.group_limit, stopping=stopping).run()
 
     def stop() -> None:

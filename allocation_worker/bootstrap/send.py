@@ -10,12 +10,16 @@ import allocation_contracts as contracts
 from allocation_contracts.amqp import Outgoing, Publisher
 from allocation_contracts.amqp.link import Link
 from allocation_worker.adapters.command_file import CommandFile, spooled
+from allocation_worker.adapters.rabbitmq.outcome_listener import OutcomeListener
+from allocation_worker.bootstrap.addresses import BrokerUrls
 from allocation_worker.config import Settings
 from allocation_worker.service_layer import send as service
 from allocation_worker.service_layer.ports import Survey
 
 APP_ID = "allocation-worker send"
 SEND_TIMEOUT = 15.0
+
+__all__ = ["OutcomeListener", "outcomes", "readable", "send", "send_file", "survey_file"]
 
 
 def _log_nothing(level: int, event: str, **fields: object) -> None:
@@ -53,7 +57,9 @@ def survey_file(
     return file, service.survey_file(file, skip_bad=skip_bad)
 
 
-def send_file(settings: Settings, file: CommandFile, survey: Survey, confirmed: Callable[[str], None]) -> None:
+def send_file(
+    settings: Settings, file: CommandFile, survey: Survey, confirmed: Callable[[str], None], *, attempt: int
+) -> None:
     """Publish the commands of a file, and call `confirmed` with each message_id that the broker has confirmed."""
     with Publisher(settings.amqp_url, app_id=APP_ID, timeout=SEND_TIMEOUT, link=_quiet_link) as publisher:
 
@@ -63,4 +69,9 @@ def send_file(settings: Settings, file: CommandFile, survey: Survey, confirmed: 
                 on_confirmed=confirmed,
             )
 
-        service.send_file(file, survey, publish)
+        service.send_file(file, survey, publish, attempt=attempt)
+
+
+def outcomes(settings: Settings, is_ours: Callable[[str], bool]) -> OutcomeListener:
+    """Return what hears the events that answer commands; enter it before they are sent."""
+    return OutcomeListener(BrokerUrls(settings), is_ours)

@@ -17,14 +17,17 @@ from allocation_worker.cli import (
     project,
     relay,
     replay,
+    restored,
     send,
     settings,
     show,
     status,
+    streams,
     tail,
     topology,
     verify,
 )
+from allocation_worker.cli.output import echo, lines
 
 app = typer.Typer(
     name="allocation-worker",
@@ -35,7 +38,21 @@ app = typer.Typer(
     epilog="Settings come from the environment, such as ALLOCATION_AMQP_URL and ALLOCATION_DATABASE_URL; see README. "
     + exit_codes.IN_HELP,
 )
-for verb in (migrate, topology, consume, relay, project, verify, explain, replay, tail, settings, health, status):
+for verb in (
+    migrate,
+    topology,
+    consume,
+    relay,
+    project,
+    verify,
+    explain,
+    replay,
+    restored,
+    tail,
+    settings,
+    health,
+    status,
+):
     app.add_typer(verb.verbs)
 app.add_typer(send.verbs, name="send")
 app.add_typer(dead_letters.verbs, name="dead-letters")
@@ -44,7 +61,7 @@ app.add_typer(show.verbs, name="show")
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer's shape of a callback
     if wanted:
-        typer.echo(f"allocation-worker {__version__}")
+        echo(f"allocation-worker {__version__}")
         raise typer.Exit
 
 
@@ -60,16 +77,17 @@ def root(
 
 def main() -> None:
     """Run the command line, and exit with one of `exit_codes`."""
+    streams.escape_what_cannot_be_encoded()
     try:
         sys.exit(app(standalone_mode=False))
     except typer.TyperException as error:
-        sys.stderr.write(_usage(error))
+        sys.stderr.write(lines(_usage(error)))
         sys.exit(exit_codes.USAGE)
     except typer.Abort:
         sys.stderr.write("Nothing was done.\n")
         sys.exit(exit_codes.FAILED)
     except AllocationError as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(lines(f"{error}\n"))
         sys.exit(exit_codes.code_of(error))
 
 

@@ -17,6 +17,8 @@ UNAVAILABLE = 69
 """EX_UNAVAILABLE of sysexits.h: a server is away, refuses, or is not set up."""
 SETTINGS = 78
 """EX_CONFIG of sysexits.h."""
+INTERRUPTED = 130
+"""As a shell tells it of a program that Ctrl-C has ended."""
 
 IN_HELP = (
     "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not known, 4 something was found, "

@@ -1,17 +1,14 @@
 """The verbs that publish a command."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 from uuid import uuid4
 
 import typer
-from rich.console import Console
-from rich.progress import Progress
 
 import allocation_contracts as contracts
-from allocation_worker.bootstrap import send as wiring
-from allocation_worker.cli.loading import load_settings
+from allocation_worker.cli import sending
+from allocation_worker.cli.sending import Wanted
 from allocation_worker.service_layer.send import build_command
 
 verbs = typer.Typer()
@@ -22,14 +19,19 @@ OrderId = Annotated[str, typer.Option(help="The order.")]
 Sku = Annotated[str, typer.Option(help="The stock keeping unit.")]
 LineId = Annotated[str, typer.Option(help="Distinguishes lines of one order with the same SKU.")]
 Qty = Annotated[int, typer.Option(help="The quantity, a whole number.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Wait = Annotated[
+    bool, typer.Option("--wait", help="Show each outcome; exit 4 if one is a refusal, 3 if one does not come.")
+]
+Timeout = Annotated[float, typer.Option(min=0.1, max=86_400, help="Seconds to wait for the next outcome.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+PATIENCE = 60.0
 BatchRef = Annotated[str, typer.Option(help="The batch.")]
 
 
 @verbs.callback(
     invoke_without_command=True,
     no_args_is_help=True,
-    epilog="Example: allocation-worker send --file orders.csv --type allocate --column orderid=InvoiceNo",
+    epilog="Example: allocation-worker send --file orders.csv --type allocate --column lineid=#row --wait",
 )
 def send_verb(
     context: typer.Context,
@@ -37,7 +39,8 @@ def send_verb(
     file: Annotated[
         Path | None,
         typer.Option(
-            help="Send every row of this file: .csv with a header, or .jsonl; - for stdin. All are checked first."
+            help="Send every row of this file: .csv or .tsv with a header, or .jsonl; - for stdin. All are checked "
+            "first."
         ),
     ] = None,
     type_: Annotated[
@@ -51,16 +54,26 @@ def send_verb(
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Send the valid rows even if others are invalid.")
     ] = False,
+    attempt: Annotated[
+        int,
+        typer.Option(
+            min=1, help="2 or more sends the same file again under ids of its own, such as for rejected commands."
+        ),
+    ] = 1,
+    wait: Wait = False,
+    timeout: Timeout = PATIENCE,
     as_json: AsJson = False,
 ) -> None:
     """Publish one command, or those of a file, and wait for the broker's confirms."""
     if context.invoked_subcommand is not None:
-        if file or type_ or column or skip_bad or as_json:
+        if file or type_ or column or skip_bad or wait or attempt > 1 or as_json:
             raise typer.BadParameter(f"give either --file and its options, or {context.invoked_subcommand}.")
     elif file is None:
         raise typer.BadParameter("give --file, or a command such as allocate.")
     else:
-        _send_file(file, type_, dict(map(_mapping, column or [])), skip_bad=skip_bad, as_json=as_json)
+        columns = dict(map(_mapping, column or []))
+        wanted = Wanted(timeout if wait else None, as_json)
+        sending.send_file(file, type_, columns, wanted, skip_bad=skip_bad, attempt=attempt)
 
 
 @verbs.command("allocate", epilog="Example: allocation-worker send allocate --orderid o1 --sku RED-CHAIR --qty 3")
@@ -72,6 +85,8 @@ def send_allocate(
     message_id: MessageId = None,
     correlation_id: CorrelationId = None,
     *,
+    wait: Wait = False,
+    timeout: Timeout = PATIENCE,
     as_json: AsJson = False,
 ) -> None:
     """Ask for stock for an order line."""
@@ -79,7 +94,7 @@ def send_allocate(
         contracts.Allocate,
         message_id,
         correlation_id,
-        as_json=as_json,
+        Wanted(timeout if wait else None, as_json),
         orderid=orderid,
         sku=sku,
         qty=qty,
@@ -95,10 +110,20 @@ def send_deallocate(
     message_id: MessageId = None,
     correlation_id: CorrelationId = None,
     *,
+    wait: Wait = False,
+    timeout: Timeout = PATIENCE,
     as_json: AsJson = False,
 ) -> None:
     """Cancel an order line."""
-    _send(contracts.Deallocate, message_id, correlation_id, as_json=as_json, orderid=orderid, sku=sku, lineid=lineid)
+    _send(
+        contracts.Deallocate,
+        message_id,
+        correlation_id,
+        Wanted(timeout if wait else None, as_json),
+        orderid=orderid,
+        sku=sku,
+        lineid=lineid,
+    )
 
 
 @verbs.command(
@@ -113,11 +138,20 @@ def send_create_batch(
     message_id: MessageId = None,
     correlation_id: CorrelationId = None,
     *,
+    wait: Wait = False,
+    timeout: Timeout = PATIENCE,
     as_json: AsJson = False,
 ) -> None:
     """Announce a batch of stock."""
     _send(
-        contracts.CreateBatch, message_id, correlation_id, as_json=as_json, batchref=batchref, sku=sku, qty=qty, eta=eta
+        contracts.CreateBatch,
+        message_id,
+        correlation_id,
+        Wanted(timeout if wait else None, as_json),
+        batchref=batchref,
+        sku=sku,
+        qty=qty,
+        eta=eta,
     )
 
 
@@ -130,10 +164,19 @@ def send_change_batch_quantity(
     message_id: MessageId = None,
     correlation_id: CorrelationId = None,
     *,
+    wait: Wait = False,
+    timeout: Timeout = PATIENCE,
     as_json: AsJson = False,
 ) -> None:
     """Correct how much of a batch was purchased."""
-    _send(contracts.ChangeBatchQuantity, message_id, correlation_id, as_json=as_json, batchref=batchref, qty=qty)
+    _send(
+        contracts.ChangeBatchQuantity,
+        message_id,
+        correlation_id,
+        Wanted(timeout if wait else None, as_json),
+        batchref=batchref,
+        qty=qty,
+    )
 
 
 def _mapping(text: str) -> tuple[str, str]:
@@ -143,34 +186,12 @@ def _mapping(text: str) -> tuple[str, str]:
     return name, column
 
 
-def _send_file(path: Path, type_: str | None, columns: dict[str, str], *, skip_bad: bool, as_json: bool) -> None:
-    console = Console(stderr=True)
-    loaded = load_settings("send")
-    with wiring.readable(path) as (readable, name):
-        with console.status(f"Checking {name}"):
-            file, survey = wiring.survey_file(readable, name=name, type_=type_, columns=columns, skip_bad=skip_bad)
-        if survey.unused:
-            typer.echo(f"Columns not used: {', '.join(sorted(survey.unused))}.", err=True)
-        with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-            bar = progress.add_task("Sending", total=survey.good)
-            wiring.send_file(loaded, file, survey, lambda _message_id: progress.advance(bar))
-    if survey.bad:
-        typer.echo(f"{survey.error_report}\nRows skipped: {survey.bad}.", err=True)
-    if as_json:
-        typer.echo(json.dumps({"file": name, "confirmed": survey.good, "skipped": survey.bad}))
-    else:
-        typer.echo(f"Confirmed commands of {name}: {survey.good}.")
-
-
 def _send(
     model: type[contracts.Command],
     message_id: str | None,
     correlation_id: str | None,
-    *,
-    as_json: bool,
+    wanted: Wanted,
     **fields: str | int | None,
 ) -> None:
     command = build_command(model, **fields)
-    identity = str(uuid4()) if message_id is None else message_id
-    wiring.send(load_settings("send"), command, message_id=identity, correlation_id=correlation_id)
-    typer.echo(json.dumps({"message_id": identity}) if as_json else identity)
+    sending.send_one(command, str(uuid4()) if message_id is None else message_id, correlation_id, wanted)

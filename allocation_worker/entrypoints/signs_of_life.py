@@ -9,6 +9,8 @@ from threading import Event
 from time import monotonic, time
 from typing import Generic, TypeVar
 
+import structlog
+
 from allocation_worker.entrypoints.relay import Waker
 from allocation_worker.service_layer.outcomes import Outcome, SetAside
 from allocation_worker.service_layer.outgoing import MessageResult, OutgoingEvent
@@ -18,6 +20,11 @@ D = TypeVar("D", bound=Delivered)
 
 WRITE_EVERY = 1.0
 """Seconds."""
+
+IDLE_EVERY = 600.0
+"""Seconds without work after which the log says so, again and again."""
+
+log = structlog.get_logger()
 
 
 class Loop:
@@ -82,6 +89,15 @@ class SignsOfLife:
         self._loops.append(made)
         return made
 
+    @property
+    def settled(self) -> float | None:
+        """The time at which work was done last, by the clock on the wall; None if none was."""
+        return max((loop.settled for loop in self._loops if loop.settled is not None), default=None)
+
+    def waits(self) -> list[str]:
+        """Return what the loops wait for, except for work."""
+        return sorted({loop.waiting_for for loop in self._loops if loop.waiting_for is not None})
+
     def now(self) -> dict[str, object]:
         """Return them as `service_layer.health` reads them."""
         return {
@@ -95,6 +111,28 @@ class SignsOfLife:
         }
 
 
+class Idleness:
+    """Says in the log now and then that the process is there, while it has nothing to do.
+
+    Args:
+        signs: What its loops last did.
+        clock: Returns the time on the wall, in seconds.
+    """
+
+    def __init__(self, signs: SignsOfLife, *, clock: Callable[[], float] = time) -> None:
+        self._signs = signs
+        self._clock = clock
+        self._began = self._told = clock()
+
+    def look(self) -> None:
+        """Log `idle` if it is time for it."""
+        now = self._clock()
+        since = max(self._began, self._signs.settled or 0.0)
+        if now - max(since, self._told) >= IDLE_EVERY:
+            self._told = now
+            log.info("idle", seconds=round(now - since), waiting_for=self._signs.waits())
+
+
 def write_until(
     stopping: Event, signs: SignsOfLife, write: Callable[[dict[str, object]], None], ping: Callable[[], None]
 ) -> None:
@@ -106,8 +144,10 @@ def write_until(
         write: Writes them; it raises nothing.
         ping: Asks the network loops for a sign.
     """
+    idleness = Idleness(signs)
     while True:
         ping()
+        idleness.look()
         write(signs.now())
         if stopping.wait(WRITE_EVERY):
             return

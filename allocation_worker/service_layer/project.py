@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from itertools import groupby, islice
+from itertools import chain, groupby, islice
 from threading import Lock
 from typing import NamedTuple, TypeVar
 
@@ -30,7 +30,13 @@ log = structlog.get_logger()
 
 _BEHIND = "The database does not have what was published: it may be an old copy, or behind."
 
+_RESTORED = "The database was restored from a backup, so the read model is built anew."
+
 T = TypeVar("T")
+
+
+class DatabaseRestoredError(StoreUnavailableError):
+    """The read model shows what the database has lost by a restored backup. No newer state of a line replaces it."""
 
 
 class EventMessage(NamedTuple):
@@ -175,7 +181,7 @@ class Projector:
         if current is None:
             self.rebuild(takeover=False)
         else:
-            self._catch_up(current)
+            self._catch_up_or_rebuild(current)
         self._incarnation = incarnation
         self._doubtful = False
 
@@ -192,16 +198,26 @@ class Projector:
             for generation, skus in gaps.items():
                 log.warning("read_model_events_missing", generation=generation, skus=sorted(skus)[:10])
                 with suppress(GenerationClosedError):
-                    self._catch_up(generation, skus)
+                    self._catch_up_or_rebuild(generation, skus)
         raise StoreUnavailableError(_BEHIND)
+
+    def _catch_up_or_rebuild(self, generation: int, skus: Collection[str] | None = None) -> None:
+        try:
+            self._catch_up(generation, skus)
+        except DatabaseRestoredError:
+            log.warning("database_restored", detail=_RESTORED)
+            self.rebuild(takeover=False)
 
     def _catch_up(self, generation: int, skus: Collection[str] | None = None) -> bool:
         """Update these SKUs, or all, to the state of the write model. Return False if none was behind."""
         with self._open_write_model() as written:
             # In this order: the snapshot of the write model begins with its first query.
             have = self._read_model.sequences(generation, skus)
-            known = written.sequences(skus)
-            if ahead := [sku for sku, sequence in have.items() if sequence > known.get(sku, 0)]:
+            restored_at = written.restored_at()
+            if any(sequence < restored_at for sequence in have.values()):
+                raise DatabaseRestoredError(_RESTORED)
+            known = {**dict.fromkeys(chain(have, skus or ()), restored_at), **written.sequences(skus)}
+            if ahead := [sku for sku, sequence in have.items() if sequence > known[sku]]:
                 log.error("database_behind", skus=sorted(ahead)[:10], count=len(ahead))
             targets = {sku: sequence for sku, sequence in known.items() if sequence > have.get(sku, 0)}
             if not targets:

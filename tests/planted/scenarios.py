@@ -26,7 +26,7 @@ from allocation_contracts import (
 from allocation_worker.testing.waiting import wait_until
 from harness.client import ExternalClient, read_dead_letters
 from harness.pgbouncer import one_noticed_sharing, pgbouncer
-from harness.processes import WorkerProcess
+from harness.processes import WorkerProcess, run_verb
 from harness.service import RunningService
 from tests.planted.failovers import FAILOVERS
 from tests.planted.operating import OPERATING
@@ -192,6 +192,29 @@ def log_full(service: RunningService) -> Sequence[str]:
         return faults_of(service, client)
 
 
+def restored(service: RunningService) -> Sequence[str]:
+    """A backup from before the first order is restored, while a subscriber has seen the events of the orders."""
+    with service.client() as client:
+        processes = [service.start("consume"), service.start("relay")]
+        send_batches_and_orders(client)
+        client.wait_answered(within=PATIENCE)
+        for process in processes:
+            process.terminate()
+        seen = list(client.received)
+        with database(service) as cursor:
+            cursor.execute("TRUNCATE products, batches, order_lines, inbox_entries, outbox_pages")
+            cursor.connection.commit()
+        run_verb("restored", settings=service.settings)
+        service.start("consume")
+        service.start("relay")
+        again = client.send(CreateBatch(batchref="again", sku="SKU", qty=1))
+        missed = answered(client, [again])
+        highest = max(event.data["sequence"] for event in seen)
+        numbers = [event.data["sequence"] for event in client.answers(again)]
+        repeats = [f"A new event has the number {number}, given out before." for number in numbers if number <= highest]
+        return [*filter(None, [missed]), *repeats]
+
+
 def late_subscriber(service: RunningService) -> Sequence[str]:
     """At first no queue is bound for any event. It is bound in the middle of an offer, so order is not promised."""
     client = service.client()
@@ -346,6 +369,7 @@ SCENARIOS: Mapping[str, Scenario] = {
         shrink,
         table_away,
         log_full,
+        restored,
         held_product,
         late_subscriber,
         full_queue,

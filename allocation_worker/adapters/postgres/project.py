@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from allocation_worker.adapters import wire
+from allocation_worker.adapters.postgres import statements
 from allocation_worker.adapters.postgres.arrays import array
 from allocation_worker.adapters.postgres.engine import patient
 from allocation_worker.service_layer.ports import BatchView, LineView, ProjectedEvent
@@ -74,6 +75,9 @@ class PostgresWriteModel:
     def sequences(self, skus: Collection[str] | None = None) -> Mapping[str, int]:
         rows = stream(self._connection, SEQUENCES, everything=skus is None, skus=array(sorted(skus or ())))
         return {sku: sequence for sku, sequence in rows}  # noqa: C416 - rows are not pairs to mypy
+
+    def restored_at(self) -> int:
+        return self._connection.scalar(statements.BEGINNING) or 0
 
     def events_after(self, sequences: Mapping[str, int]) -> Iterator[ProjectedEvent]:
         rows = stream(

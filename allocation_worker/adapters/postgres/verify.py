@@ -90,16 +90,21 @@ CHECKS = (
     Check(
         "events-missing",
         "SKU {sku} counts {counted} events; {kept} of those from {first} on are in the outbox, the last is {last}.",
+        # A restoration skips numbers. So the events before it and those after it are counted apart.
         """
+        WITH restored AS (SELECT coalesce(array_agg(sequence ORDER BY sequence), '{}') AS sequences FROM restorations)
         SELECT sku, products.sequence AS counted, first, last, kept FROM products JOIN (
-            SELECT sku, min(sequence) AS first, max(sequence) AS last, count(DISTINCT sequence) AS kept
+            SELECT sku, min(sequence) AS first, max(sequence) AS last, count(DISTINCT sequence) AS kept,
+                max(max(sequence)) OVER (PARTITION BY sku) AS last_of_all
             FROM events JOIN (
                 SELECT sku, min(sequence) AS oldest FROM events
                 WHERE created_at >= now() - make_interval(hours => :kept_hours) AND NOT repeated GROUP BY sku
             ) AS recent USING (sku)
-            WHERE sequence >= oldest GROUP BY sku
+            WHERE sequence >= oldest
+            GROUP BY sku, width_bucket(sequence - 1, (SELECT sequences FROM restored))
         ) AS kept_events USING (sku)
-        WHERE last <> products.sequence OR kept <> last - first + 1
+        WHERE kept <> last - first + 1 OR last = last_of_all AND last <> products.sequence
+            AND products.sequence <> ALL ((SELECT sequences FROM restored)::bigint[])
         """,
     ),
     Check(
@@ -185,6 +190,11 @@ CHECKS = (
 )
 
 _NOTICES = (
+    Check(
+        "restored",
+        "The database was restored from a backup at {restored_at:%Y-%m-%d %H:%M:%S}; events go on after {sequence}.",
+        "SELECT restored_at, sequence FROM restorations ORDER BY number",
+    ),
     Check(
         "no-queue-bound",
         "Events of type {type} are kept, since no queue is bound for them: {count}.",

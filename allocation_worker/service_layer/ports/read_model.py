@@ -159,6 +159,12 @@ class WriteModel(Protocol):
     def sequences(self, skus: Collection[str] | None = None) -> Mapping[str, int]:
         """Return the sequence of the latest event, for each of these SKUs, or for all."""
 
+    def restored_at(self) -> int:
+        """Return the sequence that all products had after the last restored backup; 0 if there was none.
+
+        A product that is not there goes on from it, too.
+        """
+
     def events_after(self, sequences: Mapping[str, int]) -> Iterator[ProjectedEvent]:
         """Yield the stored events of these SKUs after the given sequences, by SKU, in order."""
 
