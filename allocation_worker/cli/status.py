@@ -69,6 +69,9 @@ def _screen(seen: Status, found: Sequence[Finding]) -> Group:
 
 
 def _lines(seen: Status, found: Sequence[Finding]) -> Iterator[str]:
+    # First, since a terminal shows as much as it has lines for.
+    yield "Nothing is wrong." if not found else "What is wrong"
+    yield from (f"  {each.sentence}" for each in found)
     yield "Queues" if seen.queues else "Queues: unknown"
     for queue in seen.queues:
         if not queue.exists:
@@ -86,8 +89,6 @@ def _lines(seen: Status, found: Sequence[Finding]) -> Iterator[str]:
         yield f"Oldest event to be published: {'none' if oldest is None else _age(oldest)}"
         for type_, count in seen.backlog.unrouted.items():
             yield f"No queue wants {type_}: {count:,} events are kept"
-    yield "Nothing is wrong." if not found else "What is wrong"
-    yield from (f"  {each.sentence}" for each in found)
 
 
 def _age(seconds: float | None) -> str:
