@@ -90,6 +90,7 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/hadolint docker/Dockerfile docker/offline/*/Dockerfile
 	$(BIN)/python -m tools.compatibility check contracts/released
 
 lock: $(READY)

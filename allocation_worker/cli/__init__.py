@@ -27,6 +27,7 @@ from allocation_worker.cli import (
     topology,
     verify,
 )
+from allocation_worker.cli.output import echo, lines
 
 app = typer.Typer(
     name="allocation-worker",
@@ -60,7 +61,7 @@ app.add_typer(show.verbs, name="show")
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer's shape of a callback
     if wanted:
-        typer.echo(f"allocation-worker {__version__}")
+        echo(f"allocation-worker {__version__}")
         raise typer.Exit
 
 
@@ -80,13 +81,13 @@ def main() -> None:
     try:
         sys.exit(app(standalone_mode=False))
     except typer.TyperException as error:
-        sys.stderr.write(_usage(error))
+        sys.stderr.write(lines(_usage(error)))
         sys.exit(exit_codes.USAGE)
     except typer.Abort:
         sys.stderr.write("Nothing was done.\n")
         sys.exit(exit_codes.FAILED)
     except AllocationError as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(lines(f"{error}\n"))
         sys.exit(exit_codes.code_of(error))
 
 

@@ -8,6 +8,7 @@ import typer
 from allocation_worker.bootstrap import explain as wiring
 from allocation_worker.cli import exit_codes, story_view
 from allocation_worker.cli.loading import load_settings
+from allocation_worker.cli.output import echo
 
 verbs = typer.Typer()
 
@@ -21,10 +22,10 @@ def explain(
     """Explain the outcome of a command: when it arrived, the batches it passed over, its events."""
     story = wiring.explain(load_settings("explain"), message_id)
     if story is None:
-        typer.echo(_nothing_known(message_id), err=True)
+        echo(_nothing_known(message_id), err=True)
         raise typer.Exit(exit_codes.NOT_KNOWN)
     if as_json:
-        typer.echo(json.dumps(story_view.as_json(story), ensure_ascii=False))
+        echo(json.dumps(story_view.as_json(story), ensure_ascii=False))
     else:
         story_view.print_story(story)
 

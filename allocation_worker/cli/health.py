@@ -7,6 +7,7 @@ import typer
 
 from allocation_worker.bootstrap import health as wiring
 from allocation_worker.cli import exit_codes
+from allocation_worker.cli.output import echo
 
 verbs = typer.Typer()
 
@@ -27,9 +28,9 @@ def health(
         raise typer.BadParameter(f"{verb} leaves no signs of life; take {', '.join(wiring.VERBS)}.")
     signs, faults = wiring.look(verb, ready=ready, limit=max_age)
     if as_json:
-        typer.echo(json.dumps({"processes": signs, "faults": faults}))
+        echo(json.dumps({"processes": signs, "faults": faults}))
     else:
         for fault in faults:
-            typer.echo(fault, err=True)
+            echo(fault, err=True)
     if faults:
         raise typer.Exit(exit_codes.FINDINGS)

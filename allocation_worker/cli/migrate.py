@@ -7,6 +7,7 @@ import typer
 
 from allocation_worker.bootstrap import migrate as wiring
 from allocation_worker.cli.loading import load_settings
+from allocation_worker.cli.output import echo
 
 verbs = typer.Typer()
 
@@ -16,6 +17,6 @@ def migrate(*, as_json: Annotated[bool, typer.Option("--json", help="Print one J
     """Bring the database schema up to date; safe to repeat and to run concurrently."""
     before, after = wiring.migrate(load_settings("migrate"))
     if as_json:
-        typer.echo(json.dumps({"before": before, "after": after}))
+        echo(json.dumps({"before": before, "after": after}))
     else:
-        typer.echo(f"The schema was at {before or 'nothing'}, and is at {after}.")
+        echo(f"The schema was at {before or 'nothing'}, and is at {after}.")

@@ -7,6 +7,7 @@ import typer
 
 from allocation_worker.bootstrap import project as wiring
 from allocation_worker.cli.loading import load_settings
+from allocation_worker.cli.output import echo
 
 verbs = typer.Typer()
 
@@ -23,6 +24,6 @@ def project(
     """Update the read model in Redis, until SIGTERM or Ctrl-C; run two, one of them on standby."""
     if rebuild:
         skus = wiring.rebuild(load_settings("project"))
-        typer.echo(json.dumps({"skus": skus}) if as_json else f"The read model was rebuilt: {skus} SKUs.")
+        echo(json.dumps({"skus": skus}) if as_json else f"The read model was rebuilt: {skus} SKUs.")
     else:
         wiring.project(load_settings("project"))

@@ -7,6 +7,7 @@ import typer
 
 from allocation_worker.bootstrap import replay as wiring
 from allocation_worker.cli.loading import load_settings
+from allocation_worker.cli.output import echo
 
 verbs = typer.Typer()
 
@@ -23,9 +24,9 @@ def replay(
     """Publish past events again, to one queue, in order, with the same message_id, body and properties."""
     done = wiring.replay(load_settings("replay"), sku=sku, first=first, last=last, queue=queue)
     if as_json:
-        typer.echo(json.dumps({"sku": sku, "queue": queue, **done._asdict()}))
+        echo(json.dumps({"sku": sku, "queue": queue, **done._asdict()}))
         return
-    typer.echo(
+    echo(
         f"The events {done.first} to {done.last} of SKU {sku!r} were announced again to the queue {queue}: "
         f"{done.events}, all confirmed."
     )

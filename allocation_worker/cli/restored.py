@@ -8,6 +8,7 @@ import typer
 
 from allocation_worker.bootstrap import restored as wiring
 from allocation_worker.cli.loading import load_settings
+from allocation_worker.cli.output import echo
 
 verbs = typer.Typer()
 
@@ -17,8 +18,8 @@ def restored(*, as_json: Annotated[bool, typer.Option("--json", help="Print one 
     """Go on from a restored backup: number events beyond all that were published; stop the processes before."""
     found = wiring.restored(load_settings("restored"))
     if as_json:
-        typer.echo(json.dumps(asdict(found)))
+        echo(json.dumps(asdict(found)))
         return
-    typer.echo(f"Restoration {found.number}: the next event of each of {found.products:,} products is number")
-    typer.echo(f"{found.sequence + 1:,}. Subscribers see a gap, and take no new event for a repeat.")
-    typer.echo("Now start the processes, and publish again what was sent since the backup.")
+    echo(f"Restoration {found.number}: the next event of each of {found.products:,} products is number")
+    echo(f"{found.sequence + 1:,}. Subscribers see a gap, and take no new event for a repeat.")
+    echo("Now start the processes, and publish again what was sent since the backup.")

@@ -17,6 +17,7 @@ from allocation_worker.bootstrap.send import OutcomeListener
 from allocation_worker.bootstrap.tail import SeenEvent
 from allocation_worker.cli import event_lines, exit_codes
 from allocation_worker.cli.loading import load_settings
+from allocation_worker.cli.output import echo
 from allocation_worker.cli.streams import tell
 from allocation_worker.config import Settings
 from allocation_worker.service_layer.ports import Survey
@@ -48,7 +49,7 @@ def send_one(command: contracts.Command, message_id: str, correlation_id: str | 
         try:
             wiring.send(settings, command, message_id=message_id, correlation_id=correlation_id)
         except UnconfirmedError:
-            typer.echo(f"The command's message_id is {message_id}.", err=True)
+            echo(f"The command's message_id is {message_id}.", err=True)
             raise
         state = done
         if not wanted.as_json:
@@ -81,7 +82,7 @@ def send_file(
         with console.status(f"Checking {name}", spinner="line"):
             file, survey = wiring.survey_file(readable, name=name, type_=type_, columns=columns, skip_bad=skip_bad)
         if survey.unused:
-            typer.echo(f"Columns not used: {', '.join(sorted(survey.unused))}.", err=True)
+            echo(f"Columns not used: {', '.join(sorted(survey.unused))}.", err=True)
         prefix = id_prefix(survey, attempt)
         with _listening(settings, lambda cause: cause.startswith(prefix), wanted) as listener:
             sending = _FileSending(name, survey, prefix, wanted, listener)
@@ -142,7 +143,7 @@ class _FileSending:
         """Wait for the other outcomes, and print the totals."""
         again = f"--attempt {attempt + 1}"
         if self._survey.bad:
-            typer.echo(f"{self._survey.error_report}\nRows skipped: {self._survey.bad}.", err=True)
+            echo(f"{self._survey.error_report}\nRows skipped: {self._survey.bad}.", err=True)
         if not self._wanted.as_json:
             tell(f"Confirmed commands of {self._name}: {self._survey.good}.", done=self.state)
         for cause, event in _outcomes(self._listener, self._tally, self._wanted):
@@ -152,7 +153,7 @@ class _FileSending:
         elif self._listener:
             counts = ", ".join(f"{count} {type_.removesuffix('.v1')}" for type_, count in self._tally.counts.items())
             tell(f"Outcomes: {counts or 'none'}.", done=self.state)
-        typer.echo(
+        echo(
             f"The message_ids are {self._prefix}ROW: the same file sent again has no second effect. {again} sends it "
             "under ids of its own, such as for commands that were rejected.",
             err=True,
@@ -186,7 +187,7 @@ def _told_if_interrupted(state: Callable[[], str]) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        typer.echo(f"Interrupted. {state()}", err=True)
+        echo(f"Interrupted. {state()}", err=True)
         raise typer.Exit(exit_codes.INTERRUPTED) from None
 
 
@@ -209,7 +210,7 @@ def _end(tally: Tally, listener: OutcomeListener, wanted: Wanted, *, explain: st
     """Say what is wrong with the outcomes, and raise `typer.Exit` then."""
     if tally.missing:
         lost = " The connection was lost meanwhile, so outcomes may have been missed." if listener.missed_some else ""
-        typer.echo(
+        echo(
             f"Commands without an outcome after {wanted.timeout:g} s: {tally.missing}. Perhaps `consume` or `relay` is "
             "stopped, or they are dead letters, or they were sent before under the same message_id and answered then; "
             f"`explain {explain}` tells.{lost}",

@@ -9,6 +9,7 @@ import typer
 from allocation_worker.bootstrap import show as wiring
 from allocation_worker.cli import exit_codes, tables
 from allocation_worker.cli.loading import load_settings
+from allocation_worker.cli.output import echo
 from allocation_worker.service_layer.ports import BatchView, LineView
 
 verbs = typer.Typer(
@@ -66,7 +67,7 @@ def show_batch(reference: Annotated[str, typer.Argument(help="The batch.")], *, 
 
 
 def _unknown(sentence: str) -> None:
-    typer.echo(sentence, err=True)
+    echo(sentence, err=True)
     raise typer.Exit(exit_codes.NOT_KNOWN)
 
 
@@ -87,7 +88,7 @@ def _batch(batch: BatchView) -> dict[str, Any]:
 
 
 def _print_json(value: object) -> None:
-    typer.echo(json.dumps(value, default=str, ensure_ascii=False))
+    echo(json.dumps(value, default=str, ensure_ascii=False))
 
 
 def _print_batches(title: str, batches: Sequence[BatchView]) -> None:

@@ -9,12 +9,11 @@ from typing import Annotated
 import typer
 from rich.console import Group
 from rich.live import Live
-from rich.text import Text
 
 from allocation_worker.bootstrap.status import StatusReader
 from allocation_worker.cli import exit_codes, tables
-from allocation_worker.cli.dead_letter_views import plain
 from allocation_worker.cli.loading import load_settings
+from allocation_worker.cli.output import cell, echo
 from allocation_worker.service_layer.status import Finding, Status, findings
 
 _EVERY = 2.0
@@ -43,7 +42,7 @@ def status(
         seen = reader.read()
     found = list(findings(seen, stuck_after=stuck_after))
     if as_json:
-        typer.echo(_json(seen, found))
+        echo(_json(seen, found))
     else:
         tables.console().print(_screen(seen, found))
     if check and found:
@@ -56,7 +55,7 @@ def _watch(reader: StatusReader, stuck_after: float, *, as_json: bool) -> None:
         for seen in reader.watch(_EVERY):
             found = list(findings(seen, stuck_after=stuck_after))
             if as_json:
-                typer.echo(_json(seen, found))
+                echo(_json(seen, found))
             else:
                 live.update(_screen(seen, found), refresh=True)
 
@@ -66,10 +65,13 @@ def _json(seen: Status, found: Sequence[Finding]) -> str:
 
 
 def _screen(seen: Status, found: Sequence[Finding]) -> Group:
-    return Group(*map(Text, _lines(seen, found)))
+    return Group(*map(cell, _lines(seen, found)))
 
 
 def _lines(seen: Status, found: Sequence[Finding]) -> Iterator[str]:
+    # First, since a terminal shows as much as it has lines for.
+    yield "Nothing is wrong." if not found else "What is wrong"
+    yield from (f"  {each.sentence}" for each in found)
     yield "Queues" if seen.queues else "Queues: unknown"
     for queue in seen.queues:
         if not queue.exists:
@@ -78,7 +80,7 @@ def _lines(seen: Status, found: Sequence[Finding]) -> Iterator[str]:
             yield f"  {queue.name:<36} {queue.messages:>9,} messages {queue.consumers:>3} consumers"
     if seen.dead_letters:
         yield "Dead letters"
-        yield from (f"  {plain(reason):<36} {count:>9,}" for reason, count in sorted(seen.dead_letters.items()))
+        yield from (f"  {reason:<36} {count:>9,}" for reason, count in sorted(seen.dead_letters.items()))
     if seen.backlog is not None:
         yield "Processes connected to the database" if seen.processes else "Processes connected to the database: none"
         for process in seen.processes:
@@ -87,8 +89,6 @@ def _lines(seen: Status, found: Sequence[Finding]) -> Iterator[str]:
         yield f"Oldest event to be published: {'none' if oldest is None else _age(oldest)}"
         for type_, count in seen.backlog.unrouted.items():
             yield f"No queue wants {type_}: {count:,} events are kept"
-    yield "Nothing is wrong." if not found else "What is wrong"
-    yield from (f"  {each.sentence}" for each in found)
 
 
 def _age(seconds: float | None) -> str:

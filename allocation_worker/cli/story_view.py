@@ -6,6 +6,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from allocation_worker.cli.output import lines
 from allocation_worker.cli.tables import console, shown, table
 from allocation_worker.domain import events
 from allocation_worker.domain.events import ProductEvent
@@ -19,7 +20,7 @@ A_SCREEN = 20
 def print_story(story: Story) -> None:
     """Print a story as sentences and tables."""
     out = console()
-    out.print(Text("\n".join(_opening(story))))
+    out.print(Text(lines("\n".join(_opening(story)))))
     for decision in story.decisions:
         out.print(_batches(decision))
         if not decision.agrees:

@@ -6,6 +6,7 @@ import sys
 from io import TextIOWrapper
 
 from allocation_contracts import AllocationError
+from allocation_worker.cli.output import lines
 
 _ESCAPED = "allocation-escaped"
 
@@ -23,7 +24,7 @@ def escape_what_cannot_be_encoded() -> None:
 
 
 def tell(line: str, *, done: str) -> None:
-    """Print a line of a verb's result.
+    """Print a line of a verb's result, as `echo` does.
 
     Args:
         line: The line.
@@ -33,7 +34,7 @@ def tell(line: str, *, done: str) -> None:
         OutputError: It cannot be written.
     """
     try:
-        print(line, flush=True)  # noqa: T201 - typer.echo would hide a broken pipe
+        print(lines(line), flush=True)  # noqa: T201 - typer.echo would hide a broken pipe
     except OSError as error:
         discard_stdout()
         raise OutputError(f"{done} Standard output cannot be written ({error.strerror}).") from error

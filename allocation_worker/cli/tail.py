@@ -7,9 +7,11 @@ from typing import Annotated
 
 import typer
 
+from allocation_contracts.printable import printable
 from allocation_worker.bootstrap import tail as wiring
 from allocation_worker.cli import event_lines
 from allocation_worker.cli.loading import load_settings
+from allocation_worker.cli.output import echo
 from allocation_worker.cli.streams import discard_stdout
 
 verbs = typer.Typer()
@@ -35,8 +37,8 @@ def tail(
     events = wiring.tail(
         load_settings("tail", quiet=True),
         names,
-        on_listening=lambda: typer.echo("Listening; Ctrl-C ends it.", err=True),
-        on_lost=lambda: typer.echo("The broker is gone; events are missed until it is back.", err=True),
+        on_listening=lambda: echo("Listening; Ctrl-C ends it.", err=True),
+        on_lost=lambda: echo("The broker is gone; events are missed until it is back.", err=True),
     )
     try:
         with closing(events):
@@ -44,7 +46,7 @@ def tail(
                 if event is None:
                     _stop_if_nobody_reads()
                 elif event_lines.concerns(event, order=order, sku=sku):
-                    print(show(event), flush=True)  # noqa: T201 - typer.echo would hide a broken pipe
+                    print(printable(show(event)), flush=True)  # noqa: T201 - typer.echo would hide a broken pipe
     except BrokenPipeError:
         discard_stdout()
 

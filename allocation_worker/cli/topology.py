@@ -8,6 +8,7 @@ import typer
 from allocation_worker.bootstrap import topology as wiring
 from allocation_worker.cli import exit_codes
 from allocation_worker.cli.loading import load_settings
+from allocation_worker.cli.output import echo
 from allocation_worker.config import Settings
 
 verbs = typer.Typer()
@@ -30,11 +31,11 @@ def topology(
     wiring.declare_topology(loaded)
     outdated = wiring.outdated_queues(loaded)
     if as_json:
-        typer.echo(json.dumps({"outdated": outdated}))
+        echo(json.dumps({"outdated": outdated}))
         return
-    typer.echo("All exchanges, queues and bindings exist.")
+    echo("All exchanges, queues and bindings exist.")
     for queue, messages in outdated.items():
-        typer.echo(
+        echo(
             f"The queue {queue} is no longer used, and holds {messages} messages. Once no older version of the "
             f"worker runs and it is empty, delete it: rabbitmqctl delete_queue {queue} --if-empty"
         )
@@ -43,8 +44,8 @@ def topology(
 def _check(loaded: Settings, *, as_json: bool) -> None:
     missing = wiring.check_topology(loaded)
     if as_json:
-        typer.echo(json.dumps({"missing": missing}))
+        echo(json.dumps({"missing": missing}))
     else:
-        typer.echo(missing or "All exchanges and queues exist.", err=missing is not None)
+        echo(missing or "All exchanges and queues exist.", err=missing is not None)
     if missing is not None:
         raise typer.Exit(exit_codes.FINDINGS)

@@ -3,6 +3,8 @@
 import json
 from typing import Final
 
+from allocation_contracts.printable import printable
+
 _SHOWN_CHARACTERS = 60
 
 
@@ -50,7 +52,7 @@ def show(value: object) -> str:
 def _show_scalar(value: object) -> str:
     if isinstance(value, str):
         start = value[: _SHOWN_CHARACTERS + 1]
-        return json.dumps(start, ensure_ascii=not start.isprintable())
+        return printable(json.dumps(start, ensure_ascii=False))
     if value is None or isinstance(value, bool | int | float):
         return json.dumps(value)
     return repr(value)

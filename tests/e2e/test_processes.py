@@ -131,6 +131,15 @@ def test_a_signal_right_after_the_start_is_heeded(fresh_service: RunningService,
     assert "starting" not in process.log
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_a_signal_that_waits_for_the_interpreter_is_heeded(number: signal.Signals, code: int) -> None:
+    """The image starts it so, since the kernel withholds signals from a first process that has no handler yet."""
+    blocked = ["env", "--block-signal=TERM,INT", "sh", "-c", f'kill -{number:d} $$; exec "$@"', "sh"]
+    command = [*blocked, sys.executable, "-m", "allocation_worker", "consume"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", "")
+
+
 def test_tail_ends_on_sigterm(fresh_service: RunningService) -> None:
     process = fresh_service.start("tail")
     process.wait_for_log("Listening")

@@ -4,7 +4,7 @@ One module for each use case, with the values that go through its ports.
 """
 
 from allocation_worker.service_layer.ports.consume import Delivered, Deliveries, Processor
-from allocation_worker.service_layer.ports.dead_letters import Letter, Letters
+from allocation_worker.service_layer.ports.dead_letters import ArchiveError, Letter, Letters
 from allocation_worker.service_layer.ports.errors import (
     StoreContentionError,
     StoreError,
@@ -48,6 +48,7 @@ from allocation_worker.service_layer.ports.unit_of_work import (
 
 __all__ = [
     "Answer",
+    "ArchiveError",
     "BadRow",
     "BatchView",
     "CommandFileError",

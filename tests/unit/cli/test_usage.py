@@ -38,7 +38,7 @@ def refusal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
             ["verify", "--stuck-after", "inf"],
             "invalid value for '--stuck-after': input should be less than or equal to",
         ),
-        (["dead-letters", "redrive"], "say which dead letters are meant: their ids, or --reason, or --all"),
+        (["dead-letters", "redrive"], "say which dead letters are meant: their ids, or --all, or some of --reason"),
     ],
 )
 def test_each_is_refused_in_one_sentence_that_names_the_help(
