@@ -430,6 +430,7 @@ def test_the_verbs_that_print_can_print_json(fresh_service: RunningService, redi
     assert ask("send", "create-batch", *batch) == {"message_id": "b/1"}
     rows = "orderid,sku,qty\no1,LAMP,1\no2,LAMP,1\n"
     sent = ask("send", "--file", "-", "--type", "allocate", text=rows)
+    assert re.fullmatch(r"file-[0-9a-f]+/ROW", sent.pop("message_ids"))
     assert sent == {"file": "standard input", "confirmed": 2, "skipped": 0}
     with fresh_service.client() as client:
         fresh_service.start("consume")

@@ -225,18 +225,21 @@ def test_a_broken_message_is_dead_lettered_alone_with_its_reason(
     assert dead_body == body
 
 
-def test_what_harms_nobody_is_taken_as_absent(client: ExternalClient, a: Name) -> None:
+def test_what_harms_nobody_is_taken_as_absent(fresh_service: RunningService) -> None:
     """Null for a line without an id, empty properties, and a trace context that no tracer could read."""
-    create(client, a("b"), a("sku"), 10)
-    body = json.dumps({"orderid": a("o"), "sku": a("sku"), "qty": 1, "lineid": None}).encode()
-    properties = BasicProperties(
-        message_id=a("id"), type="allocate.v1", content_type="", correlation_id="", headers={"traceparent": 2**40}
-    )
-    client.publish_raw(body, routing_key="allocate", properties=properties)
-    wait_until(lambda: bool(client.answers(a("id"))), within=20, otherwise=lambda: str(client.received[-3:]))
-    [event] = client.answers(a("id"))
-    assert (event.type, event.data["lineid"], event.correlation_id) == ("allocated.v1", "", a("id"))
-    assert event.properties.headers == {"causation_id": a("id")}
+    for verb in ("consume", "relay"):
+        fresh_service.start(verb)
+    with fresh_service.client() as client:
+        create(client, "b", "LAMP", 10)
+        body = json.dumps({"orderid": "o", "sku": "LAMP", "qty": 1, "lineid": None}).encode()
+        properties = BasicProperties(
+            message_id="id", type="allocate.v1", content_type="", correlation_id="", headers={"traceparent": 2**40}
+        )
+        client.publish_raw(body, routing_key="allocate", properties=properties)
+        wait_until(lambda: bool(client.answers("id")), within=20, otherwise=lambda: str(client.received[-3:]))
+        [event] = client.answers("id")
+    assert (event.type, event.data["lineid"], event.correlation_id) == ("allocated.v1", "", "id")
+    assert event.properties.headers == {"causation_id": "id"}
 
 
 def test_an_unroutable_command_lands_in_the_dead_letters(client: ExternalClient, service: RunningService) -> None:

@@ -13,7 +13,7 @@ RESTORATIONS = """
 CREATE TABLE restorations (
     number      integer     PRIMARY KEY,
     restored_at timestamptz NOT NULL DEFAULT now(),
-    sequence    bigint      NOT NULL UNIQUE
+    sequence    bigint      NOT NULL
 )
 """
 
