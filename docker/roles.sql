@@ -15,9 +15,12 @@ BEGIN
     END LOOP;
 END $$;
 
--- Each program looks at the revision of the tables when it starts.
+-- When it starts, each program looks at the revision of the tables, and whether the sequence of pages is behind them.
 GRANT SELECT ON schema_revision, restorations
     TO allocation_consume, allocation_relay, allocation_project, allocation_reader;
+GRANT SELECT ON SEQUENCE outbox_pages_id_seq
+    TO allocation_consume, allocation_relay, allocation_project, allocation_reader;
+GRANT SELECT (id) ON outbox_pages TO allocation_consume;
 
 -- consume
 GRANT SELECT, INSERT, UPDATE ON products, batches, order_lines TO allocation_consume;
@@ -28,7 +31,6 @@ GRANT INSERT ON outbox_pages TO allocation_consume;
 GRANT SELECT, UPDATE, DELETE ON outbox_pages, inbox_entries TO allocation_relay;
 GRANT SELECT, INSERT, UPDATE, DELETE ON outbox_unrouted TO allocation_relay;
 GRANT SELECT, INSERT, UPDATE ON prune_clock TO allocation_relay;
-GRANT SELECT ON SEQUENCE outbox_pages_id_seq TO allocation_relay;
 
 -- project
 GRANT SELECT ON products, batches, order_lines, outbox_pages, outbox_unrouted, events TO allocation_project;
@@ -37,4 +39,3 @@ GRANT SELECT ON products, batches, order_lines, outbox_pages, outbox_unrouted, e
 -- pg_monitor, too.
 GRANT SELECT ON products, batches, order_lines, inbox_entries, outbox_pages, outbox_unrouted, events, prune_clock
     TO allocation_reader;
-GRANT SELECT ON SEQUENCE outbox_pages_id_seq TO allocation_reader;

@@ -1,7 +1,6 @@
 """Starts, stops and kills the worker's processes, as an operator would."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -10,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from allocation_worker.testing.environment import environment
 from allocation_worker.testing.waiting import wait_until
 
 
@@ -33,7 +33,7 @@ class WorkerProcess:
         self._log = log.open("ab")
         self._process = subprocess.Popen(
             [sys.executable, "-m", *program, *arguments],
-            env={**os.environ, **settings},
+            env=environment(settings),
             stdout=self._log,
             stderr=self._log,
             stdin=subprocess.DEVNULL,
@@ -119,7 +119,7 @@ def run_verb(
     """Run a verb that ends by itself, with `text` as stdin. Return the process, with stdout and stderr as text."""
     return subprocess.run(
         [sys.executable, "-m", "allocation_worker", *arguments],
-        env={**os.environ, **settings},
+        env=environment(settings),
         capture_output=True,
         text=True,
         timeout=within,
