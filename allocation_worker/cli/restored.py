@@ -20,6 +20,9 @@ def restored(*, as_json: Annotated[bool, typer.Option("--json", help="Print one 
     if as_json:
         echo(json.dumps(asdict(found)))
         return
-    echo(f"Restoration {found.number}: the next event of each of {found.products:,} products is number")
-    echo(f"{found.sequence + 1:,}. Subscribers see a gap, and take no new event for a repeat.")
+    echo(
+        f"Restoration {found.number}. Products: {found.products:,}. "
+        f"The next event of each has the sequence {found.sequence + 1}."
+    )
+    echo("Subscribers see a gap, and take no new event for a repeat.")
     echo("Now start the processes, and publish again what was sent since the backup.")

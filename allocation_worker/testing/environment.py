@@ -7,6 +7,9 @@ from allocation_worker.config import PREFIX
 
 
 def environment(settings: Mapping[str, str]) -> dict[str, str]:
-    """Return this process's environment with these settings of the service alone: its own may be of production."""
+    """Return this process's environment, with these settings of the service in place of all that it has itself.
+
+    Those may be settings of production.
+    """
     others = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
     return others | dict(settings)

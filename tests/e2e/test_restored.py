@@ -111,7 +111,7 @@ def test_everything_new_is_new_to_everyone(shop: Shop) -> None:
     shop.restore(backup)
     before = run_verb("restored", settings=shop.service.settings)
     assert (before.returncode, before.stderr) == (0, "")
-    assert "Restoration 1: the next event of each of 1 products is number\n2,000,000,001." in before.stdout
+    assert "Restoration 1. Products: 1. The next event of each has the sequence 2000000001.\n" in before.stdout
 
     shop.start()
     # The product that was lost is shown without stock. Its number stays, so that its next event follows.
