@@ -185,4 +185,4 @@ def _told(moves: Moves, ship: str) -> str:
     stayed = [f"{moves.to[ship]} fitted in again"] if ship in moves.to else []
     stranded = [f"{moves.stranded} found no other place"] if moves.stranded else []
     lines = words.count(moves.taken_off, "line was", "lines were")
-    return f"{lines} taken off, the latest first; {words.listed(moved + stayed + stranded)}"
+    return f"{lines} taken off, the last asked first; {words.listed(moved + stayed + stranded)}"

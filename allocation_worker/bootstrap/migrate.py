@@ -13,10 +13,10 @@ def migrate(settings: Settings) -> tuple[str | None, str]:
     Returns:
         The revision found, None for an empty database, and the revision after the migration.
     """
-    # A migration may take long, so neither client nor server limits its statements.
+    # A migration may take long, and wait for long transactions, so neither client nor server limits its statements.
     check_database_files(settings)
     unhurried = create_engine(
-        database_url(settings), application_name="allocation-worker migrate", statement_timeout=None
+        database_url(settings), application_name="allocation-worker migrate", statement_timeout=None, lock_timeout=0
     )
     with closing_connections(unhurried):
         return schema.migrate(unhurried)

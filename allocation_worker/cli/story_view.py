@@ -168,7 +168,7 @@ def _opening(story: Story) -> Iterator[str]:
 def _moved(story: Story) -> str:
     if not story.decided:
         return "No line had to be moved."
-    return f"{story.decided} lines no longer fitted, the most recently allocated; each looked for stock again."
+    return f"{story.decided} lines no longer fitted, those that asked last; each looked for stock again, the first asked first."
 
 
 def _batches(decision: Decision) -> Table:

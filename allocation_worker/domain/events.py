@@ -95,5 +95,18 @@ class CommandRejected:
     detail: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StockFreed:
+    """Lines of the product may get stock now. It is for the product's own handlers, and is not published."""
+
+    sku: str
+
+
 ProductEvent = Allocated | OutOfStock | Deallocated | BatchCreated | BatchQuantityChanged
+"""An event about one SKU, counted by its `sequence`."""
+
 Event = ProductEvent | CommandRejected
+"""An event that is published."""
+
+RaisedEvent = ProductEvent | StockFreed
+"""An event that a product raises."""

@@ -18,6 +18,7 @@ def redo(stock: Stock, event: events.ProductEvent) -> None:
                 eta=event.eta,
                 arrival=len(stock) + 1,
                 created_qty=event.qty,
+                created_eta=event.eta,
                 sequence=event.sequence,
             )
         case events.BatchQuantityChanged():

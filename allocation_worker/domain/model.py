@@ -8,6 +8,9 @@ from datetime import date
 from allocation_worker.domain import events
 from allocation_worker.domain.errors import BatchExistsError, LineCancelledError, LineQuantityConflictError, quoted
 
+SERVED_AT_A_TIME = 1000
+"""Lines that are served before their events are passed on, so that they are not all kept in memory."""
+
 LineId = tuple[str, str]
 """(orderid, lineid). It identifies a line of one SKU."""
 
@@ -19,6 +22,7 @@ class OrderLine:
     Attributes:
         batchref: The batch that `qty` was allocated from; None if the line holds no stock.
         sequence: The `sequence` of the last event about the line's own stock.
+        place: The `sequence` of the first such event. It says who asked first.
     """
 
     orderid: str
@@ -27,6 +31,7 @@ class OrderLine:
     batchref: str | None = None
     cancelled: bool = False
     sequence: int = 0
+    place: int = 0
 
 
 @dataclass(slots=True)
@@ -35,7 +40,9 @@ class Batch:
 
     Attributes:
         arrival: The batch's number among those of its SKU, in the order of creation.
-        created_qty: The quantity at creation. Together with `sequence` it allows to announce the batch again unchanged.
+        created_qty: The quantity at creation. With `created_eta` and `sequence` the batch can be announced again
+            unchanged.
+        created_eta: The ETA at creation.
         sequence: The `sequence` of the event that announced the batch.
     """
 
@@ -45,6 +52,7 @@ class Batch:
     eta: date | None
     arrival: int
     created_qty: int
+    created_eta: date | None
     sequence: int
     allocated_quantity: int = 0
 
@@ -71,8 +79,9 @@ class Product:
         self.batches_arrived = batches_arrived
         self.batches: dict[str, Batch] = {}
         self.lines: dict[LineId, OrderLine] = {}
-        self.events: list[events.ProductEvent] = []
+        self.events: list[events.RaisedEvent] = []
         self._by_preference: list[Batch] = []
+        self._taken_off: list[OrderLine] = []
 
     def bring_in(self, batch: Batch) -> None:
         """Add a batch that exists already, without an event."""
@@ -93,17 +102,13 @@ class Product:
             raise LineCancelledError(f"{self._name(line)} was cancelled; use another lineid to order again.")
         if line.batchref is None:
             line.qty = qty
-            self._place(line)
+            self._look_for_stock(line)
         elif line.qty == qty:
             self._announce(line, line.batchref)
         else:
             raise LineQuantityConflictError(
                 f"{self._name(line)} holds {line.qty} already, not {qty}; deallocate it and use another lineid."
             )
-
-    def allocate_again(self, line_id: LineId) -> None:
-        """Allocate a line that lost its stock, as if it were new."""
-        self._place(self.lines[line_id])
 
     def deallocate(self, line_id: LineId) -> None:
         """Cancel the line and free its stock."""
@@ -121,6 +126,7 @@ class Product:
             eta=eta,
             arrival=self.batches_arrived,
             created_qty=qty,
+            created_eta=eta,
             sequence=self._count(),
         )
         self.bring_in(batch)
@@ -133,21 +139,21 @@ class Product:
             BatchExistsError: It was created with another SKU, quantity or ETA.
         """
         batch = self.batches[reference]
-        if (batch.sku, batch.created_qty, batch.eta) != (sku, qty, eta):
+        if (batch.sku, batch.created_qty, batch.created_eta) != (sku, qty, eta):
             raise BatchExistsError(
                 f"Batch {quoted(reference)} was created with {batch.created_qty} of SKU {quoted(batch.sku)}, "
-                f"ETA {batch.eta or 'none'}; use another reference, or change-batch-quantity."
+                f"ETA {batch.created_eta or 'none'}; use another reference, or change-batch-quantity."
             )
         self._announce_batch(batch)
 
-    def change_batch_quantity(self, reference: str, qty: int, latest_lines: Iterator[OrderLine]) -> None:
-        """Set the purchased quantity, and take lines off the batch until the others fit.
+    def change_batch_quantity(self, reference: str, qty: int, last_asked_first: Iterator[OrderLine]) -> None:
+        """Set the purchased quantity, and take lines off the batch until the others fit. `serve` is for these lines.
 
         Args:
             reference: The batch.
             qty: The purchased quantity from now on.
-            latest_lines: The lines that hold stock of the batch, the most recently allocated first. Each line that is
-                read loses its stock, and no more are read than needed.
+            last_asked_first: The lines that hold stock of the batch, in the order of their places, the last one first.
+                Each line that is read loses its stock, and no more are read than needed.
         """
         batch = self.batches[reference]
         previous, batch.purchased_quantity = batch.purchased_quantity, qty
@@ -157,15 +163,29 @@ class Product:
             )
         )
         while batch.available_quantity < 0:
-            self._take_off(next(latest_lines))
+            self._take_off(next(last_asked_first))
+
+    def serve(self) -> None:
+        """Look for stock for lines that were taken off a batch, the first asked first, a thousand of them at most."""
+        # Taken off from the last one on.
+        for _ in range(min(SERVED_AT_A_TIME, len(self._taken_off))):
+            self._look_for_stock(self._taken_off.pop())
+
+    def take_events(self) -> list[events.RaisedEvent]:
+        """Return the events since the last call. StockFreed is the last of them if there are lines to serve."""
+        taken, self.events = self.events, []
+        if self._taken_off:
+            taken.append(events.StockFreed(sku=self.sku))
+        return taken
 
     def _take_off(self, line: OrderLine) -> None:
         self.lines[line.orderid, line.lineid] = line
         self._free(line, "batch-quantity-changed")
+        self._taken_off.append(line)
 
-    def _place(self, line: OrderLine) -> None:
+    def _look_for_stock(self, line: OrderLine) -> None:
         qty = line.qty
-        line.sequence = self._count()
+        self._answer(line)
         for batch in self._by_preference:
             # Not `available_quantity`: a property costs a call, and this is the innermost loop.
             if batch.purchased_quantity - batch.allocated_quantity >= qty:
@@ -179,7 +199,7 @@ class Product:
         batchref, line.batchref = line.batchref, None
         if batchref is not None:
             self.batches[batchref].allocated_quantity -= line.qty
-        line.sequence = self._count()
+        self._answer(line)
         self.events.append(
             events.Deallocated(
                 orderid=line.orderid,
@@ -226,10 +246,16 @@ class Product:
                 batchref=batch.reference,
                 sku=self.sku,
                 qty=batch.created_qty,
-                eta=batch.eta,
+                eta=batch.created_eta,
                 sequence=batch.sequence,
             )
         )
+
+    def _answer(self, line: OrderLine) -> None:
+        self.sequence += 1
+        line.sequence = self.sequence
+        if not line.place:
+            line.place = self.sequence
 
     def _count(self) -> int:
         self.sequence += 1

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import TypeVar
+from typing import TypeVar, get_args
 
 from allocation_worker.domain.commands import Command
 from allocation_worker.domain.errors import RefusalError
 from allocation_worker.domain.events import CommandRejected, Event
-from allocation_worker.service_layer.handlers import CommandHandler, EventHandler
+from allocation_worker.service_layer.handlers import CommandHandler, EventHandlers
 from allocation_worker.service_layer.messagebus import MessageBus
 from allocation_worker.service_layer.messages import CommandMessage
 from allocation_worker.service_layer.ports import (
@@ -59,10 +59,14 @@ class DryRun:
     def __init__(
         self,
         command_handlers: Mapping[type[Command], CommandHandler],
-        event_handlers: Mapping[type[Event], Sequence[EventHandler]],
+        event_handlers: EventHandlers,
         new_unit_of_work: UnitOfWorkFactory,
     ) -> None:
-        noting = {kind: (self._note, *handlers) for kind, handlers in event_handlers.items()}
+        published = get_args(Event)
+        noting = {
+            kind: (self._note, *handlers) if kind in published else handlers
+            for kind, handlers in event_handlers.items()
+        }
         self._bus = MessageBus(command_handlers, noting)
         self._new_unit_of_work = new_unit_of_work
         self._events: list[Event] = []

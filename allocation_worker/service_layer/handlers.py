@@ -41,18 +41,19 @@ def change_batch_quantity(command: commands.ChangeBatchQuantity, uow: UnitOfWork
     product = uow.products.get_by_batchref(command.batchref)
     if product is None:
         raise UnknownBatchError(f"No batch has the reference {quoted(command.batchref)}; create it first.")
-    latest_lines = uow.products.lines_latest_first(product, command.batchref)
-    product.change_batch_quantity(command.batchref, command.qty, latest_lines)
+    last_asked_first = uow.products.lines_last_asked_first(product, command.batchref)
+    product.change_batch_quantity(command.batchref, command.qty, last_asked_first)
 
 
-def allocate_again(event: events.Deallocated, uow: UnitOfWork) -> None:
-    """Allocate a line again that lost its stock because its batch became smaller."""
-    if event.reason == "batch-quantity-changed" and (product := uow.products.get(event.sku)):
-        product.allocate_again((event.orderid, event.lineid))
+def serve(event: events.StockFreed, uow: UnitOfWork) -> None:
+    """Look for stock for the lines that a batch has lost."""
+    if product := uow.products.get(event.sku):
+        product.serve()
 
 
 CommandHandler = Callable[[Any, UnitOfWork], None]
 EventHandler = Callable[[Any, UnitOfWork], None]
+EventHandlers = Mapping[type[events.Event | events.RaisedEvent], Sequence[EventHandler]]
 
 COMMAND_HANDLERS: Mapping[type[commands.Command], CommandHandler] = {
     commands.Allocate: allocate,
@@ -61,12 +62,13 @@ COMMAND_HANDLERS: Mapping[type[commands.Command], CommandHandler] = {
     commands.ChangeBatchQuantity: change_batch_quantity,
 }
 
-# Every event is also published. These handlers run in the same transaction.
-EVENT_HANDLERS: Mapping[type[events.Event], Sequence[EventHandler]] = {
+# These run in the transaction of the command.
+EVENT_HANDLERS: EventHandlers = {
     events.Allocated: [],
     events.OutOfStock: [],
-    events.Deallocated: [allocate_again],
+    events.Deallocated: [],
     events.BatchCreated: [],
     events.BatchQuantityChanged: [],
     events.CommandRejected: [],
+    events.StockFreed: [serve],
 }

@@ -1,13 +1,13 @@
 """The message bus: runs the handler of a command, then the handlers of the events that follow."""
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import get_args
 
 from allocation_worker.domain.commands import Command
 from allocation_worker.domain.errors import RefusalError
-from allocation_worker.domain.events import CommandRejected, Event
-from allocation_worker.service_layer.handlers import CommandHandler, EventHandler
+from allocation_worker.domain.events import CommandRejected, Event, RaisedEvent, StockFreed
+from allocation_worker.service_layer.handlers import CommandHandler, EventHandlers
 from allocation_worker.service_layer.messages import CommandMessage
 from allocation_worker.service_layer.ports import UnitOfWork
 
@@ -22,10 +22,10 @@ class MessageBus:
     def __init__(
         self,
         command_handlers: Mapping[type[Command], CommandHandler],
-        event_handlers: Mapping[type[Event], Sequence[EventHandler]],
+        event_handlers: EventHandlers,
     ) -> None:
         _check_complete("command", get_args(Command), command_handlers)
-        _check_complete("event", get_args(Event), event_handlers)
+        _check_complete("event", {*get_args(Event), *get_args(RaisedEvent)}, event_handlers)
         self._command_handlers = command_handlers
         self._event_handlers = event_handlers
 
@@ -39,7 +39,8 @@ class MessageBus:
         unfollowed = deque(uow.collect_new_events())
         while unfollowed:
             event = unfollowed.popleft()
-            uow.outbox.add(event, message)
+            if not isinstance(event, StockFreed):
+                uow.outbox.add(event, message)
             for handler in self._event_handlers[type(event)]:
                 handler(event, uow)
                 unfollowed.extend(uow.collect_new_events())
@@ -49,7 +50,7 @@ class MessageBus:
         uow.outbox.add(CommandRejected(reason=refusal.reason, detail=str(refusal)), message)
 
 
-def _check_complete(kind: str, expected: Sequence[type], table: Mapping[type, object]) -> None:
+def _check_complete(kind: str, expected: Iterable[type], table: Mapping[type, object]) -> None:
     missing = [each.__name__ for each in expected if each not in table]
     if missing:
         raise LookupError(f"No entry in the table of {kind} handlers for {', '.join(missing)}.")

@@ -1,5 +1,6 @@
 """A second implementation of the domain rules, from the wire contract alone. It checks each event after the others."""
 
+from bisect import bisect_left, insort
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -9,6 +10,12 @@ import allocation_contracts as contracts
 
 LineKey = tuple[str, str, str]
 """(orderid, sku, lineid)."""
+
+Place = tuple[int, LineKey]
+"""The sequence of the first event that answered a line, and the line."""
+
+
+_ANSWERS_TO_ALLOCATE = frozenset({contracts.Allocated.TYPE, contracts.OutOfStock.TYPE})
 
 
 @dataclass(slots=True)
@@ -20,14 +27,14 @@ class BatchState:
         purchased: The purchased quantity.
         allocated: The allocated quantity.
         eta: The ETA as `YYYY-MM-DD`; None for stock in the warehouse.
-        lines: The lines that hold its stock, in order of allocation.
+        lines: The lines that hold its stock, by their places, in order.
     """
 
     sku: str
     purchased: int
     allocated: int = 0
     eta: str | None = None
-    lines: dict[LineKey, None] = field(default_factory=dict, compare=False)
+    lines: list[Place] = field(default_factory=list, compare=False)
 
     @property
     def available(self) -> int:
@@ -51,10 +58,16 @@ class Replay:
         self.lines: dict[LineKey, tuple[str, int]] = {}
         """The batch and the quantity that each line holds."""
         self._fault = fault
+        self._places: dict[LineKey, int] = {}
+        self._taken_off: defaultdict[str, list[Place]] = defaultdict(list)
+        """By SKU, the lines that a shrink has taken off and that were not answered yet, the first asked last."""
         self._of_sku: defaultdict[str, list[BatchState]] = defaultdict(list)
 
     def apply(self, type_: str, data: Mapping[str, Any]) -> None:
         """Apply the next event."""
+        self._check_taken_off(type_, data)
+        if "orderid" in data:
+            self._places.setdefault(_line(data), data["sequence"])
         match type_:
             case contracts.BatchCreated.TYPE:
                 self._batch_created(data)
@@ -72,6 +85,20 @@ class Replay:
         for reference, batch in self.batches.items():
             if batch.allocated > batch.purchased:
                 self._fault(f"Batch {reference} is oversold: {batch.allocated} of {batch.purchased}.")
+        for _place, line in (place for places in self._taken_off.values() for place in places):
+            self._fault(f"Line {line} was taken off its batch, and not answered.")
+
+    def _check_taken_off(self, type_: str, data: Mapping[str, Any]) -> None:
+        """Check that lines that were taken off are answered before anything else, the first asked first."""
+        waiting = self._taken_off[data["sku"]]
+        if not waiting or data.get("reason") == "batch-quantity-changed":
+            return
+        place = waiting.pop()
+        if type_ not in _ANSWERS_TO_ALLOCATE or _line(data) != place[1]:
+            self._fault(
+                f"Line {place[1]} was taken off its batch, and {type_} {data['sequence']} came before its answer."
+            )
+            waiting.clear()
 
     def _batch_created(self, data: Mapping[str, Any]) -> None:
         reference = data["batchref"]
@@ -94,7 +121,7 @@ class Replay:
         batch.purchased = data["qty"]
 
     def _allocated(self, data: Mapping[str, Any]) -> None:
-        line = (data["orderid"], data["sku"], data["lineid"])
+        line = _line(data)
         batch = self.batches.get(data["batchref"])
         if batch is None:
             self._fault(f"Line {line} was allocated to batch {data['batchref']}, which was never created.")
@@ -104,13 +131,13 @@ class Replay:
         if batch is not self._best(data["sku"], data["qty"]):
             self._fault(f"Line {line} got stock of batch {data['batchref']}, which was not its turn.")
         self.lines[line] = (data["batchref"], data["qty"])
-        batch.lines[line] = None
+        insort(batch.lines, self._place(line))
         batch.allocated += data["qty"]
         if batch.allocated > batch.purchased or batch.sku != data["sku"]:
             self._fault(f"Batch {data['batchref']} was oversold by {line}: {batch.allocated} of {batch.purchased}.")
 
     def _deallocated(self, data: Mapping[str, Any]) -> None:
-        line = (data["orderid"], data["sku"], data["lineid"])
+        line = _line(data)
         held = self.lines.pop(line, None)
         freed = None if data["batchref"] is None else (data["batchref"], data["qty"])
         if held != freed:
@@ -121,13 +148,14 @@ class Replay:
         if data["reason"] == "batch-quantity-changed":
             if batch.allocated <= batch.purchased:
                 self._fault(f"Line {line} was taken off batch {held[0]}, which had enough.")
-            if line != next(reversed(batch.lines)):
-                self._fault(f"Line {line} was taken off batch {held[0]} before one that got its stock later.")
-        batch.lines.pop(line, None)
+            if line != batch.lines[-1][1]:
+                self._fault(f"Line {line} was taken off batch {held[0]} before one that asked later.")
+            self._taken_off[line[1]].append(self._place(line))
+        batch.lines.pop(bisect_left(batch.lines, self._place(line)))
         batch.allocated -= held[1]
 
     def _out_of_stock(self, data: Mapping[str, Any]) -> None:
-        line = (data["orderid"], data["sku"], data["lineid"])
+        line = _line(data)
         if self._best(data["sku"], data["qty"]):
             self._fault(f"Line {line} is out of stock, and a batch could take it.")
         available = [batch for batch in self._of_sku[data["sku"]] if batch.available > 0]
@@ -141,5 +169,12 @@ class Replay:
         if told != true:
             self._fault(f"Line {line} was told {told} of the largest batch and the next ETA, where it is {true}.")
 
+    def _place(self, line: LineKey) -> Place:
+        return self._places[line], line
+
     def _best(self, sku: str, qty: int) -> BatchState | None:
         return next((batch for batch in self._of_sku[sku] if batch.available >= qty), None)
+
+
+def _line(data: Mapping[str, Any]) -> LineKey:
+    return data["orderid"], data["sku"], data["lineid"]

@@ -239,7 +239,7 @@ class TestProducts:
             batch = product.batches["b"]
             assert (batch.reference, batch.sku, batch.eta, batch.arrival) == ("b", "LAMP", ETA, 2)
             assert (batch.purchased_quantity, batch.allocated_quantity) == (25, 4)
-            assert (batch.created_qty, batch.sequence) == (10, 2)
+            assert (batch.created_qty, batch.created_eta, batch.sequence) == (10, ETA, 2)
 
     @pytest.mark.parametrize("eta", [date.min, date(2024, 2, 29), date.max, None])
     def test_a_batch_keeps_its_eta(self, store: Store, eta: date | None) -> None:
@@ -254,9 +254,9 @@ class TestProducts:
         with store.unit_of_work() as uow:
             product = uow.products.get("LAMP", ("o", "1"))
             assert product
-            assert product.lines["o", "1"] == OrderLine("o", "1", 3, "b", cancelled=False, sequence=2)
+            assert product.lines["o", "1"] == OrderLine("o", "1", 3, "b", cancelled=False, sequence=2, place=2)
             assert uow.products.get("LAMP", ("gone", "")) is product
-            assert product.lines["gone", ""] == OrderLine("gone", "", 0, None, cancelled=True, sequence=3)
+            assert product.lines["gone", ""] == OrderLine("gone", "", 0, None, cancelled=True, sequence=3, place=3)
 
     def test_a_line_never_seen_is_blank_and_leaves_no_trace(self, store: Store) -> None:
         given(store, create("b", 10))
@@ -329,18 +329,18 @@ class TestProducts:
             assert uow.collect_new_events() == []
 
 
-class TestLinesLatestFirst:
+class TestLinesLastAskedFirst:
     def lines(self, uow: UnitOfWork, batchref: str) -> list[str]:
         product = uow.products.get_by_batchref(batchref)
         assert product
-        return [line.orderid for line in uow.products.lines_latest_first(product, batchref)]
+        return [line.orderid for line in uow.products.lines_last_asked_first(product, batchref)]
 
     def test_a_batch_that_nobody_holds_has_none(self, store: Store) -> None:
         given(store, create("b", 10))
         with store.unit_of_work() as uow:
             assert self.lines(uow, "b") == []
 
-    def test_the_most_recently_allocated_comes_first(self, store: Store) -> None:
+    def test_the_last_asked_comes_first(self, store: Store) -> None:
         given(store, create("b", 10), order("one"), order("two"), order("three"))
         with store.unit_of_work() as uow:
             assert self.lines(uow, "b") == ["three", "two", "one"]
@@ -351,7 +351,7 @@ class TestLinesLatestFirst:
         with store.unit_of_work() as uow:
             assert self.lines(uow, "b") == ["here"]
 
-    def test_announcing_again_does_not_make_a_line_more_recent(self, store: Store) -> None:
+    def test_announcing_again_does_not_change_a_place(self, store: Store) -> None:
         given(store, create("b", 10), order("one"), order("two"), order("one"))
         with store.unit_of_work() as uow:
             assert self.lines(uow, "b") == ["two", "one"]
@@ -364,6 +364,21 @@ class TestLinesLatestFirst:
             assert self.lines(uow, "b") == ["four", "three", "one"]
             BUS.handle(message(cancel("four")), uow)
             assert self.lines(uow, "b") == ["three", "one"]
+
+    def test_a_line_that_was_answered_again_keeps_its_place(self, store: Store) -> None:
+        given(store, create("a", 3), order("one"), order("two"), order("early", 9), create("b", 9), order("late", 9))
+        given(store, change("b", 0), create("c", 20), order("late", 9), order("early", 9), change("a", 1))
+        with store.unit_of_work() as uow:
+            assert self.lines(uow, "c") == ["late", "early", "two"]
+
+    def test_the_place_of_a_line_that_was_answered_twice_in_one_transaction_is_kept(self, store: Store) -> None:
+        given(store, create("a", 1))
+        with store.unit_of_work() as uow:
+            for command in (order("one", 2), create("b", 9), order("two", 2), order("one", 2)):
+                BUS.handle(message(command), uow)
+            uow.commit()
+        with store.unit_of_work() as uow:
+            assert self.lines(uow, "b") == ["two", "one"]
 
     def test_a_line_that_moved_in_the_same_transaction_is_with_its_new_batch(self, store: Store) -> None:
         given(store, create("a", 5), create("b", 5), order("one", 3), order("two", 2))
@@ -379,8 +394,8 @@ class TestLinesLatestFirst:
             product = uow.products.get("LAMP")
             assert product
             held = product.lines["one", ""]
-            assert held in list(uow.products.lines_latest_first(product, "b"))
-            for line in uow.products.lines_latest_first(product, "b"):
+            assert held in list(uow.products.lines_last_asked_first(product, "b"))
+            for line in uow.products.lines_last_asked_first(product, "b"):
                 assert product.lines.get((line.orderid, line.lineid), line) is line
 
     def test_the_product_may_take_them_off_as_they_come(self, store: Store) -> None:
@@ -388,7 +403,7 @@ class TestLinesLatestFirst:
         with store.unit_of_work() as uow:
             product = uow.products.get_by_batchref("b")
             assert product
-            product.change_batch_quantity("b", 1, uow.products.lines_latest_first(product, "b"))
+            product.change_batch_quantity("b", 1, uow.products.lines_last_asked_first(product, "b"))
             taken = [event.orderid for event in uow.collect_new_events() if isinstance(event, Deallocated)]
             assert taken == ["three", "two"]
             uow.commit()

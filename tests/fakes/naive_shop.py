@@ -28,6 +28,7 @@ class NaiveLine:
     qty: int = 0
     batch: NaiveBatch | None = None
     cancelled: bool = False
+    place: int | None = None
     answer: dict[str, Any] | None = None
 
 
@@ -66,7 +67,7 @@ class NaiveShop:
             line = NaiveLine((command.orderid, command.sku, command.lineid))
             self.lines.append(line)
         line.qty = command.qty
-        return [self._place(line)]
+        return [self._look_for_stock(line)]
 
     def _deallocate(self, command: Deallocate) -> list[Answer]:
         line = self._line(command.orderid, command.sku, command.lineid)
@@ -101,14 +102,14 @@ class NaiveShop:
         moved = []
         while self.available(batch) < 0:
             holding = [line for line in self.lines if line.batch is batch]
-            latest = max(holding, key=lambda line: line.answer["sequence"] if line.answer else 0)
-            answers.append(self._take_off(latest, "batch-quantity-changed"))
-            moved.append(latest)
-        return answers + [self._place(line) for line in moved]
+            last = max(holding, key=_place)
+            answers.append(self._take_off(last, "batch-quantity-changed"))
+            moved.append(last)
+        return answers + [self._look_for_stock(line) for line in sorted(moved, key=_place)]
 
-    def _place(self, line: NaiveLine) -> Answer:
+    def _look_for_stock(self, line: NaiveLine) -> Answer:
         orderid, sku, lineid = line.key
-        body = {"orderid": orderid, "sku": sku, "lineid": lineid, "qty": line.qty, "sequence": self._next(sku)}
+        body = {"orderid": orderid, "sku": sku, "lineid": lineid, "qty": line.qty, "sequence": self._count(line)}
         stock = [batch for batch in self.batches if batch.sku == sku and self.available(batch) > 0]
         in_warehouse = [batch for batch in stock if batch.eta is None]
         at_sea = sorted((batch for batch in stock if batch.eta), key=lambda batch: str(batch.eta))
@@ -128,14 +129,25 @@ class NaiveShop:
         batchref = line.batch and line.batch.reference
         line.batch = line.answer = None
         body = {"orderid": orderid, "sku": sku, "lineid": lineid, "qty": line.qty, "batchref": batchref}
-        return ("deallocated.v1", body | {"reason": reason, "sequence": self._next(sku)})
+        return ("deallocated.v1", body | {"reason": reason, "sequence": self._count(line)})
 
     def _line(self, orderid: str, sku: str, lineid: str) -> NaiveLine | None:
         return next((line for line in self.lines if line.key == (orderid, sku, lineid)), None)
 
+    def _count(self, line: NaiveLine) -> int:
+        sequence = self._next(line.key[1])
+        if line.place is None:
+            line.place = sequence
+        return sequence
+
     def _next(self, sku: str) -> int:
         self.counters[sku] = self.counters.get(sku, 0) + 1
         return self.counters[sku]
+
+
+def _place(line: NaiveLine) -> int:
+    assert line.place is not None
+    return line.place
 
 
 def rejected(reason: str) -> Answer:

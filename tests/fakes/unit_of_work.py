@@ -15,7 +15,7 @@ from uuid import UUID, uuid4, uuid5
 
 from allocation_worker.adapters import wire
 from allocation_worker.domain.commands import ChangeBatchQuantity, Command, CreateBatch
-from allocation_worker.domain.events import CommandRejected, Event, ProductEvent
+from allocation_worker.domain.events import CommandRejected, Event, RaisedEvent
 from allocation_worker.domain.model import LineId, OrderLine, Product
 from allocation_worker.service_layer.messages import CommandMessage
 from allocation_worker.service_layer.outcomes import LockedProduct
@@ -302,15 +302,14 @@ class FakeProducts:
         self._touched.append(product)
         return product
 
-    def lines_latest_first(self, product: Product, batchref: str) -> Iterator[OrderLine]:
+    def lines_last_asked_first(self, product: Product, batchref: str) -> Iterator[OrderLine]:
         holding = [line for line in product.lines.values() if line.batchref == batchref]
-        yield from sorted(holding, key=lambda line: -line.sequence)
+        yield from sorted(holding, key=lambda line: -line.place)
 
-    def collect_new_events(self) -> list[ProductEvent]:
-        collected: list[ProductEvent] = []
+    def collect_new_events(self) -> list[RaisedEvent]:
+        collected: list[RaisedEvent] = []
         for product in self._touched:
-            collected += product.events
-            product.events = []
+            collected += product.take_events()
         self._touched.clear()
         return collected
 
@@ -383,7 +382,7 @@ class FakeUnitOfWork:
     ) -> None:
         self._transaction.end()
 
-    def collect_new_events(self) -> list[ProductEvent]:
+    def collect_new_events(self) -> list[RaisedEvent]:
         return self.products.collect_new_events()
 
     def commit(self) -> None:

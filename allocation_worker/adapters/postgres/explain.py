@@ -13,6 +13,7 @@ from allocation_worker.adapters import wire
 from allocation_worker.adapters.postgres.inbox import inbox_key
 from allocation_worker.adapters.postgres.moves import SECONDS_A_PAGE
 from allocation_worker.adapters.postgres.project import reading, stream
+from allocation_worker.adapters.postgres.statements import BATCH
 from allocation_worker.domain.events import ProductEvent
 from allocation_worker.domain.history import Stock
 from allocation_worker.domain.model import Batch
@@ -54,9 +55,7 @@ FIRST_ANNOUNCED = sa.text(f"""
 
 LAST = sa.text("SELECT sequence FROM products WHERE sku = :sku")
 
-BATCHES = sa.text("""
-    SELECT reference, sku, purchased, eta, arrival, created_qty, sequence, allocated FROM batches WHERE sku = :sku
-""")
+BATCHES = sa.text(f"SELECT {BATCH} FROM batches WHERE sku = :sku")  # noqa: S608 - as above
 
 BACK_TO = sa.text("""
     SELECT DISTINCT ON (sequence) type, body FROM events

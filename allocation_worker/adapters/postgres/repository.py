@@ -11,7 +11,7 @@ from allocation_worker.adapters.postgres.rows import LineKey, Rows, Stream
 from allocation_worker.adapters.postgres.watchdog import watched_connection
 from allocation_worker.adapters.postgres.writer import Writer
 from allocation_worker.domain.commands import Allocate, ChangeBatchQuantity, Command, CreateBatch, Deallocate
-from allocation_worker.domain.events import ProductEvent
+from allocation_worker.domain.events import RaisedEvent
 from allocation_worker.domain.model import LineId, OrderLine, Product
 from allocation_worker.service_layer.outcomes import LockedProduct
 from allocation_worker.service_layer.ports import StoreContentionError
@@ -22,7 +22,7 @@ LOCKED_FOR_LONG = 300
 Large groups of several consumers wait for each other for longer.
 """
 LINES_AT_A_TIME = 1000
-MAX_SEQUENCE = 2**63 - 1
+MAX_PLACE = 2**63 - 1
 
 
 class PostgresProducts:
@@ -114,28 +114,27 @@ class PostgresProducts:
         self._touched.append(product)
         return product
 
-    def lines_latest_first(self, product: Product, batchref: str) -> Iterator[OrderLine]:
+    def lines_last_asked_first(self, product: Product, batchref: str) -> Iterator[OrderLine]:
         self._rows.flush_lines(self._products.values())
         self._writer.flush()
-        before = MAX_SEQUENCE
+        before = MAX_PLACE
         while rows := self._connection.execute(
             statements.LINES_OF_BATCH, {"batchref": batchref, "before": before, "limit": LINES_AT_A_TIME}
         ).all():
             for row in rows:
                 yield self._rows.line(product, row)
-            before = rows[-1].sequence
+            before = rows[-1].place
 
     def stream_of(self, sku: str) -> Stream:
         """Return the product's event stream as it was when the product was locked."""
         return self._streams[sku]
 
-    def collect_new_events(self) -> list[ProductEvent]:
+    def collect_new_events(self) -> list[RaisedEvent]:
         """Return the events that the returned products have recorded since the last call."""
-        collected: list[ProductEvent] = []
+        collected: list[RaisedEvent] = []
         for product in self._touched:
             if product.events:
-                collected += product.events
-                product.events = []
+                collected += product.take_events()
         self._touched.clear()
         return collected
 

@@ -13,7 +13,7 @@ from allocation_worker.domain.model import Batch, LineId, OrderLine, Product
 LineKey = tuple[str, LineId]
 """(sku, (orderid, lineid))."""
 
-BLANK_LINE: Values = (0, None, False, 0)
+BLANK_LINE: Values = (0, None, False, 0, 0)
 
 
 def line_uuid(key: LineKey) -> str:
@@ -50,16 +50,16 @@ class Rows:
 
     def batch(self, row: Sequence[Any]) -> Batch:
         # Unpacked in one statement: hundreds of these are read for each group.
-        reference, sku, purchased, allocated, eta, arrival, created_qty, sequence = row
+        reference, sku, purchased, eta, arrival, created_qty, created_eta, sequence, allocated = row
         self._batches[reference] = (purchased, allocated)
-        return Batch(reference, sku, purchased, eta, arrival, created_qty, sequence, allocated)
+        return Batch(reference, sku, purchased, eta, arrival, created_qty, created_eta, sequence, allocated)
 
     def line(self, product: Product, row: Row[Any]) -> OrderLine:
         """Return the line of this row: the one that the product holds, or a new one that it does not hold yet."""
         line_id = (row.orderid, row.lineid)
         line = product.lines.get(line_id)
         if line is None:
-            line = OrderLine(row.orderid, row.lineid, row.qty, row.batchref, row.cancelled, row.sequence)
+            line = OrderLine(row.orderid, row.lineid, row.qty, row.batchref, row.cancelled, row.sequence, row.place)
             self._lines[product.sku, line_id] = _line_values(line)
         return line
 
@@ -83,6 +83,7 @@ class Rows:
     def flush_lines(self, products: Iterable[Product]) -> None:
         """Write only the lines, before a query over lines. Batches may be overdrawn at this point."""
         new: list[Values] = []
+        special: list[Values] = []
         changed: list[Values] = []
         for product in products:
             for line_id, line in product.lines.items():
@@ -91,12 +92,15 @@ class Rows:
                 known = self._lines.get(key)
                 if values == (known or BLANK_LINE):
                     continue
-                if known is None:
-                    new.append((self.line_uuid(key), line.orderid, product.sku, line.lineid, *values))
-                else:
+                if known is not None:
                     changed.append((self.line_uuid(key), *values))
+                elif line.place == line.sequence:
+                    new.append((self.line_uuid(key), line.orderid, product.sku, line.lineid, *values[:-1]))
+                else:
+                    special.append((self.line_uuid(key), line.orderid, product.sku, line.lineid, *values))
                 self._lines[key] = values
         self._writer.add(statements.INSERT_LINES, new)
+        self._writer.add(statements.INSERT_SPECIAL_LINES, special)
         self._writer.add(statements.UPDATE_LINES, changed)
 
     def _flush_products(self, products: Iterable[Product], streams: Mapping[str, Stream]) -> None:
@@ -145,4 +149,4 @@ def _batch_values(batch: Batch) -> Values:
 
 
 def _line_values(line: OrderLine) -> Values:
-    return (line.qty, line.batchref, line.cancelled, line.sequence)
+    return (line.qty, line.batchref, line.cancelled, line.sequence, line.place)

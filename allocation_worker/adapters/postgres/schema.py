@@ -16,6 +16,7 @@ from sqlalchemy.engine import Connection, Engine
 from allocation_contracts import AllocationError
 from allocation_worker.adapters.postgres import moves
 from allocation_worker.adapters.postgres.durability import check_writable
+from allocation_worker.adapters.postgres.indexes import build_indexes
 from allocation_worker.service_layer.ports import StoreError
 
 # The number is arbitrary. With the oid of the schema it is an advisory lock that nothing else uses.
@@ -33,6 +34,10 @@ _SERVES = sa.text(f"UPDATE {_VERSION_TABLE} SET oldest_program = :oldest_program
 _LOCK = sa.text(f"""
     SELECT pg_advisory_xact_lock({_MIGRATION_LOCK},
         CAST(CAST(CAST(quote_ident(current_schema()) AS regnamespace) AS oid) AS integer))
+""")
+
+_WAIT_UNLIMITED = sa.text("""
+    SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0
 """)
 
 _EXPANDED, _MOVED = "0002", "0003"
@@ -92,6 +97,7 @@ def migrate(engine: Engine) -> tuple[str | None, str]:
     moves.move_what_programs_need(engine)
     _upgrade(engine, _MOVED)
     _upgrade(engine, "head")
+    _build_indexes(engine)
     moves.move_history(engine)
     return before.number if before else None, _head()
 
@@ -130,7 +136,7 @@ def _upgrade(engine: Engine, target: str) -> Revision | None:
         _check_encoding(connection)
         connection.execute(_MAKE_DURABLE)
         # A concurrent call waits here for this transaction, so no timeout applies.
-        connection.execute(sa.text("SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0"))
+        connection.execute(_WAIT_UNLIMITED)
         connection.execute(_LOCK)
         before = _revision(connection)
         number = _head() if target == "head" else target
@@ -143,6 +149,14 @@ def _upgrade(engine: Engine, target: str) -> Revision | None:
             oldest = _scripts().get_revision(number).module.oldest_program
             connection.execute(_SERVES, {"oldest_program": oldest})
         return before
+
+
+def _build_indexes(engine: Engine) -> None:
+    """Build them in a session of their own, while this one keeps a concurrent call waiting."""
+    with engine.begin() as connection:
+        connection.execute(_WAIT_UNLIMITED)
+        connection.execute(_LOCK)
+        build_indexes(engine)
 
 
 def _check_encoding(connection: Connection) -> None:

@@ -12,24 +12,34 @@ LOCK_PRODUCTS = sa.text("""
     WHERE sku = ANY(CAST(:skus AS text[])) ORDER BY sku FOR UPDATE
 """)
 
-LINES = sa.text("""
-    SELECT orderid, sku, lineid, qty, batchref, cancelled, sequence FROM order_lines
-    WHERE id = ANY(CAST(:ids AS uuid[]))
-""")
+# A line whose place is its sequence has none of its own: so it is for nearly all, which cost no more for it.
+_PLACE = "coalesce(place, sequence)"
+_LINE = f"orderid, sku, lineid, qty, batchref, cancelled, sequence, {_PLACE} AS place"
 
-LINES_OF_BATCH = sa.text("""
-    SELECT orderid, sku, lineid, qty, batchref, cancelled, sequence FROM order_lines
-    WHERE batchref = :batchref AND sequence < :before ORDER BY sequence DESC LIMIT :limit
-""")
+LINES = sa.text(f"""
+    SELECT {_LINE} FROM order_lines
+    WHERE id = ANY(CAST(:ids AS uuid[]))
+""")  # noqa: S608 - the columns are constants
+
+LINES_OF_BATCH = sa.text(f"""
+    SELECT {_LINE} FROM order_lines
+    WHERE batchref = :batchref AND {_PLACE} < :before ORDER BY {_PLACE} DESC LIMIT :limit
+""")  # noqa: S608 - as above
+
+# The ETA of its creation is stored once it has another.
+BATCH = """
+    reference, sku, purchased, eta, arrival, created_qty,
+    CASE WHEN eta_changed THEN created_eta ELSE eta END AS created_eta, sequence, allocated
+"""
 
 # A statement of its own, after the lock: joined to it, these rows would come from a snapshot older than the lock.
-BATCHES = sa.text("""
-    SELECT reference, sku, purchased, allocated, eta, arrival, created_qty, sequence FROM batches
+BATCHES = sa.text(f"""
+    SELECT {BATCH} FROM batches
     WHERE in_stock AND sku = ANY(CAST(:skus AS text[]))
     UNION ALL
-    SELECT reference, sku, purchased, allocated, eta, arrival, created_qty, sequence FROM batches
+    SELECT {BATCH} FROM batches
     WHERE reference = ANY(CAST(:refs AS text[]))
-""")
+""")  # noqa: S608 - as above
 
 # A product that is locked for longer is set aside. The limit is set in the round trip of the locks, and the usual one
 # again in that of the batches.
@@ -85,29 +95,28 @@ UPDATE_BATCHES = Write(
 """,
 )
 
-INSERT_LINES = new_rows(
-    "order_lines",
-    {
-        "id": "uuid",
-        "orderid": "text",
-        "sku": "text",
-        "lineid": "text",
-        "qty": "integer",
-        "batchref": "text",
-        "cancelled": "boolean",
-        "sequence": "bigint",
-    },
-)
+_LINE_COLUMNS = {
+    "id": "uuid",
+    "orderid": "text",
+    "sku": "text",
+    "lineid": "text",
+    "qty": "integer",
+    "batchref": "text",
+    "cancelled": "boolean",
+    "sequence": "bigint",
+}
+INSERT_LINES = new_rows("order_lines", _LINE_COLUMNS)
+INSERT_SPECIAL_LINES = new_rows("order_lines", {**_LINE_COLUMNS, "place": "bigint"}, name="special_lines")
 
 UPDATE_LINES = Write(
     "line",
     """
     UPDATE order_lines
-    SET qty = new.qty, batchref = new.batchref, cancelled = new.cancelled, sequence = new.sequence
+    SET qty = new.qty, batchref = new.batchref, cancelled = new.cancelled, sequence = new.sequence, place = new.place
     FROM unnest(
         CAST(:line0 AS uuid[]), CAST(:line1 AS integer[]), CAST(:line2 AS text[]), CAST(:line3 AS boolean[]),
-        CAST(:line4 AS bigint[]))
-        AS new (id, qty, batchref, cancelled, sequence)
+        CAST(:line4 AS bigint[]), CAST(:line5 AS bigint[]))
+        AS new (id, qty, batchref, cancelled, sequence, place)
     WHERE order_lines.id = new.id
 """,
 )

@@ -9,7 +9,7 @@ from allocation_worker.adapters.postgres.inbox import PostgresInbox
 from allocation_worker.adapters.postgres.outbox import PostgresOutbox
 from allocation_worker.adapters.postgres.repository import PostgresProducts
 from allocation_worker.adapters.postgres.writer import Writer
-from allocation_worker.domain.events import ProductEvent
+from allocation_worker.domain.events import RaisedEvent
 
 
 class Optimism:
@@ -61,7 +61,7 @@ class PostgresUnitOfWork:
             self._optimism.justified = False
         self._connection.close()
 
-    def collect_new_events(self) -> list[ProductEvent]:
+    def collect_new_events(self) -> list[RaisedEvent]:
         return self.products.collect_new_events()
 
     def commit(self) -> None:

@@ -35,9 +35,9 @@ class Write(NamedTuple):
     copy: sa.TextClause | None = None
 
 
-def new_rows(table: str, columns: Mapping[str, str]) -> Write:
+def new_rows(table: str, columns: Mapping[str, str], *, name: str = "") -> Write:
     """Return the write of new rows. The columns are given with their types."""
-    name = f"new_{table}"
+    name = f"new_{name or table}"
     names = ", ".join(columns)
     arrays = ", ".join(f"CAST(:{name}{index} AS {type_}[])" for index, type_ in enumerate(columns.values()))
     return Write(

@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from allocation_worker.domain.commands import Command
-from allocation_worker.domain.events import Event, ProductEvent
+from allocation_worker.domain.events import Event, RaisedEvent
 from allocation_worker.domain.model import LineId, OrderLine, Product
 from allocation_worker.service_layer.messages import CommandMessage
 from allocation_worker.service_layer.outcomes import LockedProduct
@@ -49,8 +49,8 @@ class Products(Protocol):
     def add(self, product: Product, line: LineId | None = None) -> Product:
         """Add a new product, with a blank entry for `line` if one is given. Returns `product`."""
 
-    def lines_latest_first(self, product: Product, batchref: str) -> Iterator[OrderLine]:
-        """Return the lines that hold stock of the batch, the most recently allocated first.
+    def lines_last_asked_first(self, product: Product, batchref: str) -> Iterator[OrderLine]:
+        """Return the lines that hold stock of the batch, in the order of their places, the last one first.
 
         They are read as they are asked for. A line that `product` holds already is that same object; any other is for
         `product` to take up, or changes to it are lost.
@@ -98,7 +98,7 @@ class UnitOfWork(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 
-    def collect_new_events(self) -> list[ProductEvent]:
+    def collect_new_events(self) -> list[RaisedEvent]:
         """Return the events that the returned products have recorded since the last call."""
 
     def commit(self) -> None:

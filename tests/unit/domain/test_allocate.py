@@ -6,7 +6,7 @@ from datetime import date
 import pytest
 
 from allocation_worker.domain.errors import LineCancelledError, LineQuantityConflictError
-from allocation_worker.domain.events import Allocated, OutOfStock, ProductEvent
+from allocation_worker.domain.events import Allocated, OutOfStock, RaisedEvent
 from allocation_worker.domain.model import OrderLine, Product
 
 TODAY, TOMORROW, LATER = date(2026, 1, 1), date(2026, 1, 2), date(2026, 1, 10)
@@ -21,13 +21,13 @@ def a_product(*batches: tuple[str, int, date | None]) -> Product:
     return product
 
 
-def allocate(product: Product, orderid: str, qty: int, lineid: str = "") -> ProductEvent:
+def allocate(product: Product, orderid: str, qty: int, lineid: str = "") -> RaisedEvent:
     product.lines.setdefault((orderid, lineid), OrderLine(orderid, lineid))
     product.allocate((orderid, lineid), qty)
     return product.events[-1]
 
 
-def batch_of(event: ProductEvent) -> str:
+def batch_of(event: RaisedEvent) -> str:
     assert isinstance(event, Allocated), event
     return event.batchref
 
@@ -141,6 +141,7 @@ def test_a_line_that_was_out_of_stock_may_try_again_with_another_quantity() -> N
 def test_out_of_stock_again_is_news_with_a_sequence_of_its_own() -> None:
     product = a_product(("one", 5, IN_STOCK))
     first, second = allocate(product, "order", 10), allocate(product, "order", 10)
+    assert isinstance(first, OutOfStock)
     assert isinstance(second, OutOfStock)
     assert (first.sequence, second.sequence) == (2, 3)
 

@@ -47,8 +47,8 @@ def shop() -> Shop:
     return shop
 
 
-def shrink(shop: Shop, qty: int) -> list[tuple[str, str, str | None]]:
-    return shop(ChangeBatchQuantity(batchref="batch", qty=qty))
+def shrink(shop: Shop, qty: int, batchref: str = "batch") -> list[tuple[str, str, str | None]]:
+    return shop(ChangeBatchQuantity(batchref=batchref, qty=qty))
 
 
 def test_takes_no_line_off_that_fits(shop: Shop) -> None:
@@ -57,7 +57,7 @@ def test_takes_no_line_off_that_fits(shop: Shop) -> None:
     assert shop.database.stock() == {"batch": (8, 8)}
 
 
-def test_takes_the_most_recently_allocated_line_off_first(shop: Shop) -> None:
+def test_takes_the_last_asked_line_off_first(shop: Shop) -> None:
     assert shrink(shop, 8) == [
         ("batch-quantity-changed", "", "batch"),
         ("deallocated", "third", "batch"),
@@ -70,15 +70,21 @@ def test_takes_off_no_more_than_needed(shop: Shop) -> None:
         ("batch-quantity-changed", "", "batch"),
         ("deallocated", "third", "batch"),
         ("deallocated", "second", "batch"),
-        ("out-of-stock", "third", None),
         ("out-of-stock", "second", None),
+        ("out-of-stock", "third", None),
     ]
     assert shop.database.stock() == {"batch": (5, 5)}
 
 
 def test_a_line_moves_to_another_batch_if_it_fits(shop: Shop) -> None:
     shop(create("spare", 2))
-    assert shrink(shop, 5)[3:] == [("allocated", "third", "spare"), ("out-of-stock", "second", None)]
+    assert shrink(shop, 5)[3:] == [("out-of-stock", "second", None), ("allocated", "third", "spare")]
+
+
+def test_the_first_asked_looks_for_stock_first() -> None:
+    shop = Shop()
+    shop(create("b1", 10), create("b2", 5), order("first", 5), order("second", 5))
+    assert shrink(shop, 0, "b1")[3:] == [("allocated", "first", "b2"), ("out-of-stock", "second", None)]
 
 
 def test_a_line_may_go_back_into_the_shrunk_batch(shop: Shop) -> None:
@@ -86,8 +92,8 @@ def test_a_line_may_go_back_into_the_shrunk_batch(shop: Shop) -> None:
         ("batch-quantity-changed", "", "batch"),
         ("deallocated", "third", "batch"),
         ("deallocated", "second", "batch"),
-        ("allocated", "third", "batch"),
         ("out-of-stock", "second", None),
+        ("allocated", "third", "batch"),
     ]
     assert shop.database.stock() == {"batch": (7, 7)}
 
@@ -98,11 +104,16 @@ def test_takes_all_lines_off_a_batch_that_is_lost(shop: Shop) -> None:
     assert shop.database.stock() == {"batch": (0, 0), "spare": (100, 10)}
 
 
-def test_a_line_allocated_again_counts_as_recent(shop: Shop) -> None:
-    shop(create("spare", 5))
-    shrink(shop, 8)  # the third line goes to the spare batch
-    shop(order("fourth", 3))  # and after it comes another
-    assert shop(ChangeBatchQuantity(batchref="spare", qty=3))[1] == ("deallocated", "fourth", "spare")
+def test_a_line_that_was_moved_keeps_its_place(shop: Shop) -> None:
+    shop(create("spare", 5), order("fourth", 3))
+    shrink(shop, 8)  # the third line goes to the spare batch, after the fourth
+    assert shrink(shop, 4, "spare")[1] == ("deallocated", "fourth", "spare")
+
+
+def test_a_line_that_was_out_of_stock_first_keeps_the_place_of_that_answer() -> None:
+    shop = Shop()
+    shop(create("b1", 1), order("early", 2), create("b2", 4), order("late", 2), order("early", 2))
+    assert shrink(shop, 2, "b2")[1] == ("deallocated", "late", "b2")
 
 
 def test_a_line_that_lost_its_stock_is_not_cancelled(shop: Shop) -> None:

@@ -34,8 +34,8 @@ def out_of_stock(orderid: str, qty: int, largest: int, next_eta: str | None = No
 def faults(*told: Told) -> list[str]:
     found: list[str] = []
     replay = Replay(found.append)
-    for type_, data in told:
-        replay.apply(type_, data)
+    for sequence, (type_, data) in enumerate(told, start=1):
+        replay.apply(type_, data | {"sequence": sequence})
     replay.end()
     return found
 
@@ -99,7 +99,21 @@ LINE = "('o1', 'LAMP', '')"
                 changed("b", 4, 9),
                 taken_off("o1", 3, "b"),
             ],
-            f"Line {LINE} was taken off batch b before one that got its stock later.",
+            f"Line {LINE} was taken off batch b before one that asked later.",
+        ),
+        (
+            [created("b", 9), allocated("o1", 1, "b"), changed("b", 0, 9), taken_off("o1", 1, "b")],
+            f"Line {LINE} was taken off its batch, and not answered.",
+        ),
+        (
+            [
+                created("b", 9),
+                *(allocated(f"o{n}", 1, "b") for n in (1, 2)),
+                changed("b", 0, 9),
+                *(taken_off(f"o{n}", 1, "b") for n in (2, 1)),
+                out_of_stock("o2", 1, 0),
+            ],
+            f"Line {LINE} was taken off its batch, and out-of-stock.v1 7 came before its answer.",
         ),
         ([created("b", 9), out_of_stock("o1", 9, 9)], f"Line {LINE} is out of stock, and a batch could take it."),
         (

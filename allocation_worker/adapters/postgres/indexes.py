@@ -1,0 +1,56 @@
+"""Build the indexes of large tables beside running programs, which write meanwhile."""
+
+from typing import NamedTuple
+
+import sqlalchemy as sa
+import structlog
+from sqlalchemy.engine import Connection, Engine
+
+log = structlog.get_logger()
+
+
+class Index(NamedTuple):
+    """An index of `order_lines`.
+
+    Attributes:
+        name: Its name.
+        definition: What follows `ON order_lines` in its statement.
+        replaces: The index that it makes superfluous, if any.
+    """
+
+    name: str
+    definition: str
+    replaces: str | None = None
+
+
+# Programs of 0004 and before read a batch's lines by sequence: from now on by sorting them.
+INDEXES = (
+    Index(
+        "lines_of_batch_by_place",
+        "(batchref, coalesce(place, sequence)) WHERE batchref IS NOT NULL",
+        replaces="lines_of_batch",
+    ),
+)
+
+_FOUND = sa.text("SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(:name)")
+
+
+def build_indexes(engine: Engine) -> None:
+    """Build what is missing, and drop what is superfluous. Only one call at a time.
+
+    It waits for every transaction under way, so an engine without limits suits it best.
+    """
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        for index in INDEXES:
+            _build(connection, index)
+
+
+def _build(connection: Connection, index: Index) -> None:
+    valid = connection.scalar(_FOUND, {"name": index.name})
+    if valid is False:  # a call was interrupted
+        connection.execute(sa.text(f"DROP INDEX CONCURRENTLY {index.name}"))
+    if not valid:
+        connection.execute(sa.text(f"CREATE INDEX CONCURRENTLY {index.name} ON order_lines {index.definition}"))
+        log.info("index_built", index=index.name)
+    if index.replaces:
+        connection.execute(sa.text(f"DROP INDEX CONCURRENTLY IF EXISTS {index.replaces}"))
