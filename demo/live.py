@@ -22,6 +22,7 @@ _NARROW = 72
 _LOW = 24
 _EVENT_STYLES = {
     contracts.OutOfStock.TYPE: "red",
+    contracts.Backordered.TYPE: "yellow",
     contracts.CommandRejected.TYPE: "red",
     contracts.Deallocated.TYPE: "yellow",
     contracts.BatchQuantityChanged.TYPE: "yellow",

@@ -109,7 +109,7 @@ class Shop:
                 self._allocated(event)
             case contracts.Deallocated():
                 self._deallocated(event)
-            case contracts.OutOfStock():
+            case contracts.OutOfStock() | contracts.Backordered():
                 self._adrift.discard((event.orderid, event.sku, event.lineid))
 
     def _allocated(self, event: contracts.Allocated) -> None:
@@ -149,5 +149,5 @@ def moves_in(events: Iterable[ReceivedEvent]) -> Moves:
     return Moves(
         taken_off=types[contracts.Deallocated.TYPE],
         to=Counter(event.data["batchref"] for event in once if event.type == contracts.Allocated.TYPE),
-        stranded=types[contracts.OutOfStock.TYPE],
+        stranded=types[contracts.OutOfStock.TYPE] + types[contracts.Backordered.TYPE],
     )

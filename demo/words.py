@@ -63,7 +63,7 @@ def name(event: contracts.Event) -> str:
     return event.TYPE.rpartition(".")[0]
 
 
-def describe(event: contracts.Event) -> str:
+def describe(event: contracts.Event) -> str:  # noqa: PLR0911 - one for each event
     """Tell an event in one line."""
     match event:
         case contracts.Allocated():
@@ -71,6 +71,8 @@ def describe(event: contracts.Event) -> str:
             return f"{event.orderid}  {event.qty} {event.sku} from {event.batchref}{due}"
         case contracts.OutOfStock():
             return f"{event.orderid}  {event.qty} {event.sku}: {shortage(event)}"
+        case contracts.Backordered():
+            return f"{event.orderid}  {event.qty} {event.sku} waits: {shortage(event)}"
         case contracts.Deallocated():
             back = f"given back to {event.batchref}" if event.reason == "cancelled" else f"taken off {event.batchref}"
             return f"{event.orderid}  {event.qty} {event.sku} {back if event.batchref else 'held nothing'}"
@@ -83,7 +85,7 @@ def describe(event: contracts.Event) -> str:
             return event.reason + ": " + event.detail
 
 
-def shortage(event: contracts.OutOfStock) -> str:
+def shortage(event: contracts.OutOfStock | contracts.Backordered) -> str:
     """Say what could be had instead."""
     ship = f", and the next ship comes on {day(event.next_eta)}" if event.next_eta else ""
     return f"one batch has {event.largest_available} at most{ship}"

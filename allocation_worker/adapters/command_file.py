@@ -250,8 +250,7 @@ class CommandFile:
                 values[name] = str(number)
             elif column in record:
                 cell = record[column]
-                is_text = self._is_csv and info.annotation is int and _is_integer(cell)
-                values[name] = int(cell) if is_text else cell
+                values[name] = _from_text(cell, info.annotation) if self._is_csv else cell
         try:
             return GoodRow(number, contracts.read_command(type_, json.dumps(values).encode()))
         except ContractError as violation:
@@ -286,3 +285,12 @@ class CommandFile:
             choice = ", ".join(model.ROUTING_KEY for model in contracts.COMMANDS.values())
             raise CommandFileError(f"The type is {name!r}; take one of {choice}.")
         return type_
+
+
+def _from_text(cell: Any, annotation: object) -> Any:  # noqa: ANN401 - a value of JSON
+    """Return what a cell of text means for a field of this type; the cell itself if it means nothing."""
+    if annotation is int and _is_integer(cell):
+        return int(cell)
+    if annotation is bool and isinstance(cell, str):
+        return {"true": True, "false": False}.get(cell.lower(), cell)
+    return cell

@@ -128,6 +128,11 @@ def write(event: events.Event, cause: CommandMessage) -> tuple[str, str]:
     if isinstance(event, events.CommandRejected):
         model = contracts.CommandRejected(command=cause.type, reason=event.reason, detail=event.detail, data=cause.data)
         return model.TYPE, contracts.encode(model).decode()
+    return write_product_event(event)
+
+
+def write_product_event(event: events.ProductEvent) -> tuple[str, str]:
+    """Return the type and the JSON body of an event of a SKU; the same event gives the same text."""
     return _MODELS[type(event)].TYPE, _TO_JSON[type(event)](event).decode()
 
 
@@ -205,6 +210,7 @@ _COMMANDS: Mapping[type[contracts.Command], type[commands.Command]] = {
 _MODELS: Mapping[type[events.ProductEvent], type[contracts.SkuEvent]] = {
     events.Allocated: contracts.Allocated,
     events.OutOfStock: contracts.OutOfStock,
+    events.Backordered: contracts.Backordered,
     events.Deallocated: contracts.Deallocated,
     events.BatchCreated: contracts.BatchCreated,
     events.BatchQuantityChanged: contracts.BatchQuantityChanged,

@@ -76,7 +76,7 @@ def _told(event: contracts.Event) -> tuple[str, str, str, str]:
     match event:
         case contracts.Allocated():
             words = f"{event.qty} from {event.batchref}, {_place(event.eta)}"
-        case contracts.OutOfStock():
+        case contracts.OutOfStock() | contracts.Backordered():
             due = "" if event.next_eta is None else f"; more on {event.next_eta}"
             words = f"{event.qty} wanted, {event.largest_available} to be had{due}"
         case contracts.Deallocated():

@@ -85,6 +85,13 @@ def send_allocate(
     message_id: MessageId = None,
     correlation_id: CorrelationId = None,
     *,
+    wait_for_stock: Annotated[
+        bool, typer.Option("--wait-for-stock", help="Let the line wait if no batch can take it now.")
+    ] = False,
+    priority: Annotated[int, typer.Option(help="0 to 9: of the lines that wait, the higher are served first.")] = 0,
+    needed_by: Annotated[
+        str | None, typer.Option(help="YYYY-MM-DD: no batch that arrives after this day is for the line.")
+    ] = None,
     wait: Wait = False,
     timeout: Timeout = PATIENCE,
     as_json: AsJson = False,
@@ -99,6 +106,9 @@ def send_allocate(
         sku=sku,
         qty=qty,
         lineid=lineid,
+        wait=wait_for_stock,
+        priority=priority,
+        needed_by=needed_by,
     )
 
 

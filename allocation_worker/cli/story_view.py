@@ -12,7 +12,7 @@ from allocation_worker.cli.tables import console, shown, table
 from allocation_worker.domain import events
 from allocation_worker.domain.events import ProductEvent
 from allocation_worker.domain.model import Batch
-from allocation_worker.service_layer.explain import Considered, Decision, Events, Story
+from allocation_worker.service_layer.explain import Considered, DecidedEvent, Decision, Events, Story
 from allocation_worker.service_layer.ports import Answer, Rejection
 
 A_SCREEN = 20
@@ -83,7 +83,7 @@ def _change(event: ProductEvent | Rejection) -> str:
             return f"{event.command}, {event.reason}: {event.detail}"
         case events.Allocated():
             return f"{event.qty} of batch {event.batchref}, {_where(event.eta)}"
-        case events.OutOfStock():
+        case events.OutOfStock() | events.Backordered():
             return f"{event.qty} wanted, {event.largest_available} to be had"
         case events.Deallocated():
             freed = f"{event.qty} back to batch {event.batchref}" if event.batchref else "held no stock"
@@ -116,7 +116,7 @@ def as_json(story: Story) -> dict[str, Any]:
     }
 
 
-def outcome(event: ProductEvent | Rejection) -> str:
+def outcome(event: ProductEvent | Rejection) -> str:  # noqa: PLR0911 - one for each event
     """Return the outcome of a command in one sentence."""
     match event:
         case Rejection():
@@ -129,6 +129,11 @@ def outcome(event: ProductEvent | Rejection) -> str:
         case events.OutOfStock():
             return (
                 f"allocate.v1 asked for {event.qty} for {_line(event)}: out of stock, "
+                f"the most that one batch could give was {event.largest_available}."
+            )
+        case events.Backordered():
+            return (
+                f"allocate.v1 asked for {event.qty} for {_line(event)}: it waits for stock, "
                 f"the most that one batch could give was {event.largest_available}."
             )
         case events.Deallocated():
@@ -168,7 +173,9 @@ def _opening(story: Story) -> Iterator[str]:
 def _moved(story: Story) -> str:
     if not story.decided:
         return "No line had to be moved."
-    return f"{story.decided} lines no longer fitted, those that asked last; each looked for stock again, the first asked first."
+    return (
+        f"{story.decided} lines no longer fitted, the last asked; each looked for stock again, the first asked first."
+    )
 
 
 def _batches(decision: Decision) -> Table:
@@ -194,9 +201,11 @@ def _batches(decision: Decision) -> Table:
     )
 
 
-def _verdict(batch: Batch, verdict: str, event: events.Allocated | events.OutOfStock) -> str:
+def _verdict(batch: Batch, verdict: str, event: DecidedEvent) -> str:
     if verdict == "too little left":
         return f"passed over: {batch.available_quantity} left, {event.qty} wanted"
+    if verdict == "too late":
+        return "passed over: it arrives after the day that the line is needed"
     if verdict == "not needed":
         return "not needed"
     return "took the line"
@@ -222,7 +231,7 @@ def _sequence(answer: Answer) -> int | None:
     return None if isinstance(answer.event, Rejection) else answer.event.sequence
 
 
-def _line(event: events.Allocated | events.OutOfStock | events.Deallocated) -> str:
+def _line(event: DecidedEvent | events.Deallocated) -> str:
     suffix = f", lineid {event.lineid}" if event.lineid else ""
     return f"order {event.orderid}, SKU {event.sku}{suffix}"
 

@@ -6,12 +6,15 @@ from datetime import date
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Allocate:
-    """Allocate an order line to one batch."""
+    """Allocate an order line to one batch. If there is none, and it is to `wait`, it waits for stock."""
 
     orderid: str
     sku: str
     qty: int
     lineid: str = ""
+    wait: bool = False
+    priority: int = 0
+    needed_by: date | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

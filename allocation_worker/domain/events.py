@@ -43,6 +43,24 @@ class OutOfStock:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Backordered:
+    """No single batch can take the line, and it waits for stock.
+
+    Attributes:
+        largest_available: As of OutOfStock, among the batches that the line may use.
+        next_eta: As of OutOfStock, among the batches that the line may use.
+    """
+
+    orderid: str
+    sku: str
+    lineid: str
+    qty: int
+    largest_available: int
+    next_eta: date | None
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Deallocated:
     """The line holds no stock any more.
 
@@ -102,7 +120,7 @@ class StockFreed:
     sku: str
 
 
-ProductEvent = Allocated | OutOfStock | Deallocated | BatchCreated | BatchQuantityChanged
+ProductEvent = Allocated | OutOfStock | Backordered | Deallocated | BatchCreated | BatchQuantityChanged
 """An event about one SKU, counted by its `sequence`."""
 
 Event = ProductEvent | CommandRejected

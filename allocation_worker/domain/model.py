@@ -1,37 +1,19 @@
 """The aggregate: a product with its batches of stock and the order lines that hold stock."""
 
 from bisect import insort
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 
 from allocation_worker.domain import events
 from allocation_worker.domain.errors import BatchExistsError, LineCancelledError, LineQuantityConflictError, quoted
+from allocation_worker.domain.lines import PLAIN, LineId, OrderLine, Terms, Turn
+
+MANY = 2**31
+"""More than a line's quantity can be."""
 
 SERVED_AT_A_TIME = 1000
 """Lines that are served before their events are passed on, so that they are not all kept in memory."""
-
-LineId = tuple[str, str]
-"""(orderid, lineid). It identifies a line of one SKU."""
-
-
-@dataclass(slots=True)
-class OrderLine:
-    """An order line.
-
-    Attributes:
-        batchref: The batch that `qty` was allocated from; None if the line holds no stock.
-        sequence: The `sequence` of the last event about the line's own stock.
-        place: The `sequence` of the first such event. It says who asked first.
-    """
-
-    orderid: str
-    lineid: str
-    qty: int = 0
-    batchref: str | None = None
-    cancelled: bool = False
-    sequence: int = 0
-    place: int = 0
 
 
 @dataclass(slots=True)
@@ -71,27 +53,47 @@ class Product:
     A product need not be loaded in full, so the cost of a command does not grow with the lines of a batch. `batches`
     must hold every batch with stock left, and every batch that a command or one of `lines` names. `lines` must hold an
     entry for each line that a command names; the entry is blank if the line was never seen.
+
+    No line that waits fits a batch that it may use: whatever frees stock is followed by StockFreed, and that by `serve`
+    and `serve_waiting`. So an allocation needs not look at those that wait.
+
+    Attributes:
+        smallest_waiting: No line that waits has a smaller quantity; None if none waits.
+        taken_off: The lines that were taken off a batch and look for stock again, the first asked last.
+        served_up_to: The last line of the queue that has been looked at since stock was freed; None at its beginning.
     """
 
-    def __init__(self, sku: str, *, sequence: int = 0, batches_arrived: int = 0) -> None:
+    def __init__(
+        self, sku: str, *, sequence: int = 0, batches_arrived: int = 0, smallest_waiting: int | None = None
+    ) -> None:
         self.sku = sku
         self.sequence = sequence
         self.batches_arrived = batches_arrived
+        self.smallest_waiting = smallest_waiting
+        self.taken_off: list[OrderLine] = []
+        self.served_up_to: Turn | None = None
+        self._freed = False
+        self._smallest_left = MANY
         self.batches: dict[str, Batch] = {}
         self.lines: dict[LineId, OrderLine] = {}
         self.events: list[events.RaisedEvent] = []
         self._by_preference: list[Batch] = []
-        self._taken_off: list[OrderLine] = []
 
     def bring_in(self, batch: Batch) -> None:
         """Add a batch that exists already, without an event."""
         self.batches[batch.reference] = batch
         insort(self._by_preference, batch, key=Batch.preference)
 
-    def allocate(self, line_id: LineId, qty: int) -> None:
+    @property
+    def largest_available(self) -> int:
+        """The largest quantity that one batch could give."""
+        return max((batch.available_quantity for batch in self._by_preference), default=0)
+
+    def allocate(self, line_id: LineId, qty: int, terms: Terms = PLAIN) -> None:
         """Allocate the line to a batch, or record that no batch can take it.
 
-        A line that holds `qty` already is announced again unchanged.
+        A line that holds `qty` already, or waits for it, is announced again unchanged. One that waits for less than it
+        is asked for now takes a new place.
 
         Raises:
             LineCancelledError: The line was cancelled before.
@@ -101,10 +103,15 @@ class Product:
         if line.cancelled:
             raise LineCancelledError(f"{self._name(line)} was cancelled; use another lineid to order again.")
         if line.batchref is None:
-            line.qty = qty
+            if line.waits and terms.wait and line.qty == qty:
+                self._announce(line)
+                return
+            if line.waits and qty > line.qty:
+                line.place = 0
+            line.qty, line.terms = qty, terms
             self._look_for_stock(line)
         elif line.qty == qty:
-            self._announce(line, line.batchref)
+            self._announce(line)
         else:
             raise LineQuantityConflictError(
                 f"{self._name(line)} holds {line.qty} already, not {qty}; deallocate it and use another lineid."
@@ -130,6 +137,7 @@ class Product:
             sequence=self._count(),
         )
         self.bring_in(batch)
+        self._freed = True
         self._announce_batch(batch)
 
     def announce_batch_again(self, reference: str, sku: str, qty: int, eta: date | None) -> None:
@@ -147,7 +155,7 @@ class Product:
         self._announce_batch(batch)
 
     def change_batch_quantity(self, reference: str, qty: int, last_asked_first: Iterator[OrderLine]) -> None:
-        """Set the purchased quantity, and take lines off the batch until the others fit. `serve` is for these lines.
+        """Set the purchased quantity, and take lines off the batch until the others fit.
 
         Args:
             reference: The batch.
@@ -157,6 +165,7 @@ class Product:
         """
         batch = self.batches[reference]
         previous, batch.purchased_quantity = batch.purchased_quantity, qty
+        self._freed |= qty > previous
         self.events.append(
             events.BatchQuantityChanged(
                 batchref=reference, sku=self.sku, qty=qty, previous_qty=previous, sequence=self._count()
@@ -165,40 +174,79 @@ class Product:
         while batch.available_quantity < 0:
             self._take_off(next(last_asked_first))
 
-    def serve(self) -> None:
-        """Look for stock for lines that were taken off a batch, the first asked first, a thousand of them at most."""
-        # Taken off from the last one on.
-        for _ in range(min(SERVED_AT_A_TIME, len(self._taken_off))):
-            self._look_for_stock(self._taken_off.pop())
+    def serve_taken_off(self) -> None:
+        """Look for stock for lines that were taken off a batch, the first asked first; a thousand of them at most."""
+        for _ in range(min(SERVED_AT_A_TIME, len(self.taken_off))):
+            self._look_for_stock(self.taken_off.pop())
+
+    def serve_waiting(self, lines: Sequence[OrderLine]) -> None:
+        """Allocate those of these lines that fit. The others keep their places.
+
+        Args:
+            lines: The next lines that wait, after `served_up_to`, of a quantity of `largest_available` at most. They
+                are the last ones if they are fewer than SERVED_AT_A_TIME.
+        """
+        # Lines of a larger quantity were not read.
+        self._smallest_left = min(self._smallest_left, self.largest_available + 1)
+        for line in lines:
+            if self._batch_for(line):
+                self.lines[line.orderid, line.lineid] = line
+                self._look_for_stock(line)
+            else:
+                self._smallest_left = min(self._smallest_left, line.qty)
+        if len(lines) < SERVED_AT_A_TIME:
+            self.smallest_waiting = self._smallest_left
+            self._end_of_queue()
+        else:
+            self.served_up_to = lines[-1].turn
 
     def take_events(self) -> list[events.RaisedEvent]:
         """Return the events since the last call. StockFreed is the last of them if there are lines to serve."""
         taken, self.events = self.events, []
-        if self._taken_off:
+        if self.taken_off:
             taken.append(events.StockFreed(sku=self.sku))
+        elif self._freed:
+            if self.smallest_waiting is not None and self.largest_available >= self.smallest_waiting:
+                taken.append(events.StockFreed(sku=self.sku))
+            else:
+                self._end_of_queue()
         return taken
+
+    def _end_of_queue(self) -> None:
+        self._freed = False
+        self.served_up_to = None
+        self._smallest_left = MANY
 
     def _take_off(self, line: OrderLine) -> None:
         self.lines[line.orderid, line.lineid] = line
         self._free(line, "batch-quantity-changed")
-        self._taken_off.append(line)
+        self.taken_off.append(line)
 
     def _look_for_stock(self, line: OrderLine) -> None:
-        qty = line.qty
         self._answer(line)
-        for batch in self._by_preference:
+        if batch := self._batch_for(line):
+            batch.allocated_quantity += line.qty
+            line.batchref = batch.reference
+            self._announce(line)
+        else:
+            self._announce_shortage(line)
+
+    def _batch_for(self, line: OrderLine) -> Batch | None:
+        qty = line.qty
+        for batch in self._by_preference if line.terms is PLAIN else self._allowed(line):
             # Not `available_quantity`: a property costs a call, and this is the innermost loop.
             if batch.purchased_quantity - batch.allocated_quantity >= qty:
-                batch.allocated_quantity += qty
-                line.batchref = batch.reference
-                self._announce(line, batch.reference)
-                return
-        self._announce_shortage(line)
+                return batch
+        return None
+
+    def _allowed(self, line: OrderLine) -> list[Batch]:
+        return [batch for batch in self._by_preference if line.terms.allow(batch.eta)]
 
     def _free(self, line: OrderLine, reason: events.DeallocationReason) -> None:
         batchref, line.batchref = line.batchref, None
         if batchref is not None:
             self.batches[batchref].allocated_quantity -= line.qty
+            self._freed = True
         self._answer(line)
         self.events.append(
             events.Deallocated(
@@ -212,33 +260,38 @@ class Product:
             )
         )
 
-    def _announce(self, line: OrderLine, batchref: str) -> None:
-        self.events.append(
-            events.Allocated(
-                orderid=line.orderid,
-                sku=self.sku,
-                lineid=line.lineid,
-                qty=line.qty,
-                batchref=batchref,
-                eta=self.batches[batchref].eta,
-                sequence=line.sequence,
-            )
+    def _announce(self, line: OrderLine) -> None:
+        """Announce the last answer to the line."""
+        self.events.append(line.answer or self._allocated(line, str(line.batchref)))
+
+    def _allocated(self, line: OrderLine, batchref: str) -> events.Allocated:
+        return events.Allocated(
+            orderid=line.orderid,
+            sku=self.sku,
+            lineid=line.lineid,
+            qty=line.qty,
+            batchref=batchref,
+            eta=self.batches[batchref].eta,
+            sequence=line.sequence,
         )
 
     def _announce_shortage(self, line: OrderLine) -> None:
-        in_stock = [batch for batch in self._by_preference if batch.available_quantity > 0]
+        in_stock = [batch for batch in self._allowed(line) if batch.available_quantity > 0]
         largest = max(in_stock, key=lambda batch: batch.available_quantity, default=None)
-        self.events.append(
-            events.OutOfStock(
-                orderid=line.orderid,
-                sku=self.sku,
-                lineid=line.lineid,
-                qty=line.qty,
-                largest_available=largest.available_quantity if largest else 0,
-                next_eta=next((batch.eta for batch in in_stock if batch.eta and batch is not largest), None),
-                sequence=line.sequence,
-            )
+        shortage = events.Backordered if line.waits else events.OutOfStock
+        event = shortage(
+            orderid=line.orderid,
+            sku=self.sku,
+            lineid=line.lineid,
+            qty=line.qty,
+            largest_available=largest.available_quantity if largest else 0,
+            next_eta=next((batch.eta for batch in in_stock if batch.eta and batch is not largest), None),
+            sequence=line.sequence,
         )
+        if line.waits:
+            line.answer = event
+            self.smallest_waiting = min(self.smallest_waiting or line.qty, line.qty)
+        self.events.append(event)
 
     def _announce_batch(self, batch: Batch) -> None:
         self.events.append(
@@ -254,6 +307,7 @@ class Product:
     def _answer(self, line: OrderLine) -> None:
         self.sequence += 1
         line.sequence = self.sequence
+        line.answer = None
         if not line.place:
             line.place = self.sequence
 

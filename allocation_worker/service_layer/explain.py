@@ -12,14 +12,17 @@ from typing import Literal, NamedTuple
 from allocation_worker.domain import events
 from allocation_worker.domain.events import ProductEvent
 from allocation_worker.domain.history import Stock, redo, undo
-from allocation_worker.domain.model import Batch, OrderLine, Product
+from allocation_worker.domain.lines import OrderLine, Terms
+from allocation_worker.domain.model import Batch, Product
 from allocation_worker.service_layer.ports import Answer, InboxEntry, Records, Rejection
 
 DECISIONS_TOLD = 20
 EVENTS_TOLD = 50
 EVENTS_LISTED = 200
 
-Verdict = Literal["took it", "too little left", "not needed"]
+Verdict = Literal["took it", "too little left", "too late", "not needed"]
+DecidedEvent = events.Allocated | events.OutOfStock | events.Backordered
+"""An event that tells a decision on the stock for a line."""
 
 
 class Considered(NamedTuple):
@@ -39,7 +42,7 @@ class Decision:
         agrees: Whether today's rules decide the same.
     """
 
-    event: events.Allocated | events.OutOfStock
+    event: DecidedEvent
     considered: list[Considered]
     agrees: bool
 
@@ -106,9 +109,9 @@ def explain(records: Records, message_id: str) -> Story | None:
         else:
             stock = _stock_before(records, first.event, first.created_at)
             story.batches_known = stock is not None
-    _tell(story, first, stock)
+    _tell(story, first, stock, records)
     for answer in answers:
-        _tell(story, answer, stock)
+        _tell(story, answer, stock, records)
     return story
 
 
@@ -123,7 +126,7 @@ def _stock_before(records: Records, first: ProductEvent, created_at: datetime) -
     return stock if due == first.sequence - 1 else None
 
 
-def _tell(story: Story, answer: Answer, stock: Stock | None) -> None:
+def _tell(story: Story, answer: Answer, stock: Stock | None, records: Records) -> None:
     story.events += 1
     story.published += answer.published_at is not None
     if len(story.answers) < EVENTS_TOLD:
@@ -131,40 +134,44 @@ def _tell(story: Story, answer: Answer, stock: Stock | None) -> None:
     event = answer.event
     if isinstance(event, Rejection) or story.repeats:
         return
-    if isinstance(event, events.Allocated | events.OutOfStock):
+    if isinstance(event, DecidedEvent):
         story.decided += 1
         if stock is not None and len(story.decisions) < DECISIONS_TOLD:
-            story.decisions.append(decide_again(stock, event))
+            terms = records.terms(event.sku, (event.orderid, event.lineid))
+            story.decisions.append(decide_again(stock, event, terms))
     if stock is not None:
         redo(stock, event)
 
 
-def decide_again(stock: Stock, event: events.Allocated | events.OutOfStock) -> Decision:
+def decide_again(stock: Stock, event: DecidedEvent, terms: Terms) -> Decision:
     """Repeat a decision with today's rules.
 
     Args:
         stock: The batches just before the decision. They are not changed.
         event: The recorded decision.
+        terms: What was asked for the line, as it stands today.
     """
     product = Product(event.sku, sequence=event.sequence - 1)
     for batch in stock.values():
         product.bring_in(replace(batch))
     line = (event.orderid, event.lineid)
     product.lines[line] = OrderLine(*line)
-    product.allocate(line, event.qty)
+    product.allocate(line, event.qty, terms._replace(wait=isinstance(event, events.Backordered)))
     [decided] = product.events
     taker = product.lines[line].batchref
     if isinstance(decided, events.OutOfStock) and isinstance(event, events.OutOfStock):
         # It decides nothing, and earlier versions told another day.
         decided = replace(decided, next_eta=event.next_eta)
-    return Decision(event=event, considered=_considered(stock, taker), agrees=decided == event)
+    return Decision(event=event, considered=_considered(stock, taker, terms), agrees=decided == event)
 
 
-def _considered(stock: Stock, taker: str | None) -> list[Considered]:
+def _considered(stock: Stock, taker: str | None, terms: Terms) -> list[Considered]:
     considered: list[Considered] = []
     taken = False
     for batch in sorted(stock.values(), key=Batch.preference):
         verdict: Verdict = "not needed" if taken else "too little left"
+        if not taken and not terms.allow(batch.eta):
+            verdict = "too late"
         if batch.reference == taker:
             taken = True
             verdict = "took it"

@@ -5,7 +5,8 @@ from typing import Any
 
 from allocation_worker.domain import commands, events
 from allocation_worker.domain.errors import UnknownBatchError, UnknownSkuError, quoted
-from allocation_worker.domain.model import Product
+from allocation_worker.domain.lines import PLAIN, Terms
+from allocation_worker.domain.model import SERVED_AT_A_TIME, Product
 from allocation_worker.service_layer.ports import UnitOfWork
 
 
@@ -17,7 +18,7 @@ def allocate(command: commands.Allocate, uow: UnitOfWork) -> None:
         raise UnknownSkuError(
             f"No batch of SKU {quoted(command.sku)} has been created; create one, then allocate again."
         )
-    product.allocate(line, command.qty)
+    product.allocate(line, command.qty, _terms(command))
 
 
 def deallocate(command: commands.Deallocate, uow: UnitOfWork) -> None:
@@ -46,9 +47,23 @@ def change_batch_quantity(command: commands.ChangeBatchQuantity, uow: UnitOfWork
 
 
 def serve(event: events.StockFreed, uow: UnitOfWork) -> None:
-    """Look for stock for the lines that a batch has lost."""
-    if product := uow.products.get(event.sku):
-        product.serve()
+    """Look for stock for the lines that a batch has lost, then for those that wait: a thousand of them."""
+    product = uow.products.get(event.sku)
+    if product is None:
+        return
+    if product.taken_off:
+        product.serve_taken_off()
+    else:
+        waiting = uow.products.waiting(
+            product, after=product.served_up_to, at_most=product.largest_available, limit=SERVED_AT_A_TIME
+        )
+        product.serve_waiting(waiting)
+
+
+def _terms(command: commands.Allocate) -> Terms:
+    if command.wait or command.priority or command.needed_by:
+        return Terms(command.wait, command.priority, command.needed_by)
+    return PLAIN
 
 
 CommandHandler = Callable[[Any, UnitOfWork], None]
@@ -66,6 +81,7 @@ COMMAND_HANDLERS: Mapping[type[commands.Command], CommandHandler] = {
 EVENT_HANDLERS: EventHandlers = {
     events.Allocated: [],
     events.OutOfStock: [],
+    events.Backordered: [],
     events.Deallocated: [],
     events.BatchCreated: [],
     events.BatchQuantityChanged: [],

@@ -84,7 +84,7 @@ class Change(NamedTuple):
     eta: str | None = None
 
 
-def change_of(event: ProjectedEvent) -> Change:
+def change_of(event: ProjectedEvent) -> Change:  # noqa: PLR0911 - one for each event
     """Return what an event changes in the read model."""
     sku, sequence = event.sku, event.sequence
     match event:
@@ -95,6 +95,9 @@ def change_of(event: ProjectedEvent) -> Change:
             return Change(sku, sequence, line, event.batchref, allocated_by=event.qty)
         case events.OutOfStock():
             line = LineView(event.orderid, sku, event.lineid, "out-of-stock", event.qty, None, None, sequence)
+            return Change(sku, sequence, line)
+        case events.Backordered():
+            line = LineView(event.orderid, sku, event.lineid, "waiting", event.qty, None, None, sequence)
             return Change(sku, sequence, line)
         case events.Deallocated():
             # A line that a shrunk batch has lost is out of stock until its next event, which follows at once.

@@ -13,6 +13,7 @@ from allocation_contracts.errors import AllocationError, ContractError
 from allocation_contracts.events import (
     EVENTS,
     Allocated,
+    Backordered,
     BatchCreated,
     BatchQuantityChanged,
     CommandRejected,
@@ -64,6 +65,7 @@ __all__ = [
     "Allocated",
     "AllocationError",
     "AmqpProperties",
+    "Backordered",
     "BatchCreated",
     "BatchQuantityChanged",
     "ChangeBatchQuantity",

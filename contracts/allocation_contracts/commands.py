@@ -1,5 +1,6 @@
 """The commands that other programs send to the allocation worker."""
 
+import operator
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import ClassVar, TypeAlias
@@ -7,7 +8,7 @@ from typing import ClassVar, TypeAlias
 from pydantic import Field
 
 from allocation_contracts import strict_json
-from allocation_contracts.fields import Eta, NullableText, PositiveQuantity, Quantity, Text
+from allocation_contracts.fields import DateOrNull, Flag, NullableText, PositiveQuantity, Priority, Quantity, Text
 from allocation_contracts.message import Message, model_of, validate
 from allocation_contracts.names import ORDERS_QUEUE, STOCK_QUEUE
 
@@ -23,6 +24,22 @@ class Allocate(Message):
     qty: PositiveQuantity = Field(description="The ordered quantity.")
     lineid: NullableText = Field(
         default="", description="Distinguishes lines of one order that have the same SKU; empty when absent or null."
+    )
+    # Left out where they say nothing, so that a command has the same bytes as before there were these fields.
+    wait: Flag = Field(
+        default=False,
+        exclude_if=operator.not_,
+        description="Whether the line waits for stock if no batch can take it now; false when null.",
+    )
+    priority: Priority = Field(
+        default=0,
+        exclude_if=operator.not_,
+        description="Of the lines that wait, those with the higher priority are served first; 0 when null.",
+    )
+    needed_by: DateOrNull = Field(
+        default=None,
+        exclude_if=operator.not_,
+        description="No batch that arrives after this day is for the line; null if any will do.",
     )
 
 
@@ -48,7 +65,9 @@ class CreateBatch(Message):
     batchref: Text = Field(description="The batch's unique reference.")
     sku: Text = Field(description="The product that the batch holds.")
     qty: PositiveQuantity = Field(description="The purchased quantity.")
-    eta: Eta = Field(default=None, description="The day on which the batch arrives; null if it is in the warehouse.")
+    eta: DateOrNull = Field(
+        default=None, description="The day on which the batch arrives; null if it is in the warehouse."
+    )
 
 
 class ChangeBatchQuantity(Message):

@@ -11,7 +11,7 @@ from allocation_contracts import strict_json
 from allocation_contracts.fields import (
     MAX_SEQUENCE,
     Data,
-    Eta,
+    DateOrNull,
     OptionalText,
     PositiveQuantity,
     Quantity,
@@ -28,6 +28,7 @@ __all__ = [
     "EVENTS",
     "MAX_EVENT_BYTES",
     "Allocated",
+    "Backordered",
     "BatchCreated",
     "BatchQuantityChanged",
     "CommandRejected",
@@ -59,7 +60,7 @@ class Allocated(Message):
     lineid: OptionalText = Field(description="The line's id; empty when the command had none.")
     qty: PositiveQuantity = Field(description="The allocated quantity: the whole line.")
     batchref: Text = Field(description="The batch that the line was allocated to.")
-    eta: Eta = Field(description="The day on which the batch arrives; null if it is in the warehouse.")
+    eta: DateOrNull = Field(description="The day on which the batch arrives; null if it is in the warehouse.")
     sequence: Sequence
 
 
@@ -73,8 +74,27 @@ class OutOfStock(Message):
     lineid: OptionalText = Field(description="The line's id; empty when the command had none.")
     qty: PositiveQuantity = Field(description="The ordered quantity.")
     largest_available: Quantity = Field(description="The largest quantity that one batch could give.")
-    next_eta: Eta = Field(
+    next_eta: DateOrNull = Field(
         description="The day on which the next batch with stock arrives that largest_available does not count, or null."
+    )
+    sequence: Sequence
+
+
+class Backordered(Message):
+    """No batch can take an order line, and it waits for stock."""
+
+    TYPE: ClassVar[str] = "backordered.v1"
+
+    orderid: Text = Field(description="The order that the line belongs to.")
+    sku: Text = Field(description="The product that is ordered.")
+    lineid: OptionalText = Field(description="The line's id; empty when the command had none.")
+    qty: PositiveQuantity = Field(description="The ordered quantity.")
+    largest_available: Quantity = Field(
+        description="The largest quantity that one batch could give, of those that arrive by the day that it is needed."
+    )
+    next_eta: DateOrNull = Field(
+        description="The day on which the next such batch with stock arrives that largest_available does not count, or "
+        "null."
     )
     sequence: Sequence
 
@@ -104,7 +124,7 @@ class BatchCreated(Message):
     batchref: Text = Field(description="The batch's reference.")
     sku: Text = Field(description="The product that the batch holds.")
     qty: PositiveQuantity = Field(description="The purchased quantity.")
-    eta: Eta = Field(description="The day on which the batch arrives; null if it is in the warehouse.")
+    eta: DateOrNull = Field(description="The day on which the batch arrives; null if it is in the warehouse.")
     sequence: Sequence
 
 
@@ -134,7 +154,7 @@ class CommandRejected(Message):
     data: Data = Field(description="The command's body, as it was sent.")
 
 
-SkuEvent: TypeAlias = Allocated | OutOfStock | Deallocated | BatchCreated | BatchQuantityChanged
+SkuEvent: TypeAlias = Allocated | OutOfStock | Backordered | Deallocated | BatchCreated | BatchQuantityChanged
 """An event that belongs to one SKU and is counted by its `sequence`."""
 
 Event: TypeAlias = SkuEvent | CommandRejected
@@ -142,7 +162,15 @@ Event: TypeAlias = SkuEvent | CommandRejected
 EVENTS: Mapping[str, type[Event]] = MappingProxyType(
     {
         event.TYPE: event
-        for event in (Allocated, OutOfStock, Deallocated, BatchCreated, BatchQuantityChanged, CommandRejected)
+        for event in (
+            Allocated,
+            OutOfStock,
+            Backordered,
+            Deallocated,
+            BatchCreated,
+            BatchQuantityChanged,
+            CommandRejected,
+        )
     }
 )
 

@@ -13,6 +13,7 @@ from pydantic_core import CoreSchema
 MAX_TEXT_CHARACTERS = 255
 MAX_DETAIL_CHARACTERS = 2_000
 MAX_QUANTITY = 2**31 - 1
+MAX_PRIORITY = 9
 MAX_SEQUENCE = 2**63 - 1
 
 # Unicode's category Cc and its two line separators: they break logs, and PostgreSQL refuses NUL.
@@ -41,6 +42,14 @@ class Rule:
 
 def _absent_if_null(value: object) -> object:
     return "" if value is None else value
+
+
+def _no_if_null(value: object) -> object:
+    return False if value is None else value
+
+
+def _zero_if_null(value: object) -> object:
+    return 0 if value is None else value
 
 
 def _read_date(value: object) -> object:
@@ -80,12 +89,26 @@ Slug = Annotated[
 ]
 PositiveQuantity = Annotated[int, Field(ge=1, le=MAX_QUANTITY), Rule(words=f"an integer from 1 to {MAX_QUANTITY}")]
 Quantity = Annotated[int, Field(ge=0, le=MAX_QUANTITY), Rule(words=f"an integer from 0 to {MAX_QUANTITY}")]
+Flag = Annotated[
+    bool,
+    Rule(words="true, false or null"),
+    BeforeValidator(_no_if_null, json_schema_input_type=bool | None),
+]
+"""Yes or no; null means no."""
+_Priority = Annotated[int, Field(ge=0, le=MAX_PRIORITY)]
+Priority = Annotated[
+    int,
+    Field(ge=0, le=MAX_PRIORITY),
+    Rule(words=f"null or an integer from 0 to {MAX_PRIORITY}"),
+    BeforeValidator(_zero_if_null, json_schema_input_type=_Priority | None),
+]
+"""How urgent a line is, the higher the more; null means 0."""
 Sequence = Annotated[
     int,
     Field(ge=1, le=MAX_SEQUENCE, description="Counts the events of one SKU: 1, 2, 3, with no gap."),
     Rule(words=f"an integer from 1 to {MAX_SEQUENCE}"),
 ]
-Eta = Annotated[
+DateOrNull = Annotated[
     Annotated[
         date, BeforeValidator(_read_date), Rule(words="a date", json_schema={"pattern": _DATE_PATTERN, **_NO_NEWLINE})
     ]

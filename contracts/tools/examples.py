@@ -7,6 +7,7 @@ from types import MappingProxyType
 from allocation_contracts.commands import Allocate, ChangeBatchQuantity, Command, CreateBatch, Deallocate
 from allocation_contracts.events import (
     Allocated,
+    Backordered,
     BatchCreated,
     BatchQuantityChanged,
     CommandRejected,
@@ -36,6 +37,9 @@ EXAMPLES: Mapping[str, Command | Event] = MappingProxyType(
                 largest_available=97,
                 next_eta=None,
                 sequence=3,
+            ),
+            Backordered(
+                orderid="order-20", sku="RED-CHAIR", lineid="", qty=98, largest_available=97, next_eta=_SHIP, sequence=6
             ),
             Deallocated(
                 orderid="order-17",

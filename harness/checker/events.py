@@ -16,7 +16,12 @@ from harness.checker.rules import BatchState, LineKey, Replay
 
 OUTCOMES: Mapping[str, frozenset[str]] = {
     contracts.Allocate.TYPE: frozenset(
-        {contracts.Allocated.TYPE, contracts.OutOfStock.TYPE, contracts.CommandRejected.TYPE}
+        {
+            contracts.Allocated.TYPE,
+            contracts.OutOfStock.TYPE,
+            contracts.Backordered.TYPE,
+            contracts.CommandRejected.TYPE,
+        }
     ),
     contracts.Deallocate.TYPE: frozenset({contracts.Deallocated.TYPE, contracts.CommandRejected.TYPE}),
     contracts.CreateBatch.TYPE: frozenset({contracts.BatchCreated.TYPE, contracts.CommandRejected.TYPE}),
@@ -24,7 +29,21 @@ OUTCOMES: Mapping[str, frozenset[str]] = {
         {contracts.BatchQuantityChanged.TYPE, contracts.CommandRejected.TYPE}
     ),
 }
-"""The events that may be the outcome of a command. A shrink causes further events."""
+"""The events that may be the outcome of a command."""
+
+FOLLOWING: Mapping[str, frozenset[str]] = {
+    contracts.Deallocate.TYPE: frozenset({contracts.Allocated.TYPE}),
+    contracts.CreateBatch.TYPE: frozenset({contracts.Allocated.TYPE}),
+    contracts.ChangeBatchQuantity.TYPE: frozenset(
+        {
+            contracts.Deallocated.TYPE,
+            contracts.Allocated.TYPE,
+            contracts.OutOfStock.TYPE,
+            contracts.Backordered.TYPE,
+        }
+    ),
+}
+"""The events of other lines that a command may cause after its outcome."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +112,7 @@ def check(
     _check_duplicates(report, received)
     _check_answers(report, commands, received, dead)
     _check_sequences(report, received)
-    _replay(report, received)
+    _replay(report, commands, received)
     for event in {(event.message_id, event.causation_id): event for event in received}.values():
         report.counts[event.type] = report.counts.get(event.type, 0) + 1
     return report
@@ -117,7 +136,7 @@ def _check_answers(
             report.fault(f"{event.type} {event.message_id} was caused by {event.causation_id!r}, which was never sent.")
         elif event.type in OUTCOMES[command.type]:
             answers[event.causation_id].add(event.message_id)
-        elif command.type != contracts.ChangeBatchQuantity.TYPE:
+        elif event.type not in FOLLOWING.get(command.type, ()):
             report.fault(f"{command.type} {command.message_id} was answered by {event.type}.")
     for message_id, command in commands.items():
         expected = 0 if message_id in dead else 1
@@ -138,10 +157,14 @@ def _check_sequences(report: Report, received: Iterable[ReceivedEvent]) -> None:
             report.fault(f"SKU {sku}: two events have the sequence {sequence}.")
 
 
-def _replay(report: Report, received: Iterable[ReceivedEvent]) -> None:
-    once = {event.message_id: event for event in received if event.type != contracts.CommandRejected.TYPE}
+def _replay(report: Report, commands: Mapping[str, SentCommand], received: Iterable[ReceivedEvent]) -> None:
+    once: dict[str, ReceivedEvent] = {}
+    for event in received:
+        if event.type != contracts.CommandRejected.TYPE:
+            once.setdefault(event.message_id, event)
     replay = Replay(report.fault)
     for event in sorted(once.values(), key=lambda event: (event.data["sku"], event.data["sequence"])):
-        replay.apply(event.type, event.data)
+        command = commands.get(event.causation_id)
+        replay.apply(event.type, event.data, event.causation_id, json.loads(command.body) if command else {})
     replay.end()
     report.batches, report.lines = replay.batches, replay.lines

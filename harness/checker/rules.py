@@ -2,9 +2,9 @@
 
 from bisect import bisect_left, insort
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import allocation_contracts as contracts
 
@@ -15,7 +15,8 @@ Place = tuple[int, LineKey]
 """The sequence of the first event that answered a line, and the line."""
 
 
-_ANSWERS_TO_ALLOCATE = frozenset({contracts.Allocated.TYPE, contracts.OutOfStock.TYPE})
+_ANSWERS_TO_ALLOCATE = frozenset({contracts.Allocated.TYPE, contracts.OutOfStock.TYPE, contracts.Backordered.TYPE})
+NO_COMMAND: Mapping[str, Any] = {}
 
 
 @dataclass(slots=True)
@@ -45,6 +46,29 @@ class BatchState:
         """The sort key: warehouse stock first, then by ETA. Equal batches keep their order of arrival."""
         return self.eta or ""
 
+    def serves(self, needed_by: str | None) -> bool:
+        """Return whether the batch is there on this day."""
+        return not self.eta or needed_by is None or self.eta <= needed_by
+
+
+class AskedFor(NamedTuple):
+    """What was asked for a line: its priority, and the day by which it is needed as `YYYY-MM-DD`."""
+
+    priority: int
+    needed_by: str | None
+
+
+PLAIN = AskedFor(0, None)
+
+
+class Backorder(NamedTuple):
+    """A line that waits for stock. The smallest turn is served first."""
+
+    turn: tuple[int, int]
+    line: LineKey
+    qty: int
+    needed_by: str | None
+
 
 class Replay:
     """Applies the events of all SKUs, each once, and each SKU's in order of sequence.
@@ -59,15 +83,30 @@ class Replay:
         """The batch and the quantity that each line holds."""
         self._fault = fault
         self._places: dict[LineKey, int] = {}
+        self._terms: dict[LineKey, AskedFor] = {}
+        self._waiting: defaultdict[str, dict[LineKey, Backorder]] = defaultdict(dict)
+        self._cause: dict[str, str] = {}
         self._taken_off: defaultdict[str, list[Place]] = defaultdict(list)
         """By SKU, the lines that a shrink has taken off and that were not answered yet, the first asked last."""
         self._of_sku: defaultdict[str, list[BatchState]] = defaultdict(list)
 
-    def apply(self, type_: str, data: Mapping[str, Any]) -> None:
-        """Apply the next event."""
+    def apply(
+        self, type_: str, data: Mapping[str, Any], cause: str = "", command: Mapping[str, Any] = NO_COMMAND
+    ) -> None:
+        """Apply the next event.
+
+        Args:
+            type_: The type of the event.
+            data: Its body.
+            cause: The message_id of the command that caused it.
+            command: The body of that command.
+        """
+        if cause != self._cause.setdefault(data["sku"], cause):
+            self._cause[data["sku"]] = cause
+            self._check_queue(data["sku"])
         self._check_taken_off(type_, data)
         if "orderid" in data:
-            self._places.setdefault(_line(data), data["sequence"])
+            self._hear(data, command)
         match type_:
             case contracts.BatchCreated.TYPE:
                 self._batch_created(data)
@@ -78,13 +117,18 @@ class Replay:
             case contracts.Deallocated.TYPE:
                 self._deallocated(data)
             case contracts.OutOfStock.TYPE:
-                self._out_of_stock(data)
+                self._short_of_stock(data)
+            case contracts.Backordered.TYPE:
+                self._short_of_stock(data)
+                self._backordered(data)
 
     def end(self) -> None:
         """Check the final state, after the last event."""
         for reference, batch in self.batches.items():
             if batch.allocated > batch.purchased:
                 self._fault(f"Batch {reference} is oversold: {batch.allocated} of {batch.purchased}.")
+        for sku in self._waiting:
+            self._check_queue(sku)
         for _place, line in (place for places in self._taken_off.values() for place in places):
             self._fault(f"Line {line} was taken off its batch, and not answered.")
 
@@ -99,6 +143,41 @@ class Replay:
                 f"Line {place[1]} was taken off its batch, and {type_} {data['sequence']} came before its answer."
             )
             waiting.clear()
+
+    def _hear(self, data: Mapping[str, Any], command: Mapping[str, Any]) -> None:
+        """Take note of a line's place and terms. A line that waits is taken from the queue: it has an answer."""
+        line = _line(data)
+        self._places.setdefault(line, data["sequence"])
+        queue = self._waiting[line[1]]
+        waiting = queue.pop(line, None)
+        asked = "qty" in command and (command.get("orderid"), command.get("lineid") or "") == (line[0], line[2])
+        if waiting and not asked and data.get("reason") != "cancelled":
+            self._check_turn(waiting, queue.values())
+        if asked:
+            if waiting and command["qty"] > waiting.qty:
+                self._places[line] = data["sequence"]
+            self._terms[line] = AskedFor(command.get("priority") or 0, command.get("needed_by"))
+
+    def _backordered(self, data: Mapping[str, Any]) -> None:
+        line = _line(data)
+        terms = self._terms.get(line, PLAIN)
+        turn = (-terms.priority, self._places[line])
+        self._waiting[line[1]][line] = Backorder(turn, line, data["qty"], terms.needed_by)
+
+    def _check_turn(self, served: Backorder, others: Iterable[Backorder]) -> None:
+        """Check that no line that fits was to be served before this one."""
+        for other in others:
+            if other.turn < served.turn and self._best(other.line[1], other.qty, other.needed_by):
+                self._fault(f"Line {served.line} was served before {other.line}, whose turn it was.")
+
+    def _check_queue(self, sku: str) -> None:
+        """Check that no line that waits fits, now that a command is over."""
+        queue = self._waiting.get(sku)
+        if not queue or max(batch.available for batch in self._of_sku[sku]) < min(each.qty for each in queue.values()):
+            return
+        for each in queue.values():
+            if batch := self._best(sku, each.qty, each.needed_by):
+                self._fault(f"Line {each.line} waits for {each.qty}, and a batch has {batch.available}.")
 
     def _batch_created(self, data: Mapping[str, Any]) -> None:
         reference = data["batchref"]
@@ -128,7 +207,7 @@ class Replay:
             return
         if line in self.lines:
             self._fault(f"Line {line} was allocated while it held stock of {self.lines[line][0]}.")
-        if batch is not self._best(data["sku"], data["qty"]):
+        if batch is not self._best(data["sku"], data["qty"], self._terms.get(line, PLAIN).needed_by):
             self._fault(f"Line {line} got stock of batch {data['batchref']}, which was not its turn.")
         self.lines[line] = (data["batchref"], data["qty"])
         insort(batch.lines, self._place(line))
@@ -154,11 +233,12 @@ class Replay:
         batch.lines.pop(bisect_left(batch.lines, self._place(line)))
         batch.allocated -= held[1]
 
-    def _out_of_stock(self, data: Mapping[str, Any]) -> None:
+    def _short_of_stock(self, data: Mapping[str, Any]) -> None:
         line = _line(data)
-        if self._best(data["sku"], data["qty"]):
+        needed_by = self._terms.get(line, PLAIN).needed_by
+        if self._best(data["sku"], data["qty"], needed_by):
             self._fault(f"Line {line} is out of stock, and a batch could take it.")
-        available = [batch for batch in self._of_sku[data["sku"]] if batch.available > 0]
+        available = [batch for batch in self._of_sku[data["sku"]] if batch.available > 0 and batch.serves(needed_by)]
         told = (data["largest_available"], data["next_eta"])
         # Of several that are as large, the first counts as the largest. The others keep their order, which is by ETA.
         largest = max(available, key=lambda batch: batch.available, default=None)
@@ -172,8 +252,9 @@ class Replay:
     def _place(self, line: LineKey) -> Place:
         return self._places[line], line
 
-    def _best(self, sku: str, qty: int) -> BatchState | None:
-        return next((batch for batch in self._of_sku[sku] if batch.available >= qty), None)
+    def _best(self, sku: str, qty: int, needed_by: str | None) -> BatchState | None:
+        batches = self._of_sku[sku]
+        return next((batch for batch in batches if batch.available >= qty and batch.serves(needed_by)), None)
 
 
 def _line(data: Mapping[str, Any]) -> LineKey:

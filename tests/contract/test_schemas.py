@@ -20,6 +20,7 @@ VALID: dict[str, dict[str, Any]] = {
     "change-batch-quantity.v1": {"batchref": "batch-1", "qty": 0},
     "allocated.v1": {**LINE, "qty": 10, "batchref": "batch-1", "eta": None, "sequence": 1},
     "out-of-stock.v1": {**LINE, "qty": 10, "largest_available": 0, "next_eta": "2026-02-28", "sequence": 2},
+    "backordered.v1": {**LINE, "qty": 10, "largest_available": 9, "next_eta": None, "sequence": 2},
     "deallocated.v1": {**LINE, "qty": 10, "batchref": None, "reason": "cancelled", "sequence": 2**63 - 1},
     "batch-created.v1": {"batchref": "batch-1", "sku": "SMALL-TABLE", "qty": 10, "eta": None, "sequence": 1},
     "batch-quantity-changed.v1": {"batchref": "b", "sku": "s", "qty": 0, "previous_qty": 5, "sequence": 3},

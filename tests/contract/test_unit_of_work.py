@@ -1,15 +1,18 @@
 """The contract of the store, for the fake and for PostgreSQL."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date
 from time import monotonic
+from typing import Any
 
 import pytest
 
 from allocation_worker.domain.commands import Allocate, ChangeBatchQuantity, Command, CreateBatch, Deallocate
 from allocation_worker.domain.errors import RefusalError
-from allocation_worker.domain.events import Deallocated
-from allocation_worker.domain.model import OrderLine, Product
+from allocation_worker.domain.events import Backordered, Deallocated
+from allocation_worker.domain.lines import OrderLine, Terms
+from allocation_worker.domain.model import Product
 from allocation_worker.service_layer.groups import GroupProcessor
 from allocation_worker.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
 from allocation_worker.service_layer.messagebus import MessageBus
@@ -55,6 +58,10 @@ def change(batchref: str, qty: int) -> ChangeBatchQuantity:
 
 def order(orderid: str, qty: int = 1, *, sku: str = "LAMP", lineid: str = "") -> Allocate:
     return Allocate(orderid=orderid, sku=sku, qty=qty, lineid=lineid)
+
+
+def wait(orderid: str, qty: int = 1, *, priority: int = 0, needed_by: date | None = None) -> Allocate:
+    return replace(order(orderid, qty), wait=True, priority=priority, needed_by=needed_by)
 
 
 def cancel(orderid: str, *, sku: str = "LAMP", lineid: str = "") -> Deallocate:
@@ -329,6 +336,67 @@ class TestProducts:
             assert uow.collect_new_events() == []
 
 
+class TestWaiting:
+    def waiting(self, uow: UnitOfWork, **wanted: Any) -> list[str]:
+        product = uow.products.get("LAMP")
+        assert product
+        page = {"after": None, "at_most": 100, "limit": 100, **wanted}
+        return [line.orderid for line in uow.products.waiting(product, **page)]
+
+    @pytest.fixture
+    def queue(self, store: Store) -> Store:
+        """Two that wait, an urgent one, and lines that do not wait."""
+        given(store, create("b", 1), order("holds"), order("out", 5), wait("w1", 5), wait("w2", 3))
+        given(store, wait("urgent", 4, priority=9), wait("gone", 3), cancel("gone"), wait("left", 2), order("left", 2))
+        return store
+
+    def test_they_come_in_order_of_their_turns(self, queue: Store) -> None:
+        with queue.unit_of_work() as uow:
+            assert self.waiting(uow) == ["urgent", "w1", "w2"]
+
+    def test_larger_ones_are_left_out(self, queue: Store) -> None:
+        with queue.unit_of_work() as uow:
+            assert self.waiting(uow, at_most=4) == ["urgent", "w2"]
+
+    def test_they_are_read_in_portions(self, queue: Store) -> None:
+        with queue.unit_of_work() as uow:
+            assert self.waiting(uow, limit=1) == ["urgent"]
+            product = uow.products.get("LAMP")
+            assert product
+            [first] = uow.products.waiting(product, after=None, at_most=100, limit=1)
+            assert self.waiting(uow, after=first.turn, limit=1) == ["w1"]
+
+    def test_changes_of_the_same_transaction_count(self, queue: Store) -> None:
+        with queue.unit_of_work() as uow:
+            for command in (wait("new", 7), cancel("w1"), wait("w2", 9)):
+                BUS.handle(message(command), uow)
+            assert self.waiting(uow) == ["urgent", "new", "w2"]
+
+    def test_a_line_keeps_what_was_asked_for_it_and_how_it_was_answered(self, store: Store) -> None:
+        given(store, create("b", 1), wait("w", 2, priority=3, needed_by=ETA))
+        with store.unit_of_work() as uow:
+            uow.products.lock_for([cancel("w")])
+            product = uow.products.get("LAMP", ("w", ""))
+            assert product
+            line = product.lines["w", ""]
+            assert (line.terms, line.waits, product.smallest_waiting) == (
+                Terms(wait=True, priority=3, needed_by=ETA),
+                True,
+                2,
+            )
+            told = Backordered(
+                orderid="w", sku="LAMP", lineid="", qty=2, largest_available=1, next_eta=None, sequence=2
+            )
+            assert line.answer == told
+
+    def test_a_line_that_was_taken_for_new_and_waits_is_found_out(self, store: Store) -> None:
+        """A group frees stock and asks again for the line that gets it."""
+        given(store, create("b", 1), order("o"), wait("w", 1), order("another", 7), order("one-more", 7))
+        given(store, cancel("o"), wait("w", 1))
+        assert store.stock() == {"b": (1, 1)}
+        assert [event.type for event in store.published()[-3:]] == ["deallocated.v1", *2 * ["allocated.v1"]]
+
+
 class TestLinesLastAskedFirst:
     def lines(self, uow: UnitOfWork, batchref: str) -> list[str]:
         product = uow.products.get_by_batchref(batchref)
@@ -390,7 +458,7 @@ class TestLinesLastAskedFirst:
     def test_a_line_that_the_product_holds_is_that_line(self, store: Store) -> None:
         given(store, create("b", 10), order("one"), order("two"))
         with store.unit_of_work() as uow:
-            uow.products.lock_for([order("one")])
+            uow.products.lock_for([order("one"), change("b", 10)])
             product = uow.products.get("LAMP")
             assert product
             held = product.lines["one", ""]

@@ -29,7 +29,14 @@ class NaiveLine:
     batch: NaiveBatch | None = None
     cancelled: bool = False
     place: int | None = None
+    wait: bool = False
+    priority: int = 0
+    needed_by: date | None = None
     answer: dict[str, Any] | None = None
+
+    @property
+    def waits(self) -> bool:
+        return self.wait and self.batch is None and not self.cancelled
 
 
 class NaiveShop:
@@ -66,7 +73,12 @@ class NaiveShop:
         if line is None:
             line = NaiveLine((command.orderid, command.sku, command.lineid))
             self.lines.append(line)
+        if line.waits and line.answer and command.wait and line.qty == command.qty:
+            return [("backordered.v1", line.answer)]
+        if line.waits and command.qty > line.qty:
+            line.place = None
         line.qty = command.qty
+        line.wait, line.priority, line.needed_by = command.wait, command.priority, command.needed_by
         return [self._look_for_stock(line)]
 
     def _deallocate(self, command: Deallocate) -> list[Answer]:
@@ -75,7 +87,7 @@ class NaiveShop:
             line = NaiveLine((command.orderid, command.sku, command.lineid))
             self.lines.append(line)
         line.cancelled = True
-        return [self._take_off(line, "cancelled")]
+        return [self._take_off(line, "cancelled"), *self._serve(command.sku)]
 
     def _create(self, command: CreateBatch) -> list[Answer]:
         content = {
@@ -90,7 +102,7 @@ class NaiveShop:
                 return [("batch-created.v1", batch.announced)] if same else [rejected("batch-exists")]
         announced = content | {"sequence": self._next(command.sku)}
         self.batches.append(NaiveBatch(command.batchref, command.sku, command.qty, command.eta, announced))
-        return [("batch-created.v1", announced)]
+        return [("batch-created.v1", announced), *self._serve(command.sku)]
 
     def _change(self, command: ChangeBatchQuantity) -> list[Answer]:
         batch = next((batch for batch in self.batches if batch.reference == command.batchref), None)
@@ -105,24 +117,42 @@ class NaiveShop:
             last = max(holding, key=_place)
             answers.append(self._take_off(last, "batch-quantity-changed"))
             moved.append(last)
-        return answers + [self._look_for_stock(line) for line in sorted(moved, key=_place)]
+        answers += [self._look_for_stock(line) for line in sorted(moved, key=_place)]
+        return answers + self._serve(batch.sku)
+
+    def _serve(self, sku: str) -> list[Answer]:
+        """What has just been freed goes to those that wait; it does no harm if nothing was freed."""
+        waiting = [line for line in self.lines if line.waits and line.key[1] == sku]
+        waiting.sort(key=lambda line: (-line.priority, _place(line)))
+        return [
+            self._look_for_stock(line)
+            for line in waiting
+            if any(self.available(batch) >= line.qty for batch in self._for(line))
+        ]
+
+    def _for(self, line: NaiveLine) -> list[NaiveBatch]:
+        """The batches that the line may use, in order of preference."""
+        stock = [batch for batch in self.batches if batch.sku == line.key[1] and self.available(batch) > 0]
+        in_warehouse = [batch for batch in stock if batch.eta is None]
+        at_sea = sorted((batch for batch in stock if batch.eta), key=lambda batch: str(batch.eta))
+        return in_warehouse + [
+            batch for batch in at_sea if batch.eta and (line.needed_by is None or batch.eta <= line.needed_by)
+        ]
 
     def _look_for_stock(self, line: NaiveLine) -> Answer:
         orderid, sku, lineid = line.key
         body = {"orderid": orderid, "sku": sku, "lineid": lineid, "qty": line.qty, "sequence": self._count(line)}
-        stock = [batch for batch in self.batches if batch.sku == sku and self.available(batch) > 0]
-        in_warehouse = [batch for batch in stock if batch.eta is None]
-        at_sea = sorted((batch for batch in stock if batch.eta), key=lambda batch: str(batch.eta))
-        for batch in in_warehouse + at_sea:
+        batches = self._for(line)
+        for batch in batches:
             if self.available(batch) >= line.qty:
                 line.batch = batch
                 line.answer = body | {"batchref": batch.reference, "eta": batch.eta and batch.eta.isoformat()}
                 return ("allocated.v1", line.answer)
-        most = max([self.available(batch) for batch in stock], default=0)
-        counted = [batch for batch in in_warehouse + at_sea if self.available(batch) == most][:1]
-        etas = [batch.eta.isoformat() for batch in at_sea if batch not in counted and batch.eta]
-        next_eta = etas[0] if etas else None
-        return ("out-of-stock.v1", body | {"largest_available": most, "next_eta": next_eta})
+        most = max([self.available(batch) for batch in batches], default=0)
+        counted = [batch for batch in batches if self.available(batch) == most][:1]
+        etas = [batch.eta.isoformat() for batch in batches if batch not in counted and batch.eta]
+        line.answer = body | {"largest_available": most, "next_eta": etas[0] if etas else None}
+        return ("backordered.v1" if line.waits else "out-of-stock.v1", line.answer)
 
     def _take_off(self, line: NaiveLine, reason: str) -> Answer:
         orderid, sku, lineid = line.key

@@ -16,7 +16,8 @@ from uuid import UUID, uuid4, uuid5
 from allocation_worker.adapters import wire
 from allocation_worker.domain.commands import ChangeBatchQuantity, Command, CreateBatch
 from allocation_worker.domain.events import CommandRejected, Event, RaisedEvent
-from allocation_worker.domain.model import LineId, OrderLine, Product
+from allocation_worker.domain.lines import LineId, OrderLine, Turn
+from allocation_worker.domain.model import Product
 from allocation_worker.service_layer.messages import CommandMessage
 from allocation_worker.service_layer.outcomes import LockedProduct
 from allocation_worker.service_layer.ports import Receipt, StoreContentionError, StoreError
@@ -248,7 +249,12 @@ class Transaction:
 
 
 def _copied(product: Product) -> Product:
-    twin = Product(product.sku, sequence=product.sequence, batches_arrived=product.batches_arrived)
+    twin = Product(
+        product.sku,
+        sequence=product.sequence,
+        batches_arrived=product.batches_arrived,
+        smallest_waiting=product.smallest_waiting,
+    )
     for batch in product.batches.values():
         twin.bring_in(copy(batch))
     twin.lines = {line_id: copy(line) for line_id, line in product.lines.items()}
@@ -305,6 +311,11 @@ class FakeProducts:
     def lines_last_asked_first(self, product: Product, batchref: str) -> Iterator[OrderLine]:
         holding = [line for line in product.lines.values() if line.batchref == batchref]
         yield from sorted(holding, key=lambda line: -line.place)
+
+    def waiting(self, product: Product, *, after: Turn | None, at_most: int, limit: int) -> list[OrderLine]:
+        lines = [line for line in product.lines.values() if line.waits and line.qty <= at_most]
+        in_turn = sorted(lines, key=lambda line: line.turn)
+        return [line for line in in_turn if after is None or line.turn > after][:limit]
 
     def collect_new_events(self) -> list[RaisedEvent]:
         collected: list[RaisedEvent] = []

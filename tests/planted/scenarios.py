@@ -28,6 +28,7 @@ from harness.client import ExternalClient, read_dead_letters
 from harness.pgbouncer import one_noticed_sharing, pgbouncer
 from harness.processes import WorkerProcess, run_verb
 from harness.service import RunningService
+from tests.planted.domain import DOMAIN
 from tests.planted.failovers import FAILOVERS
 from tests.planted.operating import OPERATING
 from tests.planted.pruning import PRUNING
@@ -378,6 +379,7 @@ SCENARIOS: Mapping[str, Scenario] = {
         rules,
         database_crash,
         shared_sessions,
+        *DOMAIN,
         *OPERATING,
         *PRUNING,
         *FAILOVERS,

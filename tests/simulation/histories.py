@@ -59,8 +59,8 @@ def _batch(batchref: str, qty: int, sku: str = "LAMP") -> CreateBatch:
     return CreateBatch(batchref=batchref, sku=sku, qty=qty)
 
 
-def _order(orderid: str, qty: int, sku: str = "LAMP") -> Allocate:
-    return Allocate(orderid=orderid, sku=sku, qty=qty)
+def _order(orderid: str, qty: int, sku: str = "LAMP", *, wait: bool = False, priority: int = 0) -> Allocate:
+    return Allocate(orderid=orderid, sku=sku, qty=qty, wait=wait, priority=priority)
 
 
 def shrink() -> Sequence[Sent]:
@@ -131,7 +131,20 @@ def _with_deadly(sent: Sequence[Sent], bad: int, random: Random, make: Callable[
     return mixed
 
 
-SMALL: Mapping[str, Callable[[], Sequence[Sent]]] = {"shrink": shrink, "move": move, "early": early}
+def wait() -> Sequence[Sent]:
+    """Lines wait for stock. One is served by a batch, one by a cancellation, and a victim by what is left over."""
+    return [
+        send(_batch("b1", 5), "create-1"),
+        send(_order("o1", 5), "order-1", after=0.1),
+        send(_order("o2", 4, wait=True), "wait-2", after=0.1),
+        send(_order("o3", 2, wait=True, priority=1), "wait-3"),
+        send(_batch("b2", 4), "create-2", after=0.1),
+        send(Deallocate(orderid="o1", sku="LAMP"), "cancel", after=0.1),
+        send(ChangeBatchQuantity(batchref="b1", qty=0), "shrink", after=0.1),
+    ]
+
+
+SMALL: Mapping[str, Callable[[], Sequence[Sent]]] = {"shrink": shrink, "move": move, "early": early, "wait": wait}
 
 
 def anything(random: Random) -> Sequence[Sent]:
@@ -168,7 +181,8 @@ def _commands(random: Random) -> Iterator[Command]:
             batches += 1
             yield _batch(f"b{batches}", random.randint(1, 12), sku)
         elif kind < 0.65:
-            yield _order(orderid, random.choice([1, 2, 2, 3, 5]), sku)
+            order = _order(orderid, random.choice([1, 2, 2, 3, 5]), sku)
+            yield replace(order, wait=True, priority=random.choice([0, 0, 9])) if random.random() < 0.4 else order
         elif kind < 0.8:
             yield Deallocate(orderid=orderid, sku=sku)
         else:

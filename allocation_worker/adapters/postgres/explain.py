@@ -13,9 +13,11 @@ from allocation_worker.adapters import wire
 from allocation_worker.adapters.postgres.inbox import inbox_key
 from allocation_worker.adapters.postgres.moves import SECONDS_A_PAGE
 from allocation_worker.adapters.postgres.project import reading, stream
+from allocation_worker.adapters.postgres.rows import line_uuid
 from allocation_worker.adapters.postgres.statements import BATCH
 from allocation_worker.domain.events import ProductEvent
 from allocation_worker.domain.history import Stock
+from allocation_worker.domain.lines import PLAIN, LineId, Terms
 from allocation_worker.domain.model import Batch
 from allocation_worker.service_layer.ports import Answer, InboxEntry, Rejection
 
@@ -57,6 +59,8 @@ LAST = sa.text("SELECT sequence FROM products WHERE sku = :sku")
 
 BATCHES = sa.text(f"SELECT {BATCH} FROM batches WHERE sku = :sku")  # noqa: S608 - as above
 
+TERMS = sa.text("SELECT wait, priority, needed_by FROM order_lines WHERE id = CAST(:id AS uuid)")
+
 BACK_TO = sa.text("""
     SELECT DISTINCT ON (sequence) type, body FROM events
     WHERE page_created_at >= :since AND position(:quoted_sku IN body) > 0 AND sku = :sku AND sequence >= :sequence
@@ -97,6 +101,10 @@ class PostgresRecords:
         last: int = self._connection.execute(LAST, {"sku": sku}).scalar_one()
         rows = self._connection.execute(BATCHES, {"sku": sku})
         return last, {row.reference: Batch(*row) for row in rows}
+
+    def terms(self, sku: str, line: LineId) -> Terms:
+        row = self._connection.execute(TERMS, {"id": line_uuid((sku, line))}).one_or_none()
+        return PLAIN if row is None or row.wait is None else Terms(*row)
 
     def back_to(self, sku: str, sequence: int, created_at: datetime) -> Iterator[ProductEvent]:
         since = created_at - LONGEST_TRANSACTION

@@ -6,6 +6,8 @@ import sqlalchemy as sa
 import structlog
 from sqlalchemy.engine import Connection, Engine
 
+from allocation_worker.adapters.postgres.statements import WAITS
+
 log = structlog.get_logger()
 
 
@@ -30,6 +32,7 @@ INDEXES = (
         "(batchref, coalesce(place, sequence)) WHERE batchref IS NOT NULL",
         replaces="lines_of_batch",
     ),
+    Index("waiting_lines", f"(sku, (-priority), coalesce(place, sequence)) WHERE {WAITS}"),
 )
 
 _FOUND = sa.text("SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(:name)")

@@ -12,7 +12,8 @@ from allocation_worker.adapters.postgres.watchdog import watched_connection
 from allocation_worker.adapters.postgres.writer import Writer
 from allocation_worker.domain.commands import Allocate, ChangeBatchQuantity, Command, CreateBatch, Deallocate
 from allocation_worker.domain.events import RaisedEvent
-from allocation_worker.domain.model import LineId, OrderLine, Product
+from allocation_worker.domain.lines import LineId, OrderLine, Turn
+from allocation_worker.domain.model import Product
 from allocation_worker.service_layer.outcomes import LockedProduct
 from allocation_worker.service_layer.ports import StoreContentionError
 
@@ -23,6 +24,7 @@ Large groups of several consumers wait for each other for longer.
 """
 LINES_AT_A_TIME = 1000
 MAX_PLACE = 2**63 - 1
+_BEFORE_ALL = Turn(-100, 0)
 
 
 class PostgresProducts:
@@ -50,6 +52,7 @@ class PostgresProducts:
         self._sku_of_batch: dict[str, str] = {}
         self._touched: list[Product] = []
         self._rows = Rows(writer)
+        self._read_waiting: list[LineId] = []
 
     def lock_for(self, commands: Iterable[Command], *, patient: bool = True) -> None:
         commands = list(commands)
@@ -125,6 +128,19 @@ class PostgresProducts:
                 yield self._rows.line(product, row)
             before = rows[-1].place
 
+    def waiting(self, product: Product, *, after: Turn | None, at_most: int, limit: int) -> list[OrderLine]:
+        self._rows.flush_lines(self._products.values())
+        self._writer.flush()
+        if after is not None:
+            self._rows.forget(product, self._read_waiting)
+        urgency, place = after or _BEFORE_ALL
+        parameters = {"sku": product.sku, "urgency": urgency, "place": place, "at_most": at_most, "limit": limit}
+        rows = self._connection.execute(statements.WAITING_LINES, parameters).all()
+        known = product.lines.keys()
+        lines = [self._rows.line(product, row) for row in rows]
+        self._read_waiting = [(line.orderid, line.lineid) for line in lines if (line.orderid, line.lineid) not in known]
+        return lines
+
     def stream_of(self, sku: str) -> Stream:
         """Return the product's event stream as it was when the product was locked."""
         return self._streams[sku]
@@ -133,8 +149,7 @@ class PostgresProducts:
         """Return the events that the returned products have recorded since the last call."""
         collected: list[RaisedEvent] = []
         for product in self._touched:
-            if product.events:
-                collected += product.take_events()
+            collected += product.take_events()
         self._touched.clear()
         return collected
 
@@ -177,8 +192,9 @@ class PostgresProducts:
                 statement = statements.LOCK_PRODUCTS_SOON
                 parameters["limit"] = f"{limit}ms"
             rows = self._connection.execute(statement, parameters)
-            for sku, stream, sequence, batches_arrived in rows.all():
-                self._products[sku] = self._rows.product(sku, sequence, batches_arrived)
+            for sku, stream, *values in rows.all():
+                sequence = values[0]
+                self._products[sku] = self._rows.product(sku, *values)
                 self._streams[sku] = Stream(bytes.fromhex(stream), sequence)
 
     def _load_lines(self, lines: set[LineKey]) -> set[str]:

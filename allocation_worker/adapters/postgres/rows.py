@@ -6,14 +6,18 @@ from typing import Any, NamedTuple
 
 from sqlalchemy.engine import Row
 
+from allocation_worker.adapters import wire
 from allocation_worker.adapters.postgres import statements
 from allocation_worker.adapters.postgres.writer import Values, Writer
-from allocation_worker.domain.model import Batch, LineId, OrderLine, Product
+from allocation_worker.domain.events import ProductEvent
+from allocation_worker.domain.lines import PLAIN, LineId, OrderLine, Terms
+from allocation_worker.domain.model import Batch, Product
+from allocation_worker.service_layer.ports import StoreContentionError
 
 LineKey = tuple[str, LineId]
 """(sku, (orderid, lineid))."""
 
-BLANK_LINE: Values = (0, None, False, 0, 0)
+BLANK_LINE: Values = (0, None, False, 0, 0, PLAIN, None)
 
 
 def line_uuid(key: LineKey) -> str:
@@ -40,13 +44,15 @@ class Rows:
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
         self._products: dict[str, Values] = {}
+        self._smallest_waiting: dict[str, int | None] = {}
         self._batches: dict[str, Values] = {}
         self._lines: dict[LineKey, Values] = {}
         self._line_uuids: dict[LineKey, str] = {}
 
-    def product(self, sku: str, sequence: int, batches_arrived: int) -> Product:
+    def product(self, sku: str, sequence: int, batches_arrived: int, smallest_waiting: int | None) -> Product:
         self._products[sku] = (sequence, batches_arrived)
-        return Product(sku, sequence=sequence, batches_arrived=batches_arrived)
+        self._smallest_waiting[sku] = smallest_waiting
+        return Product(sku, sequence=sequence, batches_arrived=batches_arrived, smallest_waiting=smallest_waiting)
 
     def batch(self, row: Sequence[Any]) -> Batch:
         # Unpacked in one statement: hundreds of these are read for each group.
@@ -55,13 +61,36 @@ class Rows:
         return Batch(reference, sku, purchased, eta, arrival, created_qty, created_eta, sequence, allocated)
 
     def line(self, product: Product, row: Row[Any]) -> OrderLine:
-        """Return the line of this row: the one that the product holds, or a new one that it does not hold yet."""
+        """Return the line of this row: the one that the product holds, or a new one that it does not hold yet.
+
+        Raises:
+            StoreContentionError: The line was taken for new, and is not.
+        """
         line_id = (row.orderid, row.lineid)
         line = product.lines.get(line_id)
         if line is None:
-            line = OrderLine(row.orderid, row.lineid, row.qty, row.batchref, row.cancelled, row.sequence, row.place)
+            line = OrderLine(
+                row.orderid,
+                row.lineid,
+                row.qty,
+                row.batchref,
+                row.cancelled,
+                row.sequence,
+                row.place,
+                PLAIN if row.wait is None else Terms(row.wait, row.priority, row.needed_by),
+                row.answer and _read_answer(row.answer),
+            )
             self._lines[product.sku, line_id] = _line_values(line)
+        elif (product.sku, line_id) not in self._lines:
+            raise StoreContentionError(f"A line of order {row.orderid!r} was taken for new, and is not.")
         return line
+
+    def forget(self, product: Product, lines: Iterable[LineId]) -> None:
+        """Keep these lines no longer in memory. They must have been written."""
+        for line_id in lines:
+            product.lines.pop(line_id, None)
+            self._lines.pop((product.sku, line_id), None)
+            self._line_uuids.pop((product.sku, line_id), None)
 
     def has_line(self, key: LineKey) -> bool:
         """Return whether the line was there before this transaction, or is written by now."""
@@ -93,11 +122,12 @@ class Rows:
                 if values == (known or BLANK_LINE):
                     continue
                 if known is not None:
-                    changed.append((self.line_uuid(key), *values))
-                elif line.place == line.sequence:
-                    new.append((self.line_uuid(key), line.orderid, product.sku, line.lineid, *values[:-1]))
+                    changed.append((self.line_uuid(key), *_columns(line)))
+                elif line.terms is PLAIN and line.place == line.sequence:
+                    new.append((self.line_uuid(key), line.orderid, product.sku, line.lineid, *values[:4]))
                 else:
-                    special.append((self.line_uuid(key), line.orderid, product.sku, line.lineid, *values))
+                    row = (self.line_uuid(key), line.orderid, product.sku, line.lineid, *_columns(line))
+                    special.append(row)
                 self._lines[key] = values
         self._writer.add(statements.INSERT_LINES, new)
         self._writer.add(statements.INSERT_SPECIAL_LINES, special)
@@ -115,6 +145,14 @@ class Rows:
                 changed.append((product.sku, *values))
         self._writer.add(statements.INSERT_PRODUCTS, new)
         self._writer.add(statements.UPDATE_PRODUCTS, changed)
+        self._writer.add(
+            statements.UPDATE_SMALLEST_WAITING,
+            [
+                (product.sku, product.smallest_waiting)
+                for product in products
+                if product.smallest_waiting != self._smallest_waiting.get(product.sku)
+            ],
+        )
 
     def _flush_batches(self, products: Iterable[Product]) -> None:
         new: list[Values] = []
@@ -149,4 +187,21 @@ def _batch_values(batch: Batch) -> Values:
 
 
 def _line_values(line: OrderLine) -> Values:
-    return (line.qty, line.batchref, line.cancelled, line.sequence, line.place)
+    return (line.qty, line.batchref, line.cancelled, line.sequence, line.place, line.terms, line.answer)
+
+
+def _columns(line: OrderLine) -> Values:
+    """Return the columns of a line that is not like nearly all: with all that it has of its own."""
+    place = None if line.place == line.sequence else line.place
+    terms = (None, None, None) if line.terms is PLAIN else line.terms
+    answer = line.answer and _write_answer(line.answer)
+    return (line.qty, line.batchref, line.cancelled, line.sequence, place, *terms, answer)
+
+
+def _read_answer(text: str) -> ProductEvent:
+    type_, _, body = text.partition(" ")
+    return wire.product_event(type_, body.encode())
+
+
+def _write_answer(event: ProductEvent) -> str:
+    return " ".join(wire.write_product_event(event))

@@ -4,6 +4,7 @@ Revisions are numbered: a higher number is a newer one. The table `schema_revisi
 that of the oldest program that may use it, so that programs of several versions can run beside each other.
 """
 
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +22,8 @@ from allocation_worker.service_layer.ports import StoreError
 
 # The number is arbitrary. With the oid of the schema it is an advisory lock that nothing else uses.
 _MIGRATION_LOCK = 7_140_001
+_INDEX_LOCK = 7_140_002
+_LOOK_AGAIN = 0.2
 _VERSION_TABLE = "schema_revision"
 
 # Alembic keeps `version_num`. Revision 0001 was kept in Alembic's own table, which that program still compares.
@@ -31,10 +34,9 @@ _CREATE_VERSION_TABLE = sa.text(f"""
 """)
 _ADOPT = sa.text(f"INSERT INTO {_VERSION_TABLE} (version_num) SELECT version_num FROM alembic_version")  # noqa: S608 - a constant
 _SERVES = sa.text(f"UPDATE {_VERSION_TABLE} SET oldest_program = :oldest_program")  # noqa: S608 - as above
-_LOCK = sa.text(f"""
-    SELECT pg_advisory_xact_lock({_MIGRATION_LOCK},
-        CAST(CAST(CAST(quote_ident(current_schema()) AS regnamespace) AS oid) AS integer))
-""")
+_SCHEMA = "CAST(CAST(CAST(quote_ident(current_schema()) AS regnamespace) AS oid) AS integer)"
+_LOCK = sa.text(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK}, {_SCHEMA})")
+_LOCK_INDEXES = sa.text(f"SELECT pg_try_advisory_xact_lock({_INDEX_LOCK}, {_SCHEMA})")
 
 _WAIT_UNLIMITED = sa.text("""
     SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0
@@ -152,10 +154,12 @@ def _upgrade(engine: Engine, target: str) -> Revision | None:
 
 
 def _build_indexes(engine: Engine) -> None:
-    """Build them in a session of their own, while this one keeps a concurrent call waiting."""
+    """Build them in a session of their own, while this one keeps a concurrent call from doing so."""
     with engine.begin() as connection:
         connection.execute(_WAIT_UNLIMITED)
-        connection.execute(_LOCK)
+        # Not one statement that waits: the build would wait for its snapshot.
+        while not connection.scalar(_LOCK_INDEXES):
+            time.sleep(_LOOK_AGAIN)
         build_indexes(engine)
 
 

@@ -8,22 +8,30 @@ SKUS_OF_BATCHES = sa.text("SELECT reference, sku FROM batches WHERE reference = 
 
 # In SKU order, so that two transactions wait for each other and never both for the other.
 LOCK_PRODUCTS = sa.text("""
-    SELECT sku, encode(uuid_send(stream), 'hex') AS stream, sequence, batches_arrived FROM products
+    SELECT sku, encode(uuid_send(stream), 'hex') AS stream, sequence, batches_arrived, smallest_waiting FROM products
     WHERE sku = ANY(CAST(:skus AS text[])) ORDER BY sku FOR UPDATE
 """)
 
 # A line whose place is its sequence has none of its own: so it is for nearly all, which cost no more for it.
 _PLACE = "coalesce(place, sequence)"
-_LINE = f"orderid, sku, lineid, qty, batchref, cancelled, sequence, {_PLACE} AS place"
+WAITS = "wait AND batchref IS NULL AND NOT cancelled"
+_LINE = f"orderid, sku, lineid, qty, batchref, cancelled, sequence, {_PLACE} AS place, wait, priority, needed_by"
 
 LINES = sa.text(f"""
-    SELECT {_LINE} FROM order_lines
+    SELECT {_LINE}, answer FROM order_lines
     WHERE id = ANY(CAST(:ids AS uuid[]))
 """)  # noqa: S608 - the columns are constants
 
 LINES_OF_BATCH = sa.text(f"""
-    SELECT {_LINE} FROM order_lines
+    SELECT {_LINE}, answer FROM order_lines
     WHERE batchref = :batchref AND {_PLACE} < :before ORDER BY {_PLACE} DESC LIMIT :limit
+""")  # noqa: S608 - as above
+
+# The answers are not read: a line that is served gets another one.
+WAITING_LINES = sa.text(f"""
+    SELECT {_LINE}, NULL AS answer FROM order_lines
+    WHERE {WAITS} AND sku = :sku AND (-priority, {_PLACE}) > (:urgency, :place) AND qty <= :at_most
+    ORDER BY -priority, {_PLACE} LIMIT :limit
 """)  # noqa: S608 - as above
 
 # The ETA of its creation is stored once it has another.
@@ -71,6 +79,15 @@ UPDATE_PRODUCTS = Write(
 """,
 )
 
+UPDATE_SMALLEST_WAITING = Write(
+    "queue",
+    """
+    UPDATE products SET smallest_waiting = new.smallest_waiting
+    FROM unnest(CAST(:queue0 AS text[]), CAST(:queue1 AS bigint[])) AS new (sku, smallest_waiting)
+    WHERE products.sku = new.sku
+""",
+)
+
 INSERT_BATCHES = new_rows(
     "batches",
     {
@@ -105,18 +122,27 @@ _LINE_COLUMNS = {
     "cancelled": "boolean",
     "sequence": "bigint",
 }
+_SPECIAL_COLUMNS = {
+    "place": "bigint",
+    "wait": "boolean",
+    "priority": "smallint",
+    "needed_by": "date",
+    "answer": "text",
+}
 INSERT_LINES = new_rows("order_lines", _LINE_COLUMNS)
-INSERT_SPECIAL_LINES = new_rows("order_lines", {**_LINE_COLUMNS, "place": "bigint"}, name="special_lines")
+INSERT_SPECIAL_LINES = new_rows("order_lines", {**_LINE_COLUMNS, **_SPECIAL_COLUMNS}, name="special_lines")
 
 UPDATE_LINES = Write(
     "line",
     """
     UPDATE order_lines
-    SET qty = new.qty, batchref = new.batchref, cancelled = new.cancelled, sequence = new.sequence, place = new.place
+    SET qty = new.qty, batchref = new.batchref, cancelled = new.cancelled, sequence = new.sequence, place = new.place,
+        wait = new.wait, priority = new.priority, needed_by = new.needed_by, answer = new.answer
     FROM unnest(
         CAST(:line0 AS uuid[]), CAST(:line1 AS integer[]), CAST(:line2 AS text[]), CAST(:line3 AS boolean[]),
-        CAST(:line4 AS bigint[]), CAST(:line5 AS bigint[]))
-        AS new (id, qty, batchref, cancelled, sequence, place)
+        CAST(:line4 AS bigint[]), CAST(:line5 AS bigint[]), CAST(:line6 AS boolean[]), CAST(:line7 AS smallint[]),
+        CAST(:line8 AS date[]), CAST(:line9 AS text[]))
+        AS new (id, qty, batchref, cancelled, sequence, place, wait, priority, needed_by, answer)
     WHERE order_lines.id = new.id
 """,
 )

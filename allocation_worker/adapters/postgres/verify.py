@@ -21,6 +21,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from allocation_worker.adapters.postgres.durability import examine
 from allocation_worker.adapters.postgres.outbox import event_id
+from allocation_worker.adapters.postgres.statements import WAITS
 from allocation_worker.adapters.postgres.weaknesses import MISSING_TABLES, NO_ORDINARY_TABLES
 from allocation_worker.service_layer.durability import Weakness
 from allocation_worker.service_layer.verify import Audit, Fault
@@ -68,6 +69,25 @@ CHECKS = (
         FROM order_lines AS line LEFT JOIN batches AS batch ON reference = batchref
         WHERE batchref IS NOT NULL AND (batch.sku IS DISTINCT FROM line.sku OR cancelled)
         """,
+    ),
+    Check(
+        "waits-in-vain",
+        "Line (order {orderid}, SKU {sku}, lineid {lineid!r}) waits for {qty}, and batch {reference} has {left} left.",
+        f"""
+        SELECT orderid, sku, lineid, qty, reference, purchased - allocated AS left
+        FROM order_lines JOIN (SELECT reference, sku, purchased, allocated, eta FROM batches) AS batch USING (sku)
+        WHERE {WAITS} AND purchased - allocated >= qty AND (needed_by IS NULL OR eta IS NULL OR eta <= needed_by)
+        """,  # noqa: S608 - a constant
+    ),
+    Check(
+        "smallest-waiting-miscounted",
+        "SKU {sku} counts {smallest_waiting} as the smallest quantity that waits, and {qty} waits.",
+        f"""
+        SELECT sku, coalesce(CAST(smallest_waiting AS text), 'nothing') AS smallest_waiting, qty FROM products JOIN (
+            SELECT sku, min(qty) AS qty FROM order_lines WHERE {WAITS} GROUP BY sku
+        ) AS waiting USING (sku)
+        WHERE smallest_waiting IS NULL OR smallest_waiting > qty
+        """,  # noqa: S608 - as above
     ),
     Check(
         "batches-miscounted",

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, Protocol
 
 from allocation_worker.domain.events import ProductEvent
 from allocation_worker.domain.history import Stock
+from allocation_worker.domain.lines import LineId, Terms
 
 
 class InboxEntry(NamedTuple):
@@ -54,6 +55,9 @@ class Records(Protocol):
 
     def stock(self, sku: str) -> tuple[int, Stock]:
         """The sequence of the SKU's last event, and its batches after it."""
+
+    def terms(self, sku: str, line: LineId) -> Terms:
+        """What was asked for a line beside its quantity, as it stands today."""
 
     def back_to(self, sku: str, sequence: int, created_at: datetime) -> Iterator[ProductEvent]:
         """The SKU's events, from the latest back to this one, which was decided then; none twice."""

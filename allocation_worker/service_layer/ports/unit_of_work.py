@@ -7,7 +7,8 @@ from typing import Protocol, Self
 
 from allocation_worker.domain.commands import Command
 from allocation_worker.domain.events import Event, RaisedEvent
-from allocation_worker.domain.model import LineId, OrderLine, Product
+from allocation_worker.domain.lines import LineId, OrderLine, Turn
+from allocation_worker.domain.model import Product
 from allocation_worker.service_layer.messages import CommandMessage
 from allocation_worker.service_layer.outcomes import LockedProduct
 
@@ -54,6 +55,19 @@ class Products(Protocol):
 
         They are read as they are asked for. A line that `product` holds already is that same object; any other is for
         `product` to take up, or changes to it are lost.
+        """
+
+    def waiting(self, product: Product, *, after: Turn | None, at_most: int, limit: int) -> Sequence[OrderLine]:
+        """Return lines of the product that wait for stock, in order of their turns.
+
+        What this has returned before, for the same product, is written and need not be kept in memory. The `answer` of
+        a line is not read.
+
+        Args:
+            product: The product.
+            after: The last line that was looked at; None for the beginning.
+            at_most: The largest quantity of a line.
+            limit: The most lines.
         """
 
 

@@ -24,6 +24,16 @@ etas = st.sampled_from([None, date(2026, 1, 1), date(2026, 1, 2)])
 commands: st.SearchStrategy[Command] = st.one_of(
     st.builds(Allocate, orderid=orderids, sku=skus, lineid=lineids, qty=st.sampled_from([1, 2, 2, 3, 5])),
     st.builds(Allocate, orderid=orderids, sku=skus, lineid=lineids, qty=st.just(2)),
+    st.builds(
+        Allocate,
+        orderid=orderids,
+        sku=skus,
+        lineid=lineids,
+        qty=st.sampled_from([1, 2, 3, 5, 9]),
+        wait=st.just(True),  # noqa: FBT003 - the value of a field
+        priority=st.sampled_from([0, 0, 9]),
+        needed_by=etas,
+    ),
     st.builds(Deallocate, orderid=orderids, sku=skus, lineid=lineids),
     st.builds(CreateBatch, batchref=batchrefs, sku=skus, qty=st.sampled_from([2, 5, 9]), eta=etas),
     st.builds(ChangeBatchQuantity, batchref=batchrefs, qty=st.integers(0, 12)),

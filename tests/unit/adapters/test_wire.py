@@ -23,6 +23,7 @@ CAUSE = message(commands.Allocate(orderid="o", sku="s", qty=1))
 EVENTS: list[ProductEvent] = [
     events.Allocated(orderid="o", sku="s", lineid="", qty=1, batchref="b", eta=date(2030, 1, 31), sequence=1),
     events.OutOfStock(orderid="o", sku="s", lineid="1", qty=1, largest_available=0, next_eta=None, sequence=2),
+    events.Backordered(orderid="o", sku="s", lineid="", qty=1, largest_available=0, next_eta=None, sequence=2),
     events.Deallocated(orderid="o", sku="s", lineid="", qty=0, batchref=None, reason="cancelled", sequence=3),
     events.BatchCreated(batchref="b", sku="s", qty=1, eta=None, sequence=4),
     events.BatchQuantityChanged(batchref="b", sku="s", qty=0, previous_qty=1, sequence=5),
@@ -73,7 +74,7 @@ def test_a_message_is_told_from_another_under_its_id_by_type_and_body() -> None:
 @pytest.mark.parametrize(
     ("type_", "body", "event"),
     [
-        ("backordered.v1", b'{"sku":"s","sequence":2,"weeks":3}', CountedEvent("s", 2)),
+        ("promised.v1", b'{"sku":"s","sequence":2,"weeks":3}', CountedEvent("s", 2)),
         ("stocktaking-began.v1", b'{"on":"2030-01-31"}', None),
     ],
 )
@@ -106,7 +107,7 @@ def test_a_rejection_of_a_command_about_a_batch_is_of_no_order() -> None:
     assert (read.event, read.rejection) == (None, None)
 
 
-@pytest.mark.parametrize("type_", ["", "backordered.v1", "command-rejected.v1"])
+@pytest.mark.parametrize("type_", ["", "promised.v1", "command-rejected.v1"])
 def test_an_event_without_a_type_or_a_body_breaks_the_contract(type_: str) -> None:
     with pytest.raises(contracts.ContractError):
         wire.read_event(FakeDelivery(body=b"{", properties=FakeProperties(type=type_)))

@@ -229,6 +229,7 @@ def test_lists_every_event_by_its_type_with_its_routing_key() -> None:
     assert {(type_, model.ROUTING_KEY) for type_, model in EVENTS.items()} == {
         ("allocated.v1", "allocated"),
         ("out-of-stock.v1", "out-of-stock"),
+        ("backordered.v1", "backordered"),
         ("deallocated.v1", "deallocated"),
         ("batch-created.v1", "batch-created"),
         ("batch-quantity-changed.v1", "batch-quantity-changed"),

@@ -7,7 +7,8 @@ import pytest
 
 from allocation_worker.domain.errors import LineCancelledError, LineQuantityConflictError
 from allocation_worker.domain.events import Allocated, OutOfStock, RaisedEvent
-from allocation_worker.domain.model import OrderLine, Product
+from allocation_worker.domain.lines import OrderLine
+from allocation_worker.domain.model import Product
 
 TODAY, TOMORROW, LATER = date(2026, 1, 1), date(2026, 1, 2), date(2026, 1, 10)
 IN_STOCK = None

@@ -19,6 +19,7 @@ skus = st.sampled_from(["LAMP", "LAMP", "LAMP", "VASE"])
 orderids = st.sampled_from(["o1", "o2", "o3", "o4", "o5"])
 lineids = st.sampled_from(["", "2"])
 batchrefs = st.sampled_from(["b1", "b2", "b3", "b4", "b5"])
+priorities = st.sampled_from([0, 0, 0, 1, 9])
 etas = st.none() | st.sampled_from([date.min, date(2026, 1, 1), date(2026, 1, 2)])
 
 
@@ -33,10 +34,21 @@ class AnyHistory(RuleBasedStateMachine):
     def allocate(self, orderid: str, sku: str, lineid: str, qty: int) -> None:
         self.compare(Allocate(orderid=orderid, sku=sku, lineid=lineid, qty=qty))
 
+    @rule(orderid=orderids, sku=skus, lineid=lineids, qty=st.integers(1, 12), priority=priorities, needed_by=etas)
+    def allocate_or_wait(
+        self, orderid: str, sku: str, lineid: str, qty: int, priority: int, needed_by: date | None
+    ) -> None:
+        self.compare(
+            Allocate(
+                orderid=orderid, sku=sku, lineid=lineid, qty=qty, wait=True, priority=priority, needed_by=needed_by
+            )
+        )
+
     @rule(orderid=orderids, sku=skus, lineid=lineids)
     def allocate_as_before(self, orderid: str, sku: str, lineid: str) -> None:
-        known = [line.qty for line in self.naive.lines if line.key == (orderid, sku, lineid) and line.qty]
-        self.compare(Allocate(orderid=orderid, sku=sku, lineid=lineid, qty=known[0] if known else 3))
+        known = [line for line in self.naive.lines if line.key == (orderid, sku, lineid) and line.qty]
+        qty, wait = (known[0].qty, known[0].wait) if known else (3, False)
+        self.compare(Allocate(orderid=orderid, sku=sku, lineid=lineid, qty=qty, wait=wait))
 
     @rule(orderid=orderids, sku=skus, lineid=lineids)
     def deallocate(self, orderid: str, sku: str, lineid: str) -> None:
@@ -65,6 +77,14 @@ class AnyHistory(RuleBasedStateMachine):
             assert not (cancelled and batchref)
         for reference, (purchased, allocated) in self.database.stock().items():
             assert 0 <= allocated == held[reference] <= purchased
+
+    @invariant()
+    def no_line_that_waits_fits_a_batch_that_it_may_use(self) -> None:
+        for product in self.database.committed.products.values():
+            for line in product.lines.values():
+                for batch in product.batches.values():
+                    fits = line.qty <= batch.available_quantity and line.terms.allow(batch.eta)
+                    assert not (line.waits and fits), (line, batch)
 
     @invariant()
     def sequences_have_no_gap_and_tell_events_apart(self) -> None:

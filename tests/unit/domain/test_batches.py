@@ -7,7 +7,8 @@ import pytest
 
 from allocation_worker.domain.errors import BatchExistsError
 from allocation_worker.domain.events import BatchCreated, BatchQuantityChanged, Deallocated
-from allocation_worker.domain.model import OrderLine, Product
+from allocation_worker.domain.lines import OrderLine
+from allocation_worker.domain.model import Product
 
 SKU, ETA = "SMALL-TABLE", date(2026, 1, 1)
 NO_LINES: Iterator[OrderLine] = iter(())

@@ -3,7 +3,8 @@
 from datetime import date
 
 from allocation_worker.domain.events import Deallocated
-from allocation_worker.domain.model import OrderLine, Product
+from allocation_worker.domain.lines import OrderLine
+from allocation_worker.domain.model import Product
 
 
 def a_product_with_a_line(qty: int, *, stock: int) -> Product:

@@ -1,0 +1,35 @@
+"""Short runs through the rules of the domain that have a queue, each step after the other."""
+
+from collections.abc import Sequence
+from datetime import date
+
+from allocation_contracts import Allocate, ChangeBatchQuantity, CreateBatch, Deallocate
+from harness.service import RunningService
+from tests.planted.steps import faults_of
+
+SOON, LATER = date(2031, 1, 1), date(2031, 2, 1)
+
+
+def waiting(service: RunningService) -> Sequence[str]:
+    """Lines wait, with priorities and days, and each command that frees stock serves them."""
+    with service.client() as client:
+        service.start("consume")
+        service.start("relay")
+        client.ask(CreateBatch(batchref="shelf", sku="SKU", qty=6))
+        client.ask(Allocate(orderid="o1", sku="SKU", qty=5))
+        client.ask(Allocate(orderid="w1", sku="SKU", qty=4, wait=True))
+        client.ask(Allocate(orderid="w2", sku="SKU", qty=2, wait=True))
+        client.ask(Allocate(orderid="w3", sku="SKU", qty=3, wait=True, priority=5))
+        client.ask(Allocate(orderid="w4", sku="SKU", qty=9, wait=True, needed_by=SOON))
+        client.ask(Allocate(orderid="w1", sku="SKU", qty=3, wait=True))
+        client.ask(Deallocate(orderid="o1", sku="SKU"))
+        client.ask(CreateBatch(batchref="late", sku="SKU", qty=12, eta=LATER))
+        client.ask(CreateBatch(batchref="soon", sku="SKU", qty=8, eta=SOON))
+        client.ask(ChangeBatchQuantity(batchref="soon", qty=11))
+        client.ask(ChangeBatchQuantity(batchref="shelf", qty=1))
+        client.ask(Allocate(orderid="last", sku="SKU", qty=30, wait=True))
+        client.ask(ChangeBatchQuantity(batchref="late", qty=40))
+        return faults_of(service, client)
+
+
+DOMAIN = (waiting,)
