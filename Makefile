@@ -90,6 +90,7 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/hadolint docker/Dockerfile docker/offline/*/Dockerfile
 	$(BIN)/python -m tools.compatibility check contracts/released
 
 lock: $(READY)
@@ -99,7 +100,7 @@ lock: $(READY)
 	    --no-emit-package allocation-contracts --all-extras --group dev pyproject.toml -o requirements-dev.lock
 	echo "patroni[etcd3,psycopg2-binary]>=4.1" | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
 	    --generate-hashes --no-header --no-annotate - -o harness/requirements-patroni.lock
-	echo hatchling | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+	printf '%s\n' hatchling cyclonedx-bom | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 	    --no-annotate --constraint requirements-dev.lock - -o docker/requirements-build.lock
 
 # All that is generated from the code: JSON Schemas, the AsyncAPI document, and the reference pages of the site.

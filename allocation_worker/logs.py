@@ -4,10 +4,12 @@ import logging
 import select
 import sys
 from functools import partial
-from io import FileIO
+from io import FileIO, StringIO
 from typing import TextIO, cast
 
 import structlog
+
+from allocation_contracts.printable import printable
 
 PATIENCE = 1.0
 """Seconds for which a line waits for a reader that is slow. Then lines are dropped until it reads again."""
@@ -66,7 +68,7 @@ def configure(level: str = "info", *, verb: str | None = None) -> None:
     """
     on_terminal = sys.stderr is not None and sys.stderr.isatty()
     renderer: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+        structlog.dev.ConsoleRenderer(exception_formatter=_printable_traceback)
         if on_terminal
         else structlog.processors.JSONRenderer(default=repr)
     )
@@ -76,7 +78,7 @@ def configure(level: str = "info", *, verb: str | None = None) -> None:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.StackInfoRenderer(),
-            *([] if on_terminal else [structlog.processors.format_exc_info]),
+            *([_make_printable] if on_terminal else [structlog.processors.format_exc_info]),
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
@@ -85,6 +87,17 @@ def configure(level: str = "info", *, verb: str | None = None) -> None:
     )
     # What pika has to say about a connection, the adapter says in our words.
     logging.getLogger("pika").setLevel(logging.CRITICAL)
+
+
+def _make_printable(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    # What is no text is shown by its repr, which is printable.
+    return {name: printable(value) if isinstance(value, str) else value for name, value in event.items()}
+
+
+def _printable_traceback(stream: TextIO, error: structlog.typing.ExcInfo) -> None:
+    told = StringIO()
+    structlog.dev.plain_traceback(told, error)
+    stream.write(printable(told.getvalue(), keep="\n"))
 
 
 def _add_verb(

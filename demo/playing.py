@@ -1,6 +1,7 @@
 """Runs the demo: starts servers and processes, runs the steps, checks the results, and stops everything."""
 
 import logging
+import os
 import shutil
 import signal
 import sys
@@ -14,7 +15,7 @@ from time import monotonic
 import structlog
 from rich.console import Console
 
-from allocation_worker.testing.servers import NoServersError, start_servers
+from allocation_worker.testing.servers import NoServersError, start_servers, ways
 from demo import words
 from demo.acts import Cast, PlotError, perform
 from demo.closing import Ending, recap, verdict
@@ -106,7 +107,11 @@ def _perform(orders: int, console: Console, folder: Path) -> Ending:
 
 def _set_up(stack: ExitStack, console: Console, folder: Path) -> RunningService:
     begin = monotonic()
-    announcement = "Starting a broker and a database of your own; this takes some seconds."
+    announcement = (
+        "Making a virtual host and a database on the servers that you have given."
+        if os.environ.get(ways.VARIABLE) == ways.GIVEN
+        else "Starting a broker and a database of your own; this takes some seconds."
+    )
     if _watched(console):
         with console.status(announcement, spinner="line"):
             return _start(stack, folder)

@@ -32,14 +32,14 @@ install_docs_programs() {
 case "$1" in
 python) ! lacks_venv || install python3-venv ;;
 servers)
-    if [ -z "${ALLOCATION_AMQP_URL:-}" ] && ! has_docker && ! has_programs; then
+    if [ "${ALLOCATION_TEST_SERVERS:-}" != given ] && ! has_docker && ! has_programs; then
         install rabbitmq-server postgresql
     fi
     # Only our own tests use it. Without root, they say that it is missing.
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! PATH="$PATH:/usr/sbin" command -v pgbouncer >/dev/null; then
         install pgbouncer
     fi
-    if [ -z "${ALLOCATION_REDIS_URL:-}" ] && ! has_docker && ! command -v redis-server >/dev/null; then
+    if [ "${ALLOCATION_TEST_SERVERS:-}" != given ] && ! has_docker && ! command -v redis-server >/dev/null; then
         install redis-server
     fi
     ;;

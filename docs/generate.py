@@ -13,6 +13,7 @@ import typer
 
 import allocation_contracts as contracts
 from allocation_contracts.fields import Rule
+from allocation_worker.adapters.postgres.verify import CHECKS, WRONG_IDS
 from allocation_worker.adapters.postgres.weaknesses import MISSING_TABLES, SERVER, TABLES, Condition
 from allocation_worker.cli import app
 from allocation_worker.config import PREFIX, Settings
@@ -25,7 +26,12 @@ HERE = Path(__file__).parent
 
 _SETTINGS = """\
 Every setting is an environment variable. Times are in seconds unless the name says otherwise. A process reads its
-settings once, when it starts. A wrong setting ends the process with one sentence and exit code 78."""
+settings when it starts. A wrong or unknown setting ends the process with one sentence for each and exit code 78.
+
+Each setting can come from a file instead: write `_FILE` behind its name, and the path of the file as its value, or put
+a file of its name into the folder that `ALLOCATION_SECRETS_FOLDER` names. The environment wins over the folder. An
+address that comes from a file is [read again for each connection](../howto/secrets.md). `allocation-worker settings`
+prints what is in force, without passwords."""
 
 _MESSAGES = """\
 The body of every message is a JSON object in UTF-8. Readers ignore fields that they do not know. A breaking change is a
@@ -46,7 +52,7 @@ batch may be on its way in the other queue. A message that breaks the contract i
 _DURABILITY = """\
 `consume` and `relay` say at start what the guarantees rest on: one log event `durability` with the facts, and for each
 condition of the tables below one event `durability_weak` or `durability_notice`, with its `kind`. `verify` lists the
-same: a weakness is a fault (exit code 1), the rest are notices. All of it is read in a read-only transaction."""
+same: a weakness is a fault (exit code 4), the rest are notices. All of it is read in a read-only transaction."""
 
 _DURABILITY_FACTS = """\
 The facts are `server_version`, `fsync`, `full_page_writes`, `synchronous_commit`, `synchronous_standby_names`,
@@ -72,7 +78,12 @@ same scenarios without a bug must find nothing. The patches are in `tests/plante
 def settings() -> str:
     """Return the page of all settings."""
     rows = [
-        (f"`{PREFIX}{name.upper()}`", f"`{_default(field.default)}`", _limits(field.metadata), field.description or "")
+        (
+            f"`{PREFIX}{name.upper()}`",
+            f"`{_default(field.default)}`" if field.default is not None else "",
+            _limits(field.metadata),
+            field.description or "",
+        )
         for name, field in Settings.model_fields.items()
     ]
     return _page(
@@ -136,6 +147,9 @@ def durability() -> str:
         _conditions(each for each in conditions if each.is_fault),
         "## Notices",
         _conditions(each for each in conditions if not each.is_fault),
+        "## Rows that contradict each other",
+        "`verify` looks for these, too. `--json` has the kind of each fault.",
+        _table(("Kind", "Sentence"), [(f"`{each.kind}`", f"`{each.sentence}`") for each in [*CHECKS, WRONG_IDS]]),
         "## What cannot be seen",
         _DURABILITY_UNSEEN,
     )

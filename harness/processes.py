@@ -1,7 +1,6 @@
 """Starts, stops and kills the worker's processes, as an operator would."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -10,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from allocation_worker.testing.environment import environment
 from allocation_worker.testing.waiting import wait_until
 
 
@@ -33,7 +33,7 @@ class WorkerProcess:
         self._log = log.open("ab")
         self._process = subprocess.Popen(
             [sys.executable, "-m", *program, *arguments],
-            env={**os.environ, **settings},
+            env=environment(settings),
             stdout=self._log,
             stderr=self._log,
             stdin=subprocess.DEVNULL,
@@ -113,16 +113,18 @@ class WorkerProcess:
             raise TimeoutError(f"{self.arguments} ended with {self.exit_code}; its log ends: {self.log[-2000:]}")
 
 
-def run_verb(*arguments: str, settings: Mapping[str, str], within: float = 60) -> subprocess.CompletedProcess[str]:
-    """Run a verb that ends by itself. Return the completed process, with stdout and stderr as text."""
+def run_verb(
+    *arguments: str, settings: Mapping[str, str], within: float = 60, text: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """Run a verb that ends by itself, with `text` as stdin. Return the process, with stdout and stderr as text."""
     return subprocess.run(
         [sys.executable, "-m", "allocation_worker", *arguments],
-        env={**os.environ, **settings},
+        env=environment(settings),
         capture_output=True,
         text=True,
         timeout=within,
         check=False,
-        stdin=subprocess.DEVNULL,
+        input=text,
     )
 
 

@@ -5,25 +5,33 @@ A message has the same fields on the wire and in the domain, so one table for ea
 
 import json
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from hashlib import sha256
-from typing import Protocol
+from time import time
+from typing import Any, Protocol
 
+import structlog
 from pydantic import TypeAdapter
 
 import allocation_contracts as contracts
 from allocation_contracts import strict_json
 from allocation_contracts.commands import QUEUES_BY_ROUTING_KEY
+from allocation_contracts.errors import show
 from allocation_contracts.message import model_of, validate
 from allocation_worker.domain import commands, events
 from allocation_worker.service_layer.messages import CommandMessage
-from allocation_worker.service_layer.ports import CountedEvent, ProjectedEvent
+from allocation_worker.service_layer.ports import CountedEvent, ProjectedEvent, RejectionView
 from allocation_worker.service_layer.project import EventMessage
+
+log = structlog.get_logger()
 
 WRONG_QUEUE = "wrong-queue"
 """The reason of a dead letter whose type belongs to another queue."""
 
 REJECTED = contracts.CommandRejected.TYPE
 EVENT_TYPES = tuple(contracts.EVENTS)
+
+_END_OF_TIME = datetime.max.replace(tzinfo=UTC).timestamp()
 
 
 class IncomingMessage(Protocol):
@@ -65,8 +73,10 @@ def read(delivery: IncomingMessage) -> CommandMessage:
     """
     properties = contracts.read_command_properties(delivery.properties)
     model = model_of(properties.type, contracts.COMMANDS)
-    data = strict_json.read(delivery.body)
+    data = strict_json.read(delivery.body, content_encoding=delivery.properties.content_encoding)
     command = validate(model, data)
+    if properties.traceparent is None:
+        _tell_dropped_traceparent(properties, delivery.properties.headers)
     return CommandMessage(
         command=_COMMANDS[model](**command.__dict__),
         type=properties.type,
@@ -101,6 +111,18 @@ def read_queued(delivery: QueuedMessage) -> CommandMessage:
     return message
 
 
+def _tell_dropped_traceparent(about: contracts.CommandProperties, headers: Mapping[str, Any] | None) -> None:
+    sent = headers.get(contracts.TRACEPARENT_HEADER) if headers else None
+    if sent is not None and sent != "":
+        log.debug(
+            "traceparent_dropped",
+            message_id=about.message_id,
+            correlation_id=about.correlation_id,
+            type=about.type,
+            traceparent=show(sent),
+        )
+
+
 def write(event: events.Event, cause: CommandMessage) -> tuple[str, str]:
     """Return the type and the JSON body of an event; the same event gives the same text."""
     if isinstance(event, events.CommandRejected):
@@ -122,8 +144,26 @@ def read_event(delivery: IncomingMessage) -> EventMessage:
     """
     properties = delivery.properties
     type_ = str(properties.type or "")
-    event = None if type_ == REJECTED else projected_event(type_, delivery.body)
-    return EventMessage(event, type_, str(properties.message_id), str(properties.correlation_id))
+    message_id, correlation_id = str(properties.message_id), str(properties.correlation_id)
+    if type_ != REJECTED:
+        return EventMessage(projected_event(type_, delivery.body), type_, message_id, correlation_id)
+    stamp = properties.timestamp
+    seconds = stamp if isinstance(stamp, int) and 0 <= stamp < _END_OF_TIME else time()
+    rejected = rejection(delivery.body, datetime.fromtimestamp(seconds, UTC))
+    return EventMessage(None, type_, message_id, correlation_id, rejected)
+
+
+def rejection(body: bytes, rejected_at: datetime) -> RejectionView | None:
+    """Return what a `command-rejected` event says of an order; None if its command names no order.
+
+    Raises:
+        ContractError: The body is no such event.
+    """
+    model = contracts.read_event(REJECTED, body)
+    if not isinstance(model, contracts.CommandRejected) or not isinstance(model.data.get("orderid"), str):
+        return None
+    orderid, sku, lineid = (str(model.data.get(name, "")) for name in ("orderid", "sku", "lineid"))
+    return RejectionView(orderid, sku, lineid, model.command, model.reason, model.detail, rejected_at)
 
 
 def projected_event(type_: str, body: bytes) -> ProjectedEvent | None:

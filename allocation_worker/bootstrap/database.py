@@ -7,7 +7,7 @@ from sqlalchemy.engine import Engine
 
 from allocation_worker.adapters.postgres import schema
 from allocation_worker.adapters.postgres.engine import create_engine
-from allocation_worker.bootstrap.addresses import check_database_files
+from allocation_worker.bootstrap.addresses import check_database_files, database_url
 from allocation_worker.config import Settings
 
 
@@ -23,7 +23,7 @@ def engine(settings: Settings, name: str) -> Engine:
     """
     check_database_files(settings)
     return create_engine(
-        settings.database_url,
+        database_url(settings),
         application_name=f"allocation-worker {name}",
         statement_timeout=settings.statement_timeout,
         lock_timeout=settings.lock_timeout,

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from functools import partial
 
 from allocation_worker.adapters import wire
+from allocation_worker.adapters.archive import new_file as archive
 from allocation_worker.adapters.postgres import schema
 from allocation_worker.adapters.postgres.unit_of_work import DryRunUnitOfWork
 from allocation_worker.adapters.rabbitmq.dead_letter import HeldDeadLetter
@@ -16,6 +17,8 @@ from allocation_worker.config import Settings
 from allocation_worker.service_layer.dead_letters import Redrive, RedrivePolicy
 from allocation_worker.service_layer.dry_run import DryRun, predict_redrive
 from allocation_worker.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
+
+__all__ = ["archive", "dry_run_redrive", "hold_dead_letters", "redrive_dead_letters"]
 
 OnProgress = Callable[[int, int], None]
 """Called from time to time with the number of dead letters read, and the number of all."""

@@ -2,7 +2,7 @@
 
 from allocation_worker.adapters.postgres import schema
 from allocation_worker.adapters.postgres.engine import create_engine
-from allocation_worker.bootstrap.addresses import check_database_files
+from allocation_worker.bootstrap.addresses import check_database_files, database_url
 from allocation_worker.bootstrap.database import closing_connections
 from allocation_worker.config import Settings
 
@@ -16,7 +16,7 @@ def migrate(settings: Settings) -> tuple[str | None, str]:
     # A migration may take long, so neither client nor server limits its statements.
     check_database_files(settings)
     unhurried = create_engine(
-        settings.database_url, application_name="allocation-worker migrate", statement_timeout=None
+        database_url(settings), application_name="allocation-worker migrate", statement_timeout=None
     )
     with closing_connections(unhurried):
         return schema.migrate(unhurried)

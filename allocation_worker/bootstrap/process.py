@@ -1,12 +1,8 @@
-"""Starts and stops the long-running processes: signals, interpreter settings, waiting for the database."""
+"""Starts the long-running processes: interpreter settings, waiting for the database."""
 
 import gc
-import os
-import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
 
 import structlog
@@ -52,27 +48,6 @@ def log_durability(database: Engine, stopping: threading.Event) -> None:
             log.warning("durability_weak", kind=weakness.kind, what=weakness.sentence)
         else:
             log.info("durability_notice", kind=weakness.kind, what=weakness.sentence)
-
-
-@contextmanager
-def stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
-    """Call `stop` on the first SIGTERM or SIGINT; exit at once on the second."""
-    asked = False
-
-    def handle(number: int, _frame: object) -> None:
-        nonlocal asked
-        if asked:
-            os._exit(128 + number)
-        asked = True
-        log.info("stopping", signal=signal.Signals(number).name)
-        stop()
-
-    previous = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 def log_start(settings: Settings, verb: str, **what: object) -> None:

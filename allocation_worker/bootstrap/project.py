@@ -13,14 +13,17 @@ from allocation_worker.adapters.rabbitmq.consumer import Consumer
 from allocation_worker.adapters.rabbitmq.deliveries import DeliveryBuffer
 from allocation_worker.adapters.rabbitmq.errors import BrokerError, TopologyMissingError
 from allocation_worker.adapters.rabbitmq.threads import Threads
-from allocation_worker.bootstrap.addresses import redis_address
+from allocation_worker.bootstrap.addresses import BrokerUrls, redis_address
 from allocation_worker.bootstrap.database import closing_connections, engine
-from allocation_worker.bootstrap.process import log_start, stopped_by_signals, wait_for_database
+from allocation_worker.bootstrap.process import log_start, wait_for_database
 from allocation_worker.bootstrap.show import RedisNotInstalledError
+from allocation_worker.bootstrap.signals import CLOSING_TIME, stopped_by_signals
+from allocation_worker.bootstrap.signs_of_life import Network, signs_of_life
 from allocation_worker.config import Settings
 from allocation_worker.entrypoints.availability import until_available
 from allocation_worker.entrypoints.consume import QueueWorker
 from allocation_worker.entrypoints.project import tend_patiently, tend_until
+from allocation_worker.entrypoints.signs_of_life import SignsOfLife, WatchedDeliveries
 from allocation_worker.service_layer.project import Projector
 
 log = structlog.get_logger()
@@ -28,21 +31,27 @@ log = structlog.get_logger()
 
 def project(settings: Settings) -> None:
     """Update the read model until SIGTERM or SIGINT."""
+    with signs_of_life(settings, "project") as (signs, network):
+        _project(settings, signs, network)
+
+
+def _project(settings: Settings, signs: SignsOfLife, network: Network) -> None:
     stopping = threading.Event()
     database = engine(settings, "project")
     projector = _projector(settings, database)
     consumer = Consumer(
-        settings.amqp_url,
+        BrokerUrls(settings),
         [topology.READ_MODEL_QUEUE],
         prefetch=settings.prefetch,
         ordered_prefetch=settings.prefetch,  # an event that is dead-lettered is read from the write model again
         grace=settings.shutdown_timeout,
         name="allocation-worker project",
+        link=network.link,
     )
 
     def work(deliveries: DeliveryBuffer) -> None:
         QueueWorker(
-            deliveries,
+            WatchedDeliveries(deliveries, signs.loop(f"worker of {deliveries.queue}"), "Redis, or the database"),
             wire.read_event,
             projector,
             group_limit=settings.group_limit,
@@ -55,12 +64,14 @@ def project(settings: Settings) -> None:
         stopping.set()
         consumer.stop()
 
-    with stopped_by_signals(stop):
+    with stopped_by_signals(stop, within=settings.shutdown_timeout + CLOSING_TIME):
         log_start(settings, "project")
+        signs.waiting_for = "the database, the broker or Redis"
         # Declare the queue first: it receives all later events, and the projector catches up with the earlier ones.
         ready = wait_for_database(database, stopping) and _declare_patiently(settings, stopping)
         if not (ready and tend_patiently(stopping, projector)):
             return
+        signs.started = True
         tending = Threads().spawn("tending", partial(tend_until, stopping, projector))
         tending.add_done_callback(lambda _: stop())
         consumer.run(work)
@@ -74,7 +85,7 @@ def rebuild(settings: Settings) -> int:
     with closing_connections(engine(settings, "project --rebuild")) as database:
         projector = _projector(settings, database)
         # The queue must collect the events of the meantime for the next `project`.
-        topology.declare_read_model(settings.amqp_url)
+        topology.declare_read_model(BrokerUrls(settings))
         return projector.rebuild()
 
 
@@ -84,15 +95,15 @@ def _projector(settings: Settings, database: Engine) -> Projector:
         from allocation_worker.adapters.redis.read_model import RedisReadModel  # noqa: PLC0415 - as above
     except ImportError as error:
         raise RedisNotInstalledError from error
-    address = redis_address(settings)
-    connection = client.connect(address, name="allocation-worker project", timeout=settings.statement_timeout)
-    read_model = RedisReadModel(connection, address.masked)
+    latest = redis_address(settings)
+    connection = client.connect(latest, name="allocation-worker project", timeout=settings.statement_timeout)
+    read_model = RedisReadModel(connection, latest().masked, history_days=settings.history_days)
     return Projector(read_model, partial(open_write_model, database))
 
 
 def _declare_patiently(settings: Settings, stopping: threading.Event) -> bool:
     until_available(
-        partial(topology.declare_read_model, settings.amqp_url),
+        partial(topology.declare_read_model, BrokerUrls(settings)),
         stopping=stopping,
         waiting_for="the broker",
         unavailable=(BrokerError, TopologyMissingError),

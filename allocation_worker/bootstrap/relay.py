@@ -6,22 +6,32 @@ from contextlib import contextmanager
 from functools import partial
 
 import structlog
+from tenacity import sleep_using_event
 
 from allocation_worker.adapters.postgres.prune import PostgresPruneTimes, pruned_tables
 from allocation_worker.adapters.postgres.relay import open_pending
 from allocation_worker.adapters.rabbitmq.publisher import RabbitMQEventPublisher
+from allocation_worker.bootstrap.addresses import BrokerUrls
 from allocation_worker.bootstrap.database import closing_connections, engine
 from allocation_worker.bootstrap.process import (
     log_durability,
     log_start,
-    stopped_by_signals,
     tune_interpreter,
     wait_for_database,
 )
+from allocation_worker.bootstrap.signals import CLOSING_TIME, stopped_by_signals
+from allocation_worker.bootstrap.signs_of_life import Network, signs_of_life
 from allocation_worker.config import Settings
 from allocation_worker.entrypoints.prune import Pruner
 from allocation_worker.entrypoints.prune_clock import PruneClock
-from allocation_worker.entrypoints.relay import Relay, Waker
+from allocation_worker.entrypoints.relay import Relay
+from allocation_worker.entrypoints.signs_of_life import (
+    SignsOfLife,
+    WatchedPublisher,
+    WatchedWaker,
+    watched_sessions,
+    watched_sleep,
+)
 
 PRUNING_ENDS_WITHIN = 5.0
 """Seconds. A step takes a fraction of one; what a frozen database does not answer is rolled back."""
@@ -32,8 +42,14 @@ log = structlog.get_logger()
 def relay(settings: Settings) -> None:
     """Publish the outbox until SIGTERM or SIGINT."""
     tune_interpreter()
+    with signs_of_life(settings, "relay") as (signs, network):
+        _relay(settings, signs, network)
+
+
+def _relay(settings: Settings, signs: SignsOfLife, network: Network) -> None:
     stopping = threading.Event()
-    waker = Waker()
+    loop = signs.loop("relay")
+    waker = WatchedWaker(loop)
     database = engine(settings, "relay")
     active = threading.Event()
     pruner = Pruner(
@@ -41,23 +57,27 @@ def relay(settings: Settings) -> None:
         PruneClock(PostgresPruneTimes(database)),
         active=active,
         stopping=stopping,
+        sleep=watched_sleep(sleep_using_event(stopping), signs.loop("pruning")),
     )
 
     def stop() -> None:
         stopping.set()
         waker.wake()
 
-    with stopped_by_signals(stop), closing_connections(database):
+    with stopped_by_signals(stop, within=settings.shutdown_timeout + CLOSING_TIME), closing_connections(database):
         log_start(settings, "relay")
         if not wait_for_database(database, stopping):
             return
         log_durability(database, stopping)
-        publisher = RabbitMQEventPublisher(settings.amqp_url, wake=waker.wake, blocked_timeout=settings.blocked_timeout)
+        signs.started = True
+        publisher = RabbitMQEventPublisher(
+            BrokerUrls(settings), wake=waker.wake, blocked_timeout=settings.blocked_timeout, link=network.link
+        )
         try:
             with _in_a_thread(pruner.run, stopping):
                 Relay(
-                    partial(open_pending, database, lease=settings.relay_lease),
-                    publisher,
+                    watched_sessions(partial(open_pending, database, lease=settings.relay_lease), loop),
+                    WatchedPublisher(publisher, loop),
                     waker=waker,
                     active=active,
                     stopping=stopping,

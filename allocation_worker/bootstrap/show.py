@@ -3,8 +3,11 @@
 from typing import TYPE_CHECKING
 
 from allocation_contracts import AllocationError
-from allocation_worker.bootstrap.addresses import redis_address
+from allocation_worker.adapters.rabbitmq.errors import RabbitMQError
+from allocation_worker.adapters.rabbitmq.queue_states import read_model_state
+from allocation_worker.bootstrap.addresses import BrokerUrls, redis_address
 from allocation_worker.config import Settings
+from allocation_worker.service_layer.show import Freshness
 
 if TYPE_CHECKING:
     from allocation_worker.adapters.redis.views import RedisViews
@@ -17,6 +20,16 @@ class RedisNotInstalledError(AllocationError):
         super().__init__("The read model needs redis-py: install allocation-worker[redis].")
 
 
+def freshness(settings: Settings, found: "RedisViews") -> Freshness:
+    """Return how old the read model is. The broker is asked for the events that wait; it may be away."""
+    age = found.age()
+    try:
+        queue = read_model_state(BrokerUrls(settings))
+    except RabbitMQError:
+        return Freshness(seconds=age, waiting=None, running=None)
+    return Freshness(seconds=age, waiting=queue.messages, running=queue.consumers > 0)
+
+
 def views(settings: Settings) -> "RedisViews":
     """Return the views of the read model."""
     try:
@@ -24,6 +37,6 @@ def views(settings: Settings) -> "RedisViews":
         from allocation_worker.adapters.redis.views import RedisViews  # noqa: PLC0415 - as above
     except ImportError as error:
         raise RedisNotInstalledError from error
-    address = redis_address(settings)
-    connection = client.connect(address, name="allocation-worker show", timeout=settings.statement_timeout)
-    return RedisViews(connection, address.masked)
+    latest = redis_address(settings)
+    connection = client.connect(latest, name="allocation-worker show", timeout=settings.statement_timeout)
+    return RedisViews(connection, latest().masked)

@@ -3,7 +3,7 @@
 from allocation_worker.adapters.postgres import schema
 from allocation_worker.adapters.postgres.engine import create_engine
 from allocation_worker.adapters.postgres.verify import audit
-from allocation_worker.bootstrap.addresses import check_database_files
+from allocation_worker.bootstrap.addresses import check_database_files, database_url
 from allocation_worker.bootstrap.database import closing_connections
 from allocation_worker.config import Settings
 from allocation_worker.service_layer.verify import Audit
@@ -21,7 +21,7 @@ def verify(settings: Settings, *, stuck_after: float) -> Audit:
     """
     check_database_files(settings)
     database = create_engine(
-        settings.database_url, application_name="allocation-worker verify", statement_timeout=_STATEMENT_TIMEOUT
+        database_url(settings), application_name="allocation-worker verify", statement_timeout=_STATEMENT_TIMEOUT
     )
     with closing_connections(database):
         schema.check(database)

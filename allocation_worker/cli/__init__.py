@@ -10,31 +10,49 @@ from allocation_worker import __version__
 from allocation_worker.cli import (
     consume,
     dead_letters,
+    exit_codes,
     explain,
+    health,
     migrate,
     project,
     relay,
     replay,
+    restored,
     send,
+    settings,
     show,
+    status,
+    streams,
     tail,
     topology,
     verify,
 )
-from allocation_worker.config import SettingsError
-
-EX_CONFIG = 78
-"""sysexits.h: something was found in an unconfigured or misconfigured state."""
+from allocation_worker.cli.output import echo, lines
 
 app = typer.Typer(
     name="allocation-worker",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     help="Allocates order lines to batches of stock: commands in from RabbitMQ, events out.",
-    epilog="Settings come from the environment, such as ALLOCATION_AMQP_URL and ALLOCATION_DATABASE_URL; see README.",
+    epilog="Settings come from the environment, such as ALLOCATION_AMQP_URL and ALLOCATION_DATABASE_URL; see README. "
+    + exit_codes.IN_HELP,
 )
-for verb in (migrate, topology, consume, relay, project, verify, explain, replay, tail):
+for verb in (
+    migrate,
+    topology,
+    consume,
+    relay,
+    project,
+    verify,
+    explain,
+    replay,
+    restored,
+    tail,
+    settings,
+    health,
+    status,
+):
     app.add_typer(verb.verbs)
 app.add_typer(send.verbs, name="send")
 app.add_typer(dead_letters.verbs, name="dead-letters")
@@ -43,7 +61,7 @@ app.add_typer(show.verbs, name="show")
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer's shape of a callback
     if wanted:
-        typer.echo(f"allocation-worker {__version__}")
+        echo(f"allocation-worker {__version__}")
         raise typer.Exit
 
 
@@ -58,21 +76,19 @@ def root(
 
 
 def main() -> None:
-    """Run the command line. Exit with 78 for a bad setting, with 1 for any other error."""
+    """Run the command line, and exit with one of `exit_codes`."""
+    streams.escape_what_cannot_be_encoded()
     try:
         sys.exit(app(standalone_mode=False))
     except typer.TyperException as error:
-        sys.stderr.write(_usage(error))
-        sys.exit(1)
+        sys.stderr.write(lines(_usage(error)))
+        sys.exit(exit_codes.USAGE)
     except typer.Abort:
         sys.stderr.write("Nothing was done.\n")
-        sys.exit(1)
-    except SettingsError as error:
-        sys.stderr.write(f"{error}\n")
-        sys.exit(EX_CONFIG)
+        sys.exit(exit_codes.FAILED)
     except AllocationError as error:
-        sys.stderr.write(f"{error}\n")
-        sys.exit(1)
+        sys.stderr.write(lines(f"{error}\n"))
+        sys.exit(exit_codes.code_of(error))
 
 
 def _usage(error: typer.TyperException) -> str:

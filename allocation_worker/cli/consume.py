@@ -6,7 +6,7 @@ import typer
 
 import allocation_contracts as contracts
 from allocation_worker.bootstrap import consume as wiring
-from allocation_worker.cli.settings import settings
+from allocation_worker.cli.loading import load_settings
 
 verbs = typer.Typer()
 
@@ -24,4 +24,4 @@ def consume(
         raise typer.BadParameter(
             f"there is no queue {', '.join(sorted(unknown))}; take {contracts.ORDERS_QUEUE} or {contracts.STOCK_QUEUE}."
         )
-    wiring.consume(settings("consume"), queues)
+    wiring.consume(load_settings("consume"), queues)

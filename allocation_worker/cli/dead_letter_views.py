@@ -2,18 +2,21 @@
 
 import base64
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from allocation_contracts import ContractError, strict_json
 from allocation_contracts.amqp.lenient import UNDECODABLE
+from allocation_contracts.printable import printable
 from allocation_worker.adapters.rabbitmq.dead_letter import UNROUTABLE, HeldDeadLetter
-from allocation_worker.service_layer.dead_letters import Group
+from allocation_worker.service_layer.dead_letters import By, Group
 
 _SHOWN_DETAIL = 100
 _SHOWN_BODY = 20_000
 _HEX_BYTES_A_LINE = 32
+_LEAST_VALUE = 26
+_WIDEST_VALUE = 40
 
 _ASK_THE_SENDER = "It breaks the contract: have its sender correct it and send it again, then discard this one."
 _NEXT_STEPS: Mapping[str, str] = {
@@ -30,14 +33,13 @@ _NEXT_STEPS: Mapping[str, str] = {
     "correct them.",
 }
 _BREAKS_THE_CONTRACT = (
-    "invalid-", "missing-", "unknown-type", "unsupported-content-type", "body-too-large",
+    "invalid-", "missing-", "unknown-type", "unsupported-content-type", "body-too-large", "compressed-body",
 )  # fmt: skip
 
 
 def plain(value: object) -> str:
-    """Return a value as text for a terminal, with control characters escaped."""
-    text = str(value) if isinstance(value, str | int) else repr(value)
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+    """Return a value on one line."""
+    return printable(str(value) if isinstance(value, str | int) else repr(value))
 
 
 def when(moment: datetime | None) -> str:
@@ -45,25 +47,32 @@ def when(moment: datetime | None) -> str:
     return "unknown" if moment is None else f"{moment:%Y-%m-%d %H:%M:%S}"
 
 
-def group_line(group: Group) -> str:
-    """Return one line about the dead letters of one reason."""
-    times = f"{when(group.oldest):<19}  {when(group.newest):<19}"
-    return f"{group.count:>9,}  {plain(group.reason):<26}  {times}  {_short(group.example)}"
+def group_lines(groups: Sequence[Group], by: By) -> Iterator[str]:
+    """Yield one line about each group, below a heading."""
+    values = ["(none)" if group.value is None else plain(group.value) for group in groups]
+    width = min(_WIDEST_VALUE, max([_LEAST_VALUE, *map(len, values)]))
+    yield f"{'count':>9}  {_name(by):<{width}}  {'oldest (UTC)':<19}  {'newest (UTC)':<19}  for example"
+    for group, value in zip(groups, values, strict=True):
+        times = f"{when(group.oldest):<19}  {when(group.newest):<19}"
+        yield f"{group.count:>9,}  {value:<{width}}  {times}  {_short(group.example)}"
 
 
-GROUP_HEADING = f"{'count':>9}  {'reason':<26}  {'oldest (UTC)':<19}  {'newest (UTC)':<19}  for example"
-
-
-def group_json(group: Group) -> str:
+def group_json(group: Group, by: By) -> str:
     """Return a group as one line of JSON."""
     moments = {"oldest": _iso(group.oldest), "newest": _iso(group.newest)}
-    return json.dumps({"reason": group.reason, "count": group.count, **moments, "example": group.example})
+    return json.dumps({_name(by): group.value, "count": group.count, **moments, "example": group.example})
+
+
+def _name(by: By) -> str:
+    return by.replace("-", "_")
 
 
 def letter_line(letter: HeldDeadLetter) -> str:
     """Return one line about a dead letter."""
     type_ = "(no type)" if letter.properties.type is None else plain(letter.properties.type)
-    return f"{letter.id}  {when(letter.failed_at):<19}  {plain(letter.reason)}  {type_}  {_short(letter.detail)}"
+    message_id = "(no message_id)" if letter.message_id is None else plain(letter.message_id)
+    why = letter.detail if letter.exception is None else f"{letter.detail} {letter.exception}"
+    return f"{letter.id}  {when(letter.failed_at):<19}  {plain(letter.reason)}  {type_}  {message_id}  {_short(why)}"
 
 
 def letter_json(letter: HeldDeadLetter, *, whole: bool = False) -> str:
@@ -80,11 +89,11 @@ def letter_json(letter: HeldDeadLetter, *, whole: bool = False) -> str:
         "reason": letter.reason,
         "failed_at": _iso(letter.failed_at),
         "detail": letter.detail,
+        "exception": letter.exception,
         "queue": letter.queue,
     }
     if whole:
         shown |= {
-            "exception": letter.exception,
             "attempts": letter.failed_attempts,
             "routing_key": letter.routing_key,
             "properties": letter.properties_by_name(),

@@ -1,19 +1,26 @@
 """The verbs `dead-letters list`, `show`, `redrive` and `discard`."""
 
+import json
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from allocation_worker.adapters.rabbitmq.dead_letter import HeldDeadLetter
 from allocation_worker.bootstrap import dead_letters as wiring
 from allocation_worker.cli import dead_letter_views as views
-from allocation_worker.cli.settings import settings
+from allocation_worker.cli import exit_codes
+from allocation_worker.cli.dead_letter_selection import Error, Everything, Found, Ids, MessageIds, Reason, selection
+from allocation_worker.cli.loading import load_settings
+from allocation_worker.cli.output import echo
+from allocation_worker.cli.progress import progress
 from allocation_worker.config import Settings
-from allocation_worker.service_layer.dead_letters import Selection, by_reason, discard
+from allocation_worker.service_layer.dead_letters import By, Selection, discard, grouped
+
+_COUNTED = "dead letters"
 
 verbs = typer.Typer(
     no_args_is_help=True,
@@ -21,43 +28,57 @@ verbs = typer.Typer(
     epilog="Example: allocation-worker dead-letters list",
 )
 
-Ids = Annotated[list[str] | None, typer.Argument(help="The ids, as `list --reason` shows them.", metavar="ID")]
-Reason = Annotated[str | None, typer.Option(help="All dead letters of this reason, such as invalid-json.")]
-Everything = Annotated[bool, typer.Option("--all", help="All dead letters.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one object per line.")]
 
 
 @verbs.command("list", epilog="Example: allocation-worker dead-letters list --reason handler-failed")
 def list_letters(
     *,
-    reason: Annotated[str | None, typer.Option(help="List the dead letters of this reason.")] = None,
+    reason: Reason = None,
+    exception: Error = None,
+    message_id: MessageIds = None,
+    by: Annotated[By | None, typer.Option(help="Count them by this. Default: by reason, if none are selected.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Count the dead letters by reason, or list those of one reason."""
-    with (
-        _progress() as on_progress,
-        wiring.hold_dead_letters(settings("dead-letters", quiet=True), on_progress) as letters,
-    ):
-        if reason is None:
-            groups = by_reason(letters)
-        else:
-            found = 0
-            for letter in letters:
-                if letter.reason == reason:
-                    found += 1
-                    typer.echo(views.letter_json(letter) if as_json else views.letter_line(letter))
-            if not found and not as_json:
-                typer.echo(
-                    f"There are no dead letters of the reason {reason!r}; `list` without --reason shows all reasons."
-                )
-            return
+    """Count the dead letters by reason, exception or message_id, or list the selected ones."""
+    meant = Selection(reason=reason, exception=exception, message_ids=frozenset(message_id or ()))
+    loaded = load_settings("dead-letters", quiet=True)
+    if by is None and meant.narrows:
+        _list(loaded, meant, as_json=as_json)
+    else:
+        _count(loaded, meant if meant.narrows else Selection(everything=True), by or By.REASON, as_json=as_json)
+
+
+def _list(loaded: Settings, meant: Selection, *, as_json: bool) -> None:
+    found = 0
+    with progress(_COUNTED) as telling, wiring.hold_dead_letters(loaded, telling.tell) as letters:
+        for letter in letters:
+            if letter in meant:
+                found += 1
+                telling.echo(views.letter_json(letter) if as_json else views.letter_line(letter))
+    if not found and not as_json:
+        echo(f"There are no dead letters {_described(meant)}; `list` without options counts all.")
+
+
+def _described(meant: Selection) -> str:
+    said = [
+        f"of the reason {meant.reason!r}" if meant.reason is not None else "",
+        f"with the exception {meant.exception!r}" if meant.exception is not None else "",
+        f"with the message_id {' or '.join(map(repr, sorted(meant.message_ids)))}" if meant.message_ids else "",
+    ]
+    return " and ".join(filter(None, said))
+
+
+def _count(loaded: Settings, meant: Selection, by: By, *, as_json: bool) -> None:
+    with progress(_COUNTED) as telling, wiring.hold_dead_letters(loaded, telling.tell) as letters:
+        groups = grouped((letter for letter in letters if letter in meant), by)
     if as_json:
         for group in groups:
-            typer.echo(views.group_json(group))
+            echo(views.group_json(group, by))
     elif groups:
-        typer.echo("\n".join([views.GROUP_HEADING, *map(views.group_line, groups)]))
+        echo("\n".join(views.group_lines(groups, by)))
     else:
-        typer.echo("There are no dead letters.")
+        echo(f"There are no dead letters {_described(meant)}".rstrip() + ".")
 
 
 @verbs.command(epilog="Example: allocation-worker dead-letters show 3f8a90c41b77")
@@ -65,20 +86,20 @@ def show(
     id_: Annotated[str, typer.Argument(metavar="ID", help="As `list --reason` shows it.")], *, as_json: AsJson = False
 ) -> None:
     """Show one dead letter in full, with the next step."""
-    found = 0
-    with (
-        _progress() as on_progress,
-        wiring.hold_dead_letters(settings("dead-letters", quiet=True), on_progress) as letters,
-    ):
+    loaded = load_settings("dead-letters", quiet=True)
+    meant = Selection(ids=frozenset({id_}))
+    found, count = Found(meant), 0
+    with progress(_COUNTED) as telling, wiring.hold_dead_letters(loaded, telling.tell) as letters:
         for letter in letters:
-            if letter.id != id_:
+            if letter not in meant:
                 continue
-            found += 1
-            if found == 1:
-                typer.echo(views.letter_json(letter, whole=True) if as_json else "\n".join(views.story(letter)))
-    if found > 1 and not as_json:
-        typer.echo(f"\nThere are {found:,} identical dead letters with this id.")
-    _require({id_}, {id_} if found else set())
+            found.note(letter)
+            count += 1
+            if count == 1:
+                telling.echo(views.letter_json(letter, whole=True) if as_json else "\n".join(views.story(letter)))
+    if count > 1 and not as_json:
+        echo(f"\nThere are {count:,} identical dead letters with this id.")
+    found.require()
 
 
 @verbs.command(epilog="Example: allocation-worker dead-letters redrive --reason handler-failed --dry-run")
@@ -86,6 +107,8 @@ def redrive(
     ids: Ids = None,
     *,
     reason: Reason = None,
+    exception: Error = None,
+    message_id: MessageIds = None,
     everything: Everything = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only show what would happen to each, taken alone.")
@@ -94,29 +117,46 @@ def redrive(
         bool,
         typer.Option("--even-if-forgotten", help="Also those whose message_id the inbox may have forgotten."),
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Send dead letters as commands again; exit 1 if any was not sent."""
-    selection = _selection(ids, reason, everything=everything)
+    """Send dead letters as commands again; exit 4 if any was not sent."""
+    meant = selection(ids, reason, exception, message_id, everything=everything)
+    loaded = load_settings("dead-letters", quiet=True)
     if dry_run:
-        _dry_run(settings("dead-letters", quiet=True), selection, even_if_forgotten=even_if_forgotten)
+        _dry_run(loaded, meant, even_if_forgotten=even_if_forgotten, as_json=as_json)
         return
-    found: set[str] = set()
+    found = Found(meant)
     counts: Counter[bool] = Counter()
     with (
-        _progress() as on_progress,
-        wiring.redrive_dead_letters(
-            settings("dead-letters", quiet=True), on_progress, even_if_forgotten=even_if_forgotten
-        ) as redriving,
+        progress(_COUNTED) as telling,
+        wiring.redrive_dead_letters(loaded, telling.tell, even_if_forgotten=even_if_forgotten) as redriving,
     ):
-        for letter, objection in redriving.run(selection):
-            found |= selection.ids & {letter.id}
+        for letter, objection in redriving.run(meant):
+            found.note(letter)
             counts[objection is None] += 1
             if objection is not None:
-                typer.echo(f"{letter.id} stays: {objection}")
-    typer.echo(f"{counts[True]:,} redriven, {counts[False]:,} left.")
-    _require(selection.ids, found)
+                stays = json.dumps({"id": letter.id, "stays": objection})
+                telling.echo(stays if as_json else f"{letter.id} stays: {objection}")
+    totals = json.dumps({"redriven": counts[True], "left": counts[False]})
+    echo(totals if as_json else f"{counts[True]:,} redriven, {counts[False]:,} left.")
+    found.require()
     if counts[False]:
-        raise typer.Exit(1)
+        raise typer.Exit(exit_codes.FINDINGS)
+
+
+def _dry_run(loaded: Settings, meant: Selection, *, even_if_forgotten: bool, as_json: bool) -> None:
+    found = Found(meant)
+    with (
+        wiring.dry_run_redrive(loaded, even_if_forgotten=even_if_forgotten) as tell,
+        progress(_COUNTED) as telling,
+        wiring.hold_dead_letters(loaded, telling.tell) as letters,
+    ):
+        for letter in letters:
+            if letter in meant:
+                found.note(letter)
+                outcome = views.plain(tell(letter))
+                telling.echo(json.dumps({"id": letter.id, "outcome": outcome}) if as_json else f"{letter.id} {outcome}")
+    found.require()
 
 
 @verbs.command("discard", epilog="Example: allocation-worker dead-letters discard --reason invalid-json")
@@ -124,78 +164,63 @@ def discard_letters(
     ids: Ids = None,
     *,
     reason: Reason = None,
+    exception: Error = None,
+    message_id: MessageIds = None,
     everything: Everything = False,
+    save: Annotated[
+        Path | None,
+        typer.Option(help="Write them to this new file first, with body and headers, as `show --json` does."),
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Delete dead letters."""
-    selection = _selection(ids, reason, everything=everything)
-    loaded = settings("dead-letters", quiet=True)
+    meant = selection(ids, reason, exception, message_id, everything=everything)
+    if save is not None and save.exists():
+        raise typer.BadParameter(f"{save} exists already; name a new file.")
+    loaded = load_settings("dead-letters", quiet=True)
     if not yes:
-        selection = _confirmed(loaded, selection)
-    found: set[str] = set()
-    count = 0
-    with _progress() as on_progress, wiring.hold_dead_letters(loaded, on_progress) as letters:
-        for letter in discard(letters, selection):
-            found |= selection.ids & {letter.id}
-            count += 1
-    typer.echo(f"{count:,} discarded.")
-    _require(selection.ids, found)
-
-
-def _dry_run(loaded: Settings, selection: Selection, *, even_if_forgotten: bool) -> None:
-    found: set[str] = set()
+        meant = _confirmed(loaded, meant, as_json=as_json)
+    found, count = Found(meant), 0
     with (
-        wiring.dry_run_redrive(loaded, even_if_forgotten=even_if_forgotten) as tell,
-        _progress() as on_progress,
-        wiring.hold_dead_letters(loaded, on_progress) as letters,
+        nullcontext() if save is None else wiring.archive(save) as append,
+        progress(_COUNTED) as telling,
+        wiring.hold_dead_letters(loaded, telling.tell) as letters,
     ):
-        for letter in letters:
-            if letter in selection:
-                found |= selection.ids & {letter.id}
-                typer.echo(f"{letter.id} {views.plain(tell(letter))}")
-    _require(selection.ids, found)
+        for letter in discard(letters, meant, append and _saving(append)):
+            found.note(letter)
+            count += 1
+    _tell_discarded(count, save, as_json=as_json)
+    found.require()
 
 
-def _confirmed(loaded: Settings, selection: Selection) -> Selection:
+def _saving(append: Callable[[Sequence[str]], None]) -> Callable[[Sequence[HeldDeadLetter]], None]:
+    return lambda letters: append([views.letter_json(letter, whole=True) for letter in letters])
+
+
+def _tell_discarded(count: int, saved: Path | None, *, as_json: bool) -> None:
+    if as_json:
+        echo(json.dumps({"discarded": count} | ({} if saved is None else {"saved": str(saved)})))
+    else:
+        echo(f"{count:,} discarded." if saved is None else f"{count:,} written to {saved}, then discarded.")
+
+
+def _confirmed(loaded: Settings, meant: Selection, *, as_json: bool) -> Selection:
     """Return the selection once the operator has agreed to its count; later arrivals are not part of it."""
     counts: Counter[str] = Counter()
-    ids = set()
-    with _progress() as on_progress, wiring.hold_dead_letters(loaded, on_progress) as letters:
+    found = Found(meant)
+    with progress(_COUNTED) as telling, wiring.hold_dead_letters(loaded, telling.tell) as letters:
         for letter in letters:
-            if letter in selection:
+            if letter in meant:
                 counts[letter.reason] += 1
-                ids.add(letter.id)
-    _require(selection.ids, ids)
-    if not ids:
-        typer.echo("There is nothing to discard.")
+                found.note(letter)
+    found.require()
+    if not found.ids:
+        if as_json:
+            _tell_discarded(0, None, as_json=True)
+        else:
+            echo("There is nothing to discard.")
         raise typer.Exit
     reasons = ", ".join(f"{count:,} {views.plain(reason)}" for reason, count in counts.most_common())
-    typer.confirm(f"Discard {counts.total():,} dead letters ({reasons})?", abort=True)
-    return Selection(ids=frozenset(ids))
-
-
-def _selection(ids: list[str] | None, reason: str | None, *, everything: bool) -> Selection:
-    if sum((bool(ids), reason is not None, everything)) != 1:
-        raise typer.BadParameter("say which dead letters are meant: their ids, or --reason, or --all.")
-    return Selection(ids=frozenset(ids or ()), reason=reason, everything=everything)
-
-
-def _require(wanted: set[str] | frozenset[str], found: set[str]) -> None:
-    """Exit with 1 if no dead letter has one of the given ids."""
-    missing = sorted(wanted - found)
-    if missing:
-        names = ", ".join(map(views.plain, missing[:10]))
-        typer.echo(
-            f"There is no dead letter {names}; `allocation-worker dead-letters list` shows what there is.", err=True
-        )
-        raise typer.Exit(1)
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[int, int], None]]:
-    """Show a progress bar if stderr is a terminal and the work takes a while."""
-    console = Console(stderr=True)
-    columns = (TextColumn("dead letters"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("", total=None)
-        yield lambda seen, total: bar.update(task, completed=seen, total=total)
+    typer.confirm(f"Discard {counts.total():,} dead letters ({reasons})?", abort=True, err=as_json)
+    return Selection(ids=frozenset(found.ids))

@@ -34,19 +34,21 @@ def concerns(event: SeenEvent, *, order: str | None, sku: str | None) -> bool:
 
 def as_json(event: SeenEvent) -> str:
     """Return one line of JSON with the body and the properties of an event."""
+    return json.dumps(as_object(event), ensure_ascii=False)
+
+
+def as_object(event: SeenEvent) -> dict[str, Any]:
+    """Return the body and the properties of an event, for JSON."""
     properties = event.properties
     timestamp = _timestamp(event)
-    return json.dumps(
-        {
-            "type": _text(properties.type),
-            "message_id": _text(properties.message_id),
-            "correlation_id": _text(properties.correlation_id),
-            "causation_id": _text((properties.headers or {}).get(contracts.CAUSATION_ID_HEADER)),
-            "timestamp": None if timestamp is None else datetime.fromtimestamp(timestamp, UTC).isoformat(),
-            "body": _data(event),
-        },
-        ensure_ascii=False,
-    )
+    return {
+        "type": _text(properties.type),
+        "message_id": _text(properties.message_id),
+        "correlation_id": _text(properties.correlation_id),
+        "causation_id": _text((properties.headers or {}).get(contracts.CAUSATION_ID_HEADER)),
+        "timestamp": None if timestamp is None else datetime.fromtimestamp(timestamp, UTC).isoformat(),
+        "body": _data(event),
+    }
 
 
 def as_text(event: SeenEvent) -> str:

@@ -1,11 +1,13 @@
 """The verb `project`."""
 
+import json
 from typing import Annotated
 
 import typer
 
 from allocation_worker.bootstrap import project as wiring
-from allocation_worker.cli.settings import settings
+from allocation_worker.cli.loading import load_settings
+from allocation_worker.cli.output import echo
 
 verbs = typer.Typer()
 
@@ -17,9 +19,11 @@ def project(
         bool,
         typer.Option("--rebuild", help="Build a new read model beside the current one, switch to it, and exit."),
     ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="With --rebuild, print one JSON object.")] = False,
 ) -> None:
     """Update the read model in Redis, until SIGTERM or Ctrl-C; run two, one of them on standby."""
     if rebuild:
-        typer.echo(f"The read model was rebuilt: {wiring.rebuild(settings('project'))} SKUs.")
+        skus = wiring.rebuild(load_settings("project"))
+        echo(json.dumps({"skus": skus}) if as_json else f"The read model was rebuilt: {skus} SKUs.")
     else:
-        wiring.project(settings("project"))
+        wiring.project(load_settings("project"))

@@ -1,11 +1,13 @@
 """The verb `replay`."""
 
+import json
 from typing import Annotated
 
 import typer
 
 from allocation_worker.bootstrap import replay as wiring
-from allocation_worker.cli.settings import settings
+from allocation_worker.cli.loading import load_settings
+from allocation_worker.cli.output import echo
 
 verbs = typer.Typer()
 
@@ -16,10 +18,15 @@ def replay(
     first: Annotated[int, typer.Option("--from", min=1, help="The first `sequence` to publish again.")],
     queue: Annotated[str, typer.Option(help="The queue to publish them to; it must exist.")],
     last: Annotated[int | None, typer.Option("--to", min=1, help="The last `sequence`. Default: the latest.")] = None,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Publish past events again, to one queue, in order, with the same message_id, body and properties."""
-    done = wiring.replay(settings("replay"), sku=sku, first=first, last=last, queue=queue)
-    typer.echo(
+    done = wiring.replay(load_settings("replay"), sku=sku, first=first, last=last, queue=queue)
+    if as_json:
+        echo(json.dumps({"sku": sku, "queue": queue, **done._asdict()}))
+        return
+    echo(
         f"The events {done.first} to {done.last} of SKU {sku!r} were announced again to the queue {queue}: "
         f"{done.events}, all confirmed."
     )

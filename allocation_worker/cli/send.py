@@ -5,12 +5,10 @@ from typing import Annotated
 from uuid import uuid4
 
 import typer
-from rich.console import Console
-from rich.progress import Progress
 
 import allocation_contracts as contracts
-from allocation_worker.bootstrap import send as wiring
-from allocation_worker.cli.settings import settings
+from allocation_worker.cli import sending
+from allocation_worker.cli.sending import Wanted
 from allocation_worker.service_layer.send import build_command
 
 verbs = typer.Typer()
@@ -21,20 +19,29 @@ OrderId = Annotated[str, typer.Option(help="The order.")]
 Sku = Annotated[str, typer.Option(help="The stock keeping unit.")]
 LineId = Annotated[str, typer.Option(help="Distinguishes lines of one order with the same SKU.")]
 Qty = Annotated[int, typer.Option(help="The quantity, a whole number.")]
+Wait = Annotated[
+    bool, typer.Option("--wait", help="Show each outcome; exit 4 if one is a refusal, 3 if one does not come.")
+]
+Timeout = Annotated[float, typer.Option(min=0.1, max=86_400, help="Seconds to wait for the next outcome.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+PATIENCE = 60.0
 BatchRef = Annotated[str, typer.Option(help="The batch.")]
 
 
 @verbs.callback(
     invoke_without_command=True,
     no_args_is_help=True,
-    epilog="Example: allocation-worker send --file orders.csv --type allocate --column orderid=InvoiceNo",
+    epilog="Example: allocation-worker send --file orders.csv --type allocate --column lineid=#row --wait",
 )
 def send_verb(
     context: typer.Context,
     *,
     file: Annotated[
         Path | None,
-        typer.Option(help="Send every row of this file: .csv with a header, or .jsonl. All rows are checked first."),
+        typer.Option(
+            help="Send every row of this file: .csv or .tsv with a header, or .jsonl; - for stdin. All are checked "
+            "first."
+        ),
     ] = None,
     type_: Annotated[
         str | None,
@@ -47,15 +54,26 @@ def send_verb(
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Send the valid rows even if others are invalid.")
     ] = False,
+    attempt: Annotated[
+        int,
+        typer.Option(
+            min=1, help="2 or more sends the same file again under ids of its own, such as for rejected commands."
+        ),
+    ] = 1,
+    wait: Wait = False,
+    timeout: Timeout = PATIENCE,
+    as_json: AsJson = False,
 ) -> None:
     """Publish one command, or those of a file, and wait for the broker's confirms."""
     if context.invoked_subcommand is not None:
-        if file or type_ or column or skip_bad:
+        if file or type_ or column or skip_bad or wait or attempt > 1 or as_json:
             raise typer.BadParameter(f"give either --file and its options, or {context.invoked_subcommand}.")
     elif file is None:
         raise typer.BadParameter("give --file, or a command such as allocate.")
     else:
-        _send_file(file, type_, dict(map(_mapping, column or [])), skip_bad=skip_bad)
+        columns = dict(map(_mapping, column or []))
+        wanted = Wanted(timeout if wait else None, as_json)
+        sending.send_file(file, type_, columns, wanted, skip_bad=skip_bad, attempt=attempt)
 
 
 @verbs.command("allocate", epilog="Example: allocation-worker send allocate --orderid o1 --sku RED-CHAIR --qty 3")
@@ -66,9 +84,22 @@ def send_allocate(
     lineid: LineId = "",
     message_id: MessageId = None,
     correlation_id: CorrelationId = None,
+    *,
+    wait: Wait = False,
+    timeout: Timeout = PATIENCE,
+    as_json: AsJson = False,
 ) -> None:
     """Ask for stock for an order line."""
-    _send(contracts.Allocate, message_id, correlation_id, orderid=orderid, sku=sku, qty=qty, lineid=lineid)
+    _send(
+        contracts.Allocate,
+        message_id,
+        correlation_id,
+        Wanted(timeout if wait else None, as_json),
+        orderid=orderid,
+        sku=sku,
+        qty=qty,
+        lineid=lineid,
+    )
 
 
 @verbs.command("deallocate", epilog="Example: allocation-worker send deallocate --orderid o1 --sku RED-CHAIR")
@@ -78,9 +109,21 @@ def send_deallocate(
     lineid: LineId = "",
     message_id: MessageId = None,
     correlation_id: CorrelationId = None,
+    *,
+    wait: Wait = False,
+    timeout: Timeout = PATIENCE,
+    as_json: AsJson = False,
 ) -> None:
     """Cancel an order line."""
-    _send(contracts.Deallocate, message_id, correlation_id, orderid=orderid, sku=sku, lineid=lineid)
+    _send(
+        contracts.Deallocate,
+        message_id,
+        correlation_id,
+        Wanted(timeout if wait else None, as_json),
+        orderid=orderid,
+        sku=sku,
+        lineid=lineid,
+    )
 
 
 @verbs.command(
@@ -94,19 +137,46 @@ def send_create_batch(
     eta: Annotated[str | None, typer.Option(help="The day of arrival, YYYY-MM-DD. Default: in the warehouse.")] = None,
     message_id: MessageId = None,
     correlation_id: CorrelationId = None,
+    *,
+    wait: Wait = False,
+    timeout: Timeout = PATIENCE,
+    as_json: AsJson = False,
 ) -> None:
     """Announce a batch of stock."""
-    _send(contracts.CreateBatch, message_id, correlation_id, batchref=batchref, sku=sku, qty=qty, eta=eta)
+    _send(
+        contracts.CreateBatch,
+        message_id,
+        correlation_id,
+        Wanted(timeout if wait else None, as_json),
+        batchref=batchref,
+        sku=sku,
+        qty=qty,
+        eta=eta,
+    )
 
 
 @verbs.command(
     "change-batch-quantity", epilog="Example: allocation-worker send change-batch-quantity --batchref b1 --qty 50"
 )
 def send_change_batch_quantity(
-    batchref: BatchRef, qty: Qty, message_id: MessageId = None, correlation_id: CorrelationId = None
+    batchref: BatchRef,
+    qty: Qty,
+    message_id: MessageId = None,
+    correlation_id: CorrelationId = None,
+    *,
+    wait: Wait = False,
+    timeout: Timeout = PATIENCE,
+    as_json: AsJson = False,
 ) -> None:
     """Correct how much of a batch was purchased."""
-    _send(contracts.ChangeBatchQuantity, message_id, correlation_id, batchref=batchref, qty=qty)
+    _send(
+        contracts.ChangeBatchQuantity,
+        message_id,
+        correlation_id,
+        Wanted(timeout if wait else None, as_json),
+        batchref=batchref,
+        qty=qty,
+    )
 
 
 def _mapping(text: str) -> tuple[str, str]:
@@ -116,28 +186,12 @@ def _mapping(text: str) -> tuple[str, str]:
     return name, column
 
 
-def _send_file(path: Path, type_: str | None, columns: dict[str, str], *, skip_bad: bool) -> None:
-    console = Console(stderr=True)
-    loaded = settings("send")
-    with console.status(f"Checking {path}"):
-        file, survey = wiring.survey_file(path, type_=type_, columns=columns, skip_bad=skip_bad)
-    if survey.unused:
-        typer.echo(f"Columns not used: {', '.join(sorted(survey.unused))}.", err=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        bar = progress.add_task("Sending", total=survey.good)
-        wiring.send_file(loaded, file, survey, lambda _message_id: progress.advance(bar))
-    if survey.bad:
-        typer.echo(f"{survey.error_report}\nRows skipped: {survey.bad}.", err=True)
-    typer.echo(f"Confirmed commands of {path}: {survey.good}.")
-
-
 def _send(
     model: type[contracts.Command],
     message_id: str | None,
     correlation_id: str | None,
+    wanted: Wanted,
     **fields: str | int | None,
 ) -> None:
     command = build_command(model, **fields)
-    identity = str(uuid4()) if message_id is None else message_id
-    wiring.send(settings("send"), command, message_id=identity, correlation_id=correlation_id)
-    typer.echo(identity)
+    sending.send_one(command, str(uuid4()) if message_id is None else message_id, correlation_id, wanted)

@@ -1,21 +1,24 @@
-"""Reads the settings of a verb and configures its logs."""
+"""The verb `settings`."""
 
-from allocation_worker import logs
-from allocation_worker.bootstrap import addresses as wiring
-from allocation_worker.config import Settings, load
+import json
+from typing import Annotated
+
+import typer
+
+from allocation_worker.bootstrap.settings import in_force
+from allocation_worker.cli import tables
+from allocation_worker.cli.loading import load_settings
+from allocation_worker.cli.output import echo
+
+verbs = typer.Typer()
 
 
-def settings(verb: str, *, quiet: bool = False) -> Settings:
-    """Return the settings of this process, and configure its logs.
-
-    Args:
-        verb: The verb that this process runs; a field of every log line.
-        quiet: Whether to log warnings only, for verbs whose output a person reads.
-
-    Raises:
-        SettingsError: A setting is missing or wrong.
-    """
-    loaded = load()
-    wiring.check_addresses(loaded)
-    logs.configure("warning" if quiet else loaded.log_level, verb=verb)
-    return loaded
+@verbs.command(epilog="Example: allocation-worker settings --json")
+def settings(*, as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> None:
+    """Show the settings in force and where each comes from; addresses without passwords and options."""
+    found = in_force(load_settings("settings", quiet=True))
+    if as_json:
+        echo(json.dumps({each.name: {"value": each.value, "source": each.source} for each in found}))
+        return
+    rows = [(each.name, each.value or "", each.source) for each in found]
+    tables.console().print(tables.table("Settings in force", ("setting", "value", "from"), rows))

@@ -1,16 +1,18 @@
 """Formats the output of `explain`: the story of one command, as text or JSON."""
 
 from collections.abc import Iterator
+from datetime import date
 from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
+from allocation_worker.cli.output import lines
 from allocation_worker.cli.tables import console, shown, table
 from allocation_worker.domain import events
 from allocation_worker.domain.events import ProductEvent
 from allocation_worker.domain.model import Batch
-from allocation_worker.service_layer.explain import Considered, Decision, Story
+from allocation_worker.service_layer.explain import Considered, Decision, Events, Story
 from allocation_worker.service_layer.ports import Answer, Rejection
 
 A_SCREEN = 20
@@ -19,7 +21,7 @@ A_SCREEN = 20
 def print_story(story: Story) -> None:
     """Print a story as sentences and tables."""
     out = console()
-    out.print(Text("\n".join(_opening(story))))
+    out.print(Text(lines("\n".join(_opening(story)))))
     for decision in story.decisions:
         out.print(_batches(decision))
         if not decision.agrees:
@@ -28,6 +30,72 @@ def print_story(story: Story) -> None:
         out.print(Text(f"{story.decided - len(story.decisions)} more lines looked for stock."))
     if story.events:
         out.print(_events(story))
+
+
+def print_events_about(subject: str, found: Events) -> None:
+    """Print the events about an order or a SKU as a table."""
+    console().print(
+        table(
+            f"Events about {subject}",
+            ("time", "type", "SKU", "order or batch", "change", "command"),
+            [
+                (shown(each.created_at), each.type, *_subject(each.event), _change(each.event), each.causation_id)
+                for each in found.last
+            ],
+            besides=f"Besides, {found.left_out} earlier ones." if found.left_out else "",
+        )
+    )
+
+
+def events_as_json(found: Events) -> dict[str, Any]:
+    """Return the events about an order or a SKU for JSON."""
+    return {
+        "earlier_events": found.left_out,
+        "events": [
+            _answer_json(each)
+            | {
+                "causation_id": each.causation_id,
+                "created_at": each.created_at.isoformat(),
+                "sku": _subject(each.event)[0],
+                "subject": _subject(each.event)[1],
+                "change": _change(each.event),
+            }
+            for each in found.last
+        ],
+    }
+
+
+def _subject(event: ProductEvent | Rejection) -> tuple[str, str]:
+    """Return the SKU, and the line or the batch."""
+    match event:
+        case Rejection():
+            line = "/".join(str(event.data[name]) for name in ("orderid", "lineid") if event.data.get(name))
+            return str(event.data.get("sku", "")), line or str(event.data.get("batchref", ""))
+        case events.BatchCreated() | events.BatchQuantityChanged():
+            return event.sku, event.batchref
+        case _:
+            return event.sku, f"{event.orderid}/{event.lineid}" if event.lineid else event.orderid
+
+
+def _change(event: ProductEvent | Rejection) -> str:
+    match event:
+        case Rejection():
+            return f"{event.command}, {event.reason}: {event.detail}"
+        case events.Allocated():
+            return f"{event.qty} of batch {event.batchref}, {_where(event.eta)}"
+        case events.OutOfStock():
+            return f"{event.qty} wanted, {event.largest_available} to be had"
+        case events.Deallocated():
+            freed = f"{event.qty} back to batch {event.batchref}" if event.batchref else "held no stock"
+            return f"{freed} ({event.reason})"
+        case events.BatchCreated():
+            return f"{event.qty}, {_where(event.eta)}"
+        case events.BatchQuantityChanged():
+            return f"from {event.previous_qty} to {event.qty}"
+
+
+def _where(eta: date | None) -> str:
+    return f"due on {eta}" if eta else "in the warehouse"
 
 
 def as_json(story: Story) -> dict[str, Any]:
@@ -54,9 +122,9 @@ def outcome(event: ProductEvent | Rejection) -> str:
         case Rejection():
             return f"{event.command} was rejected, {event.reason}: {event.detail} No batch was considered."
         case events.Allocated():
-            where = f"due on {event.eta}" if event.eta else "in the warehouse"
             return (
-                f"allocate.v1 asked for {event.qty} for {_line(event)}: allocated to batch {event.batchref}, {where}."
+                f"allocate.v1 asked for {event.qty} for {_line(event)}: allocated to batch {event.batchref}, "
+                f"{_where(event.eta)}."
             )
         case events.OutOfStock():
             return (
@@ -67,8 +135,7 @@ def outcome(event: ProductEvent | Rejection) -> str:
             freed = f"{event.qty} of batch {event.batchref} were freed" if event.batchref else "it held no stock"
             return f"deallocate.v1 cancelled {_line(event)}: {freed}."
         case events.BatchCreated():
-            where = f"due on {event.eta}" if event.eta else "in the warehouse"
-            return f"create-batch.v1 added batch {event.batchref}: {event.qty} of SKU {event.sku}, {where}."
+            return f"create-batch.v1 added batch {event.batchref}: {event.qty} of SKU {event.sku}, {_where(event.eta)}."
         case events.BatchQuantityChanged():
             return (
                 f"change-batch-quantity.v1 changed batch {event.batchref} of SKU {event.sku} "

@@ -6,9 +6,10 @@ from datetime import UTC, datetime
 
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
-NUMBERS = frozenset({"quantity", "purchased", "allocated", "available", "left", "sequence"})
+from allocation_worker.cli.output import cell
+
+NUMBERS = frozenset({"quantity", "purchased", "allocated", "available", "in the warehouse", "left", "sequence"})
 _WIDTH_OF_A_FILE = 250
 
 
@@ -26,12 +27,11 @@ def table(title: str, header: Sequence[str], rows: Sequence[Sequence[object]], *
         rows: The cells of each row.
         besides: A line below the table.
     """
-    # Texts, not strings: an orderid may look like rich's markup.
-    drawn = Table(title=Text(title), title_justify="left", caption=Text(besides) if besides else None)
+    drawn = Table(title=cell(title), title_justify="left", caption=cell(besides) if besides else None)
     for name in header:
         drawn.add_column(name, justify="right" if name in NUMBERS else "left", overflow="fold")
     for row in rows:
-        drawn.add_row(*(Text(str(value)) for value in row))
+        drawn.add_row(*map(cell, row))
     return drawn
 
 

@@ -1,6 +1,5 @@
 """The verb `tail`."""
 
-import os
 import select
 import sys
 from contextlib import closing
@@ -8,9 +7,12 @@ from typing import Annotated
 
 import typer
 
+from allocation_contracts.printable import printable
 from allocation_worker.bootstrap import tail as wiring
 from allocation_worker.cli import event_lines
-from allocation_worker.cli.settings import settings
+from allocation_worker.cli.loading import load_settings
+from allocation_worker.cli.output import echo
+from allocation_worker.cli.streams import discard_stdout
 
 verbs = typer.Typer()
 
@@ -25,7 +27,7 @@ def tail(
     sku: Annotated[str | None, typer.Option(help="Only events of this SKU.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one object per line.")] = False,
 ) -> None:
-    """Show events as they are published, until Ctrl-C; other subscribers are not affected."""
+    """Show events as they are published, until SIGTERM or Ctrl-C; other subscribers are not affected."""
     names = [name.removesuffix(".v1") for name in type_ or []]
     if unknown := set(names) - set(wiring.EVENT_NAMES):
         raise typer.BadParameter(
@@ -33,10 +35,10 @@ def tail(
         )
     show = event_lines.as_json if as_json else event_lines.as_text
     events = wiring.tail(
-        settings("tail"),
+        load_settings("tail", quiet=True),
         names,
-        on_listening=lambda: typer.echo("Listening; Ctrl-C ends it.", err=True),
-        on_lost=lambda: typer.echo("The broker is gone; events are missed until it is back.", err=True),
+        on_listening=lambda: echo("Listening; Ctrl-C ends it.", err=True),
+        on_lost=lambda: echo("The broker is gone; events are missed until it is back.", err=True),
     )
     try:
         with closing(events):
@@ -44,12 +46,9 @@ def tail(
                 if event is None:
                     _stop_if_nobody_reads()
                 elif event_lines.concerns(event, order=order, sku=sku):
-                    print(show(event), flush=True)  # noqa: T201 - typer.echo would hide a broken pipe
-    except KeyboardInterrupt:
-        return
+                    print(printable(show(event)), flush=True)  # noqa: T201 - typer.echo would hide a broken pipe
     except BrokenPipeError:
-        # The interpreter flushes stdout at exit, and would fail there again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_stdout()
 
 
 def _stop_if_nobody_reads() -> None:

@@ -7,7 +7,9 @@ from typing import Annotated
 import typer
 
 from allocation_worker.bootstrap import verify as wiring
-from allocation_worker.cli.settings import settings
+from allocation_worker.cli import exit_codes
+from allocation_worker.cli.loading import load_settings
+from allocation_worker.cli.output import echo
 from allocation_worker.service_layer.verify import Audit
 
 verbs = typer.Typer()
@@ -24,29 +26,29 @@ def verify(
     ] = 300,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Check the tables of a live database, and what the guarantees rest on; read-only; exit 1 if anything is wrong."""
-    found = wiring.verify(settings("verify"), stuck_after=stuck_after)
+    """Check the tables of a live database, and what the guarantees rest on; read-only; exit 4 if anything is wrong."""
+    found = wiring.verify(load_settings("verify"), stuck_after=stuck_after)
     if as_json:
-        typer.echo(json.dumps(asdict(found)))
+        echo(json.dumps(asdict(found)))
     else:
         _print(found)
     if found.faults:
-        raise typer.Exit(1)
+        raise typer.Exit(exit_codes.FINDINGS)
 
 
 def _print(found: Audit) -> None:
     for fault in found.faults:
         for example in fault.examples:
-            typer.echo(example)
+            echo(example)
         if fault.count > len(fault.examples):
-            typer.echo(f"  ... and {fault.count - len(fault.examples):,} more like these.")
+            echo(f"  ... and {fault.count - len(fault.examples):,} more like these.")
     for notice in found.notices:
-        typer.echo(f"Notice: {notice}")
+        echo(f"Notice: {notice}")
     facts = ", ".join(f"{name} {_shown(value)}" for name, value in found.durability.items())
-    typer.echo(f"The guarantees rest on: {facts}.")
+    echo(f"The guarantees rest on: {facts}.")
     rows = ", ".join(f"{count:,} {table}" for table, count in found.counts.items()) or "no rows"
     total = sum(fault.count for fault in found.faults)
-    typer.echo(f"{total:,} faults in {rows}." if total else f"No faults in {rows}.")
+    echo(f"{total:,} faults in {rows}." if total else f"No faults in {rows}.")
 
 
 def _shown(value: object) -> str:

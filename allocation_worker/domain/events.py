@@ -29,7 +29,8 @@ class OutOfStock:
 
     Attributes:
         largest_available: The largest quantity that one batch could give.
-        next_eta: The earliest ETA of a batch that has stock left and is not in the warehouse yet.
+        next_eta: The earliest ETA of the other batches that have stock left and are not in the warehouse yet. The batch
+            that `largest_available` counts is the first in order of preference that has so much.
     """
 
     orderid: str

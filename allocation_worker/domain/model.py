@@ -207,14 +207,15 @@ class Product:
 
     def _announce_shortage(self, line: OrderLine) -> None:
         in_stock = [batch for batch in self._by_preference if batch.available_quantity > 0]
+        largest = max(in_stock, key=lambda batch: batch.available_quantity, default=None)
         self.events.append(
             events.OutOfStock(
                 orderid=line.orderid,
                 sku=self.sku,
                 lineid=line.lineid,
                 qty=line.qty,
-                largest_available=max((batch.available_quantity for batch in in_stock), default=0),
-                next_eta=min((batch.eta for batch in in_stock if batch.eta), default=None),
+                largest_available=largest.available_quantity if largest else 0,
+                next_eta=next((batch.eta for batch in in_stock if batch.eta and batch is not largest), None),
                 sequence=line.sequence,
             )
         )

@@ -4,6 +4,7 @@ It needs no data of its own. It takes the batches of today and undoes all later 
 before the decision. Then the domain's rules decide again, and the result is compared with the recorded decision.
 """
 
+from collections import deque
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal, NamedTuple
@@ -16,6 +17,7 @@ from allocation_worker.service_layer.ports import Answer, InboxEntry, Records, R
 
 DECISIONS_TOLD = 20
 EVENTS_TOLD = 50
+EVENTS_LISTED = 200
 
 Verdict = Literal["took it", "too little left", "not needed"]
 
@@ -69,6 +71,23 @@ class Story:
     answers: list[Answer] = field(default_factory=list)
     events: int = 0
     published: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Events:
+    """The events about an order or a SKU: the last ones, and the number of those before them."""
+
+    last: list[Answer]
+    left_out: int
+
+
+def events_about(records: Records, *, orderid: str | None, sku: str | None) -> Events:
+    """Return the events about an order, or a SKU, or both."""
+    last: deque[Answer] = deque(maxlen=EVENTS_LISTED)
+    count = 0
+    for count, answer in enumerate(records.about(orderid, sku), start=1):  # noqa: B007 - the last number counts
+        last.append(answer)
+    return Events(last=list(last), left_out=count - len(last))
 
 
 def explain(records: Records, message_id: str) -> Story | None:
@@ -135,6 +154,9 @@ def decide_again(stock: Stock, event: events.Allocated | events.OutOfStock) -> D
     product.allocate(line, event.qty)
     [decided] = product.events
     taker = product.lines[line].batchref
+    if isinstance(decided, events.OutOfStock) and isinstance(event, events.OutOfStock):
+        # It decides nothing, and earlier versions told another day.
+        decided = replace(decided, next_eta=event.next_eta)
     return Decision(event=event, considered=_considered(stock, taker), agrees=decided == event)
 
 

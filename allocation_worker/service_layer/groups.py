@@ -13,7 +13,14 @@ from allocation_worker.domain.errors import RefusalError
 from allocation_worker.service_layer.aside import Aside
 from allocation_worker.service_layer.messagebus import MessageBus
 from allocation_worker.service_layer.messages import CommandMessage
-from allocation_worker.service_layer.outcomes import DeadLettered, Done, LockedProduct, Outcome, SetAside
+from allocation_worker.service_layer.outcomes import (
+    MESSAGE_ID_CONFLICT,
+    DeadLettered,
+    Done,
+    LockedProduct,
+    Outcome,
+    SetAside,
+)
 from allocation_worker.service_layer.ports import (
     Receipt,
     StoreContentionError,
@@ -218,7 +225,7 @@ class GroupProcessor:
             return Done()
         if receipt is Receipt.CONFLICT:
             return DeadLettered(
-                reason="message-id-conflict",
+                reason=MESSAGE_ID_CONFLICT,
                 detail=f"Another message was taken under the message_id {message.message_id!r}; send this one under "
                 "an id of its own.",
             )

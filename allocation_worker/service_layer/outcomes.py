@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass, field
 
+MESSAGE_ID_CONFLICT = "message-id-conflict"
+"""The reason of a dead letter whose message_id another message has used."""
+
 
 @dataclass(frozen=True, slots=True)
 class Done:

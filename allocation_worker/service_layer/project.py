@@ -2,7 +2,8 @@
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from itertools import groupby, islice
+from datetime import datetime, timedelta
+from itertools import chain, groupby, islice
 from threading import Lock
 from typing import NamedTuple, TypeVar
 
@@ -19,27 +20,45 @@ from allocation_worker.service_layer.ports import (
     OpenWriteModel,
     ProjectedEvent,
     ReadModel,
+    RejectionView,
     StoreUnavailableError,
     WriteModel,
 )
 
 AT_A_TIME = 500
+LONGEST_TRANSACTION = timedelta(hours=1)
+"""An event may be published, and so applied, by this much later than the time that it is stored with."""
 HEALING_ATTEMPTS = 3
 
 log = structlog.get_logger()
 
 _BEHIND = "The database does not have what was published: it may be an old copy, or behind."
 
+_RESTORED = "The database was restored from a backup, so the read model is built anew."
+
 T = TypeVar("T")
 
 
+class DatabaseRestoredError(StoreUnavailableError):
+    """The read model shows what the database has lost by a restored backup. No newer state of a line replaces it."""
+
+
 class EventMessage(NamedTuple):
-    """One event, as a subscriber receives it. `event` is None if it belongs to no SKU."""
+    """One event, as a subscriber receives it.
+
+    Attributes:
+        event: What it says of its SKU; None if it belongs to no SKU.
+        type: Its type.
+        message_id: Its own.
+        correlation_id: The conversation.
+        rejection: What it says of an order, if it is a rejection.
+    """
 
     event: ProjectedEvent | None
     type: str
     message_id: str
     correlation_id: str
+    rejection: RejectionView | None = None
 
 
 class Change(NamedTuple):
@@ -120,6 +139,10 @@ class Projector:
             try:
                 self._recover_if_doubtful()
                 self._apply([message.event for message in messages if message.event is not None])
+                self._read_model.put_rejections(
+                    None, [message.rejection for message in messages if message.rejection is not None]
+                )
+                self._read_model.leave_sign_of_life()
             except StoreUnavailableError:
                 # The store may come back without its last writes, or without any.
                 self._doubtful = True
@@ -137,6 +160,7 @@ class Projector:
                 self._doubtful |= self._read_model.current() is None
                 self._doubtful |= self._read_model.incarnation() != self._incarnation
                 self._recover_if_doubtful()
+                self._read_model.leave_sign_of_life()
             except StoreUnavailableError:
                 self._doubtful = True
                 raise
@@ -156,6 +180,7 @@ class Projector:
         log.info("read_model_building", generation=generation)
         with self._read_model.kept_open(generation):
             self._catch_up(generation)
+            self._restore_rejections(generation, since=None)
             in_vain = 0
             while behind := self._read_model.switch(generation):
                 # A concurrent `project` may have caught up with them already.
@@ -175,7 +200,9 @@ class Projector:
         if current is None:
             self.rebuild(takeover=False)
         else:
-            self._catch_up(current)
+            self._catch_up_or_rebuild(current)
+            seen = self._read_model.last_sign_of_life()
+            self._restore_rejections(None, since=seen and seen - LONGEST_TRANSACTION)
         self._incarnation = incarnation
         self._doubtful = False
 
@@ -192,16 +219,26 @@ class Projector:
             for generation, skus in gaps.items():
                 log.warning("read_model_events_missing", generation=generation, skus=sorted(skus)[:10])
                 with suppress(GenerationClosedError):
-                    self._catch_up(generation, skus)
+                    self._catch_up_or_rebuild(generation, skus)
         raise StoreUnavailableError(_BEHIND)
+
+    def _catch_up_or_rebuild(self, generation: int, skus: Collection[str] | None = None) -> None:
+        try:
+            self._catch_up(generation, skus)
+        except DatabaseRestoredError:
+            log.warning("database_restored", detail=_RESTORED)
+            self.rebuild(takeover=False)
 
     def _catch_up(self, generation: int, skus: Collection[str] | None = None) -> bool:
         """Update these SKUs, or all, to the state of the write model. Return False if none was behind."""
         with self._open_write_model() as written:
             # In this order: the snapshot of the write model begins with its first query.
             have = self._read_model.sequences(generation, skus)
-            known = written.sequences(skus)
-            if ahead := [sku for sku, sequence in have.items() if sequence > known.get(sku, 0)]:
+            restored_at = written.restored_at()
+            if any(sequence < restored_at for sequence in have.values()):
+                raise DatabaseRestoredError(_RESTORED)
+            known = {**dict.fromkeys(chain(have, skus or ()), restored_at), **written.sequences(skus)}
+            if ahead := [sku for sku, sequence in have.items() if sequence > known[sku]]:
                 log.error("database_behind", skus=sorted(ahead)[:10], count=len(ahead))
             targets = {sku: sequence for sku, sequence in known.items() if sequence > have.get(sku, 0)}
             if not targets:
@@ -213,6 +250,12 @@ class Projector:
                 self._copy(generation, {sku: targets[sku] for sku in pruned}, written)
         log.info("read_model_caught_up", generation=generation, skus=len(targets), from_tables=len(pruned))
         return True
+
+    def _restore_rejections(self, generation: int | None, since: datetime | None) -> None:
+        """Read rejections from the history again; `generation` is as for `put_rejections`."""
+        with self._open_write_model() as written:
+            for chunk in _chunks(written.rejections(since)):
+                self._read_model.put_rejections(generation, chunk)
 
     def _replay(self, generation: int, history: Iterator[ProjectedEvent], reached: dict[str, int]) -> None:
         for chunk in _chunks(history):

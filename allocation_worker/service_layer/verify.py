@@ -9,12 +9,12 @@ class Fault:
     """One kind of fault.
 
     Attributes:
-        kind: `rows` for rows that contradict each other, else the kind of a `Weakness`.
+        kind: A slug: that of a check of the rows, or of a `Weakness`.
         count: The number of wrong rows, or of cases.
         examples: One sentence for each of the first of them.
     """
 
-    kind: str = "rows"
+    kind: str
     count: int
     examples: Sequence[str]
 

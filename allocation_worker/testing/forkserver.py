@@ -161,7 +161,9 @@ def _become(arguments: list[str], settings: dict[str, str], log: str) -> NoRetur
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644), 1)
         os.dup2(1, 2)
-        os.environ.update(settings)
+        in_force = environment(settings)
+        os.environ.clear()
+        os.environ.update(in_force)
         sys.argv = ["allocation-worker", *arguments]
         cli.main()
         code = 0
@@ -177,6 +179,7 @@ def _become(arguments: list[str], settings: dict[str, str], log: str) -> NoRetur
 
 if __name__ == "__main__":
     from allocation_worker import cli
+    from allocation_worker.testing.environment import environment
 
     # The client handles Ctrl-C, and closes the pipe when it has finished.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

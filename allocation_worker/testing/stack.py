@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 import psycopg2
+from pika.exceptions import ChannelClosedByBroker, ConnectionClosedByBroker
 from psycopg2 import sql
 from sqlalchemy import make_url
 
@@ -28,6 +29,11 @@ _CONFIRMED_WITHIN = 15.0
 _ENDS_WITHIN = 30.0
 _LOOK_AT_PROCESSES_EVERY = 0.5
 _LOG_SHOWN = 3000
+_NOT_TO_BE_EMPTIED = {
+    404,  # NOT_FOUND: it has gone
+    405,  # RESOURCE_LOCKED: it is another connection's alone
+    540,  # NOT_IMPLEMENTED: it is a stream
+}
 
 E = TypeVar("E", bound=contracts.Event)
 
@@ -46,8 +52,8 @@ class AllocationStack:
     Use it in a `with` block, from one thread. A test calls `send`, then `expect`; call `reset` between tests.
 
     Args:
-        settings: Environment variables for the worker, added to those of this process, such as
-            {"ALLOCATION_GRACE_ATTEMPTS": "0"}.
+        settings: The worker's settings, such as {"ALLOCATION_GRACE_ATTEMPTS": "0"}. Those in the environment of this
+            process do not reach it: they may be those of production.
         servers: The servers to use. By default, the stack starts and stops its own.
 
     Attributes:
@@ -179,7 +185,8 @@ class AllocationStack:
         """Empty all queues of the virtual host, without cancelling the consumers of other programs.
 
         A purge does not reach a message on its way from a retry queue to its command queue. So the command queues are
-        deleted, then the retry queues, and all are declared again.
+        deleted, then the retry queues, and all are declared again. A queue that has gone meanwhile is left out, and so
+        is one that cannot be emptied from outside: an exclusive one of another program, or a stream.
         """
         names = self._servers.broker.queue_names(self.amqp_url)
         commands = (contracts.ORDERS_QUEUE, contracts.STOCK_QUEUE)
@@ -189,10 +196,17 @@ class AllocationStack:
             for name in (*commands, *retries):
                 channel.queue_delete(name)
         self._run_verb("topology")
+        for name in set(names) - {*commands, *retries}:
+            self._purge(name)
+
+    def _purge(self, name: str) -> None:
+        # A stream's refusal ends the connection, so each queue has one of its own.
         with connect_any(self.amqp_url.split(","), "allocation stack") as connection:
-            channel = connection.channel()
-            for name in set(names) - {*commands, *retries}:
-                channel.queue_purge(name)
+            try:
+                connection.channel().queue_purge(name)
+            except (ChannelClosedByBroker, ConnectionClosedByBroker) as refusal:
+                if refusal.reply_code not in _NOT_TO_BE_EMPTIED:
+                    raise
 
     def _empty_database(self) -> None:
         dsn = make_url(self.database_url).set(drivername="postgresql").render_as_string(hide_password=False)

@@ -47,7 +47,7 @@ def _connections_reset(sandbox: Sandbox, _stream: CommandStream, _rng: random.Ra
 @fault("broker", "broker: memory alarm", 3, 15)
 @contextmanager
 def _memory_alarm(sandbox: Sandbox, _stream: CommandStream, rng: random.Random) -> Iterator[None]:
-    node = rng.choice(sandbox.cluster.nodes)
+    node = _a_node_that_runs(sandbox, rng)
     try:
         node.ctl("set_vm_memory_high_watermark", "0.0000001")
         yield
@@ -58,7 +58,7 @@ def _memory_alarm(sandbox: Sandbox, _stream: CommandStream, rng: random.Random) 
 @fault("broker", "broker: disk alarm", 3, 15)
 @contextmanager
 def _disk_alarm(sandbox: Sandbox, _stream: CommandStream, rng: random.Random) -> Iterator[None]:
-    node = rng.choice(sandbox.cluster.nodes)
+    node = _a_node_that_runs(sandbox, rng)
     try:
         node.ctl("set_disk_free_limit", "1000GB")
         yield
@@ -74,6 +74,13 @@ def _rolling_restart(sandbox: Sandbox, _stream: CommandStream, _rng: random.Rand
         node.start()
         _wait_for_members(sandbox)
     yield
+
+
+def _a_node_that_runs(sandbox: Sandbox, rng: random.Random) -> LocalBroker:
+    """Choose a node. One that a fault has just restarted may need a while on a busy machine."""
+    node = rng.choice(sandbox.cluster.nodes)
+    node.ctl("await_startup", "--timeout", "120")
+    return node
 
 
 def _wait_for_members(sandbox: Sandbox) -> None:

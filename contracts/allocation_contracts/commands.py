@@ -7,7 +7,7 @@ from typing import ClassVar, TypeAlias
 from pydantic import Field
 
 from allocation_contracts import strict_json
-from allocation_contracts.fields import Eta, OptionalText, PositiveQuantity, Quantity, Text
+from allocation_contracts.fields import Eta, NullableText, PositiveQuantity, Quantity, Text
 from allocation_contracts.message import Message, model_of, validate
 from allocation_contracts.names import ORDERS_QUEUE, STOCK_QUEUE
 
@@ -21,8 +21,8 @@ class Allocate(Message):
     orderid: Text = Field(description="The order that the line belongs to.")
     sku: Text = Field(description="The product that is ordered.")
     qty: PositiveQuantity = Field(description="The ordered quantity.")
-    lineid: OptionalText = Field(
-        default="", description="Distinguishes lines of one order that have the same SKU; empty when absent."
+    lineid: NullableText = Field(
+        default="", description="Distinguishes lines of one order that have the same SKU; empty when absent or null."
     )
 
 
@@ -34,7 +34,9 @@ class Deallocate(Message):
 
     orderid: Text = Field(description="The order that the line belongs to.")
     sku: Text = Field(description="The product that was ordered.")
-    lineid: OptionalText = Field(default="", description="The line's id, as it was when it was allocated.")
+    lineid: NullableText = Field(
+        default="", description="The line's id, as it was when it was allocated; empty when absent or null."
+    )
 
 
 class CreateBatch(Message):
@@ -78,7 +80,8 @@ def read_command(type_: str | None, body: bytes) -> Command:
         body: A JSON object in UTF-8, 65,536 bytes at most.
 
     Raises:
-        ContractError: `missing-type`, `unknown-type`, `body-too-large`, `invalid-json` or `invalid-body`.
+        ContractError: `missing-type`, `unknown-type`, `body-too-large`, `compressed-body`,
+            `invalid-json` or `invalid-body`.
     """
     model: type[Command] = model_of(type_, COMMANDS)
     return validate(model, strict_json.read(body))

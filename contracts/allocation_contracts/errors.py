@@ -3,6 +3,8 @@
 import json
 from typing import Final
 
+from allocation_contracts.printable import printable
+
 _SHOWN_CHARACTERS = 60
 
 
@@ -17,8 +19,9 @@ class ContractError(AllocationError, ValueError):
     """A message breaks the wire contract, so reading it again would fail again.
 
     Attributes:
-        reason: A slug for programs and metrics: `invalid-json`, `body-too-large`, `invalid-body`, `missing-type`,
-            `unknown-type`, `missing-message-id`, `invalid-message-id`, `unsupported-content-type` or `invalid-header`.
+        reason: A slug for programs and metrics: `invalid-json`, `body-too-large`, `compressed-body`, `invalid-body`,
+            `missing-type`, `unknown-type`, `missing-message-id`, `invalid-message-id`, `unsupported-content-type` or
+            `invalid-header`.
         detail: One English sentence for people: what was wrong, where, and what to do. It is also the `str()`.
     """
 
@@ -49,7 +52,7 @@ def show(value: object) -> str:
 def _show_scalar(value: object) -> str:
     if isinstance(value, str):
         start = value[: _SHOWN_CHARACTERS + 1]
-        return json.dumps(start, ensure_ascii=not start.isprintable())
+        return printable(json.dumps(start, ensure_ascii=False))
     if value is None or isinstance(value, bool | int | float):
         return json.dumps(value)
     return repr(value)

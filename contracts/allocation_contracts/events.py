@@ -73,7 +73,9 @@ class OutOfStock(Message):
     lineid: OptionalText = Field(description="The line's id; empty when the command had none.")
     qty: PositiveQuantity = Field(description="The ordered quantity.")
     largest_available: Quantity = Field(description="The largest quantity that one batch could give.")
-    next_eta: Eta = Field(description="The day on which the next batch with stock arrives, or null.")
+    next_eta: Eta = Field(
+        description="The day on which the next batch with stock arrives that largest_available does not count, or null."
+    )
     sequence: Sequence
 
 
@@ -153,7 +155,8 @@ def read_event(type_: str | None, body: bytes) -> Event:
         body: A JSON object in UTF-8, 262,144 bytes at most.
 
     Raises:
-        ContractError: `missing-type`, `unknown-type`, `body-too-large`, `invalid-json` or `invalid-body`.
+        ContractError: `missing-type`, `unknown-type`, `body-too-large`, `compressed-body`, `invalid-json` or
+            `invalid-body`.
     """
     model: type[Event] = model_of(type_, EVENTS)
     return validate(model, strict_json.read(body, max_bytes=MAX_EVENT_BYTES, max_depth=_MAX_EVENT_DEPTH))
@@ -187,7 +190,7 @@ def read_unknown_event(type_: str, body: bytes) -> UnknownEvent | None:
         The event, or None if it has no `sku` and `sequence`: then it belongs to no SKU.
 
     Raises:
-        ContractError: `body-too-large` or `invalid-json`.
+        ContractError: `body-too-large`, `compressed-body` or `invalid-json`.
     """
     data = strict_json.read(body, max_bytes=MAX_EVENT_BYTES, max_depth=_MAX_EVENT_DEPTH)
     sku, sequence = data.get("sku"), data.get("sequence")

@@ -39,6 +39,10 @@ class Rule:
         return {**handler(core_schema), **self.json_schema}
 
 
+def _absent_if_null(value: object) -> object:
+    return "" if value is None else value
+
+
 def _read_date(value: object) -> object:
     # date.fromisoformat alone also takes "20260101" and "2026-W01-1".
     return date.fromisoformat(value) if isinstance(value, str) and _is_date(value) else value
@@ -56,6 +60,13 @@ OptionalText = Annotated[
     Field(max_length=MAX_TEXT_CHARACTERS, pattern=f"^(?:{_CLEAN})?$"),
     Rule(words=f"text of at most {MAX_TEXT_CHARACTERS} characters {_TEXT_WORDS}", json_schema=_NO_NEWLINE),
 ]
+NullableText = Annotated[
+    str,
+    Field(max_length=MAX_TEXT_CHARACTERS, pattern=f"^(?:{_CLEAN})?$"),
+    Rule(words=f"null or text of at most {MAX_TEXT_CHARACTERS} characters {_TEXT_WORDS}"),
+    BeforeValidator(_absent_if_null, json_schema_input_type=OptionalText | None),
+]
+"""Text that others send: null means the same as none, since many languages write it for a field that is not set."""
 TextOrNull = Annotated[Text | None, Rule(words=f"null or text of 1 to {MAX_TEXT_CHARACTERS} characters {_TEXT_WORDS}")]
 Sentence = Annotated[
     str,

@@ -1,6 +1,6 @@
 """The base of commands and events: a frozen, strict model with a type and a routing key."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -49,11 +49,16 @@ def model_of(type_: str | None, models: Mapping[str, type[M]]) -> type[M]:
         ContractError: `missing-type` for None or "", `unknown-type` for a type that is not in `models`.
     """
     if not type_:
-        raise ContractError("missing-type", f"The property type is missing; send one of {', '.join(models)}.")
+        raise missing_type(models)
     model = models.get(type_)
     if model is None:
         raise ContractError("unknown-type", f"The type {show(type_)} is unknown; send one of {', '.join(models)}.")
     return model
+
+
+def missing_type(models: Collection[str]) -> ContractError:
+    """Return the error that names the types that are known."""
+    return ContractError("missing-type", f"The property type is missing; send one of {', '.join(models)}.")
 
 
 def validate(model: type[M], data: dict[str, Any]) -> M:

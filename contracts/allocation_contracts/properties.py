@@ -1,17 +1,22 @@
 """Read and build the AMQP properties of commands and events."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from allocation_contracts.commands import Command
+from allocation_contracts.commands import COMMANDS, Command
 from allocation_contracts.errors import ContractError, show
+from allocation_contracts.events import EVENTS
+from allocation_contracts.message import missing_type
 from allocation_contracts.names import CAUSATION_ID_HEADER, CONTENT_TYPE, TRACEPARENT_HEADER
 
 MAX_ID_CHARACTERS = 255
 
 _PERSISTENT = 2
+# W3C Trace Context: a version above 00 may be followed by more.
+_TRACE = r"-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
+_is_traceparent = re.compile(rf"00{_TRACE}|(?!00|ff)[0-9a-f]{{2}}{_TRACE}(?:-[!-~]*)?").fullmatch
 _is_json = re.compile(r"application/json[ \t]*(?:;.*)?", re.IGNORECASE | re.DOTALL).fullmatch
 
 
@@ -34,6 +39,8 @@ class AmqpProperties(Protocol):
     def headers(self) -> Mapping[str, Any] | None: ...
     @property
     def timestamp(self) -> object: ...
+    @property
+    def content_encoding(self) -> object: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +51,7 @@ class CommandProperties:
         message_id: The idempotency key.
         type: The command's type; whether it is a known one is for `read_command` to say.
         correlation_id: The one that was sent, else the message_id.
-        traceparent: The W3C trace context to carry through, if any.
+        traceparent: The W3C trace context to carry through; None if there is none, or a broken one.
     """
 
     message_id: str
@@ -62,7 +69,7 @@ class EventProperties:
         type: The event's type; whether it is a known one is for `read_event` to say.
         correlation_id: The command's, else the command's message_id.
         causation_id: The message_id of the command that caused the event.
-        traceparent: The W3C trace context that came with the command, if any.
+        traceparent: The W3C trace context that came with the command; None if there is none, or a broken one.
         timestamp: When it was decided, in seconds since the epoch, if that is told.
     """
 
@@ -75,21 +82,21 @@ class EventProperties:
 
 
 def read_command_properties(properties: AmqpProperties) -> CommandProperties:
-    """Check the properties of a command.
+    """Check the properties of a command. An empty property counts as absent.
 
     Args:
         properties: As they came off the wire, such as pika's `BasicProperties`.
 
     Raises:
         ContractError: `missing-message-id`, `invalid-message-id`, `missing-type`, `unsupported-content-type`, or
-            `invalid-header` for the correlation_id and the headers.
+            `invalid-header` for the correlation_id.
     """
-    message_id, type_, correlation_id, traceparent = _read_common(properties)
+    message_id, type_, correlation_id, traceparent = _read_common(properties, COMMANDS)
     return CommandProperties(message_id=message_id, type=type_, correlation_id=correlation_id, traceparent=traceparent)
 
 
 def read_event_properties(properties: AmqpProperties) -> EventProperties:
-    """Check the properties of an event.
+    """Check the properties of an event. An empty property counts as absent.
 
     Args:
         properties: As they came off the wire, such as pika's `BasicProperties`.
@@ -97,7 +104,7 @@ def read_event_properties(properties: AmqpProperties) -> EventProperties:
     Raises:
         ContractError: As `read_command_properties`; `invalid-header` also for a missing causation_id.
     """
-    message_id, type_, correlation_id, traceparent = _read_common(properties)
+    message_id, type_, correlation_id, traceparent = _read_common(properties, EVENTS)
     causation_id = (properties.headers or {}).get(CAUSATION_ID_HEADER)
     if not (isinstance(causation_id, str) and _is_id(causation_id)):
         raise _violation(f"The header {CAUSATION_ID_HEADER}", _ID_WORDS, causation_id)
@@ -127,7 +134,7 @@ def command_properties(
         command: The command that will be the body.
         message_id: The idempotency key: the same for every publication of the same request, 255 UTF-8 bytes at most.
         correlation_id: Ties together the messages of one business process.
-        traceparent: The W3C trace context.
+        traceparent: The W3C trace context; a broken one is left out.
         app_id: The publishing program.
         timestamp: Seconds since the epoch.
 
@@ -137,13 +144,14 @@ def command_properties(
     Raises:
         ContractError: The worker would refuse these properties, or AMQP could not carry them.
     """
-    _check_sendable(message_id, correlation_id, traceparent)
+    _check_sendable(message_id, correlation_id)
+    usable = _usable_traceparent(traceparent)
     return {
         "content_type": CONTENT_TYPE,
         "type": command.TYPE,
         "message_id": message_id,
-        "correlation_id": correlation_id,
-        "headers": None if traceparent is None else {TRACEPARENT_HEADER: traceparent},
+        "correlation_id": correlation_id or None,
+        "headers": None if usable is None else {TRACEPARENT_HEADER: usable},
         "app_id": app_id,
         "timestamp": timestamp,
         "delivery_mode": _PERSISTENT,
@@ -153,8 +161,12 @@ def command_properties(
 _ID_WORDS = f"text of 1 to {MAX_ID_CHARACTERS} printable characters (bytes, in UTF-8) without blanks at the ends"
 
 
-def _read_common(properties: AmqpProperties) -> tuple[str, str, str, str | None]:
+def _read_common(properties: AmqpProperties, types: Collection[str]) -> tuple[str, str, str, str | None]:
     """Check what commands and events share.
+
+    Args:
+        properties: As they came off the wire.
+        types: Those that the message may have.
 
     Returns:
         message_id, type, correlation_id and traceparent.
@@ -162,20 +174,21 @@ def _read_common(properties: AmqpProperties) -> tuple[str, str, str, str | None]
     message_id = _checked_message_id(properties.message_id)
     type_ = properties.type
     if not (isinstance(type_, str) and type_):
-        raise _violation("The property type", "the message's type, as in allocate.v1", type_, reason="missing-type")
+        raise missing_type(types)
     content_type = properties.content_type
-    if content_type is not None and content_type != CONTENT_TYPE:
+    if content_type and content_type != CONTENT_TYPE:
         _check_content_type(content_type)
     correlation_id = _checked_correlation_id(properties.correlation_id) or message_id
     headers = properties.headers
-    traceparent = _checked_traceparent(headers.get(TRACEPARENT_HEADER)) if headers else None
+    traceparent = (
+        _usable_traceparent(headers[TRACEPARENT_HEADER]) if headers and TRACEPARENT_HEADER in headers else None
+    )
     return message_id, type_, correlation_id, traceparent
 
 
-def _check_sendable(message_id: str, correlation_id: str | None, traceparent: str | None) -> None:
+def _check_sendable(message_id: str, correlation_id: str | None) -> None:
     _checked_message_id(message_id)
     _checked_correlation_id(correlation_id)
-    _checked_traceparent(traceparent)
     # An AMQP short string is limited in bytes; what came off the wire has kept to that.
     if len(message_id.encode()) > MAX_ID_CHARACTERS:
         raise _bad_message_id(message_id)
@@ -190,7 +203,9 @@ def _checked_message_id(value: object) -> str:
 
 
 def _checked_correlation_id(value: object) -> str | None:
-    if value is None or (isinstance(value, str) and _is_id(value)):
+    if value is None or value == "":
+        return None
+    if isinstance(value, str) and _is_id(value):
         return value
     raise _violation("The property correlation_id", _ID_WORDS, value)
 
@@ -215,11 +230,11 @@ def _check_content_type(value: object) -> None:
         )
 
 
-def _checked_traceparent(value: object) -> str | None:
-    if value is None or (isinstance(value, str) and len(value) <= MAX_ID_CHARACTERS and value.isprintable()):
+def _usable_traceparent(value: object) -> str | None:
+    # What only observes a message must not stop it: W3C says to go on as if it were absent.
+    if isinstance(value, str) and len(value) <= MAX_ID_CHARACTERS and _is_traceparent(value):
         return value
-    words = f"text of at most {MAX_ID_CHARACTERS} printable characters"
-    raise _violation(f"The header {TRACEPARENT_HEADER}", words, value)
+    return None
 
 
 def _violation(name: str, words: str, value: object, *, reason: str = "invalid-header") -> ContractError:

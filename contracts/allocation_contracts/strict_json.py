@@ -15,12 +15,28 @@ MAX_DEPTH = 32
 MAX_INTEGER_DIGITS = 20
 MAX_FLOAT_CHARACTERS = 64
 
+_COMPRESSIONS = {"gzip", "x-gzip", "deflate", "compress", "x-compress", "br", "zstd", "bzip2", "xz", "lzma", "snappy"}
+_BEGINNINGS = {
+    b"\x1f\x8b": "gzip",
+    b"\x78\x01": "deflate",
+    b"\x78\x5e": "deflate",
+    b"\x78\x9c": "deflate",
+    b"\x78\xda": "deflate",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ": "xz",
+}
 
-def read(body: bytes, *, max_bytes: int = MAX_BODY_BYTES, max_depth: int = MAX_DEPTH) -> dict[str, Any]:
+
+def read(
+    body: bytes, *, content_encoding: object = None, max_bytes: int = MAX_BODY_BYTES, max_depth: int = MAX_DEPTH
+) -> dict[str, Any]:
     """Read one JSON object.
 
     Args:
         body: UTF-8 without a byte order mark.
+        content_encoding: The AMQP property, unchecked. It explains a body that cannot be read, and decides nothing:
+            many libraries set it to their own taste.
         max_bytes: The largest body taken.
         max_depth: How many containers may stand inside each other, the object itself being the first.
 
@@ -28,11 +44,11 @@ def read(body: bytes, *, max_bytes: int = MAX_BODY_BYTES, max_depth: int = MAX_D
         The object: keys unique, numbers finite, strings free of lone surrogates.
 
     Raises:
-        ContractError: `body-too-large`, or `invalid-json` for everything else.
+        ContractError: `body-too-large`, `compressed-body`, or `invalid-json` for everything else.
     """
     if len(body) > max_bytes:
         raise ContractError("body-too-large", f"The body has {len(body)} bytes; send at most {max_bytes}.")
-    value = _parse(body, max_depth)
+    value = _parse(body, content_encoding, max_depth)
     if not isinstance(value, dict):
         raise _invalid(f"The body must be a JSON object, got {show(value)}.")
     # The two walks are paid for only by bodies that could need them: no depth without brackets, and UTF-8 itself
@@ -44,17 +60,38 @@ def read(body: bytes, *, max_bytes: int = MAX_BODY_BYTES, max_depth: int = MAX_D
     return value
 
 
-def _parse(body: bytes, max_depth: int) -> Any:  # noqa: ANN401 - any JSON value, until `read` has looked at it
+def _parse(body: bytes, content_encoding: object, max_depth: int) -> Any:  # noqa: ANN401 - any JSON value, until `read` has looked at it
     try:
         return _decode(body.decode())
     except json.JSONDecodeError as error:
+        if named := _named_compression(body, content_encoding):
+            raise _compressed(named) from error
         if body.startswith(b"\xef\xbb\xbf"):
             raise _invalid("The body starts with a byte order mark; send UTF-8 without one.") from error
         raise _invalid(f"The body is not valid JSON ({error}); send one JSON object in UTF-8.") from error
     except UnicodeDecodeError as error:
+        if compression := _named_compression(body, content_encoding) or _compression_seen(body):
+            raise _compressed(compression) from error
         raise _invalid(f"The body is not UTF-8 ({error.reason} at byte {error.start}); encode it as UTF-8.") from error
     except RecursionError as error:
         raise _too_deep(max_depth) from error
+
+
+def _named_compression(body: bytes, content_encoding: object) -> str | None:
+    if not isinstance(content_encoding, str) or body.lstrip()[:1] in (b"", b"{"):
+        return None
+    names = [name.strip() for name in content_encoding.lower().split(",")]
+    return ", ".join(names) if _COMPRESSIONS.issuperset(names) else None
+
+
+def _compression_seen(body: bytes) -> str | None:
+    return next((name for beginning, name in _BEGINNINGS.items() if body.startswith(beginning)), None)
+
+
+def _compressed(how: str) -> ContractError:
+    return ContractError(
+        "compressed-body", f"The body is compressed ({how}); send one JSON object in UTF-8, uncompressed."
+    )
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -28,8 +28,8 @@ _BINDING = {"bindingVersion": "0.3.0"}
 
 _INTRODUCTION = f"""\
 Commands come in at the topic exchange `{COMMANDS_EXCHANGE}`, events go out at the topic exchange `{EVENTS_EXCHANGE}`.
-Both are AMQP 0-9-1, with a JSON object in UTF-8 as the body. What AMQP carries beside the body stands under *Headers*
-below: each says whether it is a property or a header.
+Both are AMQP 0-9-1, with a JSON object in UTF-8 as the body: the fields themselves, without an envelope. What AMQP
+carries beside the body stands under *Headers* below: each says whether it is a property or a header.
 
 A command that the broker has confirmed is never lost. It is answered by exactly one outcome event, whose header
 `{CAUSATION_ID_HEADER}` is the command's `message_id`, or it is in the queue `{DEAD_LETTERS}` with `x-reason` and
@@ -216,7 +216,8 @@ def _common_properties() -> dict[str, Any]:
         TRACEPARENT_HEADER: {
             "type": "string",
             "maxLength": MAX_ID_CHARACTERS,
-            "description": f"Header `{TRACEPARENT_HEADER}`: the W3C trace context, carried through.",
+            "description": f"Header `{TRACEPARENT_HEADER}`: the W3C trace context, carried through. A broken one is "
+            "dropped.",
         },
     }
 
@@ -230,7 +231,12 @@ def command_properties_schema() -> dict[str, Any]:
         "properties": {
             "message_id": _id("Property `message_id`: the idempotency key, of your choice."),
             **_common_properties(),
-            "correlation_id": _id("Property `correlation_id`: ties together the messages of one business process."),
+            "correlation_id": {
+                **_id(
+                    "Property `correlation_id`: ties together the messages of one business process; empty is absent."
+                ),
+                "minLength": 0,
+            },
             "app_id": {"type": "string", "description": "Property `app_id`: the publishing program."},
         },
     }

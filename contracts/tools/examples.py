@@ -34,7 +34,7 @@ EXAMPLES: Mapping[str, Command | Event] = MappingProxyType(
                 lineid="",
                 qty=500,
                 largest_available=97,
-                next_eta=_SHIP,
+                next_eta=None,
                 sequence=3,
             ),
             Deallocated(

@@ -132,9 +132,11 @@ class Replay:
             self._fault(f"Line {line} is out of stock, and a batch could take it.")
         available = [batch for batch in self._of_sku[data["sku"]] if batch.available > 0]
         told = (data["largest_available"], data["next_eta"])
+        # Of several that are as large, the first counts as the largest. The others keep their order, which is by ETA.
+        largest = max(available, key=lambda batch: batch.available, default=None)
         true = (
-            max((batch.available for batch in available), default=0),
-            min((batch.eta for batch in available if batch.eta), default=None),
+            largest.available if largest else 0,
+            next((batch.eta for batch in available if batch.eta and batch is not largest), None),
         )
         if told != true:
             self._fault(f"Line {line} was told {told} of the largest batch and the next ETA, where it is {true}.")

@@ -7,13 +7,13 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from allocation_worker.adapters.postgres.engine import create_engine
-from allocation_worker.adapters.postgres.verify import audit
+from allocation_worker.adapters.postgres.verify import CHECKS, WRONG_IDS, audit
 from harness.checker.events import Report
 
 _STATEMENT_TIMEOUT = 600
 _DAYS = 30
 # The other kinds are of the servers, which the tests stop and misconfigure.
-_OF_DATA = ("rows", "sequence-behind")
+_OF_DATA = {*(check.kind for check in CHECKS), WRONG_IDS.kind, "sequence-behind"}
 
 
 def check_tables(report: Report, database_url: str) -> None:

@@ -23,13 +23,15 @@ class Stack:
     def __init__(self, worker_image: str) -> None:
         self.project = f"allocation-test-{uuid4().hex[:8]}"
         self.amqp_port = free_port()
+        database_port = free_port()
         self._settings = {
             "WORKER_IMAGE": worker_image,
             "RABBITMQ_PASSWORD": "of-the-test",
             "RABBITMQ_PORT": str(self.amqp_port),
             "RABBITMQ_MANAGEMENT_PORT": str(free_port()),
-            "POSTGRES_PORT": str(free_port()),
+            "POSTGRES_PORT": str(database_port),
         }
+        self.dsn = f"postgresql://allocation:allocation@127.0.0.1:{database_port}/allocation"
         self.amqp_url = f"amqp://allocation:of-the-test@127.0.0.1:{self.amqp_port}/allocation"
 
     def compose(self, *args: str) -> str:
@@ -37,10 +39,15 @@ class Stack:
         command = [*_compose(), "--project-name", self.project, "--file", str(COMPOSE_FILE), *args]
         return run(command, settings=self._settings)
 
+    def container(self, service: str) -> str:
+        """The container of a service, also if it has ended; not one of `compose run`."""
+        labels = {"project": self.project, "service": service, "oneoff": "False"}
+        filters = [f"--filter=label=com.docker.compose.{name}={value}" for name, value in labels.items()]
+        return run(["docker", "ps", "--all", "--quiet", *filters]).strip()
+
     def exit_code(self, service: str) -> int:
         """How the last container of a service ended."""
-        container = self.compose("ps", "--quiet", service) or self.compose("ps", "--all", "--quiet", service)
-        return int(run(["docker", "inspect", "--format", "{{.State.ExitCode}}", container.strip()]))
+        return int(run(["docker", "inspect", "--format", "{{.State.ExitCode}}", self.container(service)]))
 
 
 @contextmanager

@@ -71,10 +71,8 @@ class TestFetch:
     def test_what_travels_beside_an_event_comes_as_it_was(
         self, store: Store, correlation_id: str, trace: str | None
     ) -> None:
-        received = message(
-            CreateBatch(batchref="b", sku="LAMP", qty=10), "cause", correlation_id=correlation_id, traceparent=trace
-        )
-        process(store.unit_of_work, received)
+        received = message(CreateBatch(batchref="b", sku="LAMP", qty=10), "cause", correlation_id=correlation_id)
+        process(store.unit_of_work, received._replace(traceparent=trace))
         with store.open_pending() as session:
             (page,) = session.fetch(10, [])
         (event,) = page.events

@@ -690,3 +690,11 @@ class TestLockedByOthers:
         given(store, create("l", 1), create("v", 1, sku="VASE"))
         with store.unit_of_work() as uow:
             assert uow.products.skus_of_batches({"l", "v", "unknown"}) == {"l": "LAMP", "v": "VASE"}
+
+
+def test_after_a_restored_backup_old_and_new_products_go_on_from_its_sequence(store: Store) -> None:
+    given(store, create("b", 10), order("o"))
+    from_ = store.restored()
+    given(store, order("p"), create("c", 10, sku="SOFA"), order("q", sku="SOFA"))
+    numbers = [(event.sku, event.sequence) for event in store.published()]
+    assert numbers == [("LAMP", 1), ("LAMP", 2), ("LAMP", from_ + 1), ("SOFA", from_ + 1), ("SOFA", from_ + 2)]

@@ -2,12 +2,16 @@
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
+import time
+from base64 import b64decode
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -57,13 +61,19 @@ def depths(service: RunningService) -> tuple[int, int]:
     return dead, service.servers.broker.queue_depths(service.amqp_url)[ORDERS_QUEUE]
 
 
-def clean_up(service: RunningService, *ids: str, reason: str = "handler-failed", days_ago: float = 0.0) -> None:
+def clean_up(
+    service: RunningService,
+    *ids: str,
+    reason: str = "handler-failed",
+    days_ago: float = 0.0,
+    exception: str = "ValueError: no",
+) -> None:
     """Have allocates with these ids in the dead letters, as `consume` would bring them there."""
     failed_at = datetime.now(UTC) - timedelta(days=days_ago)
     headers: dict[str, Any] = {
         "x-reason": reason,
         "x-detail": "It failed 4 times.",
-        "x-exception": "ValueError: no",
+        "x-exception": exception,
         "x-attempts": 4,
         "x-original-queue": ORDERS_QUEUE,
         "x-failed-at": failed_at.isoformat(),
@@ -127,7 +137,7 @@ def test_a_person_sees_what_is_there_and_throws_some_of_it_away(still: RunningSe
     assert (code, depths(still)[0]) == (0, 2)
     assert "Discard 1 dead letters (1 handler-failed)?" in out
     code, out = dead_letters(still, "discard", letters[new]["id"], "--yes")
-    assert code == 1
+    assert code == 3
     assert f"There is no dead letter {letters[new]['id']}" in out
     assert dead_letters(still, "discard", "--all", "--yes") == (0, "2 discarded.\n")
     assert dead_letters(still, "list") == (0, "There are no dead letters.\n")
@@ -141,7 +151,7 @@ def test_one_whose_id_may_be_forgotten_is_redriven_only_if_told(still: RunningSe
     clean_up(still, old, days_ago=7.1)
     clean_up(still, new, days_ago=6.9)
     code, out = dead_letters(still, "redrive", "--all")
-    assert code == 1
+    assert code == 4
     assert "may be forgotten" in out
     assert "1 redriven, 1 left." in out
     assert waiting_ids(still, ORDERS_QUEUE, take=True) == [new]
@@ -155,18 +165,79 @@ def test_what_would_come_straight_back_is_left_where_it_is(still: RunningService
         channel = connection.channel()
         channel.confirm_delivery()
         for key, type_ in (("alocate", "allocate.v1"), ("alocate", "order.v9"), ("alocate", "")):
-            properties = BasicProperties(message_id=f"lost-{type_}", type=type_, timestamp=2**33)
+            properties = BasicProperties(message_id=f"lost-{type_}", type=type_, timestamp=int(time.time()))
             body = encode(Allocate(orderid="o", sku="SKU", qty=1))
             channel.basic_publish(COMMANDS_EXCHANGE, key, body, properties)
-        properties = BasicProperties(message_id="broken", type="allocate.v1", timestamp=2**33)
+        properties = BasicProperties(message_id="broken", type="allocate.v1", timestamp=int(time.time()))
         channel.basic_publish(COMMANDS_EXCHANGE, "alocate", b"{", properties)
-    code, out = dead_letters(still, "redrive", "--reason", "unroutable")
-    assert code == 1
-    assert "1 redriven, 3 left." in out
+        properties = BasicProperties(message_id="ageless", type="allocate.v1", timestamp=int(time.time()) * 1_000)
+        channel.basic_publish(COMMANDS_EXCHANGE, "alocate", body, properties)
+    clean_up(still, "used", reason="message-id-conflict")
+    code, out = dead_letters(still, "redrive", "--all")
+    assert code == 4
+    assert "1 redriven, 5 left." in out
+    assert out.count("it would be dead-lettered again: another message has used its message_id") == 1
+    assert out.count("nothing tells how old it is") == 1
     assert out.count("neither its routing key nor its type says which queue it is for") == 2
     assert out.count("it would be dead-lettered again: The body is not valid JSON") == 1
     assert waiting_ids(still, ORDERS_QUEUE, take=True) == ["lost-allocate.v1"]
-    assert dead_letters(still, "discard", "--all", "--yes")[1] == "3 discarded.\n"
+    assert dead_letters(still, "discard", "--all", "--yes")[1] == "5 discarded.\n"
+
+
+def test_they_are_counted_and_selected_by_what_failed_and_saved_before_they_are_discarded(
+    still: RunningService, tmp_path: Path
+) -> None:
+    [lost, other] = ids = new_ids(2)
+    clean_up(still, *ids)
+    clean_up(still, lost, exception="OSError: No route to host")
+    code, out = dead_letters(still, "list", "--by", "exception", "--json")
+    counted = [json.loads(line) for line in out.splitlines()]
+    assert [(each["exception"], each["count"]) for each in counted] == [("ValueError", 2), ("OSError", 1)]
+    code, out = dead_letters(still, "list", "--message-id", lost)
+    assert (code, out.count(lost)) == (0, 2)
+    assert "OSError: No route to host" in out
+    code, out = dead_letters(still, "redrive", "--exception", "OSError")
+    assert (code, out) == (0, "1 redriven, 0 left.\n")
+    assert waiting_ids(still, ORDERS_QUEUE, take=True) == [lost]
+
+    file = tmp_path / "discarded.jsonl"
+    code, out = dead_letters(still, "discard", "--message-id", lost, "--yes", "--save", str(file))
+    assert (code, out) == (0, f"1 written to {file}, then discarded.\n")
+    [saved] = map(json.loads, file.read_text("utf-8").splitlines())
+    assert (saved["message_id"], saved["exception"]) == (lost, "ValueError: no")
+    assert json.loads(b64decode(saved["body_base64"]))["orderid"] == lost
+    assert waiting_ids(still, DEAD_LETTERS) == [other]
+    code, out = dead_letters(still, "discard", "--all", "--yes", "--save", str(file))
+    assert (code, "exists already; name a new file" in out) == (2, True)
+    code, out = dead_letters(still, "discard", "--message-id", lost, "--yes")
+    assert (code, f"no dead letter with the message_id {lost}" in out) == (3, True)
+    assert dead_letters(still, "discard", "--all", "--yes") == (0, "1 discarded.\n")
+
+
+@pytest.mark.parametrize("arguments", [["list"], ["list", "--reason", "handler-failed", "--json"]], ids=" ".join)
+def test_no_progress_is_left_on_a_terminal_and_the_output_goes_where_it_is_sent(
+    still: RunningService, arguments: list[str]
+) -> None:
+    clean_up(still, *new_ids(300))
+    terminal, theirs = pty.openpty()
+    with closing(open(terminal, "rb", buffering=0)) as screen:  # noqa: PTH123 - a descriptor, and no path
+        done = subprocess.run(
+            [sys.executable, "-m", "allocation_worker", "dead-letters", *arguments],
+            env={**os.environ, **still.settings, "TERM": "xterm"},
+            stdout=subprocess.PIPE,
+            stderr=theirs,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+        os.close(theirs)
+        shown = b""
+        with suppress(OSError):  # how the end of a terminal is told
+            while more := screen.read(10_000):
+                shown += more
+    assert len(done.stdout.splitlines()) == (2 if arguments == ["list"] else 300)
+    assert shown.rpartition(b"\x1b[K")[2] == b""
+    assert dead_letters(still, "discard", "--all", "--yes") == (0, "300 discarded.\n")
 
 
 def test_a_redrive_killed_between_any_two_of_its_steps_loses_nothing(still: RunningService) -> None:
@@ -204,7 +275,7 @@ def test_a_failure_is_fixed_predicted_and_redriven(fresh_service: RunningService
     fresh_service.start("consume")
     with fresh_service.client() as client:
         client.ask(CreateBatch(batchref="b", sku="SKU", qty=3))
-        execute(fresh_service, "ALTER TABLE batches RENAME COLUMN eta TO lost")
+        execute(fresh_service, "ALTER TABLE batches ADD CONSTRAINT mistaken CHECK (allocated = 0)")
         ids = new_ids(4)
         for id_ in ids:
             client.send(Allocate(orderid=id_, sku="SKU", qty=1), message_id=id_)
@@ -213,7 +284,7 @@ def test_a_failure_is_fixed_predicted_and_redriven(fresh_service: RunningService
         assert code == 0
         assert out.count("would fail again: StoreError") == 4
 
-        execute(fresh_service, "ALTER TABLE batches RENAME COLUMN lost TO eta")
+        execute(fresh_service, "ALTER TABLE batches DROP CONSTRAINT mistaken")
         code, out = dead_letters(fresh_service, "redrive", "--all", "--dry-run")
         assert code == 0
         assert out.count("would be answered by allocated.v1") == 4

@@ -8,7 +8,7 @@ import pika
 import pytest
 import sqlalchemy as sa
 
-from allocation_contracts import Allocate, CreateBatch
+from allocation_contracts import Allocate, CreateBatch, Deallocate
 from allocation_worker.testing.waiting import wait_until
 from harness.checker.events import ReceivedEvent
 from harness.client import ExternalClient
@@ -17,6 +17,7 @@ from harness.service import RunningService
 
 QUEUE = "catch-up"
 ORDERS = 700
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
 @pytest.fixture(scope="module")
@@ -24,9 +25,7 @@ def lamps(service: RunningService, client: ExternalClient) -> list[ReceivedEvent
     """A SKU with some more events than are announced again at one go; they are all published, and marked."""
     client.ask(CreateBatch(batchref="lamps", sku="LAMP", qty=ORDERS))
     for number in range(ORDERS):
-        client.send(
-            Allocate(orderid=f"o{number}", sku="LAMP", qty=1), message_id=f"m{number}", traceparent="00-ab-cd-01"
-        )
+        client.send(Allocate(orderid=f"o{number}", sku="LAMP", qty=1), message_id=f"m{number}", traceparent=TRACE)
     client.wait_answered()
     wait_until(lambda: unpublished(service) == 0, within=20, otherwise=lambda: f"{unpublished(service)} unpublished")
     return [event for event in client.received if event.data.get("sku") == "LAMP"]
@@ -88,18 +87,18 @@ def test_an_unknown_sku_and_an_absent_queue_are_refused_in_one_sentence(
     service: RunningService, queue: pika.adapters.blocking_connection.BlockingChannel
 ) -> None:
     unknown = replay(service, "--from", "1", sku="LAPM")
-    assert (unknown.returncode, unknown.stdout) == (1, "")
+    assert (unknown.returncode, unknown.stdout) == (3, "")
     assert unknown.stderr == "SKU 'LAPM' was never heard of; look at its spelling.\n"
     queue.queue_delete(QUEUE)
     absent = replay(service, "--from", "1")
-    assert (absent.returncode, absent.stdout) == (1, "")
+    assert (absent.returncode, absent.stdout) == (69, "")
     assert absent.stderr == f"There is no queue {QUEUE} on the broker; declare it, then try again.\n"
 
 
 @pytest.mark.parametrize("own", ["allocation.orders", "allocation.stock.retry.5s", "allocation.dead-letters"])
 def test_events_are_not_announced_to_a_queue_of_the_workers_own(service: RunningService, own: str) -> None:
     refused = replay(service, "--from", "1", queue=own)
-    assert (refused.returncode, refused.stdout) == (1, "")
+    assert (refused.returncode, refused.stdout) == (2, "")
     assert refused.stderr == f"The queue {own} is the worker's own; name the queue of the one who missed events.\n"
 
 
@@ -116,11 +115,51 @@ def test_the_story_of_a_command(service: RunningService) -> None:
     assert data["decisions"][0]["agrees"] is True
 
 
-def test_a_command_that_nothing_is_known_of(service: RunningService, client: ExternalClient) -> None:
-    client.publish_raw(b"{}", routing_key="nonsense", properties=pika.BasicProperties(message_id="astray"))
-    astray = run_verb("explain", "astray", settings=service.settings)
-    assert (astray.returncode, astray.stdout) == (1, "")
-    assert astray.stderr == (
-        "Nothing is stored under the message_id 'astray': it was never sent, it waits in a queue or for a retry, it is "
-        "a dead letter, or it is older than the history (messages that wait now: allocation.dead-letters 1).\n"
+def test_a_command_that_nothing_is_known_of(service: RunningService) -> None:
+    unknown = run_verb("explain", "nobody/1", settings=service.settings)
+    assert (unknown.returncode, unknown.stdout) == (3, "")
+    assert unknown.stderr.startswith(
+        "Nothing is stored under the message_id 'nobody/1': it was never sent, it waits in a queue or for a retry, or "
+        "it is older than the history (messages that wait now: "
     )
+
+
+def test_a_command_that_is_a_dead_letter(service: RunningService, client: ExternalClient) -> None:
+    client.publish_raw(
+        b'{"orderid":"astray-1","sku":"LOST","qty":0}',
+        routing_key="allocate",
+        properties=pika.BasicProperties(message_id="astray", type="allocate.v1", content_type="application/json"),
+    )
+    wait_until(
+        lambda: "astray" in run_verb("explain", "astray", settings=service.settings).stdout,
+        within=30,
+        otherwise=service.logs,
+    )
+    astray = run_verb("explain", "astray", settings=service.settings)
+    assert astray.returncode == 0
+    assert astray.stdout.startswith("astray: it is a dead letter, and had no effect.\nDead letters; ")
+    assert "  invalid-body  allocate.v1  " in astray.stdout
+    by_order = run_verb("explain", "--order", "astray-1", "--json", settings=service.settings)
+    told = json.loads(by_order.stdout)
+    assert (told["events"], [each["message_id"] for each in told["dead_letters"]]) == ([], ["astray"])
+
+
+def test_all_that_has_happened_to_an_order_and_to_a_sku(service: RunningService, client: ExternalClient) -> None:
+    client.ask(CreateBatch(batchref="vases", sku="VASE", qty=9))
+    client.ask(Allocate(orderid="vase-1", sku="VASE", qty=2), message_id="vase-1/1")
+    client.ask(Allocate(orderid="vase-1", sku="VASE", qty=3), message_id="vase-1/2")
+    client.ask(Deallocate(orderid="vase-1", sku="VASE"), message_id="vase-1/3")
+    by_order = run_verb("explain", "--order", "vase-1", settings=service.settings)
+    assert by_order.returncode == 0, by_order.stderr
+    told = [line for line in by_order.stdout.splitlines() if "vase-1/" in line]
+    for line, change in zip(
+        told, ("2 of batch vases", "line-quantity-conflict", "2 back to batch vases (cancelled)"), strict=True
+    ):
+        assert change in line
+    by_sku = json.loads(run_verb("explain", "--sku", "VASE", "--json", settings=service.settings).stdout)
+    assert [each["type"] for each in by_sku["events"]] == [
+        "batch-created.v1", "allocated.v1", "command-rejected.v1", "deallocated.v1",
+    ]  # fmt: skip
+    nothing = run_verb("explain", "--order", "vase", settings=service.settings)
+    assert (nothing.returncode, nothing.stdout) == (3, "")
+    assert nothing.stderr == "Nothing in the history and the dead letters is about order vase.\n"

@@ -85,6 +85,7 @@ def limited_role(fresh_service: RunningService) -> Iterator[str]:
     [
         ("SELECT, INSERT, UPDATE, DELETE ON TABLE order_lines", "consume"),
         ("SELECT, INSERT, UPDATE, DELETE ON TABLE outbox_pages", "relay"),
+        ("SELECT, USAGE ON SEQUENCE outbox_pages_id_seq", "relay"),
     ],
 )
 def test_a_role_that_loses_a_grant_is_told_the_statement_that_gives_it_back(

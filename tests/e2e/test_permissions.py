@@ -115,7 +115,9 @@ def test_every_program_works_with_its_own_user(service: RunningService, urls: Ur
 def test_tail_and_the_read_model_work_with_their_own_users(
     service: RunningService, urls: Urls, redis_server: RedisServer
 ) -> None:
-    events = tail_events([urls["allocation-tail"]], ["#"], on_listening=lambda: None, on_lost=lambda: None)
+    events = tail_events(
+        [urls["allocation-tail"]], ["#"], stopping=threading.Event(), on_listening=lambda: None, on_lost=lambda: None
+    )
     assert next(events) is None  # it listens
     redis = {"ALLOCATION_REDIS_URL": redis_server.new_database()}
     project = service.start("project", settings={**as_user(urls, "allocation-project"), **redis})

@@ -1,19 +1,26 @@
 """The processes, as an operator runs them: signals, kills, unreachable servers, verbs."""
 
 import json
+import os
+import re
 import signal
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pika
 import psycopg2
 import pytest
 import sqlalchemy as sa
+from pika.spec import BasicProperties
 from sqlalchemy import make_url
 
 from allocation_contracts import ORDERS_QUEUE, STOCK_QUEUE, Allocate, ChangeBatchQuantity, CreateBatch
 from allocation_worker.adapters.rabbitmq.prefetch_policy import ORDERED_PREFETCH
 from allocation_worker.testing.servers import Servers
+from allocation_worker.testing.servers.redis_server import RedisServer
 from allocation_worker.testing.waiting import wait_until
 from harness.client import ExternalClient, read_dead_letters
 from harness.processes import run_verb
@@ -73,8 +80,90 @@ def test_a_second_signal_ends_the_process_at_once(fresh_service: RunningService)
         group.wait()
         process.send(signal.SIGTERM)
         process.wait_for("stopping")
-        process.send(signal.SIGTERM)
+
+        def ended() -> bool:
+            process.send(signal.SIGTERM)
+            return process.exit_code is not None
+
+        # Within the first second they count as one.
+        wait_until(ended, within=10, every=0.3, otherwise=lambda: process.log)
         assert process.wait() == 128 + signal.SIGTERM
+
+
+def test_two_signals_within_a_second_are_one_wish_to_stop(fresh_service: RunningService) -> None:
+    with fresh_service.client() as client:
+        process = fresh_service.start("consume")
+        stock_taken = client.send(CreateBatch(batchref="b", sku="SKU", qty=1))
+        fresh_service.start("relay")
+        client.wait_answered([stock_taken])
+        with closing(psycopg2.connect(dsn_of(fresh_service))) as connection, connection.cursor() as cursor:
+            cursor.execute("SELECT 1 FROM batches FOR UPDATE")
+            order = client.send(Allocate(orderid="o", sku="SKU", qty=1))
+            waits = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+            with closing(psycopg2.connect(dsn_of(fresh_service))) as other, other.cursor() as look:
+                wait_until(lambda: _any(look, waits), within=30, otherwise=lambda: process.log)
+            process.send(signal.SIGTERM)
+            process.send(signal.SIGINT)
+            process.wait_for("stopping")
+            process.send(signal.SIGTERM)
+            connection.rollback()
+        assert process.wait() == 0
+        client.wait_answered([order])
+
+
+def _any(cursor: "psycopg2.extensions.cursor", statement: str) -> bool:
+    cursor.execute(statement)
+    found = cursor.fetchone() is not None
+    cursor.connection.rollback()
+    return found
+
+
+def dsn_of(service: RunningService) -> str:
+    return sa.make_url(service.database_url).set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+@pytest.mark.parametrize("verb", ["consume", "relay", "project", "tail"])
+def test_a_signal_right_after_the_start_is_heeded(fresh_service: RunningService, verb: str) -> None:
+    process = fresh_service.start(verb)
+    wait_until(lambda: handles_sigterm(process.pid), within=30, every=0.001, otherwise=lambda: process.log)
+    process.send(signal.SIGTERM)
+    assert process.wait(within=10) == 0
+    assert "starting" not in process.log
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_a_signal_that_waits_for_the_interpreter_is_heeded(number: signal.Signals, code: int) -> None:
+    """The image starts it so, since the kernel withholds signals from a first process that has no handler yet."""
+    blocked = ["env", "--block-signal=TERM,INT", "sh", "-c", f'kill -{number:d} $$; exec "$@"', "sh"]
+    command = [*blocked, sys.executable, "-m", "allocation_worker", "consume"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", "")
+
+
+def test_tail_ends_on_sigterm(fresh_service: RunningService) -> None:
+    process = fresh_service.start("tail")
+    process.wait_for_log("Listening")
+    assert process.terminate(within=10) == 0
+
+
+def handles_sigterm(pid: int) -> bool:
+    caught = re.search(r"^SigCgt:\s*([0-9a-f]+)$", Path(f"/proc/{pid}/status").read_text(), flags=re.MULTILINE)
+    return caught is not None and bool(int(caught[1], 16) >> (signal.SIGTERM - 1) & 1)
+
+
+def test_a_stop_ends_in_time_though_the_database_does_not_answer(fresh_service: RunningService) -> None:
+    """The relay's main thread waits in a call of the database; its limit is longer than the stop may take."""
+    with Proxy(fresh_service.database_url) as network:
+        process = fresh_service.start(
+            "relay", settings={"ALLOCATION_DATABASE_URL": network.url, "ALLOCATION_SHUTDOWN_TIMEOUT": "1"}
+        )
+        process.wait_for("ready")
+        # Pruning, in a thread of its own, does not look whether the session is its own.
+        network.trap(b"allocation.relay", ConnectionFault.SILENCE).wait()
+        process.send(signal.SIGTERM)
+        process.wait_for("stopping", within=2)
+        assert process.wait(within=20) == 128 + signal.SIGTERM
+        assert "stop_timed_out" in process.log
 
 
 def test_kill_9_of_either_process_again_and_again_loses_nothing(fresh_service: RunningService) -> None:
@@ -247,7 +336,7 @@ def test_verbs_say_in_one_sentence_that_a_server_is_away() -> None:
     }
     for arguments in (["migrate"], ["topology"]):
         done = run_verb(*arguments, settings=settings)
-        assert done.returncode == 1
+        assert done.returncode == 69
         assert done.stderr.strip().count("\n") == 0, done.stderr
         assert "hush" not in done.stderr
         assert "Connection refused" in done.stderr
@@ -265,7 +354,7 @@ def test_verbs_say_in_one_sentence_what_was_not_set_up(servers: Servers) -> None
         (["dead-letters", "list"], "run `allocation-worker topology`."),
     ):
         done = run_verb(*arguments, settings=settings)
-        assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
+        assert (done.returncode, done.stderr.count("\n")) == (69, 1), done.stderr
         assert done.stderr.endswith(f"{remedy}\n")
 
 
@@ -281,13 +370,13 @@ def test_help_and_version_work_without_any_server() -> None:
 
 def test_send_refuses_what_the_worker_would_refuse(fresh_service: RunningService) -> None:
     done = run_verb("send", "allocate", "--orderid", "o", "--sku", "s", "--qty", "0", settings=fresh_service.settings)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "qty" in done.stderr
 
     # A shell's variable that is not set, perhaps: a new id would let the command have its effect twice.
     batch = ("--batchref", "b", "--sku", "s", "--qty", "1")
     done = run_verb("send", "create-batch", *batch, "--message-id", "", settings=fresh_service.settings)
-    assert (done.returncode, done.stdout) == (1, "")
+    assert (done.returncode, done.stdout) == (2, "")
     assert "message_id" in done.stderr
 
 
@@ -303,7 +392,7 @@ def test_a_topology_that_lacks_a_queue_is_told_and_left_as_it_is(fresh_service: 
         connection.channel().queue_delete(STOCK_QUEUE)
     for _ in range(2):
         done = run_verb("topology", "--check", settings=fresh_service.settings)
-        assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+        assert (done.returncode, done.stderr.count("\n")) == (4, 1)
         assert f"The queue {STOCK_QUEUE}" in done.stderr
 
 
@@ -318,9 +407,62 @@ def test_processes_and_verify_say_what_weakens_the_guarantees(fresh_service: Run
         assert '"event": "durability"' in process.log
         assert '"kind": "unlogged-table"' in process.log
     done = run_verb("verify", settings=fresh_service.settings)
-    assert done.returncode == 1
+    assert done.returncode == 4
     assert "The table inbox_entries is unlogged: a crash of the server empties it" in done.stdout
     assert "The guarantees rest on: server_version " in done.stdout
     found = json.loads(run_verb("verify", "--json", settings=fresh_service.settings).stdout)
     assert "unlogged-table" in [fault["kind"] for fault in found["faults"]]
     assert found["durability"]["fsync"] == "on"
+
+
+def test_the_verbs_that_print_can_print_json(fresh_service: RunningService, redis_server: RedisServer) -> None:
+    fresh_service.settings["ALLOCATION_REDIS_URL"] = redis_server.new_database()
+
+    def ask(*words: str, text: str = "", code: int = 0) -> Any:
+        done = run_verb(*words, "--json", settings=fresh_service.settings, text=text)
+        assert done.returncode == code, done.stderr
+        return json.loads(done.stdout.splitlines()[-1])
+
+    migrated = ask("migrate")
+    assert migrated["before"] == migrated["after"]
+    assert ask("topology") == {"outdated": {}}
+    assert ask("topology", "--check") == {"missing": None}
+    batch = ("--batchref", "b", "--sku", "LAMP", "--qty", "5", "--message-id", "b/1")
+    assert ask("send", "create-batch", *batch) == {"message_id": "b/1"}
+    rows = "orderid,sku,qty\no1,LAMP,1\no2,LAMP,1\n"
+    sent = ask("send", "--file", "-", "--type", "allocate", text=rows)
+    assert re.fullmatch(r"file-[0-9a-f]+/ROW", sent.pop("message_ids"))
+    assert sent == {"file": "standard input", "confirmed": 2, "skipped": 0}
+    with fresh_service.client() as client:
+        fresh_service.start("consume")
+        fresh_service.start("relay")
+        wait_for_progress(client, 3)
+        client.publish_raw(b"{", routing_key="allocate", properties=BasicProperties(message_id="x", type="allocate.v1"))
+        wait_until(lambda: fresh_service.count_dead_letters() == 1, within=30, otherwise=fresh_service.logs)
+    assert ask("project", "--rebuild") == {"skus": 1}
+    assert ask("dead-letters", "redrive", "--all", code=4) == {"redriven": 0, "left": 1}
+    assert ask("dead-letters", "discard", "--all", "--yes") == {"discarded": 1}
+    assert ask("replay", "--sku", "LAMP", "--from", "1", "--queue", "allocation.read-model") == {
+        "sku": "LAMP",
+        "queue": "allocation.read-model",
+        "events": 3,
+        "first": 1,
+        "last": 3,
+    }
+    with closing(psycopg2.connect(dsn_of(fresh_service))) as connection, connection.cursor() as cursor:
+        cursor.execute("UPDATE batches SET allocated = allocated + 1")
+        connection.commit()
+    assert [(fault["kind"], fault["count"]) for fault in ask("verify", code=4)["faults"]] == [
+        ("allocated-miscounted", 1)
+    ]
+    with closing(pika.BlockingConnection(pika.URLParameters(fresh_service.amqp_url))) as broker:
+        broker.channel().queue_delete(STOCK_QUEUE)
+    assert f"The queue {STOCK_QUEUE}" in ask("topology", "--check", code=4)["missing"]
+
+
+def test_a_shell_gets_completions(fresh_service: RunningService) -> None:
+    asked = {"_ALLOCATION_WORKER_COMPLETE": "complete_bash", "COMP_WORDS": "allocation-worker ver", "COMP_CWORD": "1"}
+    program = Path(sys.executable).with_name("allocation-worker")
+    env = {**os.environ, **fresh_service.settings, **asked}
+    done = subprocess.run([program], env=env, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["verify"]

@@ -1,6 +1,7 @@
 """The read model under kills, a loss of all data in Redis, and a rebuild."""
 
 import json
+import re
 import signal
 from collections.abc import Iterable, Iterator
 from contextlib import closing
@@ -85,9 +86,42 @@ def test_what_was_decided_before_and_after_its_start_is_shown(projected: Running
     batch = run_verb("show", "batch", "BEFORE-ship", settings=projected.settings)
     assert "BEFORE-ship" in batch.stdout
     assert "in the warehouse" in batch.stdout
+    stock = run_verb("show", "stock", "--below", "50", "--json", settings=projected.settings)
+    assert {each["sku"] for each in json.loads(stock.stdout)["skus"]} == {"BEFORE", "AFTER"}
     unknown = run_verb("show", "order", "nobody", settings=projected.settings)
-    assert (unknown.returncode, unknown.stderr.count("\n")) == (1, 1)
-    assert "Nothing is known of order 'nobody'" in unknown.stderr
+    assert (unknown.returncode, unknown.stderr.count("\n")) == (3, 1)
+    assert re.fullmatch(
+        r"Nothing is known of order 'nobody'\. The read model is as of \d+ s ago: `project` is not running\. "
+        r"`allocation-worker explain --order nobody` asks the database\.\n",
+        unknown.stderr,
+    )
+
+
+def test_what_it_has_not_heard_of_yet_is_never_denied(projected: RunningService) -> None:
+    with projected.client() as client:
+        project = projected.start("project")
+        client.ask(CreateBatch(batchref="b", sku="LAMP", qty=9))
+        client.ask(Allocate(orderid="early", sku="LAMP", qty=9))
+        client.ask(Allocate(orderid="early", sku="LAMP", qty=8))  # another quantity is rejected
+        wait_until_equal(projected)
+        wait_until(
+            lambda: "line-quantity-conflict" in run_verb("show", "order", "early", settings=projected.settings).stdout,
+            within=30,
+            otherwise=projected.logs,
+        )
+        shown = json.loads(run_verb("show", "order", "early", "--json", settings=projected.settings).stdout)
+        assert shown["read_model"]["current"] is True
+        assert [each["reason"] for each in shown["rejections"]] == ["line-quantity-conflict"]
+        project.kill()
+        client.ask(Allocate(orderid="late", sku="LAMP", qty=1))
+        wait_until(
+            lambda: projected.servers.broker.queue_depths(projected.amqp_url)["allocation.read-model"] == 1,
+            within=20,
+            otherwise=projected.logs,
+        )
+    late = run_verb("show", "order", "late", settings=projected.settings)
+    assert late.returncode == 3
+    assert "`project` is not running, and 1 event waits for it." in late.stderr
 
 
 @pytest.mark.parametrize("point", one_always(PROJECT_POINTS, "event-applied"))
@@ -164,7 +198,7 @@ def test_killed_while_it_builds_for_the_first_time(projected: RunningService) ->
         victim = projected.start("project", crash=("begun", 1))
         assert victim.wait() == -signal.SIGKILL, victim.log
         refused = run_verb("show", "sku", "SKU", settings=projected.settings)
-        assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+        assert (refused.returncode, refused.stderr.count("\n")) == (69, 1)
         assert "There is no read model in Redis at" in refused.stderr
         project = projected.start("project")
         project.wait_for_log("Another process is building the read model")
@@ -206,7 +240,7 @@ def test_a_redis_that_goes_and_comes_back_empty_is_filled_again_without_a_loss(
         wait_until_equal(projected)
         own_redis.kill()
         refused = run_verb("show", "sku", "BEFORE", settings=projected.settings)
-        assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+        assert (refused.returncode, refused.stderr.count("\n")) == (69, 1)
         assert "Redis at redis://127.0.0.1:" in refused.stderr
         send_mixed_commands(client, "MEANWHILE")
         project.wait_for("waiting", waiting_for="Redis, or the database")

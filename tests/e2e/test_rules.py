@@ -1,5 +1,6 @@
 """Each rule of the domain, as an external program sees it over AMQP."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
@@ -55,9 +56,12 @@ def test_a_line_goes_to_the_earliest_shipment_that_can_take_it_whole(client: Ext
 def test_a_shortage_tells_what_could_be_had_and_when(client: ExternalClient, a: Name) -> None:
     create(client, a("shelf"), a("sku"), 3)
     create(client, a("ship"), a("sku"), 7, TOMORROW)
-    event = client.ask(Allocate(orderid=a("o"), sku=a("sku"), qty=10))
+    event = client.ask(Allocate(orderid=a("o1"), sku=a("sku"), qty=10))
     assert event.type == "out-of-stock.v1"
-    assert (event.data["largest_available"], event.data["next_eta"]) == (7, TOMORROW)
+    assert (event.data["largest_available"], event.data["next_eta"]) == (7, None)
+    create(client, a("next-ship"), a("sku"), 5, LATER)
+    event = client.ask(Allocate(orderid=a("o2"), sku=a("sku"), qty=10))
+    assert (event.data["largest_available"], event.data["next_eta"]) == (7, LATER)
 
 
 def test_a_line_out_of_stock_is_tried_again(client: ExternalClient, a: Name) -> None:
@@ -219,6 +223,23 @@ def test_a_broken_message_is_dead_lettered_alone_with_its_reason(
     [(dead, dead_body)] = read_dead_letters(service.amqp_url, expected=1)
     assert (dead.headers or {})["x-reason"] == reason
     assert dead_body == body
+
+
+def test_what_harms_nobody_is_taken_as_absent(fresh_service: RunningService) -> None:
+    """Null for a line without an id, empty properties, and a trace context that no tracer could read."""
+    for verb in ("consume", "relay"):
+        fresh_service.start(verb)
+    with fresh_service.client() as client:
+        create(client, "b", "LAMP", 10)
+        body = json.dumps({"orderid": "o", "sku": "LAMP", "qty": 1, "lineid": None}).encode()
+        properties = BasicProperties(
+            message_id="id", type="allocate.v1", content_type="", correlation_id="", headers={"traceparent": 2**40}
+        )
+        client.publish_raw(body, routing_key="allocate", properties=properties)
+        wait_until(lambda: bool(client.answers("id")), within=20, otherwise=lambda: str(client.received[-3:]))
+        [event] = client.answers("id")
+    assert (event.type, event.data["lineid"], event.correlation_id) == ("allocated.v1", "", "id")
+    assert event.properties.headers == {"causation_id": "id"}
 
 
 def test_an_unroutable_command_lands_in_the_dead_letters(client: ExternalClient, service: RunningService) -> None:

@@ -30,6 +30,7 @@ class FakeProperties:
     correlation_id: object = None
     headers: Mapping[str, Any] | None = None
     timestamp: object = None
+    content_encoding: object = None
 
 
 @dataclass(frozen=True, kw_only=True)

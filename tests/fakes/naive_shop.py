@@ -118,7 +118,9 @@ class NaiveShop:
                 line.answer = body | {"batchref": batch.reference, "eta": batch.eta and batch.eta.isoformat()}
                 return ("allocated.v1", line.answer)
         most = max([self.available(batch) for batch in stock], default=0)
-        next_eta = at_sea[0].eta.isoformat() if at_sea and at_sea[0].eta else None
+        counted = [batch for batch in in_warehouse + at_sea if self.available(batch) == most][:1]
+        etas = [batch.eta.isoformat() for batch in at_sea if batch not in counted and batch.eta]
+        next_eta = etas[0] if etas else None
         return ("out-of-stock.v1", body | {"largest_available": most, "next_eta": next_eta})
 
     def _take_off(self, line: NaiveLine, reason: str) -> Answer:

@@ -98,6 +98,7 @@ class FakeDatabase:
         listeners: called after each commit that wrote events.
         numbered: the first page that each transaction under way has numbered.
         relay: the session that reads the outbox, if any.
+        restored_at: the sequence from which new products go on, after a restored backup.
     """
 
     def __init__(self, condition: Callable[[], Condition] = Condition, new_uuid: Callable[[], UUID] = uuid4) -> None:
@@ -110,9 +111,17 @@ class FakeDatabase:
         self.next_page = 1
         self.transactions_begun = 0
         self.relay: object | None = None
+        self.restored_at = 0
 
     def unit_of_work(self) -> "FakeUnitOfWork":
         return FakeUnitOfWork(self)
+
+    def restored(self) -> int:
+        """As after a restored backup: every product goes on from the sequence that is returned."""
+        self.restored_at += 2_000_000_000
+        for product in self.committed.products.values():
+            product.sequence = self.restored_at
+        return self.restored_at
 
     def published(self) -> list[Published]:
         """The outbox, in order."""
@@ -148,6 +157,7 @@ class Transaction:
         database.transactions_begun += 1
         self.serial = database.transactions_begun
         self._committed = database.committed
+        self.restored_at = database.restored_at
         self.products: dict[str, Product] = {}
         self.streams: dict[str, UUID] = {}
         self.receipts: dict[str, bytes | None] = {}
@@ -285,6 +295,7 @@ class FakeProducts:
 
     def add(self, product: Product, line: LineId | None = None) -> Product:
         self._transaction.products[product.sku] = product
+        product.sequence = self._transaction.restored_at
         self._transaction.streams[product.sku] = self._transaction.new_uuid()
         if line is not None:
             product.lines[line] = OrderLine(*line)

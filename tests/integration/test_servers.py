@@ -203,8 +203,19 @@ def test_without_any_way_one_sentence_says_what_to_install(monkeypatch: pytest.M
 def test_an_unknown_way_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ALLOCATION_TEST_SERVERS", "magic")
 
-    with pytest.raises(NoServersError, match="given, containers, programs"), start_servers():
+    with pytest.raises(NoServersError, match="containers, programs, given"), start_servers():
         pass
+
+
+@needs_programs
+def test_servers_that_are_only_named_are_never_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The addresses are those of production, too."""
+    monkeypatch.delenv("ALLOCATION_TEST_SERVERS", raising=False)
+    monkeypatch.setenv("ALLOCATION_AMQP_URL", "amqp://production.example.net")
+    monkeypatch.setenv("ALLOCATION_DATABASE_URL", "postgresql://production.example.net/stock")
+    with start_servers() as servers:
+        assert servers.how in {"containers", "programs"}
+        assert "production" not in servers.amqp_url + servers.database_url
 
 
 @needs_programs
@@ -212,7 +223,7 @@ def test_given_servers_are_left_as_they_were(
     local: tuple[LocalBroker, LocalDatabase], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broker, database = local
-    monkeypatch.delenv("ALLOCATION_TEST_SERVERS", raising=False)
+    monkeypatch.setenv("ALLOCATION_TEST_SERVERS", "given")
     monkeypatch.setenv("ALLOCATION_AMQP_URL", broker.amqp_url)
     monkeypatch.setenv("ALLOCATION_MANAGEMENT_URL", broker.management_url)
     monkeypatch.setenv("ALLOCATION_DATABASE_URL", database.admin_url)

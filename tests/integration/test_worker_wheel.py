@@ -6,7 +6,7 @@ import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PUBLIC_TEST_KIT = {"__init__", "arrivals", "forkserver", "pytest_plugin", "servers", "stack", "waiting"}
+PUBLIC_TEST_KIT = {"__init__", "arrivals", "environment", "forkserver", "pytest_plugin", "servers", "stack", "waiting"}
 
 
 def test_the_wheel_holds_the_service_and_the_public_test_kit_alone(tmp_path: Path) -> None:

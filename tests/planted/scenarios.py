@@ -26,16 +26,19 @@ from allocation_contracts import (
 from allocation_worker.testing.waiting import wait_until
 from harness.client import ExternalClient, read_dead_letters
 from harness.pgbouncer import one_noticed_sharing, pgbouncer
-from harness.processes import WorkerProcess
+from harness.processes import WorkerProcess, run_verb
 from harness.service import RunningService
 from tests.planted.failovers import FAILOVERS
+from tests.planted.operating import OPERATING
 from tests.planted.pruning import PRUNING
 from tests.planted.steps import (
     PATIENCE,
+    WAITING_FOR_LOCKS,
     answered,
     database,
     faults_of,
     limit_queue,
+    locked,
     not_seen,
     one,
     open_channel,
@@ -46,7 +49,6 @@ from tests.planted.steps import (
 )
 from tests.raw_headers import MILLISECONDS, allow
 
-BOTH_WAIT = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
 OFFERED = "SELECT count(*) FROM events WHERE published_at IS NOT NULL OR unrouted"
 
 
@@ -98,15 +100,15 @@ def race(service: RunningService) -> Sequence[str]:
         client.wait_answered(within=PATIENCE)
         missed: list[str] = []
         for part in range(6):
-            with _locked(service, skus[30]):  # so that both get stuck with some products in hand
+            with locked(service, skus[30]):  # so that both get stuck with some products in hand
                 for number in range(600 * part, 600 * part + 600):
                     client.send(Allocate(orderid=f"o{number}", sku=skus[number % 60], qty=1))
-                missed += rows(service, BOTH_WAIT, 2)
+                missed += rows(service, WAITING_FOR_LOCKS, 2)
             answered(client)
-        with _locked(service, skus[0]):
+        with locked(service, skus[0]):
             cancelled = client.send(Deallocate(orderid="o0", sku=skus[0]))
             client.send(Deallocate(orderid="o0", sku=skus[0]), message_id=cancelled)
-            missed += rows(service, BOTH_WAIT, 2)
+            missed += rows(service, WAITING_FOR_LOCKS, 2)
         faults = [*missed, *faults_of(service, client)]
         for consumer in consumers:
             consumer.terminate()  # a backend reports what it has counted when it ends
@@ -153,7 +155,7 @@ def held_product(service: RunningService) -> Sequence[str]:
         for batch, sku in (("b1", "HELD"), ("b2", "FREE")):
             client.send(CreateBatch(batchref=batch, sku=sku, qty=1))
         missed = rows(service, "SELECT count(*) FROM batches", 2)
-        with _locked(service, "HELD"):
+        with locked(service, "HELD"):
             client.send(CreateBatch(batchref="b3", sku="HELD", qty=5))
             client.wait_confirmed()
             missed += not_seen(lambda: "product_set_aside" in consumer.log, "The held product was not set aside.")
@@ -188,6 +190,29 @@ def log_full(service: RunningService) -> Sequence[str]:
             service.start(verb, log=Path("/dev/full"))
         send_batches_and_orders(client)
         return faults_of(service, client)
+
+
+def restored(service: RunningService) -> Sequence[str]:
+    """A backup from before the first order is restored, while a subscriber has seen the events of the orders."""
+    with service.client() as client:
+        processes = [service.start("consume"), service.start("relay")]
+        send_batches_and_orders(client)
+        client.wait_answered(within=PATIENCE)
+        for process in processes:
+            process.terminate()
+        seen = list(client.received)
+        with database(service) as cursor:
+            cursor.execute("TRUNCATE products, batches, order_lines, inbox_entries, outbox_pages")
+            cursor.connection.commit()
+        run_verb("restored", settings=service.settings)
+        service.start("consume")
+        service.start("relay")
+        again = client.send(CreateBatch(batchref="again", sku="SKU", qty=1))
+        missed = answered(client, [again])
+        highest = max(event.data["sequence"] for event in seen)
+        numbers = [event.data["sequence"] for event in client.answers(again)]
+        repeats = [f"A new event has the number {number}, given out before." for number in numbers if number <= highest]
+        return [*filter(None, [missed]), *repeats]
 
 
 def late_subscriber(service: RunningService) -> Sequence[str]:
@@ -268,7 +293,7 @@ def rules(service: RunningService) -> Sequence[str]:
         consume.wait_for("retry_scheduled", within=PATIENCE)
         _smuggle_a_batch(client)
         client.ask(CreateBatch(batchref="late", sku="SKU", qty=30, eta=date(2031, 2, 1)))
-        client.ask(CreateBatch(batchref="soon", sku="SKU", qty=30, eta=date(2031, 1, 1)))
+        client.ask(CreateBatch(batchref="soon", sku="SKU", qty=60, eta=date(2031, 1, 1)))
         client.ask(CreateBatch(batchref="shelf", sku="SKU", qty=10))
         answered(client, [early])
         for number in range(8):
@@ -344,6 +369,7 @@ SCENARIOS: Mapping[str, Scenario] = {
         shrink,
         table_away,
         log_full,
+        restored,
         held_product,
         late_subscriber,
         full_queue,
@@ -352,6 +378,7 @@ SCENARIOS: Mapping[str, Scenario] = {
         rules,
         database_crash,
         shared_sessions,
+        *OPERATING,
         *PRUNING,
         *FAILOVERS,
     )
@@ -370,13 +397,6 @@ def _smuggle_a_batch(client: ExternalClient) -> None:
 
 def _killed(process: WorkerProcess) -> None:
     wait_until(lambda: process.exit_code is not None, within=PATIENCE, otherwise=lambda: process.log)
-
-
-@contextmanager
-def _locked(service: RunningService, sku: str) -> Iterator[None]:
-    with database(service) as cursor:
-        cursor.execute("SELECT 1 FROM products WHERE sku = %s FOR UPDATE", [sku])
-        yield
 
 
 @contextmanager

@@ -18,6 +18,10 @@ from harness.service import RunningService
 PATIENCE = 20.0
 """Seconds until an answer that has not come counts as lost."""
 
+WAITING_FOR_LOCKS = (
+    "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+)
+
 
 def answered(
     client: ExternalClient, message_ids: Sequence[str] | None = None, *, within: float = PATIENCE
@@ -55,6 +59,14 @@ def database(service: RunningService) -> "Iterator[psycopg2.extensions.cursor]":
     dsn = make_url(service.database_url).set(drivername="postgresql").render_as_string(hide_password=False)
     with closing(psycopg2.connect(dsn)) as connection, connection.cursor() as cursor:
         yield cursor
+
+
+@contextmanager
+def locked(service: RunningService, sku: str) -> Iterator[None]:
+    """Lock a product, as a consumer does that decides on it."""
+    with database(service) as cursor:
+        cursor.execute("SELECT 1 FROM products WHERE sku = %s FOR UPDATE", [sku])
+        yield
 
 
 @contextmanager

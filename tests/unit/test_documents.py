@@ -10,7 +10,7 @@ import pytest
 import typer
 
 from allocation_worker.cli import app
-from allocation_worker.config import PREFIX, Settings
+from allocation_worker.config import PREFIX, TEST_KIT, Settings
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
@@ -21,8 +21,6 @@ PAGES = sorted(
         *(page for page in ROOT.glob("docs/**/*.md") if "build" not in page.parts),
     ]
 )
-# Not settings of the worker: they belong to the test kit.
-KIT = {"ALLOCATION_TEST_SERVERS", "ALLOCATION_MANAGEMENT_URL"}
 
 
 def name_of(page: Path) -> str:
@@ -76,8 +74,9 @@ def understand(command: Any, words: list[str]) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_each_setting_it_names_exists(page: Path) -> None:
-    known = {PREFIX + name.upper() for name in Settings.model_fields} | KIT
-    named = set(re.findall(rf"\b{PREFIX}[A-Z_]+\b", page.read_text("utf-8")))
+    settings = {PREFIX + name.upper() for name in Settings.model_fields}
+    known = settings | {f"{name}_FILE" for name in settings} | TEST_KIT
+    named = set(re.findall(rf"\b{PREFIX}[A-Z_]+\b(?!\.\.\.)", page.read_text("utf-8")))
     assert named <= known
 
 

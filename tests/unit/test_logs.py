@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -47,6 +48,26 @@ def test_a_traceback_on_a_terminal_shows_no_local_variables(monkeypatch: pytest.
     assert "in fail_with" in told
     assert "12 High Street" not in told.replace('fail_with("Mrs Jones, 12 High Street")', "")
     assert told.count("\n") < 20
+
+
+def test_text_from_outside_cannot_move_the_cursor_of_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    harmful = "a\x1b[2Jb\x9b1Ac\u202ed\u2066e\nf"
+    monkeypatch.setattr("sys.stderr", terminal := Terminal())
+    logs.configure("info", verb="consume")
+    log = structlog.get_logger()
+    log.info("ready", message_id=harmful, names=[harmful], detail={harmful: harmful})
+
+    def fail() -> None:
+        raise ValueError(harmful)
+
+    try:
+        fail()
+    except ValueError:
+        log.exception("retry_scheduled", message_id="order-17/1")
+    told = re.sub(r"\x1b\[[0-9;]*m", "", terminal.getvalue())  # our colours
+    assert told.count(r"a\u001b[2Jb\u009b1Ac\u202ed\u2066e") == 2
+    assert all(line.isprintable() for line in told.splitlines())
+    assert "\n" not in told.split("ready")[1].split("retry_scheduled")[0].strip().partition("names")[0]
 
 
 def test_each_line_is_json_with_the_verb_the_event_and_its_fields(monkeypatch: pytest.MonkeyPatch) -> None:

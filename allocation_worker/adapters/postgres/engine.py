@@ -25,7 +25,7 @@ _PATIENCE = 1.5
 
 
 def create_engine(
-    url: str,
+    url: str | Callable[[], str],
     *,
     application_name: str,
     statement_timeout: int | None = 30,
@@ -39,7 +39,7 @@ def create_engine(
     `statement_timeout`, in case the server does not answer. Each session is prepared as in `SessionSettings.prepare`.
 
     Args:
-        url: The address, as `address.parse` reads it.
+        url: The address, as `address.parse` reads it, or what gives it for each new connection.
         application_name: The name that PostgreSQL shows for the connections.
         statement_timeout: The limit for a statement; None for no limit on either side.
         lock_timeout: The limit for waiting for a lock.
@@ -49,21 +49,24 @@ def create_engine(
     Raises:
         AddressError: The address is invalid.
     """
-    address = parse(url)
+    latest = url if callable(url) else lambda: url
+    address = parse(latest())
     chosen, options = split_options(address.arguments.get("options", ""))
     settings = SessionSettings(
         chosen, statement_timeout=statement_timeout or 0, lock_timeout=lock_timeout, idle_timeout=idle_timeout
     )
     limit = inf if statement_timeout is None else _PATIENCE * statement_timeout
-    arguments: dict[str, Any] = (
-        _connect_args(application_name)
-        | dict(address.arguments)
-        | {"client_encoding": "UTF8", "options": options, "connection_factory": Watchdog(limit).connect}
-    )
+    own = {"client_encoding": "UTF8", "options": options, "connection_factory": Watchdog(limit).connect}
+
+    def connect() -> WatchedConnection:
+        arguments = _connect_args(application_name) | dict(parse(latest()).arguments) | own
+        connection: WatchedConnection = psycopg2.connect(**arguments)
+        return connection
+
     engine = sa.create_engine(
         _sqlalchemy_url(address.arguments),
         # The address goes straight to libpq: SQLAlchemy has another form for several hosts, and merges no `options`.
-        creator=partial(_connect, partial(psycopg2.connect, **arguments), settings),
+        creator=partial(_connect, connect, settings),
         poolclass=_Pool,
         # At a higher level, a locked row could be read from a snapshot older than its lock, and be oversold.
         isolation_level="READ COMMITTED",

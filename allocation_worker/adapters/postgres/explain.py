@@ -38,6 +38,14 @@ ANSWERS_OF_THAT_MOMENT = sa.text(f"""
 
 ANSWERS = sa.text(f"SELECT {_COLUMNS} FROM events WHERE causation_id = :message_id ORDER BY id")  # noqa: S608 - as above
 
+# A text may stand in another field, so the fields are compared as well, outside.
+ABOUT = sa.text(f"""
+    SELECT {_COLUMNS} FROM events
+    WHERE (CAST(:orderid AS text) IS NULL OR position(:orderid IN body) > 0)
+        AND (CAST(:sku AS text) IS NULL OR position(:sku IN body) > 0)
+    ORDER BY id
+""")  # noqa: S608 - as above
+
 # To look for a text takes a third of the time that it takes to read the JSON.
 FIRST_ANNOUNCED = sa.text(f"""
     SELECT {_COLUMNS} FROM events
@@ -74,6 +82,14 @@ class PostgresRecords:
             rows = stream(self._connection, ANSWERS_OF_THAT_MOMENT, message_id=message_id, received_at=received_at)
         return (_answer(*row) for row in rows)
 
+    def about(self, orderid: str | None, sku: str | None) -> Iterator[Answer]:
+        parameters = {"orderid": orderid and wire.quoted(orderid), "sku": sku and wire.quoted(sku)}
+        for row in stream(self._connection, ABOUT, **parameters):
+            answer = _answer(*row)
+            data = answer.event.data if isinstance(answer.event, Rejection) else json.loads(row.body)
+            if orderid in {None, data.get("orderid")} and sku in {None, data.get("sku")}:
+                yield answer
+
     def first_announced(self, sku: str, sequence: int) -> Answer:
         parameters = {"sku": sku, "quoted_sku": wire.quoted(sku), "sequence": sequence}
         return _answer(*self._connection.execute(FIRST_ANNOUNCED, parameters).one())
@@ -92,7 +108,7 @@ class PostgresRecords:
 def _answer(id_: int, type_: str, body: str, *others: Any) -> Answer:  # noqa: ANN401 - columns, in the order of Answer
     if type_ == wire.REJECTED:
         data = json.loads(body)
-        return Answer(id_, Rejection(data["command"], data["reason"], data["detail"]), type_, *others)
+        return Answer(id_, Rejection(data["command"], data["reason"], data["detail"], data["data"]), type_, *others)
     return Answer(id_, wire.product_event(type_, body.encode()), type_, *others)
 
 

@@ -6,15 +6,17 @@ rare: an operator asks them, or `project` after a loss. They scan the view `even
 
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from allocation_worker.adapters import wire
+from allocation_worker.adapters.postgres import statements
 from allocation_worker.adapters.postgres.arrays import array
 from allocation_worker.adapters.postgres.engine import patient
-from allocation_worker.service_layer.ports import BatchView, LineView, ProjectedEvent
+from allocation_worker.service_layer.ports import BatchView, LineView, ProjectedEvent, RejectionView
 
 ROWS_AT_A_TIME = 500
 
@@ -49,6 +51,11 @@ BATCHES = sa.text("""
 """)
 
 
+REJECTIONS = sa.text("""
+    SELECT body, created_at FROM events WHERE type = :type AND page_created_at >= :since ORDER BY id
+""")
+
+
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
     """Yield a connection in a read-only transaction with one snapshot."""
@@ -75,6 +82,9 @@ class PostgresWriteModel:
         rows = stream(self._connection, SEQUENCES, everything=skus is None, skus=array(sorted(skus or ())))
         return {sku: sequence for sku, sequence in rows}  # noqa: C416 - rows are not pairs to mypy
 
+    def restored_at(self) -> int:
+        return self._connection.scalar(statements.BEGINNING) or 0
+
     def events_after(self, sequences: Mapping[str, int]) -> Iterator[ProjectedEvent]:
         rows = stream(
             self._connection, EVENTS_AFTER, skus=array(list(sequences)), sequences=array(list(sequences.values()))
@@ -87,6 +97,11 @@ class PostgresWriteModel:
 
     def batches(self, skus: Collection[str]) -> Iterator[BatchView]:
         return (BatchView(*row) for row in stream(self._connection, BATCHES, skus=array(sorted(skus))))
+
+    def rejections(self, since: datetime | None) -> Iterator[RejectionView]:
+        rows = stream(self._connection, REJECTIONS, type=wire.REJECTED, since=since or datetime.min.replace(tzinfo=UTC))
+        read = (wire.rejection(body.encode(), created_at) for body, created_at in rows)
+        return (rejection for rejection in read if rejection is not None)
 
 
 @contextmanager

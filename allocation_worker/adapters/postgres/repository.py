@@ -48,6 +48,7 @@ class PostgresProducts:
         self._products: dict[str, Product] = {}
         self._looked_for: set[str] = set()
         self._streams: dict[str, Stream] = {}
+        self._beginning: int | None = None
         self._sku_of_batch: dict[str, str] = {}
         self._touched: list[Product] = []
         self._rows = Rows(writer)
@@ -106,7 +107,10 @@ class PostgresProducts:
     def add(self, product: Product, line: LineId | None = None) -> Product:
         self._looked_for.add(product.sku)
         self._products[product.sku] = product
-        self._streams[product.sku] = Stream(uuid4().bytes, last=0)
+        if self._beginning is None:
+            self._beginning = self._connection.scalar(statements.BEGINNING) or 0
+        product.sequence = self._beginning
+        self._streams[product.sku] = Stream(uuid4().bytes, last=product.sequence)
         if line is not None:
             product.lines[line] = OrderLine(*line)
         self._touched.append(product)

@@ -44,6 +44,9 @@ LOCKED_PRODUCTS = sa.text("""
     WHERE sku = ANY(CAST(:skus AS text[])) AND sku NOT IN (SELECT sku FROM free)
 """)
 
+# New products begin there after a restored backup, since subscribers may know events of a product of that name.
+BEGINNING = sa.text("SELECT coalesce(max(sequence), 0) FROM restorations")
+
 INSERT_PRODUCTS = new_rows(
     "products", {"sku": "text", "stream": "uuid", "sequence": "bigint", "batches_arrived": "integer"}
 )

@@ -22,7 +22,7 @@ class Optimism:
     One object is for the transactions of one thread.
 
     Attributes:
-        justified: Whether it does.
+        justified: Whether the next transaction takes them for new.
     """
 
     def __init__(self) -> None:

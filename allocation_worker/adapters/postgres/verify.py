@@ -37,14 +37,16 @@ _MARGIN_HOURS = 1
 
 
 class Check(NamedTuple):
-    """A statement that returns the wrong rows, and the sentence for each."""
+    """A statement that returns the wrong rows, the kind of their fault, and the sentence for each."""
 
+    kind: str
     sentence: str
     sql: str
 
 
 CHECKS = (
     Check(
+        "allocated-miscounted",
         "Batch {reference} counts {allocated} as allocated, and its lines hold {held}.",
         """
         SELECT reference, allocated, coalesce(held, 0) AS held FROM batches LEFT JOIN (
@@ -54,10 +56,12 @@ CHECKS = (
         """,
     ),
     Check(
+        "oversold",
         "Batch {reference} is oversold: {allocated} of {purchased} are allocated.",
         "SELECT reference, allocated, purchased FROM batches WHERE allocated NOT BETWEEN 0 AND purchased",
     ),
     Check(
+        "stock-of-no-batch",
         "Line (order {orderid}, SKU {sku}, lineid {lineid!r}) holds stock of batch {batchref}, {of}.",
         """
         SELECT orderid, line.sku, lineid, batchref, coalesce('a batch of SKU ' || batch.sku, 'which is not there') AS of
@@ -66,6 +70,7 @@ CHECKS = (
         """,
     ),
     Check(
+        "batches-miscounted",
         "SKU {sku} counts {batches_arrived} batches, and has {there}.",
         """
         SELECT sku, batches_arrived, coalesce(there, 0) AS there
@@ -74,6 +79,7 @@ CHECKS = (
         """,
     ),
     Check(
+        "answer-beyond-counter",
         "Line (order {orderid}, SKU {sku}, lineid {lineid!r}) was answered by event {sequence} of {counted}.",
         """
         SELECT orderid, sku, lineid, line.sequence, coalesce(products.sequence, 0) AS counted
@@ -82,20 +88,27 @@ CHECKS = (
         """,
     ),
     Check(
+        "events-missing",
         "SKU {sku} counts {counted} events; {kept} of those from {first} on are in the outbox, the last is {last}.",
+        # A restoration skips numbers. So the events before it and those after it are counted apart.
         """
+        WITH restored AS (SELECT coalesce(array_agg(sequence ORDER BY sequence), '{}') AS sequences FROM restorations)
         SELECT sku, products.sequence AS counted, first, last, kept FROM products JOIN (
-            SELECT sku, min(sequence) AS first, max(sequence) AS last, count(DISTINCT sequence) AS kept
+            SELECT sku, min(sequence) AS first, max(sequence) AS last, count(DISTINCT sequence) AS kept,
+                max(max(sequence)) OVER (PARTITION BY sku) AS last_of_all
             FROM events JOIN (
                 SELECT sku, min(sequence) AS oldest FROM events
                 WHERE created_at >= now() - make_interval(hours => :kept_hours) AND NOT repeated GROUP BY sku
             ) AS recent USING (sku)
-            WHERE sequence >= oldest GROUP BY sku
+            WHERE sequence >= oldest
+            GROUP BY sku, width_bucket(sequence - 1, (SELECT sequences FROM restored))
         ) AS kept_events USING (sku)
-        WHERE last <> products.sequence OR kept <> last - first + 1
+        WHERE kept <> last - first + 1 OR last = last_of_all AND last <> products.sequence
+            AND products.sequence <> ALL ((SELECT sequences FROM restored)::bigint[])
         """,
     ),
     Check(
+        "sequence-used-twice",
         "SKU {sku} has {different} different events with the sequence {sequence}.",
         """
         SELECT sku, sequence, count(DISTINCT (message_id, type, body)) AS different FROM events
@@ -103,6 +116,7 @@ CHECKS = (
         """,
     ),
     Check(
+        "out-of-order",
         "SKU {sku}: event {sequence} stands in the outbox before event {before}.",
         """
         SELECT sku, sequence, before FROM (
@@ -116,6 +130,7 @@ CHECKS = (
         """,
     ),
     Check(
+        "line-unlike-its-event",
         "Line (order {orderid}, SKU {sku}, lineid {lineid!r}) holds {held}, and event {sequence} says {told}.",
         """
         SELECT orderid, sku, lineid, sequence, coalesce(batchref, 'no stock') AS held,
@@ -131,6 +146,7 @@ CHECKS = (
         """,
     ),
     Check(
+        "batch-unlike-its-event",
         "Batch {reference} has {purchased} purchased, and its last event says {told}.",
         """
         SELECT reference, purchased, told FROM batches JOIN (
@@ -146,6 +162,7 @@ CHECKS = (
         """,
     ),
     Check(
+        "answer-missing",
         "The command taken at {received_at:%Y-%m-%d %H:%M:%S} under the inbox key {key} has no event in the outbox.",
         """
         SELECT key, received_at FROM inbox_entries
@@ -154,6 +171,7 @@ CHECKS = (
         """,
     ),
     Check(
+        "cause-missing",
         "{type} {message_id} was caused by command {causation_id}, which is not in the inbox.",
         """
         SELECT type, message_id, causation_id FROM events
@@ -162,6 +180,7 @@ CHECKS = (
         """,
     ),
     Check(
+        "event-stuck",
         "{type} {message_id} has waited to be published for {waited} s; is `allocation-worker relay` running?",
         """
         SELECT type, message_id, extract(epoch FROM now() - created_at)::bigint AS waited FROM events
@@ -172,11 +191,23 @@ CHECKS = (
 
 _NOTICES = (
     Check(
+        "restored",
+        "The database was restored from a backup at {restored_at:%Y-%m-%d %H:%M:%S}; events go on after {sequence}.",
+        "SELECT restored_at, sequence FROM restorations ORDER BY number",
+    ),
+    Check(
+        "no-queue-bound",
         "Events of type {type} are kept, since no queue is bound for them: {count}.",
         """
         SELECT type, count(*) AS count FROM outbox_unrouted GROUP BY type
         """,
     ),
+)
+
+WRONG_IDS = Check(
+    "wrong-message-id",
+    "Event {sequence} of SKU {sku} has the message_id {message_id}, which is not its own.",
+    "SELECT sku, uuid_send(stream) AS stream, events.sequence, message_id FROM events JOIN products USING (sku)",
 )
 
 _COUNTS = {
@@ -186,10 +217,6 @@ _COUNTS = {
     "inbox": "inbox_entries",
     "outbox": "events",
 }
-
-_IDS = sa.text("""
-    SELECT sku, uuid_send(stream) AS stream, events.sequence, message_id FROM events JOIN products USING (sku)
-""")
 
 
 def audit(engine: Engine, *, history_days: int, inbox_days: int, stuck_after: float) -> Audit:
@@ -247,9 +274,9 @@ def _one_moment(engine: Engine) -> Iterator[Connection]:
 def _look(connection: Connection, check: Check, parameters: Mapping[str, float]) -> Fault | None:
     examples = _examples(connection, check, parameters)
     if len(examples) < EXAMPLES:
-        return Fault(count=len(examples), examples=examples) if examples else None
+        return Fault(kind=check.kind, count=len(examples), examples=examples) if examples else None
     count = connection.scalar(_bound(f"SELECT count(*) FROM ({check.sql}) AS faults", parameters))  # noqa: S608 - ours
-    return Fault(count=count or 0, examples=examples)
+    return Fault(kind=check.kind, count=count or 0, examples=examples)
 
 
 def _examples(connection: Connection, check: Check, parameters: Mapping[str, float]) -> list[str]:
@@ -267,10 +294,10 @@ def _look_at_ids(connection: Connection) -> Fault | None:
     """Check the message_ids of events. They are computed here, since PostgreSQL has no SHA-1."""
     count = 0
     examples: list[str] = []
-    rows = connection.execution_options(stream_results=True, max_row_buffer=1000).execute(_IDS)
+    rows = connection.execution_options(stream_results=True, max_row_buffer=1000).execute(sa.text(WRONG_IDS.sql))
     for sku, stream, sequence, message_id in rows:
         if UUID(event_id(bytes(stream), sequence)) != message_id:
             count += 1
             if len(examples) < EXAMPLES:
-                examples.append(f"Event {sequence} of SKU {sku} has the message_id {message_id}, which is not its own.")
-    return Fault(count=count, examples=examples) if count else None
+                examples.append(WRONG_IDS.sentence.format(sequence=sequence, sku=sku, message_id=message_id))
+    return Fault(kind=WRONG_IDS.kind, count=count, examples=examples) if count else None

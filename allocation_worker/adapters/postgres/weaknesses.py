@@ -13,6 +13,7 @@ KEYS: Final[Mapping[str, Sequence[str]]] = {
     "inbox_entries": ("key",),
     "outbox_pages": ("id",),
     "outbox_unrouted": ("id",),
+    "restorations": ("number",),
 }
 """Our tables, and the columns of their unique keys. The columns of a key are sorted."""
 

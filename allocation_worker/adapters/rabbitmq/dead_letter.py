@@ -39,6 +39,7 @@ class HeldDeadLetter:
         reason: A slug, from `x-reason` or from the broker's headers.
         detail: One sentence.
         exception: What the handler raised, if the handler failed.
+        message_id: The one that it was sent with, as text even where it is none; None if there is none.
         failed_attempts: The number of failed attempts; None if unknown.
         attempts: 0, since a redriven command has all its attempts again.
         queue: The command queue that it died in; None if it was in none.
@@ -67,6 +68,7 @@ class HeldDeadLetter:
         self.failed_at = _moment(headers.get("x-failed-at")) or _moment(death.get("time"))
         self.reason, self.detail = _words(properties, headers, death, routing_key)
         self.exception = _text(headers.get("x-exception"))
+        self.message_id = _text(properties.message_id)
         failed_attempts = headers.get(ATTEMPTS_HEADER)
         self.failed_attempts = failed_attempts if isinstance(failed_attempts, int) else None
         self.known_since = _known_since(self.failed_at, properties.timestamp)

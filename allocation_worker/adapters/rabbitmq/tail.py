@@ -2,12 +2,20 @@
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack
+from threading import Event
 from typing import NamedTuple
 
 import pika
 from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import AMQPError, ChannelClosedByBroker
-from tenacity import Retrying, retry_if_exception_type, wait_exponential, wait_random
+from tenacity import (
+    Retrying,
+    retry_if_exception_type,
+    sleep_using_event,
+    stop_when_event_set,
+    wait_exponential,
+    wait_random,
+)
 
 from allocation_contracts.names import EVENTS_EXCHANGE
 from allocation_contracts.properties import AmqpProperties
@@ -34,15 +42,22 @@ class SeenEvent(NamedTuple):
 
 
 def tail_events(
-    urls: Sequence[str], routing_keys: Sequence[str], *, on_listening: Callable[[], None], on_lost: Callable[[], None]
+    urls: Sequence[str],
+    routing_keys: Sequence[str],
+    *,
+    stopping: Event,
+    on_listening: Callable[[], None],
+    on_lost: Callable[[], None],
 ) -> Generator[SeenEvent | None]:
-    """Yield events from now on, and None after every half second without one. It does not end by itself.
+    """Yield events from now on, and None after every half second without one, until `stopping` is set.
 
     Events that are published while the connection is lost are missed.
 
     Args:
         urls: AMQP addresses, tried in turn.
         routing_keys: The events to show, such as `allocated`, or `#` for all.
+        stopping: Ends it, within half a second, or after an attempt to connect. An exception from a signal handler
+            would leave pika's connection in a state that cannot be closed.
         on_listening: Called whenever the queue is bound: events from then on are shown.
         on_lost: Called when the connection is lost. It is opened again, however long that takes.
 
@@ -50,17 +65,25 @@ def tail_events(
         BrokerError: No broker could be reached at the start, or the broker's user may not read events.
         TopologyMissingError: The exchange for events does not exist.
     """
-    patience = Retrying(retry=retry_if_exception_type(BrokerError), wait=_PAUSE)
+    patience = Retrying(
+        retry=retry_if_exception_type(BrokerError),
+        wait=_PAUSE,
+        sleep=sleep_using_event(stopping),
+        stop=stop_when_event_set(stopping),
+        retry_error_callback=lambda _: None,
+    )
     lost = False
-    while True:
+    while not stopping.is_set():
         with ExitStack() as stack:
 
             def connect(stack: ExitStack = stack) -> pika.BlockingConnection:
                 return stack.enter_context(connect_any(urls, _NAME))
 
             connection = patience(connect) if lost else connect()
+            if connection is None:
+                return
             try:
-                yield from _listen(connection.channel(), routing_keys, on_listening)
+                yield from _listen(connection.channel(), routing_keys, stopping, on_listening)
             except ChannelClosedByBroker as error:
                 if error.reply_code == NOT_FOUND:
                     raise TopologyMissingError(
@@ -73,7 +96,7 @@ def tail_events(
 
 
 def _listen(
-    channel: BlockingChannel, routing_keys: Sequence[str], on_listening: Callable[[], None]
+    channel: BlockingChannel, routing_keys: Sequence[str], stopping: Event, on_listening: Callable[[], None]
 ) -> Generator[SeenEvent | None]:
     queue = channel.queue_declare("", exclusive=True, auto_delete=True).method.queue or ""
     for key in routing_keys:
@@ -81,6 +104,8 @@ def _listen(
     channel.basic_qos(prefetch_count=_PREFETCH)
     on_listening()
     for method, properties, body in channel.consume(queue, inactivity_timeout=_LOOK_UP_EVERY):
+        if stopping.is_set():
+            return
         if method is None or properties is None or body is None:
             yield None
         else:

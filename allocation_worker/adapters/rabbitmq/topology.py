@@ -199,7 +199,7 @@ def message_counts(urls: Sequence[str], retry_delays: Sequence[int]) -> dict[str
     """
     counts = {}
     with _channel(urls) as channel:
-        for queue in _queues(retry_delays):
+        for queue in own_queues(retry_delays):
             with _explained("queue", queue):
                 counts[queue] = channel.queue_declare(queue, passive=True).method.message_count
     return counts
@@ -216,12 +216,13 @@ def check(urls: Sequence[str], retry_delays: Sequence[int]) -> None:
         for exchange in (DEAD_LETTERS, EVENTS_EXCHANGE, COMMANDS_EXCHANGE, *_EXCHANGES_BY_QUEUE_NAME):
             with _explained("exchange", exchange):
                 channel.exchange_declare(exchange, passive=True)
-        for queue in _queues(retry_delays):
+        for queue in own_queues(retry_delays):
             with _explained("queue", queue):
                 channel.queue_declare(queue, passive=True)
 
 
-def _queues(retry_delays: Sequence[int]) -> list[str]:
+def own_queues(retry_delays: Sequence[int]) -> list[str]:
+    """Return the names of the queues that `declare` declares."""
     retrying = [retry_queue(queue, delay) for queue in _COMMAND_QUEUES for delay in retry_delays]
     return [*_COMMAND_QUEUES, *retrying, DEAD_LETTERS]
 

@@ -1,11 +1,12 @@
 """Connects to Redis, with time limits on everything that can hang, and translates its errors."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from redis import Redis
 from redis.backoff import NoBackoff
+from redis.credentials import CredentialProvider
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
@@ -16,14 +17,15 @@ from allocation_worker.service_layer.ports import GenerationClosedError, Generat
 _CONNECT_TIMEOUT = 5.0
 
 
-def connect(address: RedisAddress, *, name: str, timeout: float) -> Redis:
+def connect(latest: Callable[[], RedisAddress], *, name: str, timeout: float) -> Redis:
     """Return a client. It connects when it is first used.
 
     It does not retry by itself: a lost connection may mean that Redis has restarted and lost data, so the caller must
     see the error. A connection that is lost while idle raises none; compare `ReadModel.incarnation` for that case.
 
     Args:
-        address: The address. Its options override the defaults here.
+        latest: Gives the address. Its options override the defaults here. User and password are asked for anew for each
+            connection.
         name: The name that Redis shows for the connection.
         timeout: The longest time for one command, in seconds.
     """
@@ -35,7 +37,23 @@ def connect(address: RedisAddress, *, name: str, timeout: float) -> Redis:
         "socket_keepalive": True,
         "retry": Retry(NoBackoff(), 0),
     }
-    return Redis(**arguments | dict(address.arguments))
+    arguments |= latest().arguments
+    if arguments["password"]:
+        del arguments["username"], arguments["password"]
+        arguments["credential_provider"] = _Credentials(latest)
+    return Redis(**arguments)
+
+
+class _Credentials(CredentialProvider):
+    """User and password for the next connection."""
+
+    def __init__(self, latest: Callable[[], RedisAddress]) -> None:
+        self._latest = latest
+
+    def get_credentials(self) -> tuple[str] | tuple[str, str]:
+        arguments = self._latest().arguments
+        password = arguments["password"] or ""
+        return (arguments["username"], password) if arguments["username"] else (password,)
 
 
 @contextmanager

@@ -3,8 +3,10 @@
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from json import dumps
 from threading import Event, Thread
+from time import time
 from typing import Any
 
 from redis import Redis
@@ -12,7 +14,13 @@ from redis.exceptions import ReadOnlyError
 
 from allocation_worker.adapters.redis import scripts
 from allocation_worker.adapters.redis.client import translated
-from allocation_worker.service_layer.ports import BatchView, LineView, ProjectedEvent, StoreUnavailableError
+from allocation_worker.service_layer.ports import (
+    BatchView,
+    LineView,
+    ProjectedEvent,
+    RejectionView,
+    StoreUnavailableError,
+)
 from allocation_worker.service_layer.project import Change, change_of
 
 _REPLICA = "it is a replica, or was demoted; the read model is written to a primary"
@@ -25,15 +33,18 @@ class RedisReadModel:
     Args:
         client: A client from `client.connect`.
         place: The masked address, for error messages.
+        history_days: For how many days a rejection is kept.
     """
 
-    def __init__(self, client: Redis, place: str) -> None:
+    def __init__(self, client: Redis, place: str, *, history_days: int) -> None:
         self._client = client
         self._place = place
+        self._keep_rejections = history_days * 86_400
         self._apply_live = client.register_script(scripts.APPLY_LIVE)
         self._write = client.register_script(scripts.WRITE)
         self._put_lines = client.register_script(scripts.PUT_LINES)
         self._put_stock = client.register_script(scripts.PUT_STOCK)
+        self._put_rejections = client.register_script(scripts.PUT_REJECTIONS)
         self._begin = client.register_script(scripts.BEGIN)
         self._keep_open = client.register_script(scripts.KEEP_OPEN)
         self._switch = client.register_script(scripts.SWITCH)
@@ -103,6 +114,16 @@ class RedisReadModel:
         with translated(self._client, self._place):
             self._put_stock(args=arguments)
 
+    def put_rejections(self, generation: int | None, rejections: Iterable[RejectionView]) -> None:
+        arguments: list[str | int] = ["" if generation is None else generation, self._keep_rejections]
+        for each in rejections:
+            field = f"{each.sku}\0{each.lineid}\0{each.command}"
+            written = dumps({"reason": each.reason, "detail": each.detail})
+            arguments += (each.orderid, field, int(each.rejected_at.timestamp()), written)
+        if len(arguments) > 2:  # noqa: PLR2004 - there is one at least
+            with translated(self._client, self._place):
+                self._put_rejections(args=arguments)
+
     def switch(self, generation: int) -> set[str]:
         with translated(self._client, self._place):
             return set(self._switch(args=[generation]))
@@ -120,6 +141,15 @@ class RedisReadModel:
                     old.clear()
             if old:
                 self._client.unlink(*old)
+
+    def leave_sign_of_life(self) -> None:
+        with translated(self._client, self._place):
+            self._client.set(scripts.PROJECT_SEEN, f"{time():.3f}")
+
+    def last_sign_of_life(self) -> datetime | None:
+        with translated(self._client, self._place):
+            seen = self._client.get(scripts.PROJECT_SEEN)
+        return None if seen is None else datetime.fromtimestamp(float(seen), UTC)
 
     def _beat(self, generation: int, ended: Event) -> None:
         while not ended.wait(_BEAT_EVERY):

@@ -3,10 +3,13 @@
     allocation:generation                      the number of the current generation, which readers see
     allocation:building                        the number of the generation being built; expires if its process ends
     allocation:generations                     the last number assigned
+    allocation:project-seen                    when `project` was last seen working, in seconds since the epoch
     allocation:<generation>:sequences          hash: SKU -> sequence of the last event applied
     allocation:<generation>:sku:<SKU>          sorted set: the batches, by the sequence of their creation
     allocation:<generation>:batch:<reference>  hash: sku, purchased, allocated, eta ("" in the warehouse), sequence
     allocation:<generation>:order:<orderid>    hash: SKU NUL lineid -> sequence, a blank, the line as JSON
+    allocation:<generation>:rejected:<orderid> hash: SKU NUL lineid NUL command -> time, a blank, the rejection as JSON;
+                                               expires
 
 The scripts derive the names of keys from the generation, which they read themselves. So they need a single Redis, not a
 sharded Redis Cluster.
@@ -18,6 +21,7 @@ PREFIX: Final = "allocation:"
 SHOWN: Final = f"{PREFIX}generation"
 BUILDING: Final = f"{PREFIX}building"
 LAST: Final = f"{PREFIX}generations"
+PROJECT_SEEN: Final = f"{PREFIX}project-seen"
 MISSING: Final = "NOGENERATION"
 CLOSED: Final = "CLOSEDGENERATION"
 BUSY: Final = "BUILDINGELSEWHERE"
@@ -119,6 +123,25 @@ end
 redis.call('HSET', at .. 'sequences', ARGV[2], ARGV[3])
 """
 
+# ARGV: generation ('' for those that live events go to), seconds to keep, then orderid, field, time, rejection of each.
+PUT_REJECTIONS: Final = f"""
+{_COMMON}
+if ARGV[1] ~= '' then
+    local no = refused(ARGV[1])
+    if no then return no end
+end
+for _, generation in ipairs(ARGV[1] ~= '' and {{ARGV[1]}} or {{shown, building or shown}}) do
+    for i = 3, #ARGV, 4 do
+        local key = root(generation) .. 'rejected:' .. ARGV[i]
+        local known = redis.call('HGET', key, ARGV[i + 1])
+        if not known or tonumber(string.match(known, '^%d+')) <= tonumber(ARGV[i + 2]) then
+            redis.call('HSET', key, ARGV[i + 1], ARGV[i + 2] .. ' ' .. ARGV[i + 3])
+            redis.call('EXPIRE', key, ARGV[2])
+        end
+    end
+end
+"""
+
 # ARGV: 1 to replace a generation that another process is building, else 0.
 BEGIN: Final = f"""
 if ARGV[1] ~= '1' and redis.call('EXISTS', '{BUILDING}') == 1 then return redis.error_reply('{BUSY}') end
@@ -155,6 +178,12 @@ READ_ORDER: Final = f"""
 {_COMMON}
 if not shown then return redis.error_reply('{MISSING}') end
 return redis.call('HGETALL', root(shown) .. 'order:' .. ARGV[1])
+"""
+
+READ_REJECTIONS: Final = f"""
+{_COMMON}
+if not shown then return redis.error_reply('{MISSING}') end
+return redis.call('HGETALL', root(shown) .. 'rejected:' .. ARGV[1])
 """
 
 _READ_BATCH = """

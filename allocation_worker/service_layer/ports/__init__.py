@@ -4,7 +4,7 @@ One module for each use case, with the values that go through its ports.
 """
 
 from allocation_worker.service_layer.ports.consume import Delivered, Deliveries, Processor
-from allocation_worker.service_layer.ports.dead_letters import Letter, Letters
+from allocation_worker.service_layer.ports.dead_letters import ArchiveError, Letter, Letters
 from allocation_worker.service_layer.ports.errors import (
     StoreContentionError,
     StoreError,
@@ -24,6 +24,7 @@ from allocation_worker.service_layer.ports.read_model import (
     OpenWriteModel,
     ProjectedEvent,
     ReadModel,
+    RejectionView,
     SkuView,
     WriteModel,
 )
@@ -48,6 +49,7 @@ from allocation_worker.service_layer.ports.unit_of_work import (
 
 __all__ = [
     "Answer",
+    "ArchiveError",
     "BadRow",
     "BatchView",
     "CommandFileError",
@@ -80,6 +82,7 @@ __all__ = [
     "Receipt",
     "Records",
     "Rejection",
+    "RejectionView",
     "SkuView",
     "Step",
     "StoreContentionError",

@@ -4,6 +4,12 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Protocol, TypeVar
 
+from allocation_contracts import AllocationError
+
+
+class ArchiveError(AllocationError):
+    """The file for the dead letters that are discarded cannot be written; those not yet written are kept."""
+
 
 class Letter(Protocol):
     """A dead letter, on hold."""
@@ -11,6 +17,8 @@ class Letter(Protocol):
     id: str
     reason: str
     detail: str
+    exception: str | None
+    message_id: str | None
     failed_at: datetime | None
     known_since: float | None
 

@@ -1,8 +1,8 @@
 """What `explain` needs: all that is stored of a command."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from allocation_worker.domain.events import ProductEvent
 from allocation_worker.domain.history import Stock
@@ -16,11 +16,12 @@ class InboxEntry(NamedTuple):
 
 
 class Rejection(NamedTuple):
-    """A refusal, as it was announced."""
+    """A refusal, as it was announced, with the body of its command."""
 
     command: str
     reason: str
     detail: str
+    data: Mapping[str, Any]
 
 
 class Answer(NamedTuple):
@@ -44,6 +45,9 @@ class Records(Protocol):
 
     def answers(self, message_id: str, received_at: datetime | None) -> Iterator[Answer]:
         """The events that a message has caused, in order; looked for among those of one moment, or among all."""
+
+    def about(self, orderid: str | None, sku: str | None) -> Iterator[Answer]:
+        """All events about an order, or a SKU, or both, in order. A rejection is about what its command names."""
 
     def first_announced(self, sku: str, sequence: int) -> Answer:
         """An event as it was announced for the first time that is still kept."""

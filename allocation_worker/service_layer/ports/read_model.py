@@ -6,7 +6,7 @@ the SKU's events.
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from datetime import date
+from datetime import date, datetime
 from typing import Literal, NamedTuple, Protocol
 
 from allocation_worker.domain.events import ProductEvent
@@ -53,6 +53,32 @@ class SkuView(NamedTuple):
     sku: str
     sequence: int
     batches: tuple[BatchView, ...]
+
+    @property
+    def available(self) -> int:
+        return sum(batch.available for batch in self.batches)
+
+    @property
+    def in_warehouse(self) -> int:
+        """What is available of the batches that are in the warehouse."""
+        return sum(batch.available for batch in self.batches if batch.eta is None)
+
+    @property
+    def next_eta(self) -> date | None:
+        """The day on which the next batch with stock arrives."""
+        return next((batch.eta for batch in self.batches if batch.eta and batch.available), None)
+
+
+class RejectionView(NamedTuple):
+    """A command about an order that was rejected; the latest of its kind for this line."""
+
+    orderid: str
+    sku: str
+    lineid: str
+    command: str
+    reason: str
+    detail: str
+    rejected_at: datetime
 
 
 class GenerationMissingError(StoreUnavailableError):
@@ -139,6 +165,12 @@ class ReadModel(Protocol):
             GenerationClosedError: As `write`.
         """
 
+    def put_rejections(self, generation: int | None, rejections: Iterable[RejectionView]) -> None:
+        """Write rejections to one generation; if None, to the one shown and the one under construction.
+
+        A later rejection is left as it is. Rejections are kept for `history_days`.
+        """
+
     def switch(self, generation: int) -> set[str]:
         """Show this generation, if no SKU in it is behind the generation shown now.
 
@@ -152,12 +184,24 @@ class ReadModel(Protocol):
     def forget_old(self) -> None:
         """Delete the generations before the one shown."""
 
+    def leave_sign_of_life(self) -> None:
+        """Note the time: readers can tell by it how old the read model is."""
+
+    def last_sign_of_life(self) -> datetime | None:
+        """Return the time that was noted last; None if there is none, or the store has lost it."""
+
 
 class WriteModel(Protocol):
     """The write model and its history at one moment. Any method may raise StoreUnavailableError."""
 
     def sequences(self, skus: Collection[str] | None = None) -> Mapping[str, int]:
         """Return the sequence of the latest event, for each of these SKUs, or for all."""
+
+    def restored_at(self) -> int:
+        """Return the sequence that all products had after the last restored backup; 0 if there was none.
+
+        A product that is not there goes on from it, too.
+        """
 
     def events_after(self, sequences: Mapping[str, int]) -> Iterator[ProjectedEvent]:
         """Yield the stored events of these SKUs after the given sequences, by SKU, in order."""
@@ -167,6 +211,9 @@ class WriteModel(Protocol):
 
     def batches(self, skus: Collection[str]) -> Iterator[BatchView]:
         """Yield all batches of these SKUs, by SKU."""
+
+    def rejections(self, since: datetime | None) -> Iterator[RejectionView]:
+        """Yield the rejections of commands about orders since then, or all that are stored, in order."""
 
 
 class OpenWriteModel(Protocol):

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from hashlib import sha256
-from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import allocation_contracts as contracts
@@ -71,7 +70,7 @@ class CommandRows(Protocol):
     """A file of commands, which can be read as often as needed."""
 
     @property
-    def path(self) -> Path: ...
+    def name(self) -> str: ...
 
     def survey(self) -> Survey:
         """Read the whole file and return its totals.

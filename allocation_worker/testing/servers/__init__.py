@@ -6,7 +6,8 @@ allocation_worker.testing.servers` starts a broker and a database, and prints th
 
 from allocation_worker.testing.servers.controls import Broker, Database, ManagementError, NotOursError
 from allocation_worker.testing.servers.programs import ProgramError
-from allocation_worker.testing.servers.starting import NoServersError, Servers, start_servers
+from allocation_worker.testing.servers.starting import Servers, start_servers
+from allocation_worker.testing.servers.ways import NoServersError
 
 __all__ = [
     "Broker",

@@ -1,8 +1,9 @@
 """Starts a real Redis for tests, in the first way that works, or in the one that `ALLOCATION_TEST_SERVERS` names.
 
-1. `given`: the Redis at `ALLOCATION_REDIS_URL`. Its databases 1 to 15 are emptied and used.
-2. `containers`: Docker, with testcontainers and `REDIS_IMAGE`.
-3. `programs`: Debian's redis-server, as a private process on a free port.
+1. `containers`: Docker, with testcontainers and `REDIS_IMAGE`.
+2. `programs`: Debian's redis-server, as a private process on a free port.
+3. `given`, only where the variable says so: the Redis at `ALLOCATION_REDIS_URL`. Its databases 1 to 15 are emptied and
+   used.
 
 The command `python -m allocation_worker.testing.servers.redis_server` starts one and prints its address.
 """
@@ -10,8 +11,8 @@ The command `python -m allocation_worker.testing.servers.redis_server` starts on
 import os
 import signal
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from types import MappingProxyType
@@ -20,12 +21,13 @@ from urllib.parse import urlsplit
 from redis import Redis
 from redis.exceptions import RedisError
 
-from allocation_worker.testing.servers import NoServersError
 from allocation_worker.testing.servers.controls import NotOursError
 from allocation_worker.testing.servers.programs import Program, ProgramError, find_program, free_port, private_folder
 from allocation_worker.testing.servers.reaper import MARK
+from allocation_worker.testing.servers.ways import GIVEN, NoServersError, first_that_works
 
 REDIS_IMAGE = os.environ.get("REDIS_IMAGE", "redis:7")
+_OTHERWISE = "Please install redis-server, or set ALLOCATION_TEST_SERVERS=given with ALLOCATION_REDIS_URL"
 
 
 class RedisServer:
@@ -125,19 +127,13 @@ def start_redis() -> Iterator[RedisServer]:
     Raises:
         NoServersError: No way works.
     """
-    ways = {"given": _given, "containers": _containers, "programs": _programs}
-    forced = os.environ.get("ALLOCATION_TEST_SERVERS")
-    reasons = []
     with ExitStack() as stack:
-        for how in [forced] if forced else list(ways):
-            try:
-                server = stack.enter_context(ways[how]())
-            except NoServersError as reason:
-                reasons.append(f"{how}: {reason}")
-            else:
-                yield server
-                return
-        raise NoServersError(f"Please install redis-server, or set ALLOCATION_REDIS_URL ({'; '.join(reasons)}).")
+        _, server = first_that_works(stack, _ways(), otherwise=_OTHERWISE)
+        yield server
+
+
+def _ways() -> dict[str, Callable[[], AbstractContextManager[RedisServer]]]:
+    return {"containers": _containers, "programs": _programs, GIVEN: _given}
 
 
 @contextmanager

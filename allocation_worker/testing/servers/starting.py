@@ -2,11 +2,11 @@
 
 `start_servers` uses the first way that works, or the one that `ALLOCATION_TEST_SERVERS` names:
 
-1. `given`: the servers at `ALLOCATION_AMQP_URL` and `ALLOCATION_DATABASE_URL`. A virtual host and a database are
-   created there, and removed afterwards. The management API is expected at `ALLOCATION_MANAGEMENT_URL`, by default at
-   port 15672 of the same host.
-2. `containers`: Docker, with testcontainers, `RABBITMQ_IMAGE` and `POSTGRES_IMAGE`.
-3. `programs`: the installed programs, as private processes on free ports in a temporary folder.
+1. `containers`: Docker, with testcontainers, `RABBITMQ_IMAGE` and `POSTGRES_IMAGE`.
+2. `programs`: the installed programs, as private processes on free ports in a temporary folder.
+3. `given`, only where the variable says so: the servers at `ALLOCATION_AMQP_URL` and `ALLOCATION_DATABASE_URL`. A
+   virtual host and a database are created there, and removed afterwards. The management API is expected at
+   `ALLOCATION_MANAGEMENT_URL`, by default at port 15672 of the same host.
 
 The command `python -m allocation_worker.testing.servers` starts both and prints their addresses.
 """
@@ -20,10 +20,7 @@ from urllib.parse import urlsplit
 from allocation_worker.testing.servers.controls import Broker, Database
 from allocation_worker.testing.servers.local import local_servers
 from allocation_worker.testing.servers.programs import missing_programs
-
-
-class NoServersError(RuntimeError):
-    """No way to start a broker and a database works here. The text is one sentence that says what to do."""
+from allocation_worker.testing.servers.ways import GIVEN, NoServersError, first_that_works
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +51,7 @@ def start_servers() -> Iterator[Servers]:
         ProgramError: The installed programs did not start.
     """
     with ExitStack() as stack:
-        how, broker, database = _first_that_works(stack)
+        how, (broker, database) = first_that_works(stack, _WAYS, otherwise=_OTHERWISE)
         yield Servers(
             amqp_url=broker.new_vhost(),
             database_url=database.new_database(),
@@ -101,28 +98,14 @@ def _programs() -> Iterator[tuple[Broker, Database]]:
 
 
 _WAYS: dict[str, Callable[[], AbstractContextManager[tuple[Broker, Database]]]] = {
-    "given": _given,
     "containers": _containers,
     "programs": _programs,
+    GIVEN: _given,
 }
-
-
-def _first_that_works(stack: ExitStack) -> tuple[str, Broker, Database]:
-    forced = os.environ.get("ALLOCATION_TEST_SERVERS")
-    if forced and forced not in _WAYS:
-        raise NoServersError(f"ALLOCATION_TEST_SERVERS must be one of {', '.join(_WAYS)}, and is {forced!r}.")
-    reasons = []
-    for how in [forced] if forced else list(_WAYS):
-        try:
-            broker, database = stack.enter_context(_WAYS[how]())
-        except NoServersError as reason:
-            reasons.append(f"{how}: {reason}")
-        else:
-            return how, broker, database
-    raise NoServersError(
-        "Please install rabbitmq-server and postgresql, or start a Docker engine, or set ALLOCATION_AMQP_URL and "
-        f"ALLOCATION_DATABASE_URL ({'; '.join(reasons)})."
-    )
+_OTHERWISE = (
+    "Please install rabbitmq-server and postgresql, or start a Docker engine, or set ALLOCATION_TEST_SERVERS=given "
+    "with ALLOCATION_AMQP_URL and ALLOCATION_DATABASE_URL"
+)
 
 
 def _management_beside(amqp_url: str) -> str:

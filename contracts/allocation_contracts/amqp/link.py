@@ -66,7 +66,7 @@ class Link:
     `call_soon`, `stop` and `join` may be called from other threads.
 
     Args:
-        urls: AMQP addresses; the next is tried whenever one fails.
+        urls: AMQP addresses; the next is tried whenever one fails. They are read anew at each connect.
         name: How the broker and the log show the connection.
         on_connected: Called with each connection that has opened.
         on_lost: Called once when that connection is gone, for whatever reason.
@@ -90,6 +90,7 @@ class Link:
         log: Log = log_to(logging.getLogger(__name__)),  # noqa: B008 - it keeps no state
     ) -> None:
         self._urls = urls
+        self._nodes = 1
         self._name = name
         self._on_connected = on_connected
         self._on_lost = on_lost
@@ -160,7 +161,9 @@ class Link:
         self._write_log(level, event, connection=self._name, broker=self._broker, **fields)
 
     def _connect(self) -> None:
-        url = self._urls[self._attempts % len(self._urls)]
+        urls = tuple(self._urls)
+        self._nodes = len(urls)
+        url = urls[self._attempts % len(urls)]
         self._attempts += 1
         self._broker = addresses.masked(url)
         try:
@@ -203,7 +206,7 @@ class Link:
         self.trouble = f"{self._broker}: {words(error)}"
         self._refusals = self._refusals + 1 if access_refusal(error) else 0
         # Another node may have another certificate, so each of them is asked.
-        self.refusal = self.trouble if self._refusals >= len(self._urls) else None
+        self.refusal = self.trouble if self._refusals >= self._nodes else None
         if not self._ended:
             self._log(logging.WARNING, "amqp_connect_failed", reason=words(error))
         self._connect_again()

@@ -3,6 +3,8 @@
 import logging
 from typing import Any, Protocol
 
+from allocation_contracts.printable import printable
+
 
 class Log(Protocol):
     """Writes one log event. structlog's `log` method is one; `log_to` makes one of a standard logger."""
@@ -15,7 +17,7 @@ def log_to(logger: logging.Logger) -> Log:
 
     def log(level: int, event: str, *, exc_info: bool = False, **fields: Any) -> None:  # noqa: ANN401 - as above
         if logger.isEnabledFor(level):
-            text = " ".join([event, *(f"{name}={value}" for name, value in fields.items())])
+            text = " ".join([event, *(f"{name}={printable(str(value))}" for name, value in fields.items())])
             logger.log(level, "%s", text, exc_info=exc_info)
 
     return log

@@ -1,5 +1,6 @@
 """A command on its way to the broker."""
 
+import logging
 from concurrent.futures import Future
 from dataclasses import dataclass
 from math import inf
@@ -8,9 +9,13 @@ from uuid import uuid4
 
 from pika.spec import BasicProperties
 
+from allocation_contracts.amqp.logs import log_to
 from allocation_contracts.commands import Command
+from allocation_contracts.errors import show
 from allocation_contracts.message import encode
 from allocation_contracts.properties import command_properties
+
+log = log_to(logging.getLogger(__name__))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +27,7 @@ class Outgoing:
         message_id: The idempotency key; a new one if left out. One that follows from your data (a row's key) lets you
             publish all of it again after a failure, and nothing happens twice.
         correlation_id: Ties together the messages of one business process.
-        traceparent: The W3C trace context.
+        traceparent: The W3C trace context; a broken one is left out.
     """
 
     command: Command
@@ -65,6 +70,8 @@ def prepared(outgoing: Outgoing, app_id: str | None) -> Waiting:
         app_id=app_id,
         timestamp=int(time()),
     )
+    if outgoing.traceparent and properties["headers"] is None:
+        log(logging.DEBUG, "traceparent_dropped", message_id=message_id, traceparent=show(outgoing.traceparent))
     future = Future[str]()
     future.set_running_or_notify_cancel()  # what is on its way can't be taken back
     return Waiting(

@@ -13,6 +13,7 @@ from allocation_worker.adapters.postgres.engine import create_engine
 from allocation_worker.adapters.postgres.inbox import inbox_key
 from allocation_worker.adapters.postgres.page import StoredEvent
 from allocation_worker.adapters.postgres.relay import PendingEvents, open_pending
+from allocation_worker.adapters.postgres.restored import restored
 from allocation_worker.adapters.postgres.schema import migrate
 from allocation_worker.adapters.postgres.unit_of_work import Optimism, PostgresUnitOfWork
 from allocation_worker.service_layer.ports import StoreUnavailableError
@@ -23,7 +24,17 @@ ACTIVE_RELAY = """
 SELECT FROM pg_locks
  WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 """
-TABLES = ("order_lines", "batches", "products", "inbox", "outbox", "inbox_entries", "outbox_pages", "outbox_unrouted")
+TABLES = (
+    "order_lines",
+    "batches",
+    "products",
+    "inbox",
+    "outbox",
+    "inbox_entries",
+    "outbox_pages",
+    "outbox_unrouted",
+    "restorations",
+)
 # What `edit` puts between the view `events` and the pages.
 TAKE_APART = "CREATE TEMPORARY TABLE history ON COMMIT DROP AS SELECT *, id / 8192 AS page FROM events"
 PUT_TOGETHER = r"""
@@ -75,6 +86,10 @@ class PostgresStore:
 
     def unit_of_work(self) -> PostgresUnitOfWork:
         return PostgresUnitOfWork(self.engine, self.optimism)
+
+    def restored(self) -> int:
+        """As after a restored backup: every product goes on from the sequence that is returned."""
+        return restored(self.engine).sequence
 
     def open_pending(self) -> AbstractContextManager[PendingEvents]:
         return open_pending(self.engine, lease=30.0)

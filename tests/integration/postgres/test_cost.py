@@ -76,9 +76,9 @@ class TestStatements:
         assert count(store, *(Deallocate(orderid=each.orderid, sku=each.sku) for each in orders)) == 5
 
     @pytest.mark.parametrize("size", [1, 5, 99])
-    def test_creating_batches_takes_five(self, store: PostgresStore, size: int) -> None:
-        """Inbox; references, lock, batches; all writes at once."""
-        assert count(store, *(create(f"b{number}", 1, f"SKU-{number}") for number in range(size))) == 5
+    def test_creating_batches_takes_six_where_products_are_new(self, store: PostgresStore, size: int) -> None:
+        """Inbox; references, lock, batches; where new products begin; all writes at once."""
+        assert count(store, *(create(f"b{number}", 1, f"SKU-{number}") for number in range(size))) == 6
 
     @pytest.mark.parametrize("size", [1, 5, 200])
     def test_growing_batches_takes_five(self, store: PostgresStore, size: int) -> None:

@@ -11,7 +11,7 @@ from allocation_worker.cli.story_view import as_json, outcome
 from allocation_worker.domain.commands import Allocate, ChangeBatchQuantity, Command, CreateBatch, Deallocate
 from allocation_worker.domain.events import Allocated, OutOfStock
 from allocation_worker.service_layer import explain as explain_module
-from allocation_worker.service_layer.explain import Story, explain
+from allocation_worker.service_layer.explain import Story, events_about, explain
 from allocation_worker.service_layer.ports import Rejection
 from tests.fakes.messages import message
 from tests.integration.postgres.staging import create, order, process
@@ -105,6 +105,26 @@ def test_a_refusal_tells_its_reason(shop: PostgresStore) -> None:
     assert story.first is not None
     assert isinstance(story.first.event, Rejection)
     assert outcome(story.first.event).startswith("allocate.v1 was rejected, line-quantity-conflict: Line (order 'o2'")
+
+
+def causes(store: PostgresStore, *, orderid: str | None = None, sku: str | None = None) -> list[str]:
+    with open_records(store.engine) as records:
+        return [each.causation_id for each in events_about(records, orderid=orderid, sku=sku).last]
+
+
+def test_the_events_about_an_order_or_a_sku_rejections_among_them(shop: PostgresStore) -> None:
+    decide(shop, ("r", order("o2", 5)), ("v", create("o2", 9, "VASE")), ("w", order("o2", 1, "VASE")))
+    assert causes(shop, orderid="o2") == ["m2", "r", "w"]
+    assert causes(shop, sku="VASE") == ["v", "w"]
+    assert causes(shop, orderid="o2", sku="LAMP") == ["m2", "r"]
+    assert causes(shop, orderid="o") == []
+
+
+def test_of_many_events_the_last_are_told(shop: PostgresStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(explain_module, "EVENTS_LISTED", 2)
+    with open_records(shop.engine) as records:
+        found = events_about(records, orderid=None, sku="LAMP")
+    assert ([each.causation_id for each in found.last], found.left_out) == (["m2", "m3"], 4)
 
 
 def test_a_shrink_tells_of_each_line_that_it_moved(shop: PostgresStore, monkeypatch: pytest.MonkeyPatch) -> None:

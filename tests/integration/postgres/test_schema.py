@@ -34,9 +34,9 @@ from tests.integration.postgres.store import PostgresStore
 
 TABLES = {
     *{"products", "batches", "order_lines", "inbox", "outbox", "alembic_version"},
-    *{"inbox_entries", "outbox_pages", "outbox_unrouted", "prune_clock", "schema_revision"},
+    *{"inbox_entries", "outbox_pages", "outbox_unrouted", "prune_clock", "schema_revision", "restorations"},
 }
-NEWEST = "0003"
+NEWEST = "0004"
 
 
 @pytest.fixture

@@ -9,12 +9,14 @@ import pytest
 
 from allocation_worker.adapters.postgres.durability import durability
 from allocation_worker.adapters.postgres.inbox import inbox_key
-from allocation_worker.adapters.postgres.verify import audit
+from allocation_worker.adapters.postgres.verify import CHECKS, WRONG_IDS, audit
 from allocation_worker.domain.commands import Allocate, ChangeBatchQuantity, Command, CreateBatch, Deallocate
 from allocation_worker.service_layer.verify import Audit
 from tests.fakes.messages import message
 from tests.integration.postgres.staging import create, order, process
 from tests.integration.postgres.store import PostgresStore
+
+OF_ROWS = {check.kind for check in CHECKS} | {WRONG_IDS.kind}
 
 
 def look(store: PostgresStore, stuck_after: float = 300) -> Audit:
@@ -23,7 +25,7 @@ def look(store: PostgresStore, stuck_after: float = 300) -> Audit:
     weaknesses = {weakness.sentence for weakness in durability(store.engine).weaknesses}
     return replace(
         found,
-        faults=[fault for fault in found.faults if fault.kind == "rows"],
+        faults=[fault for fault in found.faults if fault.kind in OF_ROWS],
         notices=[notice for notice in found.notices if notice not in weaknesses],
     )
 
@@ -223,3 +225,7 @@ def _busy(store: PostgresStore, stopping: Event, name: str) -> Callable[[], None
             )
 
     return run
+
+
+def test_each_check_has_a_kind_of_its_own() -> None:
+    assert len(OF_ROWS) == len(CHECKS) + 1

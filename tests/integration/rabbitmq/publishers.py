@@ -45,6 +45,8 @@ class Driver(ABC):
     exchange: str
     key: str
     """Of the messages that are wanted."""
+    patience = PATIENCE
+    """For how many seconds one that gives up goes on."""
 
     @abstractmethod
     def begin(self, messages: Sequence[Message]) -> None:
@@ -114,7 +116,7 @@ class EventDriver(Driver):
     def results(self) -> Results:
         found: Results = {}
         lost: set[int] = set()
-        give_up_at = monotonic() + PATIENCE
+        give_up_at = monotonic() + self.patience
         while self._open:
             for number, result in self._publisher.take_results():
                 if result is PublishResult.LOST:
@@ -159,7 +161,8 @@ class UntilConfirmedDriver(Driver):
 
     def __init__(self, *urls: str) -> None:
         self._publisher = BlockingPublisher[Publication](urls, lambda publication: publication, name="tests")
-        self._patience = 60 if len(urls) > 1 else PATIENCE
+        if len(urls) > 1:
+            self.patience = 60
         self._thread = ThreadPoolExecutor(1)
         self._running: list[tuple[Sequence[Message], Future[Results]]] = []
 
@@ -192,7 +195,7 @@ class UntilConfirmedDriver(Driver):
 
     def _yielded(self, messages: Sequence[Message]) -> Iterator[tuple[Publication, bool]]:
         return publish_until_confirmed(
-            self._publisher, map(self._publication, messages), key=attrgetter("id"), patience=self._patience
+            self._publisher, map(self._publication, messages), key=attrgetter("id"), patience=self.patience
         )
 
     def _publication(self, message: Message) -> Publication:

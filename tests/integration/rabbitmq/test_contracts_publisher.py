@@ -74,11 +74,23 @@ def test_the_time_for_a_confirm_begins_when_there_is_room_for_the_command() -> N
 
 
 def test_a_command_is_in_its_queue_when_publish_returns(place: Place, publisher: Publisher) -> None:
-    assert publisher.publish(line(), message_id="m-1", correlation_id="c-1", traceparent="00-trace") == "m-1"
+    assert (
+        publisher.publish(
+            line(),
+            message_id="m-1",
+            correlation_id="c-1",
+            traceparent="00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+        )
+        == "m-1"
+    )
     ((properties, body),) = place.take_all(ORDERS_QUEUE)
     assert read_command(properties.type, body) == line()
     read = read_command_properties(properties)
-    assert (read.message_id, read.correlation_id, read.traceparent) == ("m-1", "c-1", "00-trace")
+    assert (read.message_id, read.correlation_id, read.traceparent) == (
+        "m-1",
+        "c-1",
+        "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+    )
     assert (properties.app_id, properties.delivery_mode) == ("shop", 2)
     assert properties.timestamp
 

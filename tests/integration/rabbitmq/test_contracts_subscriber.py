@@ -92,7 +92,12 @@ class Worker:
             type=type_,
             content_type="application/json",
             correlation_id="conversation",
-            headers={"causation_id": causation_id, "traceparent": "00-trace"} if causation_id else None,
+            headers={
+                "causation_id": causation_id,
+                "traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            }
+            if causation_id
+            else None,
             timestamp=1_700_000_000,
             delivery_mode=2,
         )
@@ -139,7 +144,7 @@ def test_it_hands_over_typed_events_with_their_properties_and_empties_its_queue(
         type="allocated.v1",
         correlation_id="conversation",
         causation_id="command",
-        traceparent="00-trace",
+        traceparent="00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
         timestamp=1_700_000_000,
     )
     shipping.stop()

@@ -4,6 +4,7 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Iterator
+from threading import Event
 
 import pytest
 from structlog.testing import capture_logs
@@ -111,4 +112,4 @@ def test_topology_and_tail_tell_a_missing_permission_in_one_sentence(new_user: N
     with pytest.raises(BrokerError, match=refusal(f"exchange '{DEAD_LETTERS}'")):
         topology.declare([url], retry_delays=[1])
     with pytest.raises(BrokerError, match=refusal("queue 'amq.gen-")):
-        next(tail_events([url], ["#"], on_listening=lambda: None, on_lost=lambda: None))
+        next(tail_events([url], ["#"], stopping=Event(), on_listening=lambda: None, on_lost=lambda: None))

@@ -28,8 +28,10 @@ class Models:
         self.store = store
         self.redis = redis
         self.redis_url = redis_url
-        self.read_model = RedisReadModel(connect(parse(redis_url), name="tests", timeout=10), "here")
-        self.views = RedisViews(connect(parse(redis_url), name="tests", timeout=10), "here")
+        self.read_model = RedisReadModel(
+            connect(lambda: parse(redis_url), name="tests", timeout=10), "here", history_days=30
+        )
+        self.views = RedisViews(connect(lambda: parse(redis_url), name="tests", timeout=10), "here")
         self._database_url = store.engine.url.render_as_string(hide_password=False)
 
     def projector(self, *, while_reading: Callable[[], None] | None = None) -> Projector:

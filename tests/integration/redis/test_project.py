@@ -192,6 +192,25 @@ def test_a_database_that_has_lost_what_was_published_is_told_at_the_next_start(m
     assert (told["log_level"], told["skus"], told["count"]) == ("error", ["LAMP"], 1)
 
 
+def test_after_a_restored_backup_nothing_is_shown_that_the_database_has_lost(models: Models) -> None:
+    models.projector().process(delivered(models.answer(create("b", 10), order("o1"), create("c", 5, "SOFA"))))
+    models.store.empty()  # the oldest backup there is
+    sequence = models.store.restored()
+    with capture_logs() as logs:
+        models.projector().tend()
+    assert logs[0]["event"] == "database_restored"
+    assert models.views.order("o1") == []
+    assert models.differences() == [
+        f"SKU {sku}: the read model says {sequence}, the write model None." for sku in ("LAMP", "SOFA")
+    ]
+    events = models.answer(create("b", 10), order("o2"), create("c", 5, "SOFA"))
+    models.projector().process(delivered(events))
+    assert models.differences() == []
+    with capture_logs() as logs:
+        models.projector().tend()
+    assert logs == []
+
+
 def test_a_rebuild_shows_the_old_until_it_switches_and_leaves_nothing_behind(models: Models) -> None:
     models.projector().process(delivered(models.answer(*A_DAY)))
     keys = {str(key) for key in models.redis.scan_iter()}

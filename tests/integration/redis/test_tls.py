@@ -69,7 +69,10 @@ def ping(url: str) -> None:
     """Call Redis as `project` does."""
     address = parse(url)
     address.check_files()
-    with connect(address, name="allocation-worker project", timeout=5) as client, translated(client, address.masked):
+    with (
+        connect(lambda: address, name="allocation-worker project", timeout=5) as client,
+        translated(client, address.masked),
+    ):
         client.ping()
 
 
@@ -77,7 +80,7 @@ def test_the_read_model_is_reached_over_tls(server: TlsRedis) -> None:
     ping(server.url())
     with Redis.from_url(server.server.url, decode_responses=True) as witness:
         witness.set("kept", "yes")
-    with connect(parse(server.url()), name="tests", timeout=5) as client:
+    with connect(lambda: parse(server.url()), name="tests", timeout=5) as client:
         assert client.get("kept") == "yes"
 
 

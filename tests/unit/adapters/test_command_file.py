@@ -1,12 +1,13 @@
 """Reading a file of commands, and the errors for bad rows."""
 
+import io
 from datetime import date
 from pathlib import Path
 
 import pytest
 
 from allocation_contracts import Allocate, ChangeBatchQuantity, CreateBatch, Deallocate
-from allocation_worker.adapters.command_file import CommandFile
+from allocation_worker.adapters.command_file import CommandFile, spooled
 from allocation_worker.service_layer.ports import BadRow, CommandFileError, GoodRow
 
 
@@ -17,7 +18,7 @@ def write(folder: Path, text: str | bytes, name: str = "orders.csv") -> Path:
 
 
 def sentences(file: CommandFile) -> list[str]:
-    return [row.sentence.replace(f"{file.path}, ", "") for row in file.rows() if isinstance(row, BadRow)]
+    return [row.sentence.replace(f"{file.name}, ", "") for row in file.rows() if isinstance(row, BadRow)]
 
 
 def test_columns_are_fields_and_rows_are_counted_as_a_spreadsheet_does(tmp_path: Path) -> None:
@@ -92,9 +93,9 @@ def test_a_bad_row_is_told_with_its_number_and_its_column(tmp_path: Path, row: s
         (b"", "allocate", "is empty; its first row must name the columns."),
         (b"orderid,sku,qty,sku\n", "allocate", "has the column 'sku' twice; name each column once."),
         (
-            b"orderid;sku;qty\n",
+            b"orderid|sku|qty\n",
             "allocate",
-            "has no column 'orderid' for orderid; it has orderid;sku;qty; name it with --column orderid=NAME.",
+            "has no column 'orderid' for orderid; it has orderid|sku|qty; name it with --column orderid=NAME.",
         ),
         (
             b"orderid,sku,qty\n",
@@ -137,6 +138,67 @@ def test_a_wrong_request_is_told_in_a_sentence(
     assert sentence in str(failure.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("orderid;sku;qty\no1;CHAIR;3\no2;TABLE, round;1\n", "orders.csv"),
+        ("orderid\tsku\tqty\r\no1\tCHAIR\t3\r\no2\tTABLE, round\t1\r\n", "orders.csv"),
+        ("orderid\tsku\tqty\no1\tCHAIR\t3\no2\tTABLE, round\t1\n", "orders.tsv"),
+        ('\ufefforderid;"a, b, c, d";sku;qty\no1;;CHAIR;3\no2;x;"TABLE, round";1\n', "orders.csv"),
+    ],
+)
+def test_semicolons_and_tabs_separate_cells_as_well(tmp_path: Path, text: str, name: str) -> None:
+    rows = list(CommandFile(write(tmp_path, text, name), type_="allocate").rows())
+    assert rows == [
+        GoodRow(2, Allocate(orderid="o1", sku="CHAIR", qty=3)),
+        GoodRow(3, Allocate(orderid="o2", sku="TABLE, round", qty=1)),
+    ]
+
+
+def test_empty_columns_and_rows_at_the_end_are_no_error(tmp_path: Path) -> None:
+    text = "orderid,sku,,qty,,\no1,CHAIR,,3,,\no2,CHAIR,?,4,,,,\no3,CHAIR,,5\n,,,,,\n,,,\n"
+    file = CommandFile(write(tmp_path, text), type_="allocate")
+    assert [row.number for row in file.rows() if isinstance(row, GoodRow)] == [2, 3, 4]
+    assert sentences(file) == []
+    assert file.survey().unused == {"(column 3)"}
+
+
+def test_a_cell_beyond_the_header_is_an_error_still(tmp_path: Path) -> None:
+    file = CommandFile(write(tmp_path, "orderid,sku,qty,\no1,CHAIR,3,,x,,\n"), type_="allocate")
+    assert sentences(file) == ["row 2: it has 5 cells, and the header 3."]
+
+
+def test_two_rows_that_name_one_line_are_refused_with_the_way_out(tmp_path: Path) -> None:
+    text = "orderid,sku,qty\no1,CHAIR,3\no2,CHAIR,3\no1,CHAIR,3\no1,CHAIR,1\n"
+    file = CommandFile(write(tmp_path, text), type_="allocate")
+    ending = (
+        "both order the line of order 'o1', SKU 'CHAIR', so only one would get stock; if they are two lines, "
+        "tell them apart: --column lineid=#row."
+    )
+    assert sentences(file) == [f"rows 2 and 4: {ending}", f"rows 2 and 5: {ending}"]
+    told_apart = CommandFile(write(tmp_path, text), type_="allocate", columns={"lineid": "#row"})
+    assert [row.number for row in told_apart.rows() if isinstance(row, GoodRow)] == [2, 3, 4, 5]
+
+
+def test_two_rows_that_cancel_one_line_or_create_one_batch_are_refused(tmp_path: Path) -> None:
+    text = (
+        '{"type":"create-batch","batchref":"b1","sku":"CHAIR","qty":9}\n'
+        '{"type":"allocate","orderid":"o1","sku":"CHAIR","qty":3,"lineid":"1"}\n'
+        '{"type":"deallocate","orderid":"o1","sku":"CHAIR","lineid":"1"}\n'
+        '{"type":"deallocate","orderid":"o1","sku":"CHAIR","lineid":"1"}\n'
+        '{"type":"create-batch","batchref":"b1","sku":"TABLE","qty":9}\n'
+        '{"type":"change-batch-quantity","batchref":"b1","qty":8}\n'
+        '{"type":"change-batch-quantity","batchref":"b1","qty":9}\n'
+    )
+    assert sentences(CommandFile(write(tmp_path, text, "mixed.jsonl"))) == [
+        (
+            "rows 3 and 4: both cancel the line of order 'o1', SKU 'CHAIR', lineid '1'; leave one of them out, or name "
+            "the column that tells lines apart: --column lineid=NAME."
+        ),
+        "rows 1 and 5: both create batch 'b1'; give each batch a batchref of its own.",
+    ]
+
+
 def test_a_survey_counts_the_rows_and_tells_of_the_first_bad_ones(tmp_path: Path) -> None:
     rows = [f"o{number},CHAIR,{number % 2},red\n" for number in range(40)]
     survey = CommandFile(write(tmp_path, "orderid,sku,qty,colour\n" + "".join(rows)), type_="allocate").survey()
@@ -157,3 +219,17 @@ def test_the_digest_follows_from_the_commands_and_their_rows_alone(tmp_path: Pat
         digest("orderid,sku,qty\no2,CHAIR,1\no1,CHAIR,3\n"),
     ]
     assert len({first, *others}) == 4
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "orderid,sku,qty\no,CHAIR,1\n",
+        '\n {"orderid": "o", "sku": "CHAIR", "qty": 1}\n',
+        "\ufefforderid,sku,qty\no,CHAIR,1",
+    ],
+)
+def test_a_stream_can_be_read_twice_and_tells_its_format_by_its_start(text: str) -> None:
+    with spooled(io.BytesIO(text.encode())) as path:
+        file = CommandFile(path, type_="allocate", name="standard input")
+        assert (file.survey().good, len(list(file.rows())), file.name) == (1, 1, "standard input")

@@ -6,6 +6,7 @@ from datetime import date
 from typing import get_args
 
 import pytest
+from structlog.testing import capture_logs
 
 import allocation_contracts as contracts
 from allocation_contracts.commands import QUEUES_BY_ROUTING_KEY
@@ -16,6 +17,7 @@ from allocation_worker.service_layer.ports import CountedEvent
 from tests.fakes.messages import FakeDelivery, FakeProperties, message
 from tools.examples import EXAMPLES
 
+TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 CAUSE = message(commands.Allocate(orderid="o", sku="s", qty=1))
 
 EVENTS: list[ProductEvent] = [
@@ -73,7 +75,6 @@ def test_a_message_is_told_from_another_under_its_id_by_type_and_body() -> None:
     [
         ("backordered.v1", b'{"sku":"s","sequence":2,"weeks":3}', CountedEvent("s", 2)),
         ("stocktaking-began.v1", b'{"on":"2030-01-31"}', None),
-        ("command-rejected.v1", b"not looked at", None),
     ],
 )
 def test_of_an_event_that_changes_nothing_in_the_read_model_only_its_place_is_read(
@@ -82,10 +83,52 @@ def test_of_an_event_that_changes_nothing_in_the_read_model_only_its_place_is_re
     assert wire.read_event(FakeDelivery(body=body, properties=FakeProperties(type=type_))).event == event
 
 
-@pytest.mark.parametrize("type_", ["", "backordered.v1"])
+@pytest.mark.parametrize(
+    ("timestamp", "year"),
+    [(1_600_000_000, 2020), (2**63, date.today().year), (None, date.today().year)],  # noqa: DTZ011 - at the turn of a year, both are right enough
+)
+def test_a_rejection_is_read_as_what_it_says_of_its_order(timestamp: int | None, year: int) -> None:
+    body = b'{"orderid":"o","sku":"s","qty":1}'
+    type_, text = wire.write(
+        events.CommandRejected(reason="unknown-sku", detail="No."), wire.read(FakeDelivery(body=body))
+    )
+    read = wire.read_event(FakeDelivery(body=text.encode(), properties=FakeProperties(type=type_, timestamp=timestamp)))
+    assert read.event is None
+    assert read.rejection is not None
+    assert read.rejection[:-1] == ("o", "s", "", "allocate.v1", "unknown-sku", "No.")
+    assert read.rejection.rejected_at.year == year
+
+
+def test_a_rejection_of_a_command_about_a_batch_is_of_no_order() -> None:
+    cause = message(commands.ChangeBatchQuantity(batchref="b", qty=1))
+    type_, text = wire.write(events.CommandRejected(reason="unknown-batch", detail="No."), cause)
+    read = wire.read_event(FakeDelivery(body=text.encode(), properties=FakeProperties(type=type_)))
+    assert (read.event, read.rejection) == (None, None)
+
+
+@pytest.mark.parametrize("type_", ["", "backordered.v1", "command-rejected.v1"])
 def test_an_event_without_a_type_or_a_body_breaks_the_contract(type_: str) -> None:
     with pytest.raises(contracts.ContractError):
         wire.read_event(FakeDelivery(body=b"{", properties=FakeProperties(type=type_)))
+
+
+@pytest.mark.parametrize(("sent", "logged"), [("00-abc", ['"00-abc"']), (5, ["5"]), ("", []), (TRACEPARENT, [])])
+def test_a_broken_traceparent_leaves_a_debug_line_and_nothing_else(sent: object, logged: list[str]) -> None:
+    properties = FakeProperties(headers={"traceparent": sent})
+    with capture_logs() as lines:
+        read = wire.read(FakeDelivery(body=b'{"orderid":"o","sku":"s","qty":1}', properties=properties))
+    assert read.traceparent == (sent if sent == TRACEPARENT else None)
+    about = {"message_id": "m-1", "correlation_id": "m-1", "type": "allocate.v1"}
+    assert lines == [
+        {"event": "traceparent_dropped", "log_level": "debug", **about, "traceparent": shown} for shown in logged
+    ]
+
+
+def test_a_compressed_command_is_told_as_such() -> None:
+    properties = FakeProperties(content_encoding="br")
+    with pytest.raises(contracts.ContractError, match="compressed") as caught:
+        wire.read(FakeDelivery(body=b"\x0b\x17\x80", properties=properties))
+    assert caught.value.reason == "compressed-body"
 
 
 @pytest.mark.parametrize("type_", contracts.COMMANDS)

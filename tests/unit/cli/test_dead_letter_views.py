@@ -24,7 +24,7 @@ def shown(found: HeldDeadLetter) -> str:
 
 
 def test_a_message_cannot_move_the_cursor() -> None:
-    assert plain("a\x1b[2Jb\nc\u2028é") == "a\\x1b[2Jb\\nc\\u2028é"
+    assert plain("a\x1b[2Jb\nc\u2028é") == "a\\u001b[2Jb\\nc\\u2028é"
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def test_a_message_cannot_move_the_cursor() -> None:
     [
         (b'{"sku":"A"}', '    "sku": "A"'),
         (b'{"sku":"A"', '  {"sku":"A"'),
-        (b'{"a":NaN}\x1b', '  {"a":NaN}\\x1b'),
+        (b'{"a":NaN}\x1b', '  {"a":NaN}\\u001b'),
         (b"\xff\xfe{\0", "  ff fe 7b 00"),
         (b"x" * 30_000, "... and 10,000 more characters; --json gives all of it."),
     ],

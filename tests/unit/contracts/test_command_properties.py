@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from allocation_contracts import (
+    COMMANDS,
     Allocate,
     CommandProperties,
     ContractError,
@@ -13,6 +14,7 @@ from allocation_contracts import (
 )
 from tests.fakes.messages import FakeProperties
 
+TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 COMMAND = Allocate(orderid="o", sku="s", qty=1)
 
 
@@ -30,15 +32,16 @@ def test_reads_what_was_sent() -> None:
         type="allocate.v1",
         content_type=None,
         correlation_id="c-1",
-        headers={"traceparent": "00-abc-def-01", "other": [1]},
+        headers={"traceparent": TRACEPARENT, "other": [1]},
     )
     assert read_command_properties(properties) == CommandProperties(
-        message_id="m-1", type="allocate.v1", correlation_id="c-1", traceparent="00-abc-def-01"
+        message_id="m-1", type="allocate.v1", correlation_id="c-1", traceparent=TRACEPARENT
     )
 
 
-def test_falls_back_to_the_message_id_for_the_correlation_id() -> None:
-    properties = read_command_properties(FakeProperties(message_id="m-1"))
+@pytest.mark.parametrize("correlation_id", [None, ""])
+def test_falls_back_to_the_message_id_for_the_correlation_id(correlation_id: str | None) -> None:
+    properties = read_command_properties(FakeProperties(message_id="m-1", correlation_id=correlation_id))
     assert (properties.correlation_id, properties.traceparent) == ("m-1", None)
 
 
@@ -55,7 +58,7 @@ def test_refuses_an_invalid_message_id(message_id: object) -> None:
     assert refusal(message_id=message_id).reason == "invalid-message-id"
 
 
-@pytest.mark.parametrize("correlation_id", [*BAD_IDS, ""], ids=ascii)
+@pytest.mark.parametrize("correlation_id", BAD_IDS, ids=ascii)
 def test_refuses_an_invalid_correlation_id(correlation_id: object) -> None:
     violation = refusal(correlation_id=correlation_id)
     assert violation.reason == "invalid-header"
@@ -68,14 +71,17 @@ def test_takes_any_printable_message_id(message_id: str) -> None:
 
 
 @pytest.mark.parametrize("type_", [None, "", b"\xff", 1])
-def test_refuses_a_missing_type(type_: object) -> None:
-    assert refusal(type=type_).reason == "missing-type"
+def test_refuses_a_missing_type_and_names_the_known_ones(type_: object) -> None:
+    violation = refusal(type=type_)
+    assert violation.reason == "missing-type"
+    assert all(known in violation.detail for known in COMMANDS)
 
 
 @pytest.mark.parametrize(
     "content_type",
     [
         None,
+        "",
         "application/json",
         "application/json; charset=utf-8",
         "APPLICATION/JSON;charset=UTF-8",
@@ -89,7 +95,6 @@ def test_takes_json_with_any_parameters(content_type: str | None) -> None:
 @pytest.mark.parametrize(
     "content_type",
     [
-        "",
         "text/plain",
         "application/jsonl",
         "application/json-patch",
@@ -102,11 +107,31 @@ def test_refuses_another_content_type(content_type: object) -> None:
     assert refusal(content_type=content_type).reason == "unsupported-content-type"
 
 
-@pytest.mark.parametrize("traceparent", ["x" * 256, "a\0", "a\nb", 5, b"\xff", ["00"], {"a": 1}], ids=ascii)
-def test_refuses_an_invalid_traceparent(traceparent: object) -> None:
-    violation = refusal(headers={"traceparent": traceparent})
-    assert violation.reason == "invalid-header"
-    assert "traceparent" in violation.detail
+@pytest.mark.parametrize("traceparent", [TRACEPARENT, f"cc{TRACEPARENT[2:]}", f"cc{TRACEPARENT[2:]}-what-comes-next"])
+def test_carries_a_traceparent_of_this_version_and_of_later_ones(traceparent: str) -> None:
+    assert read_command_properties(FakeProperties(headers={"traceparent": traceparent})).traceparent == traceparent
+
+
+BROKEN_TRACEPARENTS = [
+    *("", "x" * 256, "a\0", "a\nb", 5, 2**40, b"\xff", ["00"], {"a": 1}, None),
+    *(
+        f"ff{TRACEPARENT[2:]}",
+        f"00-{'0' * 32}-00f067aa0ba902b7-01",
+        f"00-4bf92f3577b34da6a3ce929d0e0e4736-{'0' * 16}-01",
+    ),
+    *(
+        TRACEPARENT.upper(),
+        f"{TRACEPARENT}\n",
+        f"{TRACEPARENT}-more",
+        f"cc{TRACEPARENT[2:]}-{'x' * 255}",
+        "00-abc-def-01",
+    ),
+]
+
+
+@pytest.mark.parametrize("traceparent", BROKEN_TRACEPARENTS, ids=ascii)
+def test_drops_a_broken_traceparent_since_no_order_should_fail_for_it(traceparent: object) -> None:
+    assert read_command_properties(FakeProperties(headers={"traceparent": traceparent})).traceparent is None
 
 
 @pytest.mark.parametrize("attempts", [2, 10**12, "two"])
@@ -118,22 +143,28 @@ def test_survives_a_header_nested_deeper_than_python_can_follow() -> None:
     table: dict[str, Any] = {}
     for _ in range(5_000):
         table = {"a": table}
-    assert "got an object" in refusal(headers={"traceparent": table}).detail
+    assert read_command_properties(FakeProperties(headers={"traceparent": table})).traceparent is None
+    assert "got an object" in refusal(correlation_id=table).detail
 
 
 def test_builds_properties_by_the_names_of_pika() -> None:
     assert command_properties(
-        COMMAND, message_id="m-1", correlation_id="c-1", traceparent="00-a", app_id="shop", timestamp=1
+        COMMAND, message_id="m-1", correlation_id="c-1", traceparent=TRACEPARENT, app_id="shop", timestamp=1
     ) == {
         "content_type": "application/json",
         "type": "allocate.v1",
         "message_id": "m-1",
         "correlation_id": "c-1",
-        "headers": {"traceparent": "00-a"},
+        "headers": {"traceparent": TRACEPARENT},
         "app_id": "shop",
         "timestamp": 1,
         "delivery_mode": 2,
     }
+
+
+def test_builds_no_empty_property_and_no_broken_traceparent() -> None:
+    built = command_properties(COMMAND, message_id="m-1", correlation_id="", traceparent="00-a")
+    assert (built["correlation_id"], built["headers"]) == (None, None)
 
 
 def test_builds_what_pika_takes() -> None:
@@ -144,7 +175,12 @@ def test_builds_what_pika_takes() -> None:
     )
 
 
-@pytest.mark.parametrize("message_id", ["", " ", "a\n", "x" * 256, "é" * 200], ids=ascii)
+def test_builds_nothing_without_a_message_id() -> None:
+    with pytest.raises(ContractError, match="message_id is missing"):
+        command_properties(COMMAND, message_id="")
+
+
+@pytest.mark.parametrize("message_id", [" ", "a\n", "x" * 256, "é" * 200], ids=ascii)
 def test_builds_nothing_that_would_be_refused_or_that_amqp_cannot_carry(message_id: str) -> None:
     with pytest.raises(ContractError):
         command_properties(COMMAND, message_id=message_id)

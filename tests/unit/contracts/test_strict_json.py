@@ -1,5 +1,11 @@
 """The strict JSON reader accepts only input that all JSON readers understand alike."""
 
+import bz2
+import gzip
+import lzma
+import re
+import zlib
+
 import pytest
 
 from allocation_contracts import ContractError
@@ -79,6 +85,60 @@ def test_never_echoes_much_of_the_body(body: bytes) -> None:
     detail = refusal(body).detail
     assert len(detail) < 250
     assert detail.isprintable()
+
+
+JSON = b'{"orderid":"order-17","sku":"RED-CHAIR","qty":3}'
+COMPRESSED = {
+    "gzip": gzip.compress(JSON),
+    "deflate": zlib.compress(JSON),
+    "bzip2": bz2.compress(JSON),
+    "xz": lzma.compress(JSON),
+    "zstd": bytes.fromhex("28b52ffd2430") + b"\x81\x01\x00" + JSON,
+}
+
+
+@pytest.mark.parametrize("name", COMPRESSED)
+def test_tells_a_compressed_body_by_how_it_begins(name: str) -> None:
+    violation = refusal(COMPRESSED[name])
+    assert violation.reason == "compressed-body"
+    assert violation.detail == f"The body is compressed ({name}); send one JSON object in UTF-8, uncompressed."
+
+
+RAW = zlib.compressobj(wbits=-15)
+RAW_DEFLATE = RAW.compress(JSON) + RAW.flush()
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body"),
+    [
+        ("gzip", b"\xff" * 20),
+        ("x-gzip", b"H4sIAAAAAAAC"),
+        ("DEFLATE", RAW_DEFLATE),
+        ("br", RAW_DEFLATE),
+        ("gzip, br", RAW_DEFLATE),
+    ],
+)
+def test_tells_a_compressed_body_by_its_content_encoding(encoding: str, body: bytes) -> None:
+    with pytest.raises(ContractError, match=re.escape(encoding.lower())) as caught:
+        read(body, content_encoding=encoding)
+    assert caught.value.reason == "compressed-body"
+
+
+@pytest.mark.parametrize("encoding", [None, "", "utf-8", "identity", "binary", b"\xff", 5, "gzip"])
+def test_reads_a_body_that_is_not_compressed_whatever_its_content_encoding_says(encoding: object) -> None:
+    assert read(b" \n" + JSON, content_encoding=encoding)["qty"] == 3
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", b"\xff", 5, "x" * 300])
+def test_an_unreadable_body_of_another_content_encoding_is_just_unreadable(encoding: object) -> None:
+    with pytest.raises(ContractError, match="not UTF-8") as caught:
+        read(b"\xff", content_encoding=encoding)
+    assert caught.value.reason == "invalid-json"
+
+
+def test_a_body_cut_short_is_not_called_compressed() -> None:
+    with pytest.raises(ContractError, match="not valid JSON"):
+        read(JSON[:-1], content_encoding="gzip")
 
 
 def test_shortens_a_long_duplicate_key() -> None:

@@ -95,6 +95,25 @@ def test_out_of_stock_tells_the_most_that_one_batch_could_give_and_the_next_eta(
     )
 
 
+@pytest.mark.parametrize(
+    ("batches", "told"),
+    [
+        ([("ship", 5, TOMORROW)], (5, None)),
+        ([("shelf", 5, IN_STOCK), ("ship", 5, TOMORROW)], (5, TOMORROW)),
+        ([("shelf", 3, IN_STOCK), ("ship", 5, TOMORROW)], (5, None)),
+        ([("slow", 5, LATER), ("fast", 5, TOMORROW)], (5, LATER)),
+        ([("first", 5, TOMORROW), ("second", 5, TOMORROW)], (5, TOMORROW)),
+        ([("slow", 7, LATER), ("fast", 5, TOMORROW)], (7, TOMORROW)),
+    ],
+)
+def test_the_next_eta_is_that_of_a_batch_that_the_largest_available_does_not_count(
+    batches: list[tuple[str, int, date | None]], told: tuple[int, date | None]
+) -> None:
+    refused = allocate(a_product(*batches), "order", 10)
+    assert isinstance(refused, OutOfStock)
+    assert (refused.largest_available, refused.next_eta) == told
+
+
 def test_out_of_stock_tells_nothing_of_batches_that_are_used_up() -> None:
     product = a_product(("one", 5, TODAY))
     allocate(product, "first", 5)

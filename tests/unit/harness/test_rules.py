@@ -47,10 +47,12 @@ def test_a_right_history_has_no_fault() -> None:
         allocated("o1", 6, "shelf"),
         allocated("o2", 4, "shelf"),
         allocated("o3", 7, "ship"),
-        out_of_stock("o4", 5, 3, "2031-01-01"),
+        out_of_stock("o4", 5, 3),
         changed("shelf", 7, 10),
         taken_off("o2", 4, "shelf"),
-        out_of_stock("o2", 4, 3, "2031-01-01"),
+        out_of_stock("o2", 4, 3),
+        created("later", 9, "2031-02-01"),
+        out_of_stock("o5", 10, 9, "2031-01-01"),
         taken_off("o1", 6, "shelf", "cancelled"),
         taken_off("never-seen", 0, None, "cancelled"),
     ]
@@ -103,6 +105,10 @@ LINE = "('o1', 'LAMP', '')"
         (
             [created("b", 9), out_of_stock("o1", 10, 8)],
             f"Line {LINE} was told (8, None) of the largest batch and the next ETA, where it is (9, None).",
+        ),
+        (
+            [created("b", 9, "2031-01-01"), out_of_stock("o1", 10, 9, "2031-01-01")],
+            f"Line {LINE} was told (9, '2031-01-01') of the largest batch and the next ETA, where it is (9, None).",
         ),
     ],
 )

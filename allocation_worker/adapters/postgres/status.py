@@ -1,0 +1,36 @@
+"""Looks at what `status` shows of the database, in one read-only transaction."""
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Engine
+
+from allocation_worker.service_layer.status import Backlog, Process
+
+# The start of a session of another role is visible to members of pg_monitor only; then `seconds` is NULL.
+_PROCESSES = sa.text("""
+    SELECT replace(application_name, 'allocation-worker ', '') AS verb, count(*) AS sessions,
+        CAST(extract(epoch FROM now() - min(backend_start)) AS float) AS seconds
+    FROM pg_stat_activity
+    WHERE datname = current_database() AND application_name LIKE 'allocation-worker %' AND pid <> pg_backend_pid()
+    GROUP BY application_name ORDER BY verb
+""")
+_OLDEST = sa.text("""
+    SELECT CAST(extract(epoch FROM now() - created_at) AS float) FROM outbox_pages
+    WHERE published_at IS NULL ORDER BY partition, id LIMIT 1
+""")
+_UNROUTED = sa.text("SELECT type, count(*) FROM outbox_unrouted GROUP BY type ORDER BY type")
+
+
+def look(engine: Engine) -> tuple[list[Process], Backlog]:
+    """Return the processes that are connected to the database, and the events that wait.
+
+    Raises:
+        StoreUnavailableError: The database is unreachable.
+    """
+    with engine.connect().execution_options(postgresql_readonly=True) as connection:
+        processes = [
+            Process(verb=verb, sessions=sessions, seconds=seconds)
+            for verb, sessions, seconds in connection.execute(_PROCESSES)
+            if verb != "status"
+        ]
+        unrouted = {type_: count for type_, count in connection.execute(_UNROUTED)}  # noqa: C416 - rows are no pairs to mypy
+        return processes, Backlog(oldest=connection.scalar(_OLDEST), unrouted=unrouted)

@@ -1,0 +1,101 @@
+"""The result of `status`, and what is wrong with it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+QueueKind = Literal["commands", "retry", "dead-letters", "read-model"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueState:
+    """A queue: whether it exists, the messages that wait in it, and its consumers."""
+
+    name: str
+    kind: QueueKind
+    exists: bool
+    messages: int
+    consumers: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Process:
+    """The sessions of one verb with the database, and the age of the oldest, in seconds."""
+
+    verb: str
+    sessions: int
+    seconds: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backlog:
+    """The age of the oldest event that waits to be published, in seconds, and the events that no queue wants."""
+
+    oldest: float | None
+    unrouted: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """What `status` has seen. What could not be asked is None, with the reason in `broker` or `database`.
+
+    Attributes:
+        broker: Why the broker could not be asked; None if it was.
+        database: Why the database could not be asked, or its schema does not fit; None if it was.
+        queues: The queues.
+        processes: The processes that are connected to the database.
+        backlog: The events that wait.
+        dead_letters: Their number by reason; None if they were not read.
+    """
+
+    broker: str | None
+    database: str | None
+    queues: Sequence[QueueState]
+    processes: Sequence[Process]
+    backlog: Backlog | None
+    dead_letters: Mapping[str, int] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """Something that is wrong: its kind, and a sentence."""
+
+    kind: str
+    sentence: str
+
+
+def findings(status: Status, *, stuck_after: float) -> Iterator[Finding]:
+    """Yield what is wrong.
+
+    Args:
+        status: What was seen.
+        stuck_after: Seconds after which an event that is not published counts as stuck.
+    """
+    if status.broker is not None:
+        yield Finding(kind="broker", sentence=status.broker)
+    if status.database is not None:
+        yield Finding(kind="database", sentence=status.database)
+    for queue in status.queues:
+        yield from _of_queue(queue)
+    if status.backlog is None:
+        return
+    if not any(process.verb == "relay" for process in status.processes):
+        yield Finding(kind="no-relay", sentence="No `allocation-worker relay` is connected to the database.")
+    if status.backlog.oldest is not None and status.backlog.oldest > stuck_after:
+        waited = f"The oldest event has waited to be published for {status.backlog.oldest:.0f} s."
+        yield Finding(kind="event-stuck", sentence=waited)
+
+
+def _of_queue(queue: QueueState) -> Iterator[Finding]:
+    if not queue.exists:
+        told = f"The queue {queue.name} does not exist; run `allocation-worker topology`."
+        yield Finding(kind="no-queue", sentence=told)
+    elif queue.kind == "commands" and not queue.consumers:
+        told = f"Nobody consumes {queue.name}, in which {queue.messages:,} messages wait; start `consume`."
+        yield Finding(kind="no-consumer", sentence=told)
+    elif queue.kind == "read-model" and not queue.consumers:
+        told = f"The read model is {queue.messages:,} events behind, and nobody updates it; start `project`."
+        yield Finding(kind="read-model-behind", sentence=told)
+    elif queue.kind == "dead-letters" and queue.messages:
+        told = f"There are {queue.messages:,} dead letters; `allocation-worker dead-letters list` shows them."
+        yield Finding(kind="dead-letters", sentence=told)

@@ -1,0 +1,48 @@
+"""What `status` finds wrong."""
+
+import pytest
+
+from allocation_worker.service_layer.status import Backlog, Process, QueueKind, QueueState, Status, findings
+
+
+def queue(kind: QueueKind, *, exists: bool = True, messages: int = 0, consumers: int = 1) -> QueueState:
+    return QueueState(name=f"allocation.{kind}", kind=kind, exists=exists, messages=messages, consumers=consumers)
+
+
+def status(
+    *queues: QueueState,
+    processes: tuple[str, ...] = ("consume", "relay"),
+    oldest: float | None = None,
+    broker: str | None = None,
+    database: str | None = None,
+) -> Status:
+    return Status(
+        broker=broker,
+        database=database,
+        queues=queues,
+        processes=[Process(verb=verb, sessions=1, seconds=1) for verb in processes],
+        backlog=Backlog(oldest=oldest, unrouted={}),
+        dead_letters={},
+    )
+
+
+def test_a_service_that_works_has_nothing_wrong() -> None:
+    well = status(queue("commands", messages=9), queue("retry", consumers=0), queue("dead-letters"), oldest=59)
+    assert list(findings(well, stuck_after=60)) == []
+
+
+@pytest.mark.parametrize(
+    ("seen", "kind"),
+    [
+        (status(queue("commands", consumers=0)), "no-consumer"),
+        (status(queue("retry", exists=False)), "no-queue"),
+        (status(queue("dead-letters", messages=1)), "dead-letters"),
+        (status(queue("read-model", consumers=0)), "read-model-behind"),
+        (status(processes=("consume",)), "no-relay"),
+        (status(oldest=61), "event-stuck"),
+        (status(broker="away"), "broker"),
+        (status(database="away"), "database"),
+    ],
+)
+def test_each_thing_that_is_wrong_is_found(seen: Status, kind: str) -> None:
+    assert [each.kind for each in findings(seen, stuck_after=60)] == [kind]
