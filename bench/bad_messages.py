@@ -107,7 +107,7 @@ def _allocate_unless_bad(command: Allocate, uow: UnitOfWork) -> None:
 
 
 def one_bad_message(servers: Servers, shown: ProgressBar) -> Result:
-    """Process a good group and then groups in which one message fails, round by round; the median of the rounds' ratios.
+    """Process a good group, then groups in which one message fails, round by round. The ratio is the rounds' median.
 
     Before each group that counts, a good one is processed that does not: a group that follows a failure asks for its
     messages before it inserts them, and takes longer.
