@@ -1,5 +1,6 @@
 """Build the indexes of large tables beside running programs, which write meanwhile."""
 
+import time
 from typing import NamedTuple
 
 import sqlalchemy as sa
@@ -35,17 +36,31 @@ INDEXES = (
     Index("waiting_lines", f"(sku, (-priority), coalesce(place, sequence)) WHERE {WAITS}"),
 )
 
+_LOOK_AGAIN = 0.2
+
+# The number is arbitrary. With the oid of the schema it is an advisory lock that nothing else uses.
+_LOCK = sa.text("""
+    SELECT pg_try_advisory_xact_lock(7140002,
+        CAST(CAST(CAST(quote_ident(current_schema()) AS regnamespace) AS oid) AS integer))
+""")
+_UNLIMITED = sa.text("SET LOCAL idle_in_transaction_session_timeout = 0")
+
 _FOUND = sa.text("SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(:name)")
 
 
 def build_indexes(engine: Engine) -> None:
-    """Build what is missing, and drop what is superfluous. Only one call at a time.
+    """Build what is missing, and drop what is superfluous. A concurrent call waits for the first.
 
     It waits for every transaction under way, so an engine without limits suits it best.
     """
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        for index in INDEXES:
-            _build(connection, index)
+    with engine.begin() as guard:
+        guard.execute(_UNLIMITED)
+        # Not one statement that waits: the build of the other call would wait for its snapshot.
+        while not guard.scalar(_LOCK):
+            time.sleep(_LOOK_AGAIN)
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            for index in INDEXES:
+                _build(connection, index)
 
 
 def _build(connection: Connection, index: Index) -> None:

@@ -22,6 +22,8 @@ LOCKED_FOR_LONG = 300
 
 Large groups of several consumers wait for each other for longer.
 """
+LINES_AT_FIRST = 30
+"""A batch that shrinks mostly loses a few lines."""
 LINES_AT_A_TIME = 1000
 MAX_PLACE = 2**63 - 1
 _BEFORE_ALL = Turn(-100, 0)
@@ -118,18 +120,18 @@ class PostgresProducts:
         return product
 
     def lines_last_asked_first(self, product: Product, batchref: str) -> Iterator[OrderLine]:
-        self._rows.flush_lines(self._products.values())
+        self._rows.flush_lines([product])
         self._writer.flush()
-        before = MAX_PLACE
+        before, limit = MAX_PLACE, LINES_AT_FIRST
         while rows := self._connection.execute(
-            statements.LINES_OF_BATCH, {"batchref": batchref, "before": before, "limit": LINES_AT_A_TIME}
+            statements.LINES_OF_BATCH, {"batchref": batchref, "before": before, "limit": limit}
         ).all():
             for row in rows:
                 yield self._rows.line(product, row)
-            before = rows[-1].place
+            before, limit = rows[-1].place, LINES_AT_A_TIME
 
     def waiting(self, product: Product, *, after: Turn | None, at_most: int, limit: int) -> list[OrderLine]:
-        self._rows.flush_lines(self._products.values())
+        self._rows.flush_lines([product])
         self._writer.flush()
         if after is not None:
             self._rows.forget(product, self._read_waiting)
