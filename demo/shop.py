@@ -105,6 +105,8 @@ class Shop:
                 stock.lost = max(0, stock.lost + stock.purchased - event.qty)
                 stock.purchased = event.qty
                 self.largest = max(self.largest, event.qty)
+            case contracts.BatchEtaChanged():
+                self.batches[event.batchref].eta = event.eta
             case contracts.Allocated():
                 self._allocated(event)
             case contracts.Deallocated():
@@ -123,7 +125,7 @@ class Shop:
         self.held.pop(line, None)
         if event.batchref is not None:
             self.batches[event.batchref].allocated -= event.qty
-        if event.reason == "batch-quantity-changed":
+        if event.reason != "cancelled":
             self._adrift.add(line)
 
 

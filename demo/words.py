@@ -81,8 +81,16 @@ def describe(event: contracts.Event) -> str:  # noqa: PLR0911 - one for each eve
             return f"{event.batchref}  {event.qty} {event.sku} {where}"
         case contracts.BatchQuantityChanged():
             return f"{event.batchref}  {event.previous_qty} {event.sku} became {event.qty}"
+        case contracts.BatchEtaChanged():
+            return f"{event.batchref}  {event.sku} {_arrives(event.eta)}"
+        case contracts.PromiseChanged():
+            return f"{event.orderid}  {event.qty} {event.sku} from {event.batchref}, {_arrives(event.eta)}"
         case contracts.CommandRejected():
             return event.reason + ": " + event.detail
+
+
+def _arrives(eta: date | None) -> str:
+    return f"comes on {day(eta)} now" if eta else "is there"
 
 
 def shortage(event: contracts.OutOfStock | contracts.Backordered) -> str:

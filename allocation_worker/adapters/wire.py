@@ -205,6 +205,7 @@ _COMMANDS: Mapping[type[contracts.Command], type[commands.Command]] = {
     contracts.Deallocate: commands.Deallocate,
     contracts.CreateBatch: commands.CreateBatch,
     contracts.ChangeBatchQuantity: commands.ChangeBatchQuantity,
+    contracts.ChangeBatchEta: commands.ChangeBatchEta,
 }
 
 _MODELS: Mapping[type[events.ProductEvent], type[contracts.SkuEvent]] = {
@@ -214,6 +215,8 @@ _MODELS: Mapping[type[events.ProductEvent], type[contracts.SkuEvent]] = {
     events.Deallocated: contracts.Deallocated,
     events.BatchCreated: contracts.BatchCreated,
     events.BatchQuantityChanged: contracts.BatchQuantityChanged,
+    events.BatchEtaChanged: contracts.BatchEtaChanged,
+    events.PromiseChanged: contracts.PromiseChanged,
 }
 
 # Not by way of the model, whose check takes twice as long: all that is in an event was checked as it came in.

@@ -75,7 +75,7 @@ def _told(event: contracts.Event) -> tuple[str, str, str, str]:
     """Return the sequence, SKU, order or batch, and the change."""
     match event:
         case contracts.Allocated():
-            words = f"{event.qty} from {event.batchref}, {_place(event.eta)}"
+            words = f"{event.qty} from {event.batchref}, {_due(event.eta)}"
         case contracts.OutOfStock() | contracts.Backordered():
             due = "" if event.next_eta is None else f"; more on {event.next_eta}"
             words = f"{event.qty} wanted, {event.largest_available} to be had{due}"
@@ -83,9 +83,14 @@ def _told(event: contracts.Event) -> tuple[str, str, str, str]:
             held = "held nothing" if event.batchref is None else f"{event.qty} back to {event.batchref}"
             words = f"{held} ({event.reason})"
         case contracts.BatchCreated():
-            return str(event.sequence), event.sku, event.batchref, f"{event.qty} {_place(event.eta)}"
+            return str(event.sequence), event.sku, event.batchref, f"{event.qty} {_due(event.eta)}"
         case contracts.BatchQuantityChanged():
             return str(event.sequence), event.sku, event.batchref, f"{event.previous_qty} -> {event.qty}"
+        case contracts.BatchEtaChanged():
+            words = f"{_due(event.previous_eta)} -> {_due(event.eta)}"
+            return str(event.sequence), event.sku, event.batchref, words
+        case contracts.PromiseChanged():
+            words = f"{event.qty} from {event.batchref}, {_due(event.previous_eta)} -> {_due(event.eta)}"
         case contracts.CommandRejected():
             named = event.data
             subject = str(named.get("orderid") or named.get("batchref") or "")
@@ -93,7 +98,7 @@ def _told(event: contracts.Event) -> tuple[str, str, str, str]:
     return str(event.sequence), event.sku, f"{event.orderid}/{event.lineid}".rstrip("/"), words
 
 
-def _place(eta: date | None) -> str:
+def _due(eta: date | None) -> str:
     return "in the warehouse" if eta is None else f"due {eta}"
 
 

@@ -189,6 +189,33 @@ def send_change_batch_quantity(
     )
 
 
+@verbs.command(
+    "change-batch-eta", epilog="Example: allocation-worker send change-batch-eta --batchref b1 --eta 2030-02-28"
+)
+def send_change_batch_eta(
+    batchref: BatchRef,
+    eta: Annotated[str | None, typer.Option(help="The new day of arrival, YYYY-MM-DD.")] = None,
+    message_id: MessageId = None,
+    correlation_id: CorrelationId = None,
+    *,
+    arrived: Annotated[bool, typer.Option("--arrived", help="The batch is in the warehouse.")] = False,
+    wait: Wait = False,
+    timeout: Timeout = PATIENCE,
+    as_json: AsJson = False,
+) -> None:
+    """Tell a new day of arrival of a batch, or that it has arrived."""
+    if arrived == (eta is not None):
+        raise typer.BadParameter("give either --eta or --arrived.")
+    _send(
+        contracts.ChangeBatchEta,
+        message_id,
+        correlation_id,
+        Wanted(timeout if wait else None, as_json),
+        batchref=batchref,
+        eta=eta,
+    )
+
+
 def _mapping(text: str) -> tuple[str, str]:
     name, equals, column = text.partition("=")
     if not (name and equals and column):

@@ -71,13 +71,13 @@ def _subject(event: ProductEvent | Rejection) -> tuple[str, str]:
         case Rejection():
             line = "/".join(str(event.data[name]) for name in ("orderid", "lineid") if event.data.get(name))
             return str(event.data.get("sku", "")), line or str(event.data.get("batchref", ""))
-        case events.BatchCreated() | events.BatchQuantityChanged():
+        case events.BatchCreated() | events.BatchQuantityChanged() | events.BatchEtaChanged():
             return event.sku, event.batchref
         case _:
             return event.sku, f"{event.orderid}/{event.lineid}" if event.lineid else event.orderid
 
 
-def _change(event: ProductEvent | Rejection) -> str:
+def _change(event: ProductEvent | Rejection) -> str:  # noqa: PLR0911 - one for each event
     match event:
         case Rejection():
             return f"{event.command}, {event.reason}: {event.detail}"
@@ -92,6 +92,10 @@ def _change(event: ProductEvent | Rejection) -> str:
             return f"{event.qty}, {_where(event.eta)}"
         case events.BatchQuantityChanged():
             return f"from {event.previous_qty} to {event.qty}"
+        case events.BatchEtaChanged():
+            return f"{_where(event.previous_eta)}, now {_where(event.eta)}"
+        case events.PromiseChanged():
+            return f"{event.qty} of batch {event.batchref}, {_where(event.previous_eta)}, now {_where(event.eta)}"
 
 
 def _where(eta: date | None) -> str:
@@ -145,6 +149,16 @@ def outcome(event: ProductEvent | Rejection) -> str:  # noqa: PLR0911 - one for 
             return (
                 f"change-batch-quantity.v1 changed batch {event.batchref} of SKU {event.sku} "
                 f"from {event.previous_qty} to {event.qty}."
+            )
+        case events.BatchEtaChanged():
+            return (
+                f"change-batch-eta.v1 changed batch {event.batchref} of SKU {event.sku}: "
+                f"{_where(event.previous_eta)}, now {_where(event.eta)}."
+            )
+        case events.PromiseChanged():
+            return (
+                f"{_line(event)} stays with batch {event.batchref}: {_where(event.previous_eta)}, "
+                f"now {_where(event.eta)}."
             )
 
 
@@ -231,7 +245,7 @@ def _sequence(answer: Answer) -> int | None:
     return None if isinstance(answer.event, Rejection) else answer.event.sequence
 
 
-def _line(event: DecidedEvent | events.Deallocated) -> str:
+def _line(event: DecidedEvent | events.PromiseChanged | events.Deallocated) -> str:
     suffix = f", lineid {event.lineid}" if event.lineid else ""
     return f"order {event.orderid}, SKU {event.sku}{suffix}"
 

@@ -44,4 +44,15 @@ class ChangeBatchQuantity:
     qty: int
 
 
-Command = Allocate | Deallocate | CreateBatch | ChangeBatchQuantity
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeBatchEta:
+    """Change the ETA of a batch; it has arrived if it has none. Lines for which it is too late are allocated again."""
+
+    batchref: str
+    eta: date | None
+
+
+BatchCommand = ChangeBatchQuantity | ChangeBatchEta
+"""A command that names a batch, and no SKU."""
+
+Command = Allocate | Deallocate | CreateBatch | BatchCommand

@@ -53,6 +53,12 @@ class BatchExistsError(RefusalError):
     reason = "batch-exists"
 
 
+class BatchArrivedError(RefusalError):
+    """The batch is in the warehouse, so it cannot have an ETA again."""
+
+    reason = "batch-arrived"
+
+
 class UnknownBatchError(RefusalError):
     """No batch has this reference."""
 

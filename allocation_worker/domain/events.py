@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Literal
 
-DeallocationReason = Literal["cancelled", "batch-quantity-changed"]
+DeallocationReason = Literal["cancelled", "batch-quantity-changed", "batch-eta-changed"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +101,31 @@ class BatchQuantityChanged:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BatchEtaChanged:
+    """The ETA of a batch was changed to `eta`. It is in the warehouse if it has none."""
+
+    batchref: str
+    sku: str
+    eta: date | None
+    previous_eta: date | None
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromiseChanged:
+    """The line stays with its batch, whose ETA was changed to `eta`."""
+
+    orderid: str
+    sku: str
+    lineid: str
+    qty: int
+    batchref: str
+    eta: date | None
+    previous_eta: date | None
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CommandRejected:
     """A business rule refused a command, and nothing has changed. The event belongs to no SKU, so it has no sequence.
 
@@ -114,17 +139,26 @@ class CommandRejected:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StockFreed:
-    """Lines of the product may get stock now. It is for the product's own handlers, and is not published."""
+class Unsettled:
+    """Lines of the product have to be told something, or may get stock now. This event is not published."""
 
     sku: str
 
 
-ProductEvent = Allocated | OutOfStock | Backordered | Deallocated | BatchCreated | BatchQuantityChanged
+ProductEvent = (
+    Allocated
+    | OutOfStock
+    | Backordered
+    | PromiseChanged
+    | Deallocated
+    | BatchCreated
+    | BatchQuantityChanged
+    | BatchEtaChanged
+)
 """An event about one SKU, counted by its `sequence`."""
 
 Event = ProductEvent | CommandRejected
 """An event that is published."""
 
-RaisedEvent = ProductEvent | StockFreed
+RaisedEvent = ProductEvent | Unsettled
 """An event that a product raises."""

@@ -23,6 +23,8 @@ def redo(stock: Stock, event: events.ProductEvent) -> None:
             )
         case events.BatchQuantityChanged():
             stock[event.batchref].purchased_quantity = event.qty
+        case events.BatchEtaChanged():
+            stock[event.batchref].eta = event.eta
         case events.Allocated():
             stock[event.batchref].allocated_quantity += event.qty
         case events.Deallocated(batchref=str(batchref)):
@@ -36,6 +38,8 @@ def undo(stock: Stock, event: events.ProductEvent) -> None:
             del stock[event.batchref]
         case events.BatchQuantityChanged():
             stock[event.batchref].purchased_quantity = event.previous_qty
+        case events.BatchEtaChanged():
+            stock[event.batchref].eta = event.previous_eta
         case events.Allocated():
             stock[event.batchref].allocated_quantity -= event.qty
         case events.Deallocated(batchref=str(batchref)):

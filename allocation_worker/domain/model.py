@@ -4,16 +4,23 @@ from bisect import insort
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
+from typing import NamedTuple
 
 from allocation_worker.domain import events
-from allocation_worker.domain.errors import BatchExistsError, LineCancelledError, LineQuantityConflictError, quoted
+from allocation_worker.domain.errors import (
+    BatchArrivedError,
+    BatchExistsError,
+    LineCancelledError,
+    LineQuantityConflictError,
+    quoted,
+)
 from allocation_worker.domain.lines import PLAIN, LineId, OrderLine, Terms, Turn
 
 MANY = 2**31
 """More than a line's quantity can be."""
 
-SERVED_AT_A_TIME = 1000
-"""Lines that are served before their events are passed on, so that they are not all kept in memory."""
+AT_A_TIME = 1000
+"""Lines that are told or served before their events are passed on, so that they are not all kept in memory."""
 
 
 @dataclass(slots=True)
@@ -47,6 +54,20 @@ class Batch:
         return (self.eta is not None, self.eta or date.min, self.arrival)
 
 
+class ToTell(NamedTuple):
+    """Lines of a batch that have to be told that its ETA has changed.
+
+    Attributes:
+        batchref: The batch.
+        previous_eta: Its ETA before.
+        after: The place of the last line that was told.
+    """
+
+    batchref: str
+    previous_eta: date | None
+    after: int = 0
+
+
 class Product:
     """A SKU: the consistency boundary, which also counts its own events.
 
@@ -54,10 +75,11 @@ class Product:
     must hold every batch with stock left, and every batch that a command or one of `lines` names. `lines` must hold an
     entry for each line that a command names; the entry is blank if the line was never seen.
 
-    No line that waits fits a batch that it may use: whatever frees stock is followed by StockFreed, and that by `serve`
-    and `serve_waiting`. So an allocation needs not look at those that wait.
+    No line that waits fits a batch that it may use: whatever frees stock is followed by Unsettled, and that by
+    `serve_waiting`. So an allocation needs not look at those that wait.
 
     Attributes:
+        to_tell: The lines that have to be told of a new ETA; None if there are none.
         smallest_waiting: No line that waits has a smaller quantity; None if none waits.
         taken_off: The lines that were taken off a batch and look for stock again, the first asked last.
         served_up_to: The last line of the queue that has been looked at since stock was freed; None at its beginning.
@@ -70,6 +92,7 @@ class Product:
         self.sequence = sequence
         self.batches_arrived = batches_arrived
         self.smallest_waiting = smallest_waiting
+        self.to_tell: ToTell | None = None
         self.taken_off: list[OrderLine] = []
         self.served_up_to: Turn | None = None
         self._freed = False
@@ -172,11 +195,59 @@ class Product:
             )
         )
         while batch.available_quantity < 0:
-            self._take_off(next(last_asked_first))
+            self._take_off(next(last_asked_first), "batch-quantity-changed")
+
+    def change_batch_eta(self, reference: str, eta: date | None) -> None:
+        """Set the ETA of a batch. Its lines are to be told, by `tell`.
+
+        Raises:
+            BatchArrivedError: The batch is in the warehouse already, and is to arrive on a day.
+        """
+        batch = self.batches[reference]
+        previous = batch.eta
+        if previous is None and eta is not None:
+            raise BatchArrivedError(
+                f"Batch {quoted(reference)} is in the warehouse already, and cannot arrive on {eta}; "
+                "use change-batch-quantity if it holds less than it should."
+            )
+        self.events.append(
+            events.BatchEtaChanged(
+                batchref=reference, sku=self.sku, eta=eta, previous_eta=previous, sequence=self._count()
+            )
+        )
+        if eta != previous:
+            self._by_preference.remove(batch)
+            batch.eta = eta
+            insort(self._by_preference, batch, key=Batch.preference)
+            self.to_tell = ToTell(reference, previous)
+            self._freed = True
+
+    def tell(self, lines: Sequence[OrderLine]) -> None:
+        """Tell lines of a batch of its new ETA. Those for which it comes too late are taken off it.
+
+        Args:
+            lines: The next lines that `to_tell` is about, in the order of their places. They are the last ones if they
+                are fewer than AT_A_TIME.
+        """
+        if self.to_tell is None:
+            return
+        batchref, previous, _ = self.to_tell
+        eta = self.batches[batchref].eta
+        for line in lines:
+            if line.terms.allow(eta):
+                self.lines[line.orderid, line.lineid] = line
+                self._tell(line, batchref, previous)
+            else:
+                self._take_off(line, "batch-eta-changed")
+        if len(lines) < AT_A_TIME:
+            self.to_tell = None
+            self.taken_off.reverse()
+        else:
+            self.to_tell = ToTell(batchref, previous, after=lines[-1].place)
 
     def serve_taken_off(self) -> None:
         """Look for stock for lines that were taken off a batch, the first asked first; a thousand of them at most."""
-        for _ in range(min(SERVED_AT_A_TIME, len(self.taken_off))):
+        for _ in range(min(AT_A_TIME, len(self.taken_off))):
             self._look_for_stock(self.taken_off.pop())
 
     def serve_waiting(self, lines: Sequence[OrderLine]) -> None:
@@ -184,7 +255,7 @@ class Product:
 
         Args:
             lines: The next lines that wait, after `served_up_to`, of a quantity of `largest_available` at most. They
-                are the last ones if they are fewer than SERVED_AT_A_TIME.
+                are the last ones if they are fewer than AT_A_TIME.
         """
         # Lines of a larger quantity were not read.
         self._smallest_left = min(self._smallest_left, self.largest_available + 1)
@@ -194,20 +265,20 @@ class Product:
                 self._look_for_stock(line)
             else:
                 self._smallest_left = min(self._smallest_left, line.qty)
-        if len(lines) < SERVED_AT_A_TIME:
+        if len(lines) < AT_A_TIME:
             self.smallest_waiting = self._smallest_left
             self._end_of_queue()
         else:
             self.served_up_to = lines[-1].turn
 
     def take_events(self) -> list[events.RaisedEvent]:
-        """Return the events since the last call. StockFreed is the last of them if there are lines to serve."""
+        """Return the events since the last call. Unsettled is the last of them if there are lines to see to."""
         taken, self.events = self.events, []
-        if self.taken_off:
-            taken.append(events.StockFreed(sku=self.sku))
+        if self.to_tell or self.taken_off:
+            taken.append(events.Unsettled(sku=self.sku))
         elif self._freed:
             if self.smallest_waiting is not None and self.largest_available >= self.smallest_waiting:
-                taken.append(events.StockFreed(sku=self.sku))
+                taken.append(events.Unsettled(sku=self.sku))
             else:
                 self._end_of_queue()
         return taken
@@ -217,9 +288,9 @@ class Product:
         self.served_up_to = None
         self._smallest_left = MANY
 
-    def _take_off(self, line: OrderLine) -> None:
+    def _take_off(self, line: OrderLine, reason: events.DeallocationReason) -> None:
         self.lines[line.orderid, line.lineid] = line
-        self._free(line, "batch-quantity-changed")
+        self._free(line, reason)
         self.taken_off.append(line)
 
     def _look_for_stock(self, line: OrderLine) -> None:
@@ -259,6 +330,20 @@ class Product:
                 sequence=line.sequence,
             )
         )
+
+    def _tell(self, line: OrderLine, batchref: str, previous_eta: date | None) -> None:
+        self._answer(line)
+        line.answer = events.PromiseChanged(
+            orderid=line.orderid,
+            sku=self.sku,
+            lineid=line.lineid,
+            qty=line.qty,
+            batchref=batchref,
+            eta=self.batches[batchref].eta,
+            previous_eta=previous_eta,
+            sequence=line.sequence,
+        )
+        self._announce(line)
 
     def _announce(self, line: OrderLine) -> None:
         """Announce the last answer to the line."""

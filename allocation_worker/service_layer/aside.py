@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from allocation_worker.domain.commands import ChangeBatchQuantity, Command, CreateBatch
+from allocation_worker.domain.commands import BatchCommand, Command, CreateBatch
 from allocation_worker.service_layer.messages import CommandMessage
 from allocation_worker.service_layer.outcomes import LockedProduct
 
@@ -12,7 +12,7 @@ Name = tuple[str, str]
 def batchrefs(messages: Iterable[CommandMessage]) -> set[str]:
     """Return the references of the batches that stock commands are about."""
     commands = (message.command for message in messages)
-    return {command.batchref for command in commands if isinstance(command, CreateBatch | ChangeBatchQuantity)}
+    return {command.batchref for command in commands if isinstance(command, CreateBatch | BatchCommand)}
 
 
 class Aside:
@@ -39,9 +39,9 @@ class Aside:
     def skus(self, command: Command) -> set[str]:
         """Return the SKUs of the products that a command needs, as far as is known."""
         found = set()
-        if not isinstance(command, ChangeBatchQuantity):
+        if not isinstance(command, BatchCommand):
             found.add(command.sku)
-        if isinstance(command, ChangeBatchQuantity | CreateBatch) and command.batchref in self._owners:
+        if isinstance(command, BatchCommand | CreateBatch) and command.batchref in self._owners:
             found.add(self._owners[command.batchref])
         return found
 
@@ -68,6 +68,6 @@ class Aside:
     def _names(self, message: CommandMessage) -> list[Name]:
         names = [("message", message.message_id)]
         names += [("sku", sku) for sku in sorted(self.skus(message.command))]
-        if isinstance(message.command, ChangeBatchQuantity | CreateBatch):
+        if isinstance(message.command, BatchCommand | CreateBatch):
             names.append(("batch", message.command.batchref))
         return names

@@ -6,7 +6,7 @@ from typing import Any
 from allocation_worker.domain import commands, events
 from allocation_worker.domain.errors import UnknownBatchError, UnknownSkuError, quoted
 from allocation_worker.domain.lines import PLAIN, Terms
-from allocation_worker.domain.model import SERVED_AT_A_TIME, Product
+from allocation_worker.domain.model import AT_A_TIME, Product
 from allocation_worker.service_layer.ports import UnitOfWork
 
 
@@ -39,25 +39,38 @@ def create_batch(command: commands.CreateBatch, uow: UnitOfWork) -> None:
 
 def change_batch_quantity(command: commands.ChangeBatchQuantity, uow: UnitOfWork) -> None:
     """Correct the quantity of a batch; lines that no longer fit lose their stock."""
-    product = uow.products.get_by_batchref(command.batchref)
-    if product is None:
-        raise UnknownBatchError(f"No batch has the reference {quoted(command.batchref)}; create it first.")
+    product = _owner(command.batchref, uow)
     last_asked_first = uow.products.lines_last_asked_first(product, command.batchref)
     product.change_batch_quantity(command.batchref, command.qty, last_asked_first)
 
 
-def serve(event: events.StockFreed, uow: UnitOfWork) -> None:
-    """Look for stock for the lines that a batch has lost, then for those that wait: a thousand of them."""
+def change_batch_eta(command: commands.ChangeBatchEta, uow: UnitOfWork) -> None:
+    """Change the ETA of a batch, or note its arrival; its lines are told."""
+    _owner(command.batchref, uow).change_batch_eta(command.batchref, command.eta)
+
+
+def settle(event: events.Unsettled, uow: UnitOfWork) -> None:
+    """See to a thousand lines: first those to be told, then those that a batch has lost, then those that wait."""
     product = uow.products.get(event.sku)
     if product is None:
         return
-    if product.taken_off:
+    if product.to_tell:
+        batchref, _, after = product.to_tell
+        product.tell(uow.products.lines_first_asked_first(product, batchref, after=after, limit=AT_A_TIME))
+    elif product.taken_off:
         product.serve_taken_off()
     else:
         waiting = uow.products.waiting(
-            product, after=product.served_up_to, at_most=product.largest_available, limit=SERVED_AT_A_TIME
+            product, after=product.served_up_to, at_most=product.largest_available, limit=AT_A_TIME
         )
         product.serve_waiting(waiting)
+
+
+def _owner(batchref: str, uow: UnitOfWork) -> Product:
+    product = uow.products.get_by_batchref(batchref)
+    if product is None:
+        raise UnknownBatchError(f"No batch has the reference {quoted(batchref)}; create it first.")
+    return product
 
 
 def _terms(command: commands.Allocate) -> Terms:
@@ -75,6 +88,7 @@ COMMAND_HANDLERS: Mapping[type[commands.Command], CommandHandler] = {
     commands.Deallocate: deallocate,
     commands.CreateBatch: create_batch,
     commands.ChangeBatchQuantity: change_batch_quantity,
+    commands.ChangeBatchEta: change_batch_eta,
 }
 
 # These run in the transaction of the command.
@@ -85,6 +99,8 @@ EVENT_HANDLERS: EventHandlers = {
     events.Deallocated: [],
     events.BatchCreated: [],
     events.BatchQuantityChanged: [],
+    events.BatchEtaChanged: [],
+    events.PromiseChanged: [],
     events.CommandRejected: [],
-    events.StockFreed: [serve],
+    events.Unsettled: [settle],
 }

@@ -6,7 +6,7 @@ from typing import get_args
 
 from allocation_worker.domain.commands import Command
 from allocation_worker.domain.errors import RefusalError
-from allocation_worker.domain.events import CommandRejected, Event, RaisedEvent, StockFreed
+from allocation_worker.domain.events import CommandRejected, Event, RaisedEvent, Unsettled
 from allocation_worker.service_layer.handlers import CommandHandler, EventHandlers
 from allocation_worker.service_layer.messages import CommandMessage
 from allocation_worker.service_layer.ports import UnitOfWork
@@ -39,7 +39,7 @@ class MessageBus:
         unfollowed = deque(uow.collect_new_events())
         while unfollowed:
             event = unfollowed.popleft()
-            if not isinstance(event, StockFreed):
+            if not isinstance(event, Unsettled):
                 uow.outbox.add(event, message)
             for handler in self._event_handlers[type(event)]:
                 handler(event, uow)

@@ -72,6 +72,7 @@ class Change(NamedTuple):
         allocated_by: The change of the batch's allocated quantity.
         purchased: The batch's new purchased quantity, if that changes.
         created: Whether the batch is new, with `eta`.
+        eta_changed: Whether the batch has another ETA now, `eta`.
     """
 
     sku: str
@@ -81,6 +82,7 @@ class Change(NamedTuple):
     allocated_by: int = 0
     purchased: int | None = None
     created: bool = False
+    eta_changed: bool = False
     eta: str | None = None
 
 
@@ -104,9 +106,17 @@ def change_of(event: ProjectedEvent) -> Change:  # noqa: PLR0911 - one for each 
             status: LineStatus = "cancelled" if event.reason == "cancelled" else "out-of-stock"
             line = LineView(event.orderid, sku, event.lineid, status, event.qty, None, None, sequence)
             return Change(sku, sequence, line, event.batchref, allocated_by=-event.qty if event.batchref else 0)
+        case events.PromiseChanged():
+            line = LineView(
+                event.orderid, sku, event.lineid, "allocated", event.qty, event.batchref, event.eta, sequence
+            )
+            return Change(sku, sequence, line)
         case events.BatchCreated():
             eta = event.eta.isoformat() if event.eta else None
             return Change(sku, sequence, None, event.batchref, purchased=event.qty, created=True, eta=eta)
+        case events.BatchEtaChanged():
+            eta = event.eta.isoformat() if event.eta else None
+            return Change(sku, sequence, None, event.batchref, eta_changed=True, eta=eta)
         case events.BatchQuantityChanged():
             return Change(sku, sequence, None, event.batchref, purchased=event.qty)
         case CountedEvent():

@@ -80,10 +80,20 @@ class ChangeBatchQuantity(Message):
     qty: Quantity = Field(description="The new purchased quantity.")
 
 
-Command: TypeAlias = Allocate | Deallocate | CreateBatch | ChangeBatchQuantity
+class ChangeBatchEta(Message):
+    """Tell a new day of arrival of a batch, or that it has arrived."""
+
+    TYPE: ClassVar[str] = "change-batch-eta.v1"
+    QUEUE: ClassVar[str] = STOCK_QUEUE
+
+    batchref: Text = Field(description="The batch's reference.")
+    eta: DateOrNull = Field(description="The day on which the batch arrives; null if it has arrived in the warehouse.")
+
+
+Command: TypeAlias = Allocate | Deallocate | CreateBatch | ChangeBatchQuantity | ChangeBatchEta
 
 COMMANDS: Mapping[str, type[Command]] = MappingProxyType(
-    {command.TYPE: command for command in (Allocate, Deallocate, CreateBatch, ChangeBatchQuantity)}
+    {command.TYPE: command for command in (Allocate, Deallocate, CreateBatch, ChangeBatchQuantity, ChangeBatchEta)}
 )
 
 QUEUES_BY_ROUTING_KEY: Mapping[str, str] = MappingProxyType(

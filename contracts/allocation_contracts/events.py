@@ -30,11 +30,13 @@ __all__ = [
     "Allocated",
     "Backordered",
     "BatchCreated",
+    "BatchEtaChanged",
     "BatchQuantityChanged",
     "CommandRejected",
     "Deallocated",
     "Event",
     "OutOfStock",
+    "PromiseChanged",
     "SkuEvent",
     "UnknownEvent",
     "encode",
@@ -100,7 +102,7 @@ class Backordered(Message):
 
 
 class Deallocated(Message):
-    """An order line was cancelled, or lost its stock because its batch became smaller."""
+    """An order line was cancelled, or lost its stock because its batch became smaller or comes later."""
 
     TYPE: ClassVar[str] = "deallocated.v1"
 
@@ -140,6 +142,33 @@ class BatchQuantityChanged(Message):
     sequence: Sequence
 
 
+class BatchEtaChanged(Message):
+    """The day of arrival of a batch was changed, or the batch has arrived."""
+
+    TYPE: ClassVar[str] = "batch-eta-changed.v1"
+
+    batchref: Text = Field(description="The batch's reference.")
+    sku: Text = Field(description="The product that the batch holds.")
+    eta: DateOrNull = Field(description="The day on which the batch arrives now; null if it is in the warehouse.")
+    previous_eta: DateOrNull = Field(description="The day of arrival before; null if the batch was in the warehouse.")
+    sequence: Sequence
+
+
+class PromiseChanged(Message):
+    """The batch of an order line arrives on another day, or has arrived."""
+
+    TYPE: ClassVar[str] = "promise-changed.v1"
+
+    orderid: Text = Field(description="The order that the line belongs to.")
+    sku: Text = Field(description="The product that is ordered.")
+    lineid: OptionalText = Field(description="The line's id; empty when the command had none.")
+    qty: PositiveQuantity = Field(description="The allocated quantity: the whole line.")
+    batchref: Text = Field(description="The batch that the line is allocated to, as before.")
+    eta: DateOrNull = Field(description="The day on which the batch arrives now; null if it is in the warehouse.")
+    previous_eta: DateOrNull = Field(description="The day of arrival before.")
+    sequence: Sequence
+
+
 class CommandRejected(Message):
     """A well-formed command was refused by a business rule."""
 
@@ -154,7 +183,16 @@ class CommandRejected(Message):
     data: Data = Field(description="The command's body, as it was sent.")
 
 
-SkuEvent: TypeAlias = Allocated | OutOfStock | Backordered | Deallocated | BatchCreated | BatchQuantityChanged
+SkuEvent: TypeAlias = (
+    Allocated
+    | OutOfStock
+    | Backordered
+    | PromiseChanged
+    | Deallocated
+    | BatchCreated
+    | BatchQuantityChanged
+    | BatchEtaChanged
+)
 """An event that belongs to one SKU and is counted by its `sequence`."""
 
 Event: TypeAlias = SkuEvent | CommandRejected
@@ -166,9 +204,11 @@ EVENTS: Mapping[str, type[Event]] = MappingProxyType(
             Allocated,
             OutOfStock,
             Backordered,
+            PromiseChanged,
             Deallocated,
             BatchCreated,
             BatchQuantityChanged,
+            BatchEtaChanged,
             CommandRejected,
         )
     }

@@ -37,6 +37,7 @@ class RejectionReason(_Reason):
     LINE_CANCELLED = "line-cancelled", "The line was cancelled and stays so."
     BATCH_EXISTS = "batch-exists", "The reference belongs to a batch that was created with other content."
     UNKNOWN_BATCH = "unknown-batch", "No batch has the reference."
+    BATCH_ARRIVED = "batch-arrived", "The batch has arrived, so it has no day of arrival any more."
 
 
 class DeallocationReason(_Reason):
@@ -44,3 +45,4 @@ class DeallocationReason(_Reason):
 
     CANCELLED = "cancelled", "The line was cancelled."
     BATCH_QUANTITY_CHANGED = "batch-quantity-changed", "The batch became too small for the line."
+    BATCH_ETA_CHANGED = "batch-eta-changed", "The batch arrives after the day by which the line is needed."

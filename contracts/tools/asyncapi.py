@@ -46,6 +46,7 @@ _OUTCOMES: Mapping[str, str] = {
     "deallocate.v1": "`deallocated.v1` or `command-rejected.v1`",
     "create-batch.v1": "`batch-created.v1` or `command-rejected.v1`",
     "change-batch-quantity.v1": "`batch-quantity-changed.v1` or `command-rejected.v1`",
+    "change-batch-eta.v1": "`batch-eta-changed.v1` or `command-rejected.v1`",
 }
 
 

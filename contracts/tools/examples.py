@@ -4,19 +4,29 @@ from collections.abc import Mapping
 from datetime import date
 from types import MappingProxyType
 
-from allocation_contracts.commands import Allocate, ChangeBatchQuantity, Command, CreateBatch, Deallocate
+from allocation_contracts.commands import (
+    Allocate,
+    ChangeBatchEta,
+    ChangeBatchQuantity,
+    Command,
+    CreateBatch,
+    Deallocate,
+)
 from allocation_contracts.events import (
     Allocated,
     Backordered,
     BatchCreated,
+    BatchEtaChanged,
     BatchQuantityChanged,
     CommandRejected,
     Deallocated,
     Event,
     OutOfStock,
+    PromiseChanged,
 )
 
 _SHIP = date(2030, 1, 31)
+_LATER = date(2030, 2, 28)
 
 EXAMPLES: Mapping[str, Command | Event] = MappingProxyType(
     {
@@ -26,6 +36,7 @@ EXAMPLES: Mapping[str, Command | Event] = MappingProxyType(
             Deallocate(orderid="order-17", sku="RED-CHAIR", lineid="1"),
             CreateBatch(batchref="batch-8", sku="RED-CHAIR", qty=100, eta=_SHIP),
             ChangeBatchQuantity(batchref="batch-8", qty=80),
+            ChangeBatchEta(batchref="batch-8", eta=_LATER),
             Allocated(
                 orderid="order-17", sku="RED-CHAIR", lineid="1", qty=3, batchref="batch-8", eta=_SHIP, sequence=2
             ),
@@ -52,6 +63,17 @@ EXAMPLES: Mapping[str, Command | Event] = MappingProxyType(
             ),
             BatchCreated(batchref="batch-8", sku="RED-CHAIR", qty=100, eta=_SHIP, sequence=1),
             BatchQuantityChanged(batchref="batch-8", sku="RED-CHAIR", qty=80, previous_qty=100, sequence=5),
+            BatchEtaChanged(batchref="batch-8", sku="RED-CHAIR", eta=_LATER, previous_eta=_SHIP, sequence=7),
+            PromiseChanged(
+                orderid="order-21",
+                sku="RED-CHAIR",
+                lineid="",
+                qty=2,
+                batchref="batch-8",
+                eta=_LATER,
+                previous_eta=_SHIP,
+                sequence=8,
+            ),
             CommandRejected(
                 command="allocate.v1",
                 reason="unknown-sku",

@@ -28,6 +28,7 @@ OUTCOMES: Mapping[str, frozenset[str]] = {
     contracts.ChangeBatchQuantity.TYPE: frozenset(
         {contracts.BatchQuantityChanged.TYPE, contracts.CommandRejected.TYPE}
     ),
+    contracts.ChangeBatchEta.TYPE: frozenset({contracts.BatchEtaChanged.TYPE, contracts.CommandRejected.TYPE}),
 }
 """The events that may be the outcome of a command."""
 
@@ -36,6 +37,15 @@ FOLLOWING: Mapping[str, frozenset[str]] = {
     contracts.CreateBatch.TYPE: frozenset({contracts.Allocated.TYPE}),
     contracts.ChangeBatchQuantity.TYPE: frozenset(
         {
+            contracts.Deallocated.TYPE,
+            contracts.Allocated.TYPE,
+            contracts.OutOfStock.TYPE,
+            contracts.Backordered.TYPE,
+        }
+    ),
+    contracts.ChangeBatchEta.TYPE: frozenset(
+        {
+            contracts.PromiseChanged.TYPE,
             contracts.Deallocated.TYPE,
             contracts.Allocated.TYPE,
             contracts.OutOfStock.TYPE,

@@ -16,6 +16,7 @@ Place = tuple[int, LineKey]
 
 
 _ANSWERS_TO_ALLOCATE = frozenset({contracts.Allocated.TYPE, contracts.OutOfStock.TYPE, contracts.Backordered.TYPE})
+_TAKEN_OFF = frozenset({"batch-quantity-changed", "batch-eta-changed"})
 NO_COMMAND: Mapping[str, Any] = {}
 
 
@@ -27,6 +28,7 @@ class BatchState:
         sku: The SKU.
         purchased: The purchased quantity.
         allocated: The allocated quantity.
+        arrival: Its number among the batches of its SKU.
         eta: The ETA as `YYYY-MM-DD`; None for stock in the warehouse.
         lines: The lines that hold its stock, by their places, in order.
     """
@@ -34,6 +36,7 @@ class BatchState:
     sku: str
     purchased: int
     allocated: int = 0
+    arrival: int = 0
     eta: str | None = None
     lines: list[Place] = field(default_factory=list, compare=False)
 
@@ -70,6 +73,13 @@ class Backorder(NamedTuple):
     needed_by: str | None
 
 
+class ToTellAgain(NamedTuple):
+    """The ETA of a batch before it changed, and the lines that have to be told, by their places."""
+
+    previous_eta: str | None
+    lines: list[Place]
+
+
 class Replay:
     """Applies the events of all SKUs, each once, and each SKU's in order of sequence.
 
@@ -85,10 +95,21 @@ class Replay:
         self._places: dict[LineKey, int] = {}
         self._terms: dict[LineKey, AskedFor] = {}
         self._waiting: defaultdict[str, dict[LineKey, Backorder]] = defaultdict(dict)
+        self._to_tell: dict[str, ToTellAgain] = {}
         self._cause: dict[str, str] = {}
         self._taken_off: defaultdict[str, list[Place]] = defaultdict(list)
         """By SKU, the lines that a shrink has taken off and that were not answered yet, the first asked last."""
         self._of_sku: defaultdict[str, list[BatchState]] = defaultdict(list)
+        self._rules: Mapping[str, Callable[[Mapping[str, Any]], None]] = {
+            contracts.BatchCreated.TYPE: self._batch_created,
+            contracts.BatchQuantityChanged.TYPE: self._quantity_changed,
+            contracts.BatchEtaChanged.TYPE: self._eta_changed,
+            contracts.PromiseChanged.TYPE: self._promise_changed,
+            contracts.Allocated.TYPE: self._allocated,
+            contracts.Deallocated.TYPE: self._deallocated,
+            contracts.OutOfStock.TYPE: self._short_of_stock,
+            contracts.Backordered.TYPE: self._backordered,
+        }
 
     def apply(
         self, type_: str, data: Mapping[str, Any], cause: str = "", command: Mapping[str, Any] = NO_COMMAND
@@ -107,27 +128,14 @@ class Replay:
         self._check_taken_off(type_, data)
         if "orderid" in data:
             self._hear(data, command)
-        match type_:
-            case contracts.BatchCreated.TYPE:
-                self._batch_created(data)
-            case contracts.BatchQuantityChanged.TYPE:
-                self._quantity_changed(data)
-            case contracts.Allocated.TYPE:
-                self._allocated(data)
-            case contracts.Deallocated.TYPE:
-                self._deallocated(data)
-            case contracts.OutOfStock.TYPE:
-                self._short_of_stock(data)
-            case contracts.Backordered.TYPE:
-                self._short_of_stock(data)
-                self._backordered(data)
+        self._rules[type_](data)
 
     def end(self) -> None:
         """Check the final state, after the last event."""
         for reference, batch in self.batches.items():
             if batch.allocated > batch.purchased:
                 self._fault(f"Batch {reference} is oversold: {batch.allocated} of {batch.purchased}.")
-        for sku in self._waiting:
+        for sku in self._of_sku:
             self._check_queue(sku)
         for _place, line in (place for places in self._taken_off.values() for place in places):
             self._fault(f"Line {line} was taken off its batch, and not answered.")
@@ -135,7 +143,7 @@ class Replay:
     def _check_taken_off(self, type_: str, data: Mapping[str, Any]) -> None:
         """Check that lines that were taken off are answered before anything else, the first asked first."""
         waiting = self._taken_off[data["sku"]]
-        if not waiting or data.get("reason") == "batch-quantity-changed":
+        if not waiting or type_ == contracts.PromiseChanged.TYPE or data.get("reason") in _TAKEN_OFF:
             return
         place = waiting.pop()
         if type_ not in _ANSWERS_TO_ALLOCATE or _line(data) != place[1]:
@@ -159,6 +167,7 @@ class Replay:
             self._terms[line] = AskedFor(command.get("priority") or 0, command.get("needed_by"))
 
     def _backordered(self, data: Mapping[str, Any]) -> None:
+        self._short_of_stock(data)
         line = _line(data)
         terms = self._terms.get(line, PLAIN)
         turn = (-terms.priority, self._places[line])
@@ -172,6 +181,8 @@ class Replay:
 
     def _check_queue(self, sku: str) -> None:
         """Check that no line that waits fits, now that a command is over."""
+        if (to_tell := self._to_tell.pop(sku, None)) and to_tell.lines:
+            self._fault(f"{len(to_tell.lines)} lines of SKU {sku} were not told of a new ETA.")
         queue = self._waiting.get(sku)
         if not queue or max(batch.available for batch in self._of_sku[sku]) < min(each.qty for each in queue.values()):
             return
@@ -184,7 +195,7 @@ class Replay:
         if reference in self.batches:
             self._fault(f"Batch {reference} was created twice.")
             return
-        batch = BatchState(data["sku"], data["qty"], eta=data["eta"])
+        batch = BatchState(data["sku"], data["qty"], arrival=len(self._of_sku[data["sku"]]), eta=data["eta"])
         self.batches[reference] = batch
         self._of_sku[batch.sku].append(batch)
         # The sort is stable, so equal batches keep their order of arrival.
@@ -198,6 +209,44 @@ class Replay:
         if batch.purchased != data["previous_qty"]:
             self._fault(f"Batch {data['batchref']} had {batch.purchased}, not {data['previous_qty']}.")
         batch.purchased = data["qty"]
+
+    def _eta_changed(self, data: Mapping[str, Any]) -> None:
+        batch = self.batches.get(data["batchref"])
+        if batch is None:
+            self._fault(f"The ETA of batch {data['batchref']} was changed, and it was never created.")
+            return
+        if batch.eta != data["previous_eta"]:
+            self._fault(f"Batch {data['batchref']} had the ETA {batch.eta}, not {data['previous_eta']}.")
+        if batch.eta is None and data["eta"]:
+            self._fault(f"Batch {data['batchref']} had arrived, and is to arrive on {data['eta']}.")
+        if batch.eta != data["eta"]:
+            self._to_tell[batch.sku] = ToTellAgain(batch.eta, list(batch.lines))
+        batch.eta = data["eta"]
+        # The sort is stable, and must begin with the order of arrival.
+        self._of_sku[batch.sku].sort(key=lambda known: known.arrival)
+        self._of_sku[batch.sku].sort(key=lambda known: known.preference)
+
+    def _promise_changed(self, data: Mapping[str, Any]) -> None:
+        line = _line(data)
+        batch = self.batches.get(data["batchref"])
+        if batch is None or self.lines.get(line) != (data["batchref"], data["qty"]):
+            self._fault(f"Line {line} holds {self.lines.get(line)}, and was told of batch {data['batchref']}.")
+            return
+        told, true = (data["previous_eta"], data["eta"]), (self._was_told(line), batch.eta)
+        if told != true:
+            self._fault(f"Line {line} was told {told} of the ETA before and after, where it is {true}.")
+        if not batch.serves(self._terms.get(line, PLAIN).needed_by):
+            self._fault(f"Line {line} stays with batch {data['batchref']}, which comes too late.")
+
+    def _was_told(self, line: LineKey) -> str | None:
+        """Return the ETA before the change, and strike the line off those that have to be told."""
+        to_tell = self._to_tell.get(line[1])
+        if to_tell is None or not to_tell.lines:
+            return "no change"
+        place = to_tell.lines.pop(0)
+        if place[1] != line:
+            self._fault(f"Line {line} was told of a new ETA before {place[1]}, which asked first.")
+        return to_tell.previous_eta
 
     def _allocated(self, data: Mapping[str, Any]) -> None:
         line = _line(data)
@@ -224,7 +273,12 @@ class Replay:
         if held is None:
             return
         batch = self.batches[held[0]]
-        if data["reason"] == "batch-quantity-changed":
+        if data["reason"] == "batch-eta-changed":
+            self._was_told(line)
+            if batch.serves(self._terms.get(line, PLAIN).needed_by):
+                self._fault(f"Line {line} was taken off batch {held[0]}, which comes in time.")
+            self._taken_off[line[1]].insert(0, self._place(line))
+        elif data["reason"] == "batch-quantity-changed":
             if batch.allocated <= batch.purchased:
                 self._fault(f"Line {line} was taken off batch {held[0]}, which had enough.")
             if line != batch.lines[-1][1]:

@@ -7,7 +7,14 @@ from typing import Any
 
 import allocation_contracts as contracts
 from allocation_worker.adapters import wire
-from allocation_worker.domain.commands import Allocate, ChangeBatchQuantity, Command, CreateBatch, Deallocate
+from allocation_worker.domain.commands import (
+    Allocate,
+    ChangeBatchEta,
+    ChangeBatchQuantity,
+    Command,
+    CreateBatch,
+    Deallocate,
+)
 from allocation_worker.service_layer.messages import CommandMessage
 
 _numbers = count(1)
@@ -17,6 +24,7 @@ _MODELS: Mapping[type[Command], type[contracts.Command]] = {
     Deallocate: contracts.Deallocate,
     CreateBatch: contracts.CreateBatch,
     ChangeBatchQuantity: contracts.ChangeBatchQuantity,
+    ChangeBatchEta: contracts.ChangeBatchEta,
 }
 
 

@@ -7,7 +7,14 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from allocation_worker.domain.commands import Allocate, ChangeBatchQuantity, Command, CreateBatch, Deallocate
+from allocation_worker.domain.commands import (
+    Allocate,
+    ChangeBatchEta,
+    ChangeBatchQuantity,
+    Command,
+    CreateBatch,
+    Deallocate,
+)
 
 Answer = tuple[str, dict[str, Any]]
 """The type of an event and its body; of a rejection, the reason alone."""
@@ -33,6 +40,7 @@ class NaiveLine:
     priority: int = 0
     needed_by: date | None = None
     answer: dict[str, Any] | None = None
+    answer_type: str = ""
 
     @property
     def waits(self) -> bool:
@@ -60,6 +68,8 @@ class NaiveShop:
                 return self._create(command)
             case ChangeBatchQuantity():
                 return self._change(command)
+            case ChangeBatchEta():
+                return self._change_eta(command)
 
     def _allocate(self, command: Allocate) -> list[Answer]:
         line = self._line(command.orderid, command.sku, command.lineid)
@@ -69,7 +79,7 @@ class NaiveShop:
             return [rejected("unknown-sku")]
         if line and line.batch and line.answer:
             same = line.qty == command.qty
-            return [("allocated.v1", line.answer)] if same else [rejected("line-quantity-conflict")]
+            return [(line.answer_type, line.answer)] if same else [rejected("line-quantity-conflict")]
         if line is None:
             line = NaiveLine((command.orderid, command.sku, command.lineid))
             self.lines.append(line)
@@ -120,6 +130,36 @@ class NaiveShop:
         answers += [self._look_for_stock(line) for line in sorted(moved, key=_place)]
         return answers + self._serve(batch.sku)
 
+    def _change_eta(self, command: ChangeBatchEta) -> list[Answer]:
+        batch = next((batch for batch in self.batches if batch.reference == command.batchref), None)
+        if batch is None:
+            return [rejected("unknown-batch")]
+        if batch.eta is None and command.eta is not None:
+            return [rejected("batch-arrived")]
+        changed = {
+            "batchref": batch.reference,
+            "sku": batch.sku,
+            "eta": command.eta and command.eta.isoformat(),
+            "previous_eta": batch.eta and batch.eta.isoformat(),
+        }
+        answers: list[Answer] = [("batch-eta-changed.v1", changed | {"sequence": self._next(batch.sku)})]
+        if batch.eta == command.eta:
+            return answers
+        batch.eta = command.eta
+        moved = []
+        for line in sorted((line for line in self.lines if line.batch is batch), key=_place):
+            if command.eta and line.needed_by and line.needed_by < command.eta:
+                answers.append(self._take_off(line, "batch-eta-changed"))
+                moved.append(line)
+            else:
+                orderid, _, lineid = line.key
+                line.answer_type = "promise-changed.v1"
+                line.answer = changed | {"orderid": orderid, "lineid": lineid, "qty": line.qty}
+                line.answer["sequence"] = self._count(line)
+                answers.append((line.answer_type, line.answer))
+        answers += [self._look_for_stock(line) for line in moved]
+        return answers + self._serve(batch.sku)
+
     def _serve(self, sku: str) -> list[Answer]:
         """What has just been freed goes to those that wait; it does no harm if nothing was freed."""
         waiting = [line for line in self.lines if line.waits and line.key[1] == sku]
@@ -147,7 +187,8 @@ class NaiveShop:
             if self.available(batch) >= line.qty:
                 line.batch = batch
                 line.answer = body | {"batchref": batch.reference, "eta": batch.eta and batch.eta.isoformat()}
-                return ("allocated.v1", line.answer)
+                line.answer_type = "allocated.v1"
+                return (line.answer_type, line.answer)
         most = max([self.available(batch) for batch in batches], default=0)
         counted = [batch for batch in batches if self.available(batch) == most][:1]
         etas = [batch.eta.isoformat() for batch in batches if batch not in counted and batch.eta]

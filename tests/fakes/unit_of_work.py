@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Self
 from uuid import UUID, uuid4, uuid5
 
 from allocation_worker.adapters import wire
-from allocation_worker.domain.commands import ChangeBatchQuantity, Command, CreateBatch
+from allocation_worker.domain.commands import BatchCommand, Command, CreateBatch
 from allocation_worker.domain.events import CommandRejected, Event, RaisedEvent
 from allocation_worker.domain.lines import LineId, OrderLine, Turn
 from allocation_worker.domain.model import Product
@@ -271,9 +271,9 @@ class FakeProducts:
     def lock_for(self, commands: Iterable[Command], *, patient: bool = True) -> None:
         skus: set[str | None] = set()
         for command in commands:
-            if isinstance(command, CreateBatch | ChangeBatchQuantity):
+            if isinstance(command, CreateBatch | BatchCommand):
                 skus.add(self._transaction.sku_of(command.batchref))
-            if not isinstance(command, ChangeBatchQuantity):
+            if not isinstance(command, BatchCommand):
                 skus.add(command.sku)
         for sku in sorted(skus - {None}, key=str):
             self._transaction.product(str(sku), LOCK_TIMEOUT if patient else LOCKED_FOR_LONG)
@@ -311,6 +311,10 @@ class FakeProducts:
     def lines_last_asked_first(self, product: Product, batchref: str) -> Iterator[OrderLine]:
         holding = [line for line in product.lines.values() if line.batchref == batchref]
         yield from sorted(holding, key=lambda line: -line.place)
+
+    def lines_first_asked_first(self, product: Product, batchref: str, *, after: int, limit: int) -> list[OrderLine]:
+        holding = [line for line in product.lines.values() if line.batchref == batchref and line.place > after]
+        return sorted(holding, key=lambda line: line.place)[:limit]
 
     def waiting(self, product: Product, *, after: Turn | None, at_most: int, limit: int) -> list[OrderLine]:
         lines = [line for line in product.lines.values() if line.waits and line.qty <= at_most]

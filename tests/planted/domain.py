@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from datetime import date
 
-from allocation_contracts import Allocate, ChangeBatchQuantity, CreateBatch, Deallocate
+from allocation_contracts import Allocate, ChangeBatchEta, ChangeBatchQuantity, CreateBatch, Deallocate
 from harness.service import RunningService
 from tests.planted.steps import faults_of
 
-SOON, LATER = date(2031, 1, 1), date(2031, 2, 1)
+SOON, LATER, LATEST = date(2031, 1, 1), date(2031, 2, 1), date(2031, 3, 1)
 
 
 def waiting(service: RunningService) -> Sequence[str]:
@@ -32,4 +32,28 @@ def waiting(service: RunningService) -> Sequence[str]:
         return faults_of(service, client)
 
 
-DOMAIN = (waiting,)
+def later_ship(service: RunningService) -> Sequence[str]:
+    """A ship comes later, once more later, and is there. Lines are told, moved, and wait."""
+    with service.client() as client:
+        service.start("consume")
+        service.start("relay")
+        client.ask(CreateBatch(batchref="ship", sku="SKU", qty=9, eta=SOON))
+        for number in range(3):
+            client.ask(Allocate(orderid=f"o{number}", sku="SKU", qty=2))
+        client.ask(Allocate(orderid="needed", sku="SKU", qty=2, needed_by=SOON))
+        client.ask(Allocate(orderid="w", sku="SKU", qty=3, wait=True, needed_by=SOON))
+        client.ask(CreateBatch(batchref="shelf", sku="SKU", qty=2))
+        client.ask(Deallocate(orderid="o1", sku="SKU"))
+        client.ask(Allocate(orderid="last", sku="SKU", qty=1))
+        client.ask(ChangeBatchEta(batchref="ship", eta=LATER))
+        client.ask(Allocate(orderid="new", sku="SKU", qty=1))
+        client.ask(ChangeBatchEta(batchref="ship", eta=LATEST))
+        client.ask(ChangeBatchEta(batchref="ship", eta=LATEST))
+        client.ask(ChangeBatchQuantity(batchref="ship", qty=5))
+        client.ask(Allocate(orderid="o0", sku="SKU", qty=2))
+        client.ask(ChangeBatchEta(batchref="ship", eta=None))
+        client.ask(ChangeBatchEta(batchref="ship", eta=SOON))
+        return faults_of(service, client)
+
+
+DOMAIN = (waiting, later_ship)

@@ -2,13 +2,21 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 from random import Random
 
 from pika.spec import BasicProperties
 
 import allocation_contracts as contracts
 from allocation_contracts.commands import COMMANDS
-from allocation_worker.domain.commands import Allocate, ChangeBatchQuantity, Command, CreateBatch, Deallocate
+from allocation_worker.domain.commands import (
+    Allocate,
+    ChangeBatchEta,
+    ChangeBatchQuantity,
+    Command,
+    CreateBatch,
+    Deallocate,
+)
 from tests.fakes.messages import delivery
 
 ALWAYS = 1_000
@@ -144,7 +152,30 @@ def wait() -> Sequence[Sent]:
     ]
 
 
-SMALL: Mapping[str, Callable[[], Sequence[Sent]]] = {"shrink": shrink, "move": move, "early": early, "wait": wait}
+def later() -> Sequence[Sent]:
+    """A ship comes later: of three lines, one is told, one is moved, and one waits. Then the ship is there."""
+    soon, day_after = date(2031, 1, 1), date(2031, 1, 2)
+    needed = replace(_order("o2", 2), needed_by=soon)
+    return [
+        send(replace(_batch("b1", 6), eta=soon), "create-1"),
+        send(_batch("b2", 2), "create-2"),
+        send(_order("o0", 2), "order-0", after=0.1),
+        send(_order("o1", 1), "order-1", after=0.1),
+        send(needed, "order-2"),
+        send(replace(needed, orderid="o3", wait=True), "order-3"),
+        send(Deallocate(orderid="o0", sku="LAMP"), "cancel", after=0.1),
+        send(ChangeBatchEta(batchref="b1", eta=day_after), "later", after=0.1),
+        send(ChangeBatchEta(batchref="b1", eta=None), "arrived", after=0.1),
+    ]
+
+
+SMALL: Mapping[str, Callable[[], Sequence[Sent]]] = {
+    "shrink": shrink,
+    "move": move,
+    "early": early,
+    "wait": wait,
+    "later": later,
+}
 
 
 def anything(random: Random) -> Sequence[Sent]:
@@ -179,11 +210,19 @@ def _commands(random: Random) -> Iterator[Command]:
         kind = random.random()
         if batches == 0 or kind < 0.15:
             batches += 1
-            yield _batch(f"b{batches}", random.randint(1, 12), sku)
+            eta = random.choice([None, date(2031, 1, 1), date(2031, 1, 2)])
+            yield replace(_batch(f"b{batches}", random.randint(1, 12), sku), eta=eta)
         elif kind < 0.65:
             order = _order(orderid, random.choice([1, 2, 2, 3, 5]), sku)
-            yield replace(order, wait=True, priority=random.choice([0, 0, 9])) if random.random() < 0.4 else order
-        elif kind < 0.8:
+            if random.random() < 0.4:
+                order = replace(order, wait=True, priority=random.choice([0, 0, 9]))
+            if random.random() < 0.2:
+                order = replace(order, needed_by=date(2031, 1, 1))
+            yield order
+        elif kind < 0.77:
             yield Deallocate(orderid=orderid, sku=sku)
+        elif kind < 0.82:
+            eta = random.choice([None, date(2031, 1, 1), date(2031, 1, 2)])
+            yield ChangeBatchEta(batchref=f"b{random.randint(1, batches)}", eta=eta)
         else:
             yield ChangeBatchQuantity(batchref=f"b{random.randint(1, batches)}", qty=random.randint(0, 12))

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import allocation_contracts as contracts
 from allocation_contracts.names import STOCK_QUEUE
 from allocation_worker.adapters.rabbitmq.prefetch_policy import FAILURES_BEFORE_RETURN
-from allocation_worker.domain.commands import ChangeBatchQuantity, CreateBatch
+from allocation_worker.domain.commands import BatchCommand, CreateBatch
 from harness.checker.events import ReceivedEvent, SentCommand, check
 from tests.fakes.naive_shop import Answer, NaiveShop
 from tests.fakes.unit_of_work import FakeDatabase, Published
@@ -96,7 +96,7 @@ def stock_order(world: World) -> list[str]:
     for each in first.values():
         if isinstance(each.command, CreateBatch):
             skus.setdefault(each.command.batchref, each.command.sku)
-        if isinstance(each.command, CreateBatch | ChangeBatchQuantity):
+        if isinstance(each.command, CreateBatch | BatchCommand):
             reference = each.command.batchref
             sent[f"batch {reference}"].append(each.message_id)
             if reference in skus:

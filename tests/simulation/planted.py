@@ -152,9 +152,9 @@ def copies_carry_their_death() -> AbstractContextManager[Any]:
 def counter_lost_on_a_shrink() -> AbstractContextManager[Any]:
     take_off = Product._take_off
 
-    def careless(self: Product, line: Any) -> None:
+    def careless(self: Product, line: Any, reason: Any) -> None:
         batch = self.batches[line.batchref]
-        take_off(self, line)
+        take_off(self, line, reason)
         batch.allocated_quantity += batch.available_quantity > 0
 
     return patch.object(Product, "_take_off", careless)

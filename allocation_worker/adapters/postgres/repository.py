@@ -1,8 +1,9 @@
 """The repository of products. The number of statements does not depend on the number of commands."""
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from uuid import uuid4
 
+import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from allocation_worker.adapters.postgres import statements
@@ -10,7 +11,14 @@ from allocation_worker.adapters.postgres.arrays import array
 from allocation_worker.adapters.postgres.rows import LineKey, Rows, Stream
 from allocation_worker.adapters.postgres.watchdog import watched_connection
 from allocation_worker.adapters.postgres.writer import Writer
-from allocation_worker.domain.commands import Allocate, ChangeBatchQuantity, Command, CreateBatch, Deallocate
+from allocation_worker.domain.commands import (
+    Allocate,
+    ChangeBatchEta,
+    ChangeBatchQuantity,
+    Command,
+    CreateBatch,
+    Deallocate,
+)
 from allocation_worker.domain.events import RaisedEvent
 from allocation_worker.domain.lines import LineId, OrderLine, Turn
 from allocation_worker.domain.model import Product
@@ -54,7 +62,7 @@ class PostgresProducts:
         self._sku_of_batch: dict[str, str] = {}
         self._touched: list[Product] = []
         self._rows = Rows(writer)
-        self._read_waiting: list[LineId] = []
+        self._page: list[OrderLine] = []
 
     def lock_for(self, commands: Iterable[Command], *, patient: bool = True) -> None:
         commands = list(commands)
@@ -73,7 +81,7 @@ class PostgresProducts:
                 case CreateBatch():
                     skus.add(command.sku)
                     batches[command.batchref] = batches.get(command.batchref) or command.sku
-                case ChangeBatchQuantity():
+                case ChangeBatchQuantity() | ChangeBatchEta():
                     batches.setdefault(command.batchref, "")
         if skus or batches:
             limit = None if patient else LOCKED_FOR_LONG + len(commands)
@@ -130,17 +138,26 @@ class PostgresProducts:
                 yield self._rows.line(product, row)
             before, limit = rows[-1].place, LINES_AT_A_TIME
 
+    def lines_first_asked_first(self, product: Product, batchref: str, *, after: int, limit: int) -> list[OrderLine]:
+        parameters = {"batchref": batchref, "after": after, "limit": limit}
+        return self._next_page(product, statements.LINES_OF_BATCH_FORWARDS, parameters, is_first=not after)
+
     def waiting(self, product: Product, *, after: Turn | None, at_most: int, limit: int) -> list[OrderLine]:
-        self._rows.flush_lines([product])
-        self._writer.flush()
-        if after is not None:
-            self._rows.forget(product, self._read_waiting)
         urgency, place = after or _BEFORE_ALL
         parameters = {"sku": product.sku, "urgency": urgency, "place": place, "at_most": at_most, "limit": limit}
-        rows = self._connection.execute(statements.WAITING_LINES, parameters).all()
-        known = product.lines.keys()
+        return self._next_page(product, statements.WAITING_LINES, parameters, is_first=after is None)
+
+    def _next_page(
+        self, product: Product, statement: sa.TextClause, parameters: Mapping[str, object], *, is_first: bool
+    ) -> list[OrderLine]:
+        """Read lines. Those of the page before are kept in memory only if they have lost their stock."""
+        self._rows.flush_lines([product])
+        self._writer.flush()
+        if not is_first:
+            self._rows.forget(product, (line for line in self._page if line.batchref))
+        rows = self._connection.execute(statement, parameters).all()
         lines = [self._rows.line(product, row) for row in rows]
-        self._read_waiting = [(line.orderid, line.lineid) for line in lines if (line.orderid, line.lineid) not in known]
+        self._page = [line for line in lines if (line.orderid, line.lineid) not in product.lines]
         return lines
 
     def stream_of(self, sku: str) -> Stream:

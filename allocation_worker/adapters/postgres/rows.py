@@ -46,6 +46,7 @@ class Rows:
         self._products: dict[str, Values] = {}
         self._smallest_waiting: dict[str, int | None] = {}
         self._batches: dict[str, Values] = {}
+        self._etas: dict[str, object] = {}
         self._lines: dict[LineKey, Values] = {}
         self._line_uuids: dict[LineKey, str] = {}
 
@@ -58,6 +59,8 @@ class Rows:
         # Unpacked in one statement: hundreds of these are read for each group.
         reference, sku, purchased, eta, arrival, created_qty, created_eta, sequence, allocated = row
         self._batches[reference] = (purchased, allocated)
+        if eta != created_eta:
+            self._etas[reference] = eta
         return Batch(reference, sku, purchased, eta, arrival, created_qty, created_eta, sequence, allocated)
 
     def line(self, product: Product, row: Row[Any]) -> OrderLine:
@@ -85,9 +88,10 @@ class Rows:
             raise StoreContentionError(f"A line of order {row.orderid!r} was taken for new, and is not.")
         return line
 
-    def forget(self, product: Product, lines: Iterable[LineId]) -> None:
+    def forget(self, product: Product, lines: Iterable[OrderLine]) -> None:
         """Keep these lines no longer in memory. They must have been written."""
-        for line_id in lines:
+        for line in lines:
+            line_id = (line.orderid, line.lineid)
             product.lines.pop(line_id, None)
             self._lines.pop((product.sku, line_id), None)
             self._line_uuids.pop((product.sku, line_id), None)
@@ -157,6 +161,7 @@ class Rows:
     def _flush_batches(self, products: Iterable[Product]) -> None:
         new: list[Values] = []
         changed: list[Values] = []
+        new_etas: list[Values] = []
         for batch in (batch for product in products for batch in product.batches.values()):
             values = _batch_values(batch)
             known = self._batches.get(batch.reference)
@@ -166,7 +171,7 @@ class Rows:
                         batch.reference,
                         batch.sku,
                         *values,
-                        batch.eta,
+                        batch.created_eta,
                         batch.arrival,
                         batch.created_qty,
                         batch.sequence,
@@ -174,8 +179,11 @@ class Rows:
                 )
             elif known != values:
                 changed.append((batch.reference, *values))
+            if batch.eta != self._etas.get(batch.reference, batch.created_eta):
+                new_etas.append((batch.reference, batch.eta, batch.created_eta))
         self._writer.add(statements.INSERT_BATCHES, new)
         self._writer.add(statements.UPDATE_BATCHES, changed)
+        self._writer.add(statements.UPDATE_ETAS, new_etas)
 
 
 def _product_values(product: Product) -> Values:

@@ -27,7 +27,12 @@ LINES_OF_BATCH = sa.text(f"""
     WHERE batchref = :batchref AND {_PLACE} < :before ORDER BY {_PLACE} DESC LIMIT :limit
 """)  # noqa: S608 - as above
 
-# The answers are not read: a line that is served gets another one.
+# The answers are not read: a line that is told or served gets another one.
+LINES_OF_BATCH_FORWARDS = sa.text(f"""
+    SELECT {_LINE}, NULL AS answer FROM order_lines
+    WHERE batchref = :batchref AND {_PLACE} > :after ORDER BY {_PLACE} LIMIT :limit
+""")  # noqa: S608 - as above
+
 WAITING_LINES = sa.text(f"""
     SELECT {_LINE}, NULL AS answer FROM order_lines
     WHERE {WAITS} AND sku = :sku AND (-priority, {_PLACE}) > (:urgency, :place) AND qty <= :at_most
@@ -108,6 +113,16 @@ UPDATE_BATCHES = Write(
     UPDATE batches SET purchased = new.purchased, allocated = new.allocated
     FROM unnest(CAST(:batch0 AS text[]), CAST(:batch1 AS integer[]), CAST(:batch2 AS integer[]))
         AS new (reference, purchased, allocated)
+    WHERE batches.reference = new.reference
+""",
+)
+
+UPDATE_ETAS = Write(
+    "eta",
+    """
+    UPDATE batches SET eta = new.eta, created_eta = new.created_eta, eta_changed = true
+    FROM unnest(CAST(:eta0 AS text[]), CAST(:eta1 AS date[]), CAST(:eta2 AS date[]))
+        AS new (reference, eta, created_eta)
     WHERE batches.reference = new.reference
 """,
 )

@@ -161,7 +161,8 @@ CHECKS = (
             ORDER BY sku, sequence
         ) AS answers USING (sku, sequence)
         WHERE (event ->> 'orderid', event ->> 'lineid') IS DISTINCT FROM (orderid, lineid)
-            OR batchref IS DISTINCT FROM CASE WHEN type = 'allocated.v1' THEN event ->> 'batchref' END
+            OR batchref IS DISTINCT FROM CASE
+                WHEN type IN ('allocated.v1', 'promise-changed.v1') THEN event ->> 'batchref' END
             OR qty <> CAST(event ->> 'qty' AS integer)
         """,
     ),
@@ -179,6 +180,21 @@ CHECKS = (
             ) AS changes ORDER BY event ->> 'batchref', sequence DESC
         ) AS latest USING (reference)
         WHERE purchased <> told
+        """,
+    ),
+    Check(
+        "eta-unlike-its-event",
+        "Batch {reference} has the ETA {eta}, and its last event says {told}.",
+        """
+        SELECT reference, coalesce(CAST(eta AS text), 'none') AS eta, coalesce(told, 'none') AS told FROM batches JOIN (
+            SELECT DISTINCT ON (event ->> 'batchref') event ->> 'batchref' AS reference, event ->> 'eta' AS told
+            FROM (
+                SELECT sequence, CAST(body AS jsonb) AS event FROM events
+                WHERE type IN ('batch-created.v1', 'batch-eta-changed.v1') AND NOT repeated
+                    AND created_at >= now() - make_interval(hours => :kept_hours)
+            ) AS changes ORDER BY event ->> 'batchref', sequence DESC
+        ) AS latest USING (reference)
+        WHERE eta IS DISTINCT FROM CAST(told AS date)
         """,
     ),
     Check(

@@ -178,7 +178,7 @@ def _arguments(generation: str, change: Change) -> list[str | int]:
         change.batchref or "",
         change.allocated_by,
         "" if change.purchased is None else change.purchased,
-        int(change.created),
+        "created" if change.created else "eta" if change.eta_changed else "",
         change.eta or "",
         line.orderid if line else "",
         _written(line) if line else "",

@@ -59,10 +59,11 @@ local function apply(generation)
     local at = root(generation)
     if batchref ~= '' then
         local batch = at .. 'batch:' .. batchref
-        if ARGV[7] == '1' then
+        if ARGV[7] == 'created' then
             redis.call('HSET', batch, 'sku', sku, 'allocated', '0', 'eta', ARGV[8], 'sequence', ARGV[3])
             redis.call('ZADD', at .. 'sku:' .. sku, ARGV[3], batchref)
         end
+        if ARGV[7] == 'eta' then redis.call('HSET', batch, 'eta', ARGV[8]) end
         if ARGV[6] ~= '' then redis.call('HSET', batch, 'purchased', ARGV[6]) end
         if ARGV[5] ~= '0' then redis.call('HINCRBY', batch, 'allocated', ARGV[5]) end
     end
@@ -74,7 +75,8 @@ local function apply(generation)
 end
 """
 
-# ARGV: generation ('' here), sku, sequence, batchref, allocated by, purchased, created, eta, orderid, line, field.
+# ARGV: generation ('' here), sku, sequence, batchref, allocated by, purchased, 'created', 'eta' or '', eta, orderid,
+# line, field.
 APPLY_LIVE: Final = f"""
 {_COMMON}
 {_APPLY}

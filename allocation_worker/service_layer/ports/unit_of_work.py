@@ -57,6 +57,21 @@ class Products(Protocol):
         `product` to take up, or changes to it are lost.
         """
 
+    def lines_first_asked_first(
+        self, product: Product, batchref: str, *, after: int, limit: int
+    ) -> Sequence[OrderLine]:
+        """Return lines that hold stock of the batch, in the order of their places.
+
+        Lines that this has returned before, and that still hold stock of the batch, are written and need not be kept in
+        memory. The `answer` of a line is not read.
+
+        Args:
+            product: The product.
+            batchref: The batch.
+            after: The place of the last line that was looked at; 0 for the beginning.
+            limit: The most lines.
+        """
+
     def waiting(self, product: Product, *, after: Turn | None, at_most: int, limit: int) -> Sequence[OrderLine]:
         """Return lines of the product that wait for stock, in order of their turns.
 

@@ -7,7 +7,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from allocation_worker.adapters.postgres.unit_of_work import Optimism
-from allocation_worker.domain.commands import Allocate, ChangeBatchQuantity, Command, CreateBatch, Deallocate
+from allocation_worker.domain.commands import (
+    Allocate,
+    ChangeBatchEta,
+    ChangeBatchQuantity,
+    Command,
+    CreateBatch,
+    Deallocate,
+)
 from allocation_worker.service_layer.messages import CommandMessage
 from allocation_worker.service_layer.outcomes import Outcome
 from tests.fakes.messages import message
@@ -36,6 +43,7 @@ commands: st.SearchStrategy[Command] = st.one_of(
     ),
     st.builds(Deallocate, orderid=orderids, sku=skus, lineid=lineids),
     st.builds(CreateBatch, batchref=batchrefs, sku=skus, qty=st.sampled_from([2, 5, 9]), eta=etas),
+    st.builds(ChangeBatchEta, batchref=batchrefs, eta=etas),
     st.builds(ChangeBatchQuantity, batchref=batchrefs, qty=st.integers(0, 12)),
 )
 # One message in three or so has an id that another may have.

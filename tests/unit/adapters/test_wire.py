@@ -24,6 +24,10 @@ EVENTS: list[ProductEvent] = [
     events.Allocated(orderid="o", sku="s", lineid="", qty=1, batchref="b", eta=date(2030, 1, 31), sequence=1),
     events.OutOfStock(orderid="o", sku="s", lineid="1", qty=1, largest_available=0, next_eta=None, sequence=2),
     events.Backordered(orderid="o", sku="s", lineid="", qty=1, largest_available=0, next_eta=None, sequence=2),
+    events.PromiseChanged(
+        orderid="o", sku="s", lineid="", qty=1, batchref="b", eta=None, previous_eta=date(2030, 1, 31), sequence=2
+    ),
+    events.BatchEtaChanged(batchref="b", sku="s", eta=date(2030, 1, 31), previous_eta=date(2030, 1, 30), sequence=2),
     events.Deallocated(orderid="o", sku="s", lineid="", qty=0, batchref=None, reason="cancelled", sequence=3),
     events.BatchCreated(batchref="b", sku="s", qty=1, eta=None, sequence=4),
     events.BatchQuantityChanged(batchref="b", sku="s", qty=0, previous_qty=1, sequence=5),

@@ -230,6 +230,8 @@ def test_lists_every_event_by_its_type_with_its_routing_key() -> None:
         ("allocated.v1", "allocated"),
         ("out-of-stock.v1", "out-of-stock"),
         ("backordered.v1", "backordered"),
+        ("promise-changed.v1", "promise-changed"),
+        ("batch-eta-changed.v1", "batch-eta-changed"),
         ("deallocated.v1", "deallocated"),
         ("batch-created.v1", "batch-created"),
         ("batch-quantity-changed.v1", "batch-quantity-changed"),

@@ -7,7 +7,14 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from allocation_worker.domain.commands import Allocate, ChangeBatchQuantity, Command, CreateBatch, Deallocate
+from allocation_worker.domain.commands import (
+    Allocate,
+    ChangeBatchEta,
+    ChangeBatchQuantity,
+    Command,
+    CreateBatch,
+    Deallocate,
+)
 from allocation_worker.domain.errors import RefusalError
 from allocation_worker.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
 from allocation_worker.service_layer.messagebus import MessageBus
@@ -62,12 +69,17 @@ class AnyHistory(RuleBasedStateMachine):
     def create_batch_as_before(self, batchref: str) -> None:
         for batch in self.naive.batches:
             if batch.reference == batchref:
-                qty = batch.announced["qty"]
-                self.compare(CreateBatch(batchref=batchref, sku=batch.sku, qty=qty, eta=batch.eta))
+                qty, eta = batch.announced["qty"], batch.announced["eta"]
+                created_eta = eta and date.fromisoformat(eta)
+                self.compare(CreateBatch(batchref=batchref, sku=batch.sku, qty=qty, eta=created_eta))
 
     @rule(batchref=batchrefs, qty=st.integers(0, 20))
     def change_batch_quantity(self, batchref: str, qty: int) -> None:
         self.compare(ChangeBatchQuantity(batchref=batchref, qty=qty))
+
+    @rule(batchref=batchrefs, eta=etas)
+    def change_batch_eta(self, batchref: str, eta: date | None) -> None:
+        self.compare(ChangeBatchEta(batchref=batchref, eta=eta))
 
     @invariant()
     def no_batch_is_oversold_and_its_lines_account_for_all_that_is_allocated(self) -> None:

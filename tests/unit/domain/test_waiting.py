@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from allocation_worker.domain.commands import Allocate, ChangeBatchQuantity, Command, CreateBatch, Deallocate
-from allocation_worker.domain.model import SERVED_AT_A_TIME
+from allocation_worker.domain.model import AT_A_TIME
 from tests.unit.domain.test_shrinking import Shop
 
 SOON, LATER = date(2031, 1, 1), date(2031, 2, 1)
@@ -155,7 +155,7 @@ def test_lowering_and_cancelling_a_line_that_waits_frees_nothing(shop: Shop) -> 
 
 
 def test_more_lines_than_are_served_at_a_time_are_served_by_one_command(shop: Shop) -> None:
-    count = 2 * SERVED_AT_A_TIME + 1
+    count = 2 * AT_A_TIME + 1
     shop(*(wait(f"w{number}", 1 + number % 2) for number in range(count)))
     served = shop(create("b2", 10 * count))[1:]
     assert served == [("allocated", f"w{number}", "b2") for number in range(count)]
@@ -163,5 +163,5 @@ def test_more_lines_than_are_served_at_a_time_are_served_by_one_command(shop: Sh
 
 def test_lines_that_are_passed_over_do_not_end_the_pass(shop: Shop) -> None:
     """More of them than are served at a time."""
-    shop(*(wait(f"w{number}", 1, needed_by=SOON) for number in range(SERVED_AT_A_TIME + 1)), wait("last", 1))
+    shop(*(wait(f"w{number}", 1, needed_by=SOON) for number in range(AT_A_TIME + 1)), wait("last", 1))
     assert shop(create("later", 5, LATER))[1:] == [("allocated", "last", "later")]

@@ -5,7 +5,14 @@ from random import Random
 
 import pytest
 
-from allocation_worker.domain.commands import Allocate, ChangeBatchQuantity, Command, CreateBatch, Deallocate
+from allocation_worker.domain.commands import (
+    Allocate,
+    BatchCommand,
+    ChangeBatchQuantity,
+    Command,
+    CreateBatch,
+    Deallocate,
+)
 from allocation_worker.service_layer.aside import Aside
 from allocation_worker.service_layer.groups import PATIENT_FOR, GroupProcessor
 from allocation_worker.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
@@ -193,4 +200,4 @@ def _history(random: Random) -> list[Command]:
 
 def _sku(command: Command) -> str:
     letters = {"c": "CHAIR", "t": "TABLE", "l": "LAMP"}
-    return letters[command.batchref[0]] if isinstance(command, ChangeBatchQuantity) else command.sku
+    return letters[command.batchref[0]] if isinstance(command, BatchCommand) else command.sku

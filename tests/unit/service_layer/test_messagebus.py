@@ -27,7 +27,7 @@ def test_a_command_without_handler_shows_at_start(missing: type[commands.Command
         MessageBus(table, EVENT_HANDLERS)
 
 
-@pytest.mark.parametrize("missing", [*get_args(events.Event), events.StockFreed])
+@pytest.mark.parametrize("missing", [*get_args(events.Event), events.Unsettled])
 def test_an_event_without_entry_shows_at_start(missing: type[events.Event]) -> None:
     table = {event: handlers for event, handlers in EVENT_HANDLERS.items() if event is not missing}
     with pytest.raises(LookupError, match=f"table of event handlers for {missing.__name__}"):
