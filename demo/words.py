@@ -63,7 +63,7 @@ def name(event: contracts.Event) -> str:
     return event.TYPE.rpartition(".")[0]
 
 
-def describe(event: contracts.Event) -> str:  # noqa: PLR0911 - one for each event
+def describe(event: contracts.Event) -> str:  # noqa: C901, PLR0911 - one for each event
     """Tell an event in one line."""
     match event:
         case contracts.Allocated():
@@ -85,6 +85,8 @@ def describe(event: contracts.Event) -> str:  # noqa: PLR0911 - one for each eve
             return f"{event.batchref}  {event.sku} {_arrives(event.eta)}"
         case contracts.PromiseChanged():
             return f"{event.orderid}  {event.qty} {event.sku} from {event.batchref}, {_arrives(event.eta)}"
+        case contracts.Shipped():
+            return f"{event.orderid}  {event.qty} {event.sku} from {event.batchref} is on its way"
         case contracts.CommandRejected():
             return event.reason + ": " + event.detail
 

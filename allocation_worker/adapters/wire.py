@@ -203,6 +203,7 @@ def routing_key(type_: str) -> str:
 _COMMANDS: Mapping[type[contracts.Command], type[commands.Command]] = {
     contracts.Allocate: commands.Allocate,
     contracts.Deallocate: commands.Deallocate,
+    contracts.Ship: commands.Ship,
     contracts.CreateBatch: commands.CreateBatch,
     contracts.ChangeBatchQuantity: commands.ChangeBatchQuantity,
     contracts.ChangeBatchEta: commands.ChangeBatchEta,
@@ -217,6 +218,7 @@ _MODELS: Mapping[type[events.ProductEvent], type[contracts.SkuEvent]] = {
     events.BatchQuantityChanged: contracts.BatchQuantityChanged,
     events.BatchEtaChanged: contracts.BatchEtaChanged,
     events.PromiseChanged: contracts.PromiseChanged,
+    events.Shipped: contracts.Shipped,
 }
 
 # Not by way of the model, whose check takes twice as long: all that is in an event was checked as it came in.

@@ -91,6 +91,8 @@ def _told(event: contracts.Event) -> tuple[str, str, str, str]:
             return str(event.sequence), event.sku, event.batchref, words
         case contracts.PromiseChanged():
             words = f"{event.qty} from {event.batchref}, {_due(event.previous_eta)} -> {_due(event.eta)}"
+        case contracts.Shipped():
+            words = f"{event.qty} from {event.batchref}, on its way"
         case contracts.CommandRejected():
             named = event.data
             subject = str(named.get("orderid") or named.get("batchref") or "")

@@ -136,6 +136,30 @@ def send_deallocate(
     )
 
 
+@verbs.command("ship", epilog="Example: allocation-worker send ship --orderid o1 --sku RED-CHAIR")
+def send_ship(
+    orderid: OrderId,
+    sku: Sku,
+    lineid: LineId = "",
+    message_id: MessageId = None,
+    correlation_id: CorrelationId = None,
+    *,
+    wait: Wait = False,
+    timeout: Timeout = PATIENCE,
+    as_json: AsJson = False,
+) -> None:
+    """Ship an order line."""
+    _send(
+        contracts.Ship,
+        message_id,
+        correlation_id,
+        Wanted(timeout if wait else None, as_json),
+        orderid=orderid,
+        sku=sku,
+        lineid=lineid,
+    )
+
+
 @verbs.command(
     "create-batch",
     epilog="Example: allocation-worker send create-batch --batchref b1 --sku RED-CHAIR --qty 100 --eta 2030-01-31",

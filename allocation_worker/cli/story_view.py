@@ -96,6 +96,8 @@ def _change(event: ProductEvent | Rejection) -> str:  # noqa: PLR0911 - one for 
             return f"{_where(event.previous_eta)}, now {_where(event.eta)}"
         case events.PromiseChanged():
             return f"{event.qty} of batch {event.batchref}, {_where(event.previous_eta)}, now {_where(event.eta)}"
+        case events.Shipped():
+            return f"{event.qty} of batch {event.batchref} shipped"
 
 
 def _where(eta: date | None) -> str:
@@ -120,7 +122,7 @@ def as_json(story: Story) -> dict[str, Any]:
     }
 
 
-def outcome(event: ProductEvent | Rejection) -> str:  # noqa: PLR0911 - one for each event
+def outcome(event: ProductEvent | Rejection) -> str:  # noqa: C901, PLR0911 - one for each event
     """Return the outcome of a command in one sentence."""
     match event:
         case Rejection():
@@ -160,6 +162,8 @@ def outcome(event: ProductEvent | Rejection) -> str:  # noqa: PLR0911 - one for 
                 f"{_line(event)} stays with batch {event.batchref}: {_where(event.previous_eta)}, "
                 f"now {_where(event.eta)}."
             )
+        case events.Shipped():
+            return f"ship.v1 shipped {_line(event)}: {event.qty} of batch {event.batchref}."
 
 
 def _opening(story: Story) -> Iterator[str]:
@@ -245,7 +249,7 @@ def _sequence(answer: Answer) -> int | None:
     return None if isinstance(answer.event, Rejection) else answer.event.sequence
 
 
-def _line(event: DecidedEvent | events.PromiseChanged | events.Deallocated) -> str:
+def _line(event: DecidedEvent | events.PromiseChanged | events.Shipped | events.Deallocated) -> str:
     suffix = f", lineid {event.lineid}" if event.lineid else ""
     return f"order {event.orderid}, SKU {event.sku}{suffix}"
 

@@ -27,6 +27,15 @@ class Deallocate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Ship:
+    """Ship an order line. It can neither be moved nor cancelled afterwards."""
+
+    orderid: str
+    sku: str
+    lineid: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CreateBatch:
     """Add a batch of stock. It is in the warehouse if it has no ETA."""
 
@@ -55,4 +64,4 @@ class ChangeBatchEta:
 BatchCommand = ChangeBatchQuantity | ChangeBatchEta
 """A command that names a batch, and no SKU."""
 
-Command = Allocate | Deallocate | CreateBatch | BatchCommand
+Command = Allocate | Deallocate | Ship | CreateBatch | BatchCommand

@@ -47,6 +47,31 @@ class LineCancelledError(RefusalError):
     reason = "line-cancelled"
 
 
+class LineNotAllocatedError(RefusalError):
+    """The line holds no stock."""
+
+    reason = "line-not-allocated"
+
+
+class LineShippedError(RefusalError):
+    """The line has been shipped."""
+
+    reason = "line-shipped"
+
+
+class BatchNotArrivedError(RefusalError):
+    """The batch of the line is not in the warehouse. Its arrival may still be in the other queue."""
+
+    reason = "batch-not-arrived"
+    may_pass = True
+
+
+class BatchShippedError(RefusalError):
+    """More of the batch has been shipped than it is to hold."""
+
+    reason = "batch-shipped"
+
+
 class BatchExistsError(RefusalError):
     """The batch was created with other content."""
 

@@ -126,6 +126,18 @@ class PromiseChanged:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Shipped:
+    """The line was shipped."""
+
+    orderid: str
+    sku: str
+    lineid: str
+    qty: int
+    batchref: str
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CommandRejected:
     """A business rule refused a command, and nothing has changed. The event belongs to no SKU, so it has no sequence.
 
@@ -150,6 +162,7 @@ ProductEvent = (
     | OutOfStock
     | Backordered
     | PromiseChanged
+    | Shipped
     | Deallocated
     | BatchCreated
     | BatchQuantityChanged

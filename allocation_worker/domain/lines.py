@@ -52,6 +52,7 @@ class OrderLine:
         batchref: The batch that `qty` was allocated from; None if the line holds no stock.
         sequence: The `sequence` of the last event about the line's own stock.
         place: The `sequence` of the first such event. It says who asked first.
+        shipped: Whether it was shipped. It still counts as allocated from its batch.
         terms: What was asked for the line.
         answer: The last event about the line's own stock, as long as it cannot be told from the line and its batch.
     """
@@ -64,6 +65,7 @@ class OrderLine:
     sequence: int = 0
     place: int = 0
     terms: Terms = PLAIN
+    shipped: bool = False
     answer: events.ProductEvent | None = None
 
     @property

@@ -10,8 +10,12 @@ from allocation_worker.domain import events
 from allocation_worker.domain.errors import (
     BatchArrivedError,
     BatchExistsError,
+    BatchNotArrivedError,
+    BatchShippedError,
     LineCancelledError,
+    LineNotAllocatedError,
     LineQuantityConflictError,
+    LineShippedError,
     quoted,
 )
 from allocation_worker.domain.lines import PLAIN, LineId, OrderLine, Terms, Turn
@@ -33,6 +37,7 @@ class Batch:
             unchanged.
         created_eta: The ETA at creation.
         sequence: The `sequence` of the event that announced the batch.
+        shipped_quantity: The part of `allocated_quantity` that was shipped.
     """
 
     reference: str
@@ -44,6 +49,7 @@ class Batch:
     created_eta: date | None
     sequence: int
     allocated_quantity: int = 0
+    shipped_quantity: int = 0
 
     @property
     def available_quantity(self) -> int:
@@ -120,11 +126,14 @@ class Product:
 
         Raises:
             LineCancelledError: The line was cancelled before.
+            LineShippedError: The line was shipped before.
             LineQuantityConflictError: The line holds another quantity.
         """
         line = self.lines[line_id]
         if line.cancelled:
             raise LineCancelledError(f"{self._name(line)} was cancelled; use another lineid to order again.")
+        if line.shipped:
+            raise LineShippedError(f"{self._name(line)} was shipped; use another lineid to order again.")
         if line.batchref is None:
             if line.waits and terms.wait and line.qty == qty:
                 self._announce(line)
@@ -141,10 +150,43 @@ class Product:
             )
 
     def deallocate(self, line_id: LineId) -> None:
-        """Cancel the line and free its stock."""
+        """Cancel the line and free its stock.
+
+        Raises:
+            LineShippedError: The line was shipped before.
+        """
         line = self.lines[line_id]
+        if line.shipped:
+            raise LineShippedError(f"{self._name(line)} was shipped, and cannot be cancelled; a return is a new batch.")
         line.cancelled = True
         self._free(line, "cancelled")
+
+    def ship(self, line_id: LineId) -> None:
+        """Ship the line. One that was shipped before is announced again.
+
+        Raises:
+            LineCancelledError: The line was cancelled before.
+            LineNotAllocatedError: The line holds no stock.
+            BatchNotArrivedError: Its batch is not in the warehouse.
+        """
+        line = self.lines[line_id]
+        if line.shipped:
+            self._announce(line)
+            return
+        if line.cancelled:
+            raise LineCancelledError(f"{self._name(line)} was cancelled, and must not be shipped.")
+        if line.batchref is None:
+            raise LineNotAllocatedError(f"{self._name(line)} holds no stock; allocate it first.")
+        batch = self.batches[line.batchref]
+        if batch.eta is not None:
+            raise BatchNotArrivedError(
+                f"{self._name(line)} holds stock of batch {quoted(batch.reference)}, which arrives on {batch.eta}; "
+                "once it is there, send change-batch-eta with null."
+            )
+        line.shipped = True
+        batch.shipped_quantity += line.qty
+        self._answer(line)
+        self._announce(line)
 
     def create_batch(self, reference: str, qty: int, eta: date | None) -> None:
         """Add a batch whose reference no other batch has."""
@@ -184,9 +226,16 @@ class Product:
             reference: The batch.
             qty: The purchased quantity from now on.
             last_asked_first: The lines that hold stock of the batch, in the order of their places, the last one first.
-                Each line that is read loses its stock, and no more are read than needed.
+                Each line that is read loses its stock, and no more are read than needed. None of them was shipped.
+
+        Raises:
+            BatchShippedError: More than that has been shipped.
         """
         batch = self.batches[reference]
+        if qty < batch.shipped_quantity:
+            raise BatchShippedError(
+                f"Of batch {quoted(reference)}, {batch.shipped_quantity} have been shipped; it cannot hold {qty}."
+            )
         previous, batch.purchased_quantity = batch.purchased_quantity, qty
         self._freed |= qty > previous
         self.events.append(
@@ -347,7 +396,19 @@ class Product:
 
     def _announce(self, line: OrderLine) -> None:
         """Announce the last answer to the line."""
-        self.events.append(line.answer or self._allocated(line, str(line.batchref)))
+        self.events.append(
+            line.answer or (self._shipped if line.shipped else self._allocated)(line, str(line.batchref))
+        )
+
+    def _shipped(self, line: OrderLine, batchref: str) -> events.Shipped:
+        return events.Shipped(
+            orderid=line.orderid,
+            sku=self.sku,
+            lineid=line.lineid,
+            qty=line.qty,
+            batchref=batchref,
+            sequence=line.sequence,
+        )
 
     def _allocated(self, line: OrderLine, batchref: str) -> events.Allocated:
         return events.Allocated(

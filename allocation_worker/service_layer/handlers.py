@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from allocation_worker.domain import commands, events
-from allocation_worker.domain.errors import UnknownBatchError, UnknownSkuError, quoted
+from allocation_worker.domain.errors import LineNotAllocatedError, UnknownBatchError, UnknownSkuError, quoted
 from allocation_worker.domain.lines import PLAIN, Terms
 from allocation_worker.domain.model import AT_A_TIME, Product
 from allocation_worker.service_layer.ports import UnitOfWork
@@ -26,6 +26,15 @@ def deallocate(command: commands.Deallocate, uow: UnitOfWork) -> None:
     line = (command.orderid, command.lineid)
     product = uow.products.get(command.sku, line) or uow.products.add(Product(command.sku), line)
     product.deallocate(line)
+
+
+def ship(command: commands.Ship, uow: UnitOfWork) -> None:
+    """Ship the line, if it holds stock that is in the warehouse."""
+    line = (command.orderid, command.lineid)
+    product = uow.products.get(command.sku, line)
+    if product is None:
+        raise LineNotAllocatedError(f"Nothing of SKU {quoted(command.sku)} was ever ordered; allocate the line first.")
+    product.ship(line)
 
 
 def create_batch(command: commands.CreateBatch, uow: UnitOfWork) -> None:
@@ -86,6 +95,7 @@ EventHandlers = Mapping[type[events.Event | events.RaisedEvent], Sequence[EventH
 COMMAND_HANDLERS: Mapping[type[commands.Command], CommandHandler] = {
     commands.Allocate: allocate,
     commands.Deallocate: deallocate,
+    commands.Ship: ship,
     commands.CreateBatch: create_batch,
     commands.ChangeBatchQuantity: change_batch_quantity,
     commands.ChangeBatchEta: change_batch_eta,
@@ -101,6 +111,7 @@ EVENT_HANDLERS: EventHandlers = {
     events.BatchQuantityChanged: [],
     events.BatchEtaChanged: [],
     events.PromiseChanged: [],
+    events.Shipped: [],
     events.CommandRejected: [],
     events.Unsettled: [settle],
 }

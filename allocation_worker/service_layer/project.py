@@ -86,7 +86,7 @@ class Change(NamedTuple):
     eta: str | None = None
 
 
-def change_of(event: ProjectedEvent) -> Change:  # noqa: PLR0911 - one for each event
+def change_of(event: ProjectedEvent) -> Change:  # noqa: C901, PLR0911 - one for each event
     """Return what an event changes in the read model."""
     sku, sequence = event.sku, event.sequence
     match event:
@@ -110,6 +110,9 @@ def change_of(event: ProjectedEvent) -> Change:  # noqa: PLR0911 - one for each 
             line = LineView(
                 event.orderid, sku, event.lineid, "allocated", event.qty, event.batchref, event.eta, sequence
             )
+            return Change(sku, sequence, line)
+        case events.Shipped():
+            line = LineView(event.orderid, sku, event.lineid, "shipped", event.qty, event.batchref, None, sequence)
             return Change(sku, sequence, line)
         case events.BatchCreated():
             eta = event.eta.isoformat() if event.eta else None

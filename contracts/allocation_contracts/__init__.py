@@ -8,6 +8,7 @@ from allocation_contracts.commands import (
     Command,
     CreateBatch,
     Deallocate,
+    Ship,
     read_command,
 )
 from allocation_contracts.errors import AllocationError, ContractError
@@ -23,6 +24,7 @@ from allocation_contracts.events import (
     Event,
     OutOfStock,
     PromiseChanged,
+    Shipped,
     SkuEvent,
     UnknownEvent,
     read_event,
@@ -90,6 +92,8 @@ __all__ = [
     "Positions",
     "PromiseChanged",
     "RejectionReason",
+    "Ship",
+    "Shipped",
     "SkuEvent",
     "UnknownEvent",
     "command_properties",

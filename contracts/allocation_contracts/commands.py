@@ -56,6 +56,19 @@ class Deallocate(Message):
     )
 
 
+class Ship(Message):
+    """Ask whether an order line may be shipped. After `shipped` it can neither be moved nor cancelled."""
+
+    TYPE: ClassVar[str] = "ship.v1"
+    QUEUE: ClassVar[str] = ORDERS_QUEUE
+
+    orderid: Text = Field(description="The order that the line belongs to.")
+    sku: Text = Field(description="The product that was ordered.")
+    lineid: NullableText = Field(
+        default="", description="The line's id, as it was when it was allocated; empty when absent or null."
+    )
+
+
 class CreateBatch(Message):
     """Add a batch of stock that was purchased."""
 
@@ -90,10 +103,13 @@ class ChangeBatchEta(Message):
     eta: DateOrNull = Field(description="The day on which the batch arrives; null if it has arrived in the warehouse.")
 
 
-Command: TypeAlias = Allocate | Deallocate | CreateBatch | ChangeBatchQuantity | ChangeBatchEta
+Command: TypeAlias = Allocate | Deallocate | Ship | CreateBatch | ChangeBatchQuantity | ChangeBatchEta
 
 COMMANDS: Mapping[str, type[Command]] = MappingProxyType(
-    {command.TYPE: command for command in (Allocate, Deallocate, CreateBatch, ChangeBatchQuantity, ChangeBatchEta)}
+    {
+        command.TYPE: command
+        for command in (Allocate, Deallocate, Ship, CreateBatch, ChangeBatchQuantity, ChangeBatchEta)
+    }
 )
 
 QUEUES_BY_ROUTING_KEY: Mapping[str, str] = MappingProxyType(

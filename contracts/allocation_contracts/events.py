@@ -37,6 +37,7 @@ __all__ = [
     "Event",
     "OutOfStock",
     "PromiseChanged",
+    "Shipped",
     "SkuEvent",
     "UnknownEvent",
     "encode",
@@ -118,6 +119,19 @@ class Deallocated(Message):
     sequence: Sequence
 
 
+class Shipped(Message):
+    """An order line was shipped."""
+
+    TYPE: ClassVar[str] = "shipped.v1"
+
+    orderid: Text = Field(description="The order that the line belongs to.")
+    sku: Text = Field(description="The product that was ordered.")
+    lineid: OptionalText = Field(description="The line's id; empty when the command had none.")
+    qty: PositiveQuantity = Field(description="The shipped quantity: the whole line.")
+    batchref: Text = Field(description="The batch that the line was taken from.")
+    sequence: Sequence
+
+
 class BatchCreated(Message):
     """A batch of stock was added."""
 
@@ -188,6 +202,7 @@ SkuEvent: TypeAlias = (
     | OutOfStock
     | Backordered
     | PromiseChanged
+    | Shipped
     | Deallocated
     | BatchCreated
     | BatchQuantityChanged
@@ -205,6 +220,7 @@ EVENTS: Mapping[str, type[Event]] = MappingProxyType(
             OutOfStock,
             Backordered,
             PromiseChanged,
+            Shipped,
             Deallocated,
             BatchCreated,
             BatchQuantityChanged,

@@ -44,6 +44,7 @@ new type.
 _OUTCOMES: Mapping[str, str] = {
     "allocate.v1": "`allocated.v1`, `out-of-stock.v1`, `backordered.v1` or `command-rejected.v1`",
     "deallocate.v1": "`deallocated.v1` or `command-rejected.v1`",
+    "ship.v1": "`shipped.v1` or `command-rejected.v1`",
     "create-batch.v1": "`batch-created.v1` or `command-rejected.v1`",
     "change-batch-quantity.v1": "`batch-quantity-changed.v1` or `command-rejected.v1`",
     "change-batch-eta.v1": "`batch-eta-changed.v1` or `command-rejected.v1`",

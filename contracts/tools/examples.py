@@ -11,6 +11,7 @@ from allocation_contracts.commands import (
     Command,
     CreateBatch,
     Deallocate,
+    Ship,
 )
 from allocation_contracts.events import (
     Allocated,
@@ -23,6 +24,7 @@ from allocation_contracts.events import (
     Event,
     OutOfStock,
     PromiseChanged,
+    Shipped,
 )
 
 _SHIP = date(2030, 1, 31)
@@ -34,6 +36,7 @@ EXAMPLES: Mapping[str, Command | Event] = MappingProxyType(
         for example in (
             Allocate(orderid="order-17", sku="RED-CHAIR", qty=3, lineid="1"),
             Deallocate(orderid="order-17", sku="RED-CHAIR", lineid="1"),
+            Ship(orderid="order-17", sku="RED-CHAIR", lineid="1"),
             CreateBatch(batchref="batch-8", sku="RED-CHAIR", qty=100, eta=_SHIP),
             ChangeBatchQuantity(batchref="batch-8", qty=80),
             ChangeBatchEta(batchref="batch-8", eta=_LATER),
@@ -74,6 +77,7 @@ EXAMPLES: Mapping[str, Command | Event] = MappingProxyType(
                 previous_eta=_SHIP,
                 sequence=8,
             ),
+            Shipped(orderid="order-21", sku="RED-CHAIR", lineid="", qty=2, batchref="batch-8", sequence=9),
             CommandRejected(
                 command="allocate.v1",
                 reason="unknown-sku",

@@ -24,6 +24,7 @@ OUTCOMES: Mapping[str, frozenset[str]] = {
         }
     ),
     contracts.Deallocate.TYPE: frozenset({contracts.Deallocated.TYPE, contracts.CommandRejected.TYPE}),
+    contracts.Ship.TYPE: frozenset({contracts.Shipped.TYPE, contracts.CommandRejected.TYPE}),
     contracts.CreateBatch.TYPE: frozenset({contracts.BatchCreated.TYPE, contracts.CommandRejected.TYPE}),
     contracts.ChangeBatchQuantity.TYPE: frozenset(
         {contracts.BatchQuantityChanged.TYPE, contracts.CommandRejected.TYPE}

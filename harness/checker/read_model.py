@@ -87,10 +87,13 @@ def write_model(database_url: str) -> Contents:
     dsn = make_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
     with closing(psycopg2.connect(dsn)) as connection, connection, connection.cursor() as cursor:
         cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-        cursor.execute("SELECT orderid, sku, lineid, qty, batchref, cancelled, coalesce(wait, false) FROM order_lines")
+        cursor.execute("""
+            SELECT orderid, sku, lineid, qty, batchref, cancelled, coalesce(wait, false), coalesce(shipped, false)
+            FROM order_lines
+        """)
         lines = {
-            (orderid, sku, lineid): (_status(batchref, cancelled=cancelled, wait=wait), qty, batchref)
-            for orderid, sku, lineid, qty, batchref, cancelled, wait in cursor
+            (orderid, sku, lineid): (_status(batchref, cancelled=cancelled, wait=wait, shipped=shipped), qty, batchref)
+            for orderid, sku, lineid, qty, batchref, cancelled, wait, shipped in cursor
         }
         cursor.execute("SELECT reference, sku, purchased, allocated, eta::text FROM batches")
         batches = {reference: tuple(numbers) for reference, *numbers in cursor}
@@ -99,11 +102,11 @@ def write_model(database_url: str) -> Contents:
     return Contents(lines=lines, batches=batches, sequences=sequences)
 
 
-def _status(batchref: str | None, *, cancelled: bool, wait: bool) -> str:
+def _status(batchref: str | None, *, cancelled: bool, wait: bool, shipped: bool) -> str:
     if cancelled:
         return "cancelled"
     if batchref is not None:
-        return "allocated"
+        return "shipped" if shipped else "allocated"
     return "waiting" if wait else "out-of-stock"
 
 

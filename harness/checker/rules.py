@@ -29,14 +29,16 @@ class BatchState:
         purchased: The purchased quantity.
         allocated: The allocated quantity.
         arrival: Its number among the batches of its SKU.
+        shipped: How much of the allocated quantity was shipped.
         eta: The ETA as `YYYY-MM-DD`; None for stock in the warehouse.
-        lines: The lines that hold its stock, by their places, in order.
+        lines: The lines that hold its stock and were not shipped, by their places, in order.
     """
 
     sku: str
     purchased: int
     allocated: int = 0
     arrival: int = 0
+    shipped: int = 0
     eta: str | None = None
     lines: list[Place] = field(default_factory=list, compare=False)
 
@@ -95,6 +97,7 @@ class Replay:
         self._places: dict[LineKey, int] = {}
         self._terms: dict[LineKey, AskedFor] = {}
         self._waiting: defaultdict[str, dict[LineKey, Backorder]] = defaultdict(dict)
+        self._sent: set[LineKey] = set()
         self._to_tell: dict[str, ToTellAgain] = {}
         self._cause: dict[str, str] = {}
         self._taken_off: defaultdict[str, list[Place]] = defaultdict(list)
@@ -105,6 +108,7 @@ class Replay:
             contracts.BatchQuantityChanged.TYPE: self._quantity_changed,
             contracts.BatchEtaChanged.TYPE: self._eta_changed,
             contracts.PromiseChanged.TYPE: self._promise_changed,
+            contracts.Shipped.TYPE: self._shipped,
             contracts.Allocated.TYPE: self._allocated,
             contracts.Deallocated.TYPE: self._deallocated,
             contracts.OutOfStock.TYPE: self._short_of_stock,
@@ -155,6 +159,8 @@ class Replay:
     def _hear(self, data: Mapping[str, Any], command: Mapping[str, Any]) -> None:
         """Take note of a line's place and terms. A line that waits is taken from the queue: it has an answer."""
         line = _line(data)
+        if line in self._sent:
+            self._fault(f"Line {line} was shipped, and there is event {data['sequence']} about it.")
         self._places.setdefault(line, data["sequence"])
         queue = self._waiting[line[1]]
         waiting = queue.pop(line, None)
@@ -209,6 +215,20 @@ class Replay:
         if batch.purchased != data["previous_qty"]:
             self._fault(f"Batch {data['batchref']} had {batch.purchased}, not {data['previous_qty']}.")
         batch.purchased = data["qty"]
+        if batch.shipped > batch.purchased:
+            self._fault(f"Of batch {data['batchref']}, {batch.shipped} were shipped, and it is to hold {data['qty']}.")
+
+    def _shipped(self, data: Mapping[str, Any]) -> None:
+        line = _line(data)
+        batch = self.batches.get(data["batchref"])
+        if batch is None or self.lines.get(line) != (data["batchref"], data["qty"]):
+            self._fault(f"Line {line} holds {self.lines.get(line)}, and was shipped of batch {data['batchref']}.")
+            return
+        if batch.eta:
+            self._fault(f"Line {line} was shipped of batch {data['batchref']}, which arrives on {batch.eta}.")
+        batch.shipped += data["qty"]
+        batch.lines.pop(bisect_left(batch.lines, self._place(line)))
+        self._sent.add(line)
 
     def _eta_changed(self, data: Mapping[str, Any]) -> None:
         batch = self.batches.get(data["batchref"])
@@ -281,10 +301,11 @@ class Replay:
         elif data["reason"] == "batch-quantity-changed":
             if batch.allocated <= batch.purchased:
                 self._fault(f"Line {line} was taken off batch {held[0]}, which had enough.")
-            if line != batch.lines[-1][1]:
+            if not batch.lines or line != batch.lines[-1][1]:
                 self._fault(f"Line {line} was taken off batch {held[0]} before one that asked later.")
             self._taken_off[line[1]].append(self._place(line))
-        batch.lines.pop(bisect_left(batch.lines, self._place(line)))
+        if line not in self._sent:
+            batch.lines.pop(bisect_left(batch.lines, self._place(line)))
         batch.allocated -= held[1]
 
     def _short_of_stock(self, data: Mapping[str, Any]) -> None:

@@ -14,6 +14,7 @@ from allocation_worker.domain.commands import (
     Command,
     CreateBatch,
     Deallocate,
+    Ship,
 )
 from allocation_worker.service_layer.messages import CommandMessage
 
@@ -22,6 +23,7 @@ _numbers = count(1)
 _MODELS: Mapping[type[Command], type[contracts.Command]] = {
     Allocate: contracts.Allocate,
     Deallocate: contracts.Deallocate,
+    Ship: contracts.Ship,
     CreateBatch: contracts.CreateBatch,
     ChangeBatchQuantity: contracts.ChangeBatchQuantity,
     ChangeBatchEta: contracts.ChangeBatchEta,

@@ -14,6 +14,7 @@ from allocation_worker.domain.commands import (
     Command,
     CreateBatch,
     Deallocate,
+    Ship,
 )
 
 Answer = tuple[str, dict[str, Any]]
@@ -35,6 +36,7 @@ class NaiveLine:
     qty: int = 0
     batch: NaiveBatch | None = None
     cancelled: bool = False
+    shipped: bool = False
     place: int | None = None
     wait: bool = False
     priority: int = 0
@@ -64,6 +66,8 @@ class NaiveShop:
                 return self._allocate(command)
             case Deallocate():
                 return self._deallocate(command)
+            case Ship():
+                return self._ship(command)
             case CreateBatch():
                 return self._create(command)
             case ChangeBatchQuantity():
@@ -75,6 +79,8 @@ class NaiveShop:
         line = self._line(command.orderid, command.sku, command.lineid)
         if line and line.cancelled:
             return [rejected("line-cancelled")]
+        if line and line.shipped:
+            return [rejected("line-shipped")]
         if not any(batch.sku == command.sku for batch in self.batches):
             return [rejected("unknown-sku")]
         if line and line.batch and line.answer:
@@ -96,8 +102,25 @@ class NaiveShop:
         if line is None:
             line = NaiveLine((command.orderid, command.sku, command.lineid))
             self.lines.append(line)
+        if line.shipped:
+            return [rejected("line-shipped")]
         line.cancelled = True
         return [self._take_off(line, "cancelled"), *self._serve(command.sku)]
+
+    def _ship(self, command: Ship) -> list[Answer]:
+        line = self._line(command.orderid, command.sku, command.lineid)
+        if line and line.cancelled:
+            return [rejected("line-cancelled")]
+        if line is None or line.batch is None:
+            return [rejected("line-not-allocated")]
+        if line.batch.eta:
+            return [rejected("batch-not-arrived")]
+        if not line.shipped:
+            line.shipped = True
+            body = {"orderid": command.orderid, "sku": command.sku, "lineid": command.lineid, "qty": line.qty}
+            line.answer = body | {"batchref": line.batch.reference, "sequence": self._count(line)}
+        assert line.answer
+        return [("shipped.v1", line.answer)]
 
     def _create(self, command: CreateBatch) -> list[Answer]:
         content = {
@@ -118,12 +141,14 @@ class NaiveShop:
         batch = next((batch for batch in self.batches if batch.reference == command.batchref), None)
         if batch is None:
             return [rejected("unknown-batch")]
+        if command.qty < sum(line.qty for line in self.lines if line.batch is batch and line.shipped):
+            return [rejected("batch-shipped")]
         body = {"batchref": batch.reference, "sku": batch.sku, "qty": command.qty, "previous_qty": batch.qty}
         answers = [("batch-quantity-changed.v1", body | {"sequence": self._next(batch.sku)})]
         batch.qty = command.qty
         moved = []
         while self.available(batch) < 0:
-            holding = [line for line in self.lines if line.batch is batch]
+            holding = [line for line in self.lines if line.batch is batch and not line.shipped]
             last = max(holding, key=_place)
             answers.append(self._take_off(last, "batch-quantity-changed"))
             moved.append(last)

@@ -309,7 +309,7 @@ class FakeProducts:
         return product
 
     def lines_last_asked_first(self, product: Product, batchref: str) -> Iterator[OrderLine]:
-        holding = [line for line in product.lines.values() if line.batchref == batchref]
+        holding = [line for line in product.lines.values() if line.batchref == batchref and not line.shipped]
         yield from sorted(holding, key=lambda line: -line.place)
 
     def lines_first_asked_first(self, product: Product, batchref: str, *, after: int, limit: int) -> list[OrderLine]:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import date
 
-from allocation_contracts import Allocate, ChangeBatchEta, ChangeBatchQuantity, CreateBatch, Deallocate
+from allocation_contracts import Allocate, ChangeBatchEta, ChangeBatchQuantity, CreateBatch, Deallocate, Ship
 from harness.service import RunningService
 from tests.planted.steps import faults_of
 
@@ -56,4 +56,22 @@ def later_ship(service: RunningService) -> Sequence[str]:
         return faults_of(service, client)
 
 
-DOMAIN = (waiting, later_ship)
+def shipping(service: RunningService) -> Sequence[str]:
+    """Lines are shipped, and the batch shrinks over them."""
+    with service.client() as client:
+        service.start("consume")
+        service.start("relay")
+        client.ask(CreateBatch(batchref="b1", sku="SKU", qty=6))
+        for number in range(3):
+            client.ask(Allocate(orderid=f"o{number}", sku="SKU", qty=2))
+        client.ask(Ship(orderid="o2", sku="SKU"))
+        client.ask(Ship(orderid="o2", sku="SKU"))
+        client.ask(Deallocate(orderid="o2", sku="SKU"))
+        client.ask(ChangeBatchQuantity(batchref="b1", qty=4))
+        client.ask(ChangeBatchQuantity(batchref="b1", qty=1))
+        client.ask(Ship(orderid="o1", sku="SKU"))
+        client.ask(Ship(orderid="never", sku="SKU"))
+        return faults_of(service, client)
+
+
+DOMAIN = (waiting, later_ship, shipping)

@@ -16,6 +16,7 @@ from allocation_worker.domain.commands import (
     Command,
     CreateBatch,
     Deallocate,
+    Ship,
 )
 from tests.fakes.messages import delivery
 
@@ -219,6 +220,8 @@ def _commands(random: Random) -> Iterator[Command]:
             if random.random() < 0.2:
                 order = replace(order, needed_by=date(2031, 1, 1))
             yield order
+        elif kind < 0.7:
+            yield Ship(orderid=orderid, sku=sku)
         elif kind < 0.77:
             yield Deallocate(orderid=orderid, sku=sku)
         elif kind < 0.82:

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 import structlog
 from sqlalchemy.engine import Connection, Engine
 
-from allocation_worker.adapters.postgres.statements import WAITS
+from allocation_worker.adapters.postgres.statements import HOLDS, WAITS
 
 log = structlog.get_logger()
 
@@ -29,8 +29,8 @@ class Index(NamedTuple):
 # Programs of 0004 and before read a batch's lines by sequence: from now on by sorting them.
 INDEXES = (
     Index(
-        "lines_of_batch_by_place",
-        "(batchref, coalesce(place, sequence)) WHERE batchref IS NOT NULL",
+        "unshipped_lines_of_batch",
+        f"(batchref, coalesce(place, sequence)) WHERE {HOLDS}",
         replaces="lines_of_batch",
     ),
     Index("waiting_lines", f"(sku, (-priority), coalesce(place, sequence)) WHERE {WAITS}"),

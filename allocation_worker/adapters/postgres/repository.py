@@ -18,6 +18,7 @@ from allocation_worker.domain.commands import (
     Command,
     CreateBatch,
     Deallocate,
+    Ship,
 )
 from allocation_worker.domain.events import RaisedEvent
 from allocation_worker.domain.lines import LineId, OrderLine, Turn
@@ -68,16 +69,16 @@ class PostgresProducts:
         commands = list(commands)
         skus: set[str] = set()
         to_allocate: set[LineKey] = set()
-        to_cancel: set[LineKey] = set()
+        to_read: set[LineKey] = set()
         batches: dict[str, str] = {}
         for command in commands:
             match command:
                 case Allocate():
                     skus.add(command.sku)
                     to_allocate.add((command.sku, (command.orderid, command.lineid)))
-                case Deallocate():
+                case Deallocate() | Ship():
                     skus.add(command.sku)
-                    to_cancel.add((command.sku, (command.orderid, command.lineid)))
+                    to_read.add((command.sku, (command.orderid, command.lineid)))
                 case CreateBatch():
                     skus.add(command.sku)
                     batches[command.batchref] = batches.get(command.batchref) or command.sku
@@ -85,7 +86,7 @@ class PostgresProducts:
                     batches.setdefault(command.batchref, "")
         if skus or batches:
             limit = None if patient else LOCKED_FOR_LONG + len(commands)
-            self._load(skus, to_cancel, batches, to_allocate=to_allocate, limit=limit)
+            self._load(skus, to_read, batches, to_allocate=to_allocate, limit=limit)
 
     def locked_by_others(self, skus: Collection[str]) -> list[LockedProduct]:
         rows = self._connection.execute(statements.LOCKED_PRODUCTS, {"skus": array(sorted(skus))})

@@ -17,7 +17,7 @@ from allocation_worker.service_layer.ports import StoreContentionError
 LineKey = tuple[str, LineId]
 """(sku, (orderid, lineid))."""
 
-BLANK_LINE: Values = (0, None, False, 0, 0, PLAIN, None)
+BLANK_LINE: Values = (0, None, False, 0, 0, PLAIN, False, None)
 
 
 def line_uuid(key: LineKey) -> str:
@@ -47,6 +47,7 @@ class Rows:
         self._smallest_waiting: dict[str, int | None] = {}
         self._batches: dict[str, Values] = {}
         self._etas: dict[str, object] = {}
+        self._shipped: dict[str, int] = {}
         self._lines: dict[LineKey, Values] = {}
         self._line_uuids: dict[LineKey, str] = {}
 
@@ -57,11 +58,13 @@ class Rows:
 
     def batch(self, row: Sequence[Any]) -> Batch:
         # Unpacked in one statement: hundreds of these are read for each group.
-        reference, sku, purchased, eta, arrival, created_qty, created_eta, sequence, allocated = row
+        reference, sku, purchased, eta, arrival, created_qty, created_eta, sequence, allocated, shipped = row
         self._batches[reference] = (purchased, allocated)
+        if shipped:
+            self._shipped[reference] = shipped
         if eta != created_eta:
             self._etas[reference] = eta
-        return Batch(reference, sku, purchased, eta, arrival, created_qty, created_eta, sequence, allocated)
+        return Batch(reference, sku, purchased, eta, arrival, created_qty, created_eta, sequence, allocated, shipped)
 
     def line(self, product: Product, row: Row[Any]) -> OrderLine:
         """Return the line of this row: the one that the product holds, or a new one that it does not hold yet.
@@ -81,6 +84,7 @@ class Rows:
                 row.sequence,
                 row.place,
                 PLAIN if row.wait is None else Terms(row.wait, row.priority, row.needed_by),
+                bool(row.shipped),
                 row.answer and _read_answer(row.answer),
             )
             self._lines[product.sku, line_id] = _line_values(line)
@@ -162,6 +166,7 @@ class Rows:
         new: list[Values] = []
         changed: list[Values] = []
         new_etas: list[Values] = []
+        shipped: list[Values] = []
         for batch in (batch for product in products for batch in product.batches.values()):
             values = _batch_values(batch)
             known = self._batches.get(batch.reference)
@@ -179,11 +184,14 @@ class Rows:
                 )
             elif known != values:
                 changed.append((batch.reference, *values))
+            if batch.shipped_quantity != self._shipped.get(batch.reference, 0):
+                shipped.append((batch.reference, batch.shipped_quantity))
             if batch.eta != self._etas.get(batch.reference, batch.created_eta):
                 new_etas.append((batch.reference, batch.eta, batch.created_eta))
         self._writer.add(statements.INSERT_BATCHES, new)
         self._writer.add(statements.UPDATE_BATCHES, changed)
         self._writer.add(statements.UPDATE_ETAS, new_etas)
+        self._writer.add(statements.UPDATE_SHIPPED, shipped)
 
 
 def _product_values(product: Product) -> Values:
@@ -195,7 +203,16 @@ def _batch_values(batch: Batch) -> Values:
 
 
 def _line_values(line: OrderLine) -> Values:
-    return (line.qty, line.batchref, line.cancelled, line.sequence, line.place, line.terms, line.answer)
+    return (
+        line.qty,
+        line.batchref,
+        line.cancelled,
+        line.sequence,
+        line.place,
+        line.terms,
+        line.shipped,
+        line.answer,
+    )
 
 
 def _columns(line: OrderLine) -> Values:
@@ -203,7 +220,7 @@ def _columns(line: OrderLine) -> Values:
     place = None if line.place == line.sequence else line.place
     terms = (None, None, None) if line.terms is PLAIN else line.terms
     answer = line.answer and _write_answer(line.answer)
-    return (line.qty, line.batchref, line.cancelled, line.sequence, place, *terms, answer)
+    return (line.qty, line.batchref, line.cancelled, line.sequence, place, *terms, line.shipped or None, answer)
 
 
 def _read_answer(text: str) -> ProductEvent:

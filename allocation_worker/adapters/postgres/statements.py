@@ -14,8 +14,11 @@ LOCK_PRODUCTS = sa.text("""
 
 # A line whose place is its sequence has none of its own: so it is for nearly all, which cost no more for it.
 _PLACE = "coalesce(place, sequence)"
+HOLDS = "batchref IS NOT NULL AND shipped IS NOT TRUE"
 WAITS = "wait AND batchref IS NULL AND NOT cancelled"
-_LINE = f"orderid, sku, lineid, qty, batchref, cancelled, sequence, {_PLACE} AS place, wait, priority, needed_by"
+_LINE = (
+    f"orderid, sku, lineid, qty, batchref, cancelled, sequence, {_PLACE} AS place, wait, priority, needed_by, shipped"
+)
 
 LINES = sa.text(f"""
     SELECT {_LINE}, answer FROM order_lines
@@ -24,13 +27,13 @@ LINES = sa.text(f"""
 
 LINES_OF_BATCH = sa.text(f"""
     SELECT {_LINE}, answer FROM order_lines
-    WHERE batchref = :batchref AND {_PLACE} < :before ORDER BY {_PLACE} DESC LIMIT :limit
+    WHERE {HOLDS} AND batchref = :batchref AND {_PLACE} < :before ORDER BY {_PLACE} DESC LIMIT :limit
 """)  # noqa: S608 - as above
 
 # The answers are not read: a line that is told or served gets another one.
 LINES_OF_BATCH_FORWARDS = sa.text(f"""
     SELECT {_LINE}, NULL AS answer FROM order_lines
-    WHERE batchref = :batchref AND {_PLACE} > :after ORDER BY {_PLACE} LIMIT :limit
+    WHERE {HOLDS} AND batchref = :batchref AND {_PLACE} > :after ORDER BY {_PLACE} LIMIT :limit
 """)  # noqa: S608 - as above
 
 WAITING_LINES = sa.text(f"""
@@ -42,7 +45,7 @@ WAITING_LINES = sa.text(f"""
 # The ETA of its creation is stored once it has another.
 BATCH = """
     reference, sku, purchased, eta, arrival, created_qty,
-    CASE WHEN eta_changed THEN created_eta ELSE eta END AS created_eta, sequence, allocated
+    CASE WHEN eta_changed THEN created_eta ELSE eta END AS created_eta, sequence, allocated, shipped
 """
 
 # A statement of its own, after the lock: joined to it, these rows would come from a snapshot older than the lock.
@@ -117,6 +120,15 @@ UPDATE_BATCHES = Write(
 """,
 )
 
+UPDATE_SHIPPED = Write(
+    "shipped",
+    """
+    UPDATE batches SET shipped = new.shipped
+    FROM unnest(CAST(:shipped0 AS text[]), CAST(:shipped1 AS integer[])) AS new (reference, shipped)
+    WHERE batches.reference = new.reference
+""",
+)
+
 UPDATE_ETAS = Write(
     "eta",
     """
@@ -142,6 +154,7 @@ _SPECIAL_COLUMNS = {
     "wait": "boolean",
     "priority": "smallint",
     "needed_by": "date",
+    "shipped": "boolean",
     "answer": "text",
 }
 INSERT_LINES = new_rows("order_lines", _LINE_COLUMNS)
@@ -152,12 +165,13 @@ UPDATE_LINES = Write(
     """
     UPDATE order_lines
     SET qty = new.qty, batchref = new.batchref, cancelled = new.cancelled, sequence = new.sequence, place = new.place,
-        wait = new.wait, priority = new.priority, needed_by = new.needed_by, answer = new.answer
+        wait = new.wait, priority = new.priority, needed_by = new.needed_by, shipped = new.shipped,
+        answer = new.answer
     FROM unnest(
         CAST(:line0 AS uuid[]), CAST(:line1 AS integer[]), CAST(:line2 AS text[]), CAST(:line3 AS boolean[]),
         CAST(:line4 AS bigint[]), CAST(:line5 AS bigint[]), CAST(:line6 AS boolean[]), CAST(:line7 AS smallint[]),
-        CAST(:line8 AS date[]), CAST(:line9 AS text[]))
-        AS new (id, qty, batchref, cancelled, sequence, place, wait, priority, needed_by, answer)
+        CAST(:line8 AS date[]), CAST(:line9 AS boolean[]), CAST(:line10 AS text[]))
+        AS new (id, qty, batchref, cancelled, sequence, place, wait, priority, needed_by, shipped, answer)
     WHERE order_lines.id = new.id
 """,
 )

@@ -62,6 +62,24 @@ CHECKS = (
         "SELECT reference, allocated, purchased FROM batches WHERE allocated NOT BETWEEN 0 AND purchased",
     ),
     Check(
+        "shipped-miscounted",
+        "Batch {reference} counts {shipped} as shipped, and {sent} of its lines were.",
+        """
+        SELECT reference, shipped, coalesce(sent, 0) AS sent FROM batches LEFT JOIN (
+            SELECT batchref, sum(qty) AS sent FROM order_lines WHERE batchref IS NOT NULL AND shipped GROUP BY batchref
+        ) AS lines ON batchref = reference
+        WHERE shipped <> coalesce(sent, 0)
+        """,
+    ),
+    Check(
+        "shipped-before-arrival",
+        "Line (order {orderid}, SKU {sku}, lineid {lineid!r}) was shipped of batch {batchref}, which is due on {eta}.",
+        """
+        SELECT orderid, line.sku, lineid, batchref, eta FROM order_lines AS line JOIN batches ON reference = batchref
+        WHERE line.shipped AND eta IS NOT NULL
+        """,
+    ),
+    Check(
         "stock-of-no-batch",
         "Line (order {orderid}, SKU {sku}, lineid {lineid!r}) holds stock of batch {batchref}, {of}.",
         """
@@ -162,7 +180,7 @@ CHECKS = (
         ) AS answers USING (sku, sequence)
         WHERE (event ->> 'orderid', event ->> 'lineid') IS DISTINCT FROM (orderid, lineid)
             OR batchref IS DISTINCT FROM CASE
-                WHEN type IN ('allocated.v1', 'promise-changed.v1') THEN event ->> 'batchref' END
+                WHEN type IN ('allocated.v1', 'promise-changed.v1', 'shipped.v1') THEN event ->> 'batchref' END
             OR qty <> CAST(event ->> 'qty' AS integer)
         """,
     ),

@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple, Protocol
 from allocation_worker.domain.events import ProductEvent
 from allocation_worker.service_layer.ports.errors import StoreUnavailableError
 
-LineStatus = Literal["allocated", "waiting", "out-of-stock", "cancelled"]
+LineStatus = Literal["allocated", "waiting", "out-of-stock", "cancelled", "shipped"]
 
 
 class LineView(NamedTuple):

@@ -145,7 +145,7 @@ class TestPlans:
 
     def test_lines_of_a_batch_are_found_by_their_own_index(self, crowded: PostgresStore) -> None:
         indexes, rows = explain(crowded, statements.LINES_OF_BATCH, batchref="used-5", before=2**63 - 1, limit=1000)
-        assert indexes == {"lines_of_batch_by_place"}
+        assert indexes == {"unshipped_lines_of_batch"}
         assert rows == 1
 
     def test_the_skus_of_batches_are_found_by_their_key(self, crowded: PostgresStore) -> None:

@@ -14,6 +14,7 @@ from allocation_worker.domain.commands import (
     Command,
     CreateBatch,
     Deallocate,
+    Ship,
 )
 from allocation_worker.service_layer.messages import CommandMessage
 from allocation_worker.service_layer.outcomes import Outcome
@@ -42,6 +43,7 @@ commands: st.SearchStrategy[Command] = st.one_of(
         needed_by=etas,
     ),
     st.builds(Deallocate, orderid=orderids, sku=skus, lineid=lineids),
+    st.builds(Ship, orderid=orderids, sku=skus, lineid=lineids),
     st.builds(CreateBatch, batchref=batchrefs, sku=skus, qty=st.sampled_from([2, 5, 9]), eta=etas),
     st.builds(ChangeBatchEta, batchref=batchrefs, eta=etas),
     st.builds(ChangeBatchQuantity, batchref=batchrefs, qty=st.integers(0, 12)),

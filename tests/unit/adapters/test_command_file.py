@@ -59,7 +59,10 @@ def test_json_lines_are_as_strict_as_a_message_body(tmp_path: Path) -> None:
         'row 3, column qty: "qty" in allocate.v1 must be an integer from 1 to 2147483647, got "3".',
         'row 4: The line has the key "qty" twice in one object; send each key once.',
         "row 5: The line must be a JSON object, got an array.",
-        "row 6: The type is None; take one of allocate, deallocate, create-batch, change-batch-quantity.",
+        (
+            "row 6: The type is None; take one of allocate, deallocate, ship, create-batch, change-batch-quantity, "
+            "change-batch-eta."
+        ),
     ]
 
 
@@ -123,7 +126,11 @@ def test_a_file_that_is_none_is_told_in_a_sentence(
     ("name", "keywords", "sentence"),
     [
         ("orders.xlsx", {}, "must end in .csv, or in .jsonl for one JSON object a line."),
-        ("orders.csv", {"type_": "cancel"}, "The type is 'cancel'; take one of allocate, deallocate, create-batch, "),
+        (
+            "orders.csv",
+            {"type_": "cancel"},
+            "The type is 'cancel'; take one of allocate, deallocate, ship, create-batch, ",
+        ),
         ("orders.csv", {"type_": "deallocate", "columns": {"qty": "n"}}, "There is no field qty; take lineid, "),
         ("missing.csv", {}, "cannot be read: No such file or directory."),
         ("folder.csv", {}, "is not a file that can be read twice."),

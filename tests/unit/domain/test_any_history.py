@@ -14,6 +14,7 @@ from allocation_worker.domain.commands import (
     Command,
     CreateBatch,
     Deallocate,
+    Ship,
 )
 from allocation_worker.domain.errors import RefusalError
 from allocation_worker.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
@@ -60,6 +61,10 @@ class AnyHistory(RuleBasedStateMachine):
     @rule(orderid=orderids, sku=skus, lineid=lineids)
     def deallocate(self, orderid: str, sku: str, lineid: str) -> None:
         self.compare(Deallocate(orderid=orderid, sku=sku, lineid=lineid))
+
+    @rule(orderid=orderids, sku=skus, lineid=lineids)
+    def ship(self, orderid: str, sku: str, lineid: str) -> None:
+        self.compare(Ship(orderid=orderid, sku=sku, lineid=lineid))
 
     @rule(batchref=batchrefs, sku=skus, qty=st.integers(1, 20), eta=etas)
     def create_batch(self, batchref: str, sku: str, qty: int, eta: date | None) -> None:
