@@ -42,7 +42,8 @@ new type.
 """
 
 _OUTCOMES: Mapping[str, str] = {
-    "allocate.v1": "`allocated.v1`, `out-of-stock.v1`, `backordered.v1` or `command-rejected.v1`",
+    "allocate.v1": "`allocated.v1`, `out-of-stock.v1`, `backordered.v1` or `command-rejected.v1`; "
+    "asked again, what answered the line last, such as `promise-changed.v1`",
     "deallocate.v1": "`deallocated.v1` or `command-rejected.v1`",
     "ship.v1": "`shipped.v1` or `command-rejected.v1`",
     "create-batch.v1": "`batch-created.v1` or `command-rejected.v1`",

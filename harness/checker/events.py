@@ -20,6 +20,7 @@ OUTCOMES: Mapping[str, frozenset[str]] = {
             contracts.Allocated.TYPE,
             contracts.OutOfStock.TYPE,
             contracts.Backordered.TYPE,
+            contracts.PromiseChanged.TYPE,
             contracts.CommandRejected.TYPE,
         }
     ),

@@ -190,7 +190,8 @@ class Replay:
         if (to_tell := self._to_tell.pop(sku, None)) and to_tell.lines:
             self._fault(f"{len(to_tell.lines)} lines of SKU {sku} were not told of a new ETA.")
         queue = self._waiting.get(sku)
-        if not queue or max(batch.available for batch in self._of_sku[sku]) < min(each.qty for each in queue.values()):
+        largest = max((batch.available for batch in self._of_sku[sku]), default=0)
+        if not queue or largest < min(each.qty for each in queue.values()):
             return
         for each in queue.values():
             if batch := self._best(sku, each.qty, each.needed_by):

@@ -90,9 +90,9 @@ def test_it_goes_on_when_the_broker_is_back(service: RunningService, client: Ext
 
 
 def test_a_wrong_type_an_absent_broker_and_a_missing_exchange_are_told_in_a_sentence(service: RunningService) -> None:
-    wrong = run_verb("tail", "--type", "shipped", settings=service.settings)
+    wrong = run_verb("tail", "--type", "posted", settings=service.settings)
     assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)
-    assert "there is no event shipped; take allocated, out-of-stock" in wrong.stderr
+    assert "there is no event posted; take allocated, out-of-stock" in wrong.stderr
 
     away = run_verb("tail", settings={"ALLOCATION_AMQP_URL": "amqp://guest:guest@127.0.0.1:1/"})
     assert (away.returncode, away.stderr.count("\n")) == (69, 1)

@@ -33,7 +33,7 @@ def refusal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
         (["relay", "--fast"], "no such option: --fast"),
         (["explain"], "give a message_id, or --order, or --sku; see"),
         (["send", "--file"], "option '--file' requires an argument"),
-        (["tail", "--type", "shipped"], "there is no event shipped; take allocated, out-of-stock"),
+        (["tail", "--type", "posted"], "there is no event posted; take allocated, out-of-stock"),
         (
             ["verify", "--stuck-after", "inf"],
             "invalid value for '--stuck-after': input should be less than or equal to",
