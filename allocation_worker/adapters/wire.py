@@ -75,8 +75,8 @@ def read(delivery: IncomingMessage) -> CommandMessage:
     model = model_of(properties.type, contracts.COMMANDS)
     data = strict_json.read(delivery.body, content_encoding=delivery.properties.content_encoding)
     command = validate(model, data)
-    if properties.traceparent is None:
-        _tell_dropped_traceparent(properties, delivery.properties.headers)
+    if properties.traceparent is None or properties.tracestate is None:
+        _tell_dropped_trace(properties, delivery.properties.headers)
     return CommandMessage(
         command=_COMMANDS[model](**command.__dict__),
         type=properties.type,
@@ -86,6 +86,7 @@ def read(delivery: IncomingMessage) -> CommandMessage:
         fingerprint=sha256(properties.type.encode() + b"\0" + delivery.body).digest(),
         data=data,
         attempts=delivery.attempts,
+        tracestate=properties.tracestate,
     )
 
 
@@ -111,16 +112,16 @@ def read_queued(delivery: QueuedMessage) -> CommandMessage:
     return message
 
 
-def _tell_dropped_traceparent(about: contracts.CommandProperties, headers: Mapping[str, Any] | None) -> None:
-    sent = headers.get(contracts.TRACEPARENT_HEADER) if headers else None
-    if sent is not None and sent != "":
-        log.debug(
-            "traceparent_dropped",
-            message_id=about.message_id,
-            correlation_id=about.correlation_id,
-            type=about.type,
-            traceparent=show(sent),
-        )
+def _tell_dropped_trace(about: contracts.CommandProperties, headers: Mapping[str, Any] | None) -> None:
+    if not headers:
+        return
+    of_message = {"message_id": about.message_id, "correlation_id": about.correlation_id, "type": about.type}
+    sent = headers.get(contracts.TRACEPARENT_HEADER)
+    if about.traceparent is None and sent is not None and sent != "":
+        log.debug("traceparent_dropped", **of_message, traceparent=show(sent))
+    state = headers.get(contracts.TRACESTATE_HEADER)
+    if about.tracestate is None and state is not None and state != "":
+        log.debug("tracestate_dropped", **of_message, tracestate=show(state))
 
 
 def write(event: events.Event, cause: CommandMessage) -> tuple[str, str]:
