@@ -131,9 +131,7 @@ def test_each_alert_is_one_that_promtool_has_seen_fire_and_has_a_paragraph(tmp_p
 
 
 def test_alerts_and_dashboard_use_only_metrics_that_there_are() -> None:
-    endings = dict.fromkeys(COUNTERS, ["_total"]) | dict.fromkeys(HISTOGRAMS, ["_bucket", "_sum", "_count"])
-        metric: ["_bucket", "_sum", "_count"] for metric in HISTOGRAMS
-    }
+    endings = {key: ["_total"] for key in COUNTERS} | {key: ["_bucket", "_sum", "_count"] for key in HISTOGRAMS}
     known = {
         metric.prometheus_name + ending
         for metric in (*COUNTERS, *HISTOGRAMS, *GAUGES)
