@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, TypeVar
 import structlog
 from sqlalchemy.engine import Engine
 
-from allocation_contracts import AllocationError
 from allocation_contracts.names import EVENTS_EXCHANGE
 from allocation_worker import __version__
 from allocation_worker.adapters.postgres.engine import observe_connections
@@ -16,7 +15,7 @@ from allocation_worker.adapters.postgres.status import count_pending, look
 from allocation_worker.adapters.rabbitmq.errors import RabbitMQError
 from allocation_worker.adapters.rabbitmq.queue_states import QueueWatch
 from allocation_worker.bootstrap.addresses import BrokerUrls
-from allocation_worker.config import Settings, opentelemetry_is_wanted
+from allocation_worker.config import Settings, SettingsError, opentelemetry_is_wanted
 from allocation_worker.entrypoints.signs_of_life import SignsOfLife
 from allocation_worker.entrypoints.telemetry import Gauges, MeasuredDeliveries, MeasuredPublisher, Recorders
 from allocation_worker.entrypoints.tracing import TracedDeliveries, TracedPublisher
@@ -40,8 +39,8 @@ _LAST_WRITE = 2.0
 log = structlog.get_logger()
 
 
-class PrometheusNotInstalledError(AllocationError):
-    """The optional extra `prometheus` is not installed."""
+class PrometheusNotInstalledError(SettingsError):
+    """A setting asks for text files, and the optional extra `prometheus` is not installed."""
 
     def __init__(self) -> None:
         super().__init__("ALLOCATION_METRICS_FOLDER needs prometheus-client: install allocation-worker[prometheus].")
