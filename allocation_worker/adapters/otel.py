@@ -29,7 +29,7 @@ from allocation_worker.service_layer import telemetry
 from allocation_worker.service_layer.telemetry import ERROR, Attributes, Metric, Reading, TraceContext
 
 SERVICE = "allocation-worker"
-_CLOSING_TIME = 5.0
+_CLOSING_TIME = 3.0
 """Seconds for the last export. A collector that is away must not hold up the end of a process."""
 _PROTOCOLS = {"http/protobuf": "otlp_proto_http", "grpc": "otlp_proto_grpc"}
 
@@ -124,7 +124,7 @@ class OpenTelemetry:
         return _Span(self._tracer.start_span(name, context, _KINDS[kind], attributes))
 
     def close(self) -> None:
-        """Export the rest, for five seconds at most."""
+        """Export the rest, for three seconds at most."""
         threads = [
             Thread(target=provider.shutdown, name="last export", daemon=True)
             for provider in (self._metrics, self._traces)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 D = TypeVar("D", bound=Delivered)
 M = TypeVar("M", bound=CommandMessage | EventMessage)
 
-_LAST_WRITE = 2.0
+_LAST_WRITE = 1.0
 """Seconds that the end of a process waits for a folder that does not answer."""
 
 log = structlog.get_logger()

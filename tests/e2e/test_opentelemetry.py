@@ -15,8 +15,8 @@ from allocation_contracts import Allocate, CreateBatch, Event, EventProperties
 from allocation_contracts.amqp import Publisher, Subscriber
 from allocation_worker.service_layer.telemetry import COUNTERS, GAUGES, HISTOGRAMS, SET_ASIDE, UNROUTED, WAITING
 from allocation_worker.testing.waiting import wait_until
+from harness.otlp import Collector, SeenSpan, collector
 from harness.service import RunningService
-from tests.e2e.otlp import Collector, SeenSpan, collector
 
 SOON = {"OTEL_BSP_SCHEDULE_DELAY": "100", "OTEL_METRIC_EXPORT_INTERVAL": "300", "ALLOCATION_METRICS_INTERVAL": "1"}
 

@@ -52,11 +52,11 @@ class Collector:
                         self.metrics.setdefault(metric.name, []).extend(_read(each.attributes) for each in points)
 
 
-def _read(attributes: Any) -> dict[str, str]:
+def _read(attributes: Any) -> dict[str, str]:  # noqa: ANN401 - of protobuf
     return {each.key: each.value.string_value for each in attributes}
 
 
-def _span(span: Any, resource: dict[str, str]) -> SeenSpan:
+def _span(span: Any, resource: dict[str, str]) -> SeenSpan:  # noqa: ANN401 - of protobuf
     return SeenSpan(
         name=span.name,
         trace=span.trace_id.hex(),
