@@ -94,8 +94,11 @@ def test_one_trace_leads_from_the_publisher_through_the_decision_to_the_subscrib
     wait_until(
         lambda: wanted <= set(seen.metrics), within=30, otherwise=lambda: f"{sorted(wanted - set(seen.metrics))}"
     )
-    settled = seen.metrics["allocation.messages.settled"]
-    assert {each.get("allocation.reason") for each in settled} == {None, "line-quantity-conflict"}
+
+    def reasons() -> set[str | None]:
+        return {each.get("allocation.reason") for each in list(seen.metrics["allocation.messages.settled"])}
+
+    wait_until(lambda: reasons() == {None, "line-quantity-conflict"}, within=30, otherwise=lambda: str(reasons()))
     assert [process.terminate() for process in processes] == [0, 0]
 
 
