@@ -45,7 +45,7 @@ def databases(service: RunningService) -> Iterator[Urls]:
         cursor = connection.cursor()
         # Roles are those of the whole server, and another test may be making them at this moment.
         cursor.execute("SELECT pg_advisory_lock(20261126)")
-        cursor.execute((DOCKER / "roles.sql").read_text("utf-8"))
+        cursor.execute((DOCKER / "sql" / "roles.sql").read_text("utf-8"))
         cursor.execute("SELECT pg_advisory_unlock(20261126)")
         for group, login in logins.items():
             cursor.execute(f"CREATE ROLE {login} LOGIN PASSWORD '{PASSWORD}' IN ROLE {group}")
@@ -72,6 +72,8 @@ def redis_urls(redis_server: LocalRedis) -> Urls:
     with Redis.from_url(url) as client:
         for line in (DOCKER / "redis-users.acl").read_text("utf-8").splitlines():
             _, name, *rules = line.replace(">PASSWORD", f">{PASSWORD}").split()
+            if name == "default":
+                continue  # it is the one that does this
             client.execute_command("ACL", "SETUSER", name, *rules)
             client.execute_command("ACL", "SETUSER", name, "resetpass", f">{PASSWORD}")
     return {
@@ -80,12 +82,16 @@ def redis_urls(redis_server: LocalRedis) -> Urls:
     }
 
 
-def test_every_program_works_as_its_own_role(service: RunningService, databases: Urls, redis_urls: Urls) -> None:
+def test_every_program_works_as_its_own_role(
+    service: RunningService, databases: Urls, redis_urls: Urls, tmp_path: Path
+) -> None:
     def settings(group: str, redis: str = "allocation-project") -> dict[str, str]:
         return {
             "ALLOCATION_DATABASE_URL": databases[group],
             "ALLOCATION_REDIS_URL": redis_urls[redis],
             "ALLOCATION_GRACE_DELAY": "1",
+            "ALLOCATION_METRICS_FOLDER": str(tmp_path / "metrics"),
+            "ALLOCATION_METRICS_INTERVAL": "1",
         }
 
     for verb in ("consume", "relay", "project"):
@@ -100,6 +106,9 @@ def test_every_program_works_as_its_own_role(service: RunningService, databases:
         client.ask(ChangeBatchQuantity(batchref="b", qty=3))
         assert service.judge(client).faults == []
         order = next(event for event in client.received if event.type == Allocated.TYPE)
+    [metrics] = (tmp_path / "metrics").glob("allocation-relay-*.prom")
+    wait_until(lambda: "allocation_outbox_depth" in metrics.read_text(), within=30, otherwise=service.logs)
+    assert "gauges_unreadable" not in service.logs()
     wait_until(
         lambda: (
             not comparing.compare(

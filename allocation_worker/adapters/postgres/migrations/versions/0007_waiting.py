@@ -6,8 +6,8 @@ product does.
 
 from alembic import op
 
-revision = "0006"
-down_revision = "0005"
+revision = "0007"
+down_revision = "0006"
 oldest_program = "0001"
 
 # They are null for a line of which nothing of the kind was asked. `answer` is the type and the body of the last event

@@ -6,8 +6,8 @@ Older programs go on working. They know no shipped line, so they would take one 
 
 from alembic import op
 
-revision = "0007"
-down_revision = "0006"
+revision = "0008"
+down_revision = "0007"
 oldest_program = "0001"
 
 SHIPPED = """

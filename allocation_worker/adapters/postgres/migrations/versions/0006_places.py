@@ -9,8 +9,8 @@ The index of a batch's lines by place is built by `migrate`, in `indexes`.
 
 from alembic import op
 
-revision = "0005"
-down_revision = "0004"
+revision = "0006"
+down_revision = "0005"
 oldest_program = "0001"
 
 # Without a default and without a rewrite, so that the locks are short.
