@@ -34,8 +34,10 @@ class Orders:
         kinds: dict[Callable[[], contracts.Command], int] = {
             self._new_line: 820,
             self._cancel: 50,
+            self._ship: 40,
             self._again: 50,
             self._change: 40,
+            self._change_eta: 20,
             self._new_batch: 30,
             self._unknown_sku: 5,
             self._unknown_batch: 5,
@@ -54,6 +56,16 @@ class Orders:
         line = self._lines.pop(self._rng.randrange(len(self._lines)))
         return contracts.Deallocate(orderid=line.orderid, sku=line.sku, lineid=line.lineid)
 
+    def _ship(self) -> contracts.Command:
+        if not self._lines:
+            return self._new_line()
+        line = self._rng.choice(self._lines)
+        return contracts.Ship(orderid=line.orderid, sku=line.sku, lineid=line.lineid)
+
+    def _change_eta(self) -> contracts.Command:
+        eta = None if self._rng.random() < 0.3 else _SOON + timedelta(days=self._rng.randrange(300))
+        return contracts.ChangeBatchEta(batchref=self._rng.choice(self._batches), eta=eta)
+
     def _again(self) -> contracts.Command:
         return self._rng.choice(self._lines) if self._lines else self._new_line()
 
@@ -69,7 +81,15 @@ class Orders:
     def _new_line(self) -> contracts.Allocate:
         hot = self._rng.random() < 0.3
         sku = _name(self._rng.randrange(HOT_SKUS if hot else SKUS))
-        line = contracts.Allocate(orderid=f"order-{self._count}", sku=sku, qty=self._rng.randint(1, 5))
+        waits = self._rng.random() < 0.2
+        line = contracts.Allocate(
+            orderid=f"order-{self._count}",
+            sku=sku,
+            qty=self._rng.randint(1, 5),
+            wait=waits,
+            priority=self._rng.choice([0, 0, 5]) if waits else 0,
+            needed_by=_SOON + timedelta(days=self._rng.randrange(300)) if self._rng.random() < 0.1 else None,
+        )
         self._lines.append(line)
         del self._lines[:-REMEMBERED]
         return line

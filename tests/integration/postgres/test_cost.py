@@ -1,6 +1,8 @@
 """The cost of a group does not grow with its size or with the history."""
 
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import date
 
 import pytest
 import sqlalchemy as sa
@@ -12,13 +14,15 @@ from allocation_worker.adapters.postgres.relay import OLDEST_UNROUTED
 from allocation_worker.adapters.postgres.rows import line_uuid
 from allocation_worker.adapters.postgres.unit_of_work import Optimism
 from allocation_worker.adapters.wire import EVENT_TYPES
-from allocation_worker.domain.commands import ChangeBatchQuantity, Command, Deallocate
+from allocation_worker.domain.commands import ChangeBatchEta, ChangeBatchQuantity, Command, Deallocate
+from allocation_worker.domain.model import AT_A_TIME
 from allocation_worker.service_layer.outcomes import Done
 from tests.fakes.messages import message
-from tests.integration.postgres.staging import counting, create, order, process
+from tests.integration.postgres.staging import BUS, counting, create, order, process
 from tests.integration.postgres.store import PostgresStore
 
 USED_UP = 10_000
+WAITING = 2_500
 
 
 def count(store: PostgresStore, *commands: Command) -> int:
@@ -110,6 +114,60 @@ class TestStatements:
         with counting(store.engine) as sent:
             process(store.unit_of_work, *messages)
         assert len(sent) == 1
+
+
+class TestQueue:
+    """What a batch costs while lines wait."""
+
+    @pytest.fixture
+    def waiting(self, store: PostgresStore) -> PostgresStore:
+        """Lines that wait for 10 each."""
+        process(store.unit_of_work, message(create("b", 1)), message(order("o")))
+        process(store.unit_of_work, *(message(replace(order(f"w{n}", 10), wait=True)) for n in range(WAITING)))
+        return store
+
+    def test_a_batch_that_is_too_small_for_all_of_them_reads_none(self, waiting: PostgresStore) -> None:
+        assert self.reads_of(waiting, create("small", 9)) == 0
+
+    def test_a_batch_for_one_of_them_reads_one_page(self, waiting: PostgresStore) -> None:
+        assert self.reads_of(waiting, create("small", 5), create("right", 10)) == 1
+        assert waiting.stock()["right"] == (10, 10)
+
+    def test_an_allocation_reads_none(self, waiting: PostgresStore) -> None:
+        assert self.reads_of(waiting, replace(order("another", 10), wait=True), order("one-more", 3)) == 0
+
+    def test_a_batch_for_all_of_them_keeps_a_page_in_memory(self, waiting: PostgresStore) -> None:
+        with waiting.unit_of_work() as uow:
+            BUS.handle(message(create("large", 10 * WAITING)), uow)
+            product = uow.products.get("LAMP")
+            assert product
+            assert len(product.lines) <= AT_A_TIME
+            uow.commit()
+        assert waiting.stock()["large"] == (10 * WAITING, 10 * WAITING)
+
+    def test_an_eta_of_a_batch_with_many_lines_keeps_a_page_in_memory(self, store: PostgresStore) -> None:
+        process(store.unit_of_work, message(replace(create("ship", WAITING), eta=date(2031, 1, 1))))
+        process(store.unit_of_work, *(message(order(f"o{n}")) for n in range(WAITING)))
+        with store.unit_of_work() as uow:
+            BUS.handle(message(ChangeBatchEta(batchref="ship", eta=None)), uow)
+            product = uow.products.get("LAMP")
+            assert product
+            assert len(product.lines) <= AT_A_TIME
+            uow.commit()
+        assert [event.type for event in store.published()].count("promise-changed.v1") == WAITING
+
+    def test_those_that_wait_are_found_by_their_own_index(self, waiting: PostgresStore) -> None:
+        waiting.execute("ANALYZE order_lines")
+        indexes, rows = explain(
+            waiting, statements.WAITING_LINES, sku="LAMP", urgency=-100, place=0, at_most=10, limit=5
+        )
+        assert indexes == {"waiting_lines"}
+        assert rows <= 5
+
+    def reads_of(self, store: PostgresStore, *commands: Command) -> int:
+        with counting(store.engine) as sent:
+            process(store.unit_of_work, *(message(command) for command in commands))
+        return sum("-priority" in statement for statement in sent)
 
 
 class TestPlans:
