@@ -87,6 +87,8 @@ def describe(event: contracts.Event) -> str:  # noqa: C901, PLR0911 - one for ea
             return f"{event.orderid}  {event.qty} {event.sku} from {event.batchref}, {_arrives(event.eta)}"
         case contracts.Shipped():
             return f"{event.orderid}  {event.qty} {event.sku} from {event.batchref} is on its way"
+        case contracts.LineQuantityChanged():
+            return f"{event.orderid}  {event.previous_qty} {event.sku} became {event.qty}"
         case contracts.CommandRejected():
             return event.reason + ": " + event.detail
 

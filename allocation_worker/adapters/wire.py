@@ -208,6 +208,7 @@ _COMMANDS: Mapping[type[contracts.Command], type[commands.Command]] = {
     contracts.Allocate: commands.Allocate,
     contracts.Deallocate: commands.Deallocate,
     contracts.Ship: commands.Ship,
+    contracts.ChangeLineQuantity: commands.ChangeLineQuantity,
     contracts.CreateBatch: commands.CreateBatch,
     contracts.ChangeBatchQuantity: commands.ChangeBatchQuantity,
     contracts.ChangeBatchEta: commands.ChangeBatchEta,
@@ -222,6 +223,7 @@ _MODELS: Mapping[type[events.ProductEvent], type[contracts.SkuEvent]] = {
     events.BatchQuantityChanged: contracts.BatchQuantityChanged,
     events.BatchEtaChanged: contracts.BatchEtaChanged,
     events.PromiseChanged: contracts.PromiseChanged,
+    events.LineQuantityChanged: contracts.LineQuantityChanged,
     events.Shipped: contracts.Shipped,
 }
 

@@ -71,7 +71,7 @@ def as_text(event: SeenEvent) -> str:
     return "  ".join(columns).rstrip()
 
 
-def _told(event: contracts.Event) -> tuple[str, str, str, str]:
+def _told(event: contracts.Event) -> tuple[str, str, str, str]:  # noqa: C901 - one for each event
     """Return the sequence, SKU, order or batch, and the change."""
     match event:
         case contracts.Allocated():
@@ -93,6 +93,9 @@ def _told(event: contracts.Event) -> tuple[str, str, str, str]:
             words = f"{event.qty} from {event.batchref}, {_due(event.previous_eta)} -> {_due(event.eta)}"
         case contracts.Shipped():
             words = f"{event.qty} from {event.batchref}, on its way"
+        case contracts.LineQuantityChanged():
+            held = "holds nothing" if event.batchref is None else f"from {event.batchref}, {_due(event.eta)}"
+            words = f"{event.previous_qty} -> {event.qty}, {held}"
         case contracts.CommandRejected():
             named = event.data
             subject = str(named.get("orderid") or named.get("batchref") or "")

@@ -161,6 +161,37 @@ def send_ship(
 
 
 @verbs.command(
+    "change-line-quantity",
+    epilog="Example: allocation-worker send change-line-quantity --orderid o1 --sku RED-CHAIR --qty 2",
+)
+def send_change_line_quantity(
+    orderid: OrderId,
+    sku: Sku,
+    qty: Qty,
+    lineid: LineId = "",
+    message_id: MessageId = None,
+    correlation_id: CorrelationId = None,
+    *,
+    from_qty: Annotated[int | None, typer.Option(help="Only if the line has this quantity so far.")] = None,
+    wait: Wait = False,
+    timeout: Timeout = PATIENCE,
+    as_json: AsJson = False,
+) -> None:
+    """Set the quantity of an order line."""
+    _send(
+        contracts.ChangeLineQuantity,
+        message_id,
+        correlation_id,
+        Wanted(timeout if wait else None, as_json),
+        orderid=orderid,
+        sku=sku,
+        qty=qty,
+        lineid=lineid,
+        from_qty=from_qty,
+    )
+
+
+@verbs.command(
     "create-batch",
     epilog="Example: allocation-worker send create-batch --batchref b1 --sku RED-CHAIR --qty 100 --eta 2030-01-31",
 )

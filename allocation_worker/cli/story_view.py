@@ -77,7 +77,7 @@ def _subject(event: ProductEvent | Rejection) -> tuple[str, str]:
             return event.sku, f"{event.orderid}/{event.lineid}" if event.lineid else event.orderid
 
 
-def _change(event: ProductEvent | Rejection) -> str:  # noqa: PLR0911 - one for each event
+def _change(event: ProductEvent | Rejection) -> str:  # noqa: C901, PLR0911 - one for each event
     match event:
         case Rejection():
             return f"{event.command}, {event.reason}: {event.detail}"
@@ -98,6 +98,12 @@ def _change(event: ProductEvent | Rejection) -> str:  # noqa: PLR0911 - one for 
             return f"{event.qty} of batch {event.batchref}, {_where(event.previous_eta)}, now {_where(event.eta)}"
         case events.Shipped():
             return f"{event.qty} of batch {event.batchref} shipped"
+        case events.LineQuantityChanged():
+            return f"from {event.previous_qty} to {event.qty}, {_held(event)}"
+
+
+def _held(event: events.LineQuantityChanged) -> str:
+    return f"allocated to batch {event.batchref}, {_where(event.eta)}" if event.batchref else "it holds no stock"
 
 
 def _where(eta: date | None) -> str:
@@ -164,6 +170,9 @@ def outcome(event: ProductEvent | Rejection) -> str:  # noqa: C901, PLR0911 - on
             )
         case events.Shipped():
             return f"ship.v1 shipped {_line(event)}: {event.qty} of batch {event.batchref}."
+        case events.LineQuantityChanged():
+            change = f"from {event.previous_qty} to {event.qty}"
+            return f"change-line-quantity.v1 changed {_line(event)} {change}: {_held(event)}."
 
 
 def _opening(story: Story) -> Iterator[str]:
@@ -249,7 +258,9 @@ def _sequence(answer: Answer) -> int | None:
     return None if isinstance(answer.event, Rejection) else answer.event.sequence
 
 
-def _line(event: DecidedEvent | events.PromiseChanged | events.Shipped | events.Deallocated) -> str:
+def _line(
+    event: DecidedEvent | events.PromiseChanged | events.LineQuantityChanged | events.Shipped | events.Deallocated,
+) -> str:
     suffix = f", lineid {event.lineid}" if event.lineid else ""
     return f"order {event.orderid}, SKU {event.sku}{suffix}"
 

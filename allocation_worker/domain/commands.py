@@ -36,6 +36,17 @@ class Ship:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeLineQuantity:
+    """Set the quantity of an order line, if it is `from_qty` so far."""
+
+    orderid: str
+    sku: str
+    qty: int
+    lineid: str = ""
+    from_qty: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CreateBatch:
     """Add a batch of stock. It is in the warehouse if it has no ETA."""
 
@@ -64,4 +75,4 @@ class ChangeBatchEta:
 BatchCommand = ChangeBatchQuantity | ChangeBatchEta
 """A command that names a batch, and no SKU."""
 
-Command = Allocate | Deallocate | Ship | CreateBatch | BatchCommand
+Command = Allocate | Deallocate | Ship | ChangeLineQuantity | CreateBatch | BatchCommand

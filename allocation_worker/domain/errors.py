@@ -36,7 +36,7 @@ class UnknownSkuError(RefusalError):
 
 
 class LineQuantityConflictError(RefusalError):
-    """The line holds stock in another quantity."""
+    """The line has another quantity."""
 
     reason = "line-quantity-conflict"
 
@@ -45,6 +45,19 @@ class LineCancelledError(RefusalError):
     """The line was cancelled and stays so."""
 
     reason = "line-cancelled"
+
+
+class UnknownLineError(RefusalError):
+    """No such line was ever asked for. Its allocate may still be on its way."""
+
+    reason = "unknown-line"
+    may_pass = True
+
+
+class NotEnoughStockError(RefusalError):
+    """No batch can take the line in its new quantity."""
+
+    reason = "not-enough-stock"
 
 
 class LineNotAllocatedError(RefusalError):

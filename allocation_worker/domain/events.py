@@ -138,6 +138,20 @@ class Shipped:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LineQuantityChanged:
+    """The quantity of a line was changed, and it is allocated to `batchref` as a whole; to none if that is None."""
+
+    orderid: str
+    sku: str
+    lineid: str
+    qty: int
+    previous_qty: int
+    batchref: str | None
+    eta: date | None
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CommandRejected:
     """A business rule refused a command, and nothing has changed. The event belongs to no SKU, so it has no sequence.
 
@@ -162,6 +176,7 @@ ProductEvent = (
     | OutOfStock
     | Backordered
     | PromiseChanged
+    | LineQuantityChanged
     | Shipped
     | Deallocated
     | BatchCreated

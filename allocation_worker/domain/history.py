@@ -7,6 +7,10 @@ Stock = dict[str, Batch]
 """All batches of one product, by reference."""
 
 
+class UntraceableError(Exception):
+    """The event does not say which batch held the line before."""
+
+
 def redo(stock: Stock, event: events.ProductEvent) -> None:
     """Bring the batches from just before the event to just after it."""
     match event:
@@ -27,6 +31,8 @@ def redo(stock: Stock, event: events.ProductEvent) -> None:
             stock[event.batchref].eta = event.eta
         case events.Allocated():
             stock[event.batchref].allocated_quantity += event.qty
+        case events.LineQuantityChanged():
+            raise UntraceableError
         case events.Deallocated(batchref=str(batchref)):
             stock[batchref].allocated_quantity -= event.qty
 
@@ -42,5 +48,7 @@ def undo(stock: Stock, event: events.ProductEvent) -> None:
             stock[event.batchref].eta = event.previous_eta
         case events.Allocated():
             stock[event.batchref].allocated_quantity -= event.qty
+        case events.LineQuantityChanged():
+            raise UntraceableError
         case events.Deallocated(batchref=str(batchref)):
             stock[batchref].allocated_quantity += event.qty

@@ -2,7 +2,7 @@
 
 from bisect import insort
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import NamedTuple
 
@@ -16,6 +16,8 @@ from allocation_worker.domain.errors import (
     LineNotAllocatedError,
     LineQuantityConflictError,
     LineShippedError,
+    NotEnoughStockError,
+    UnknownLineError,
     quoted,
 )
 from allocation_worker.domain.lines import PLAIN, LineId, OrderLine, Terms, Turn
@@ -186,6 +188,70 @@ class Product:
         line.shipped = True
         batch.shipped_quantity += line.qty
         self._answer(line)
+        self._announce(line)
+
+    def change_line_quantity(self, line_id: LineId, qty: int, from_qty: int | None = None) -> None:
+        """Set the quantity of a line. It stays with its batch if that has room, else it moves to another one.
+
+        A line that waits, and is asked for in more, takes a new place.
+
+        Raises:
+            UnknownLineError: The line was never asked for.
+            LineCancelledError: The line was cancelled before.
+            LineShippedError: The line was shipped before.
+            LineQuantityConflictError: The line has another quantity than `from_qty`.
+            NotEnoughStockError: No batch can take it; nothing has changed.
+        """
+        line = self.lines[line_id]
+        if line.cancelled:
+            raise LineCancelledError(f"{self._name(line)} was cancelled; use another lineid to order again.")
+        if not line.place:
+            raise UnknownLineError(f"{self._name(line)} was never asked for; allocate it first.")
+        if line.shipped:
+            raise LineShippedError(f"{self._name(line)} was shipped; use another lineid to order more.")
+        if from_qty not in {None, line.qty}:
+            raise LineQuantityConflictError(f"{self._name(line)} has the quantity {line.qty} by now, not {from_qty}.")
+        if qty == line.qty and (line.batchref or line.answer):
+            self._announce(line)
+            return
+        batch = self._batch_for_quantity(line, qty)
+        if batch is None and line.batchref is not None:
+            raise NotEnoughStockError(
+                f"{self._name(line)} keeps {line.qty}: no batch can take {qty}; the rest may be a line of its own."
+            )
+        if line.waits and qty > line.qty:
+            line.place = 0
+        self._set_quantity(line, qty, batch)
+
+    def _batch_for_quantity(self, line: OrderLine, qty: int) -> Batch | None:
+        """Return the batch that can take the line in this quantity, its own one first."""
+        if line.batchref is None:
+            return self._batch_for(replace(line, qty=qty)) if line.waits else None
+        own = self.batches[line.batchref]
+        return own if own.available_quantity + line.qty >= qty else self._batch_for(replace(line, qty=qty))
+
+    def _set_quantity(self, line: OrderLine, qty: int, batch: Batch | None) -> None:
+        previous, line.qty = line.qty, qty
+        if line.batchref is not None:
+            self.batches[line.batchref].allocated_quantity -= previous
+            self._freed |= batch is not self.batches[line.batchref] or qty < previous
+        line.batchref = None
+        if batch is not None:
+            batch.allocated_quantity += qty
+            line.batchref = batch.reference
+        elif line.waits:
+            self.smallest_waiting = min(self.smallest_waiting or qty, qty)
+        self._answer(line)
+        line.answer = events.LineQuantityChanged(
+            orderid=line.orderid,
+            sku=self.sku,
+            lineid=line.lineid,
+            qty=qty,
+            previous_qty=previous,
+            batchref=line.batchref,
+            eta=batch.eta if batch else None,
+            sequence=line.sequence,
+        )
         self._announce(line)
 
     def create_batch(self, reference: str, qty: int, eta: date | None) -> None:

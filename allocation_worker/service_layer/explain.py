@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 
 from allocation_worker.domain import events
 from allocation_worker.domain.events import ProductEvent
-from allocation_worker.domain.history import Stock, redo, undo
+from allocation_worker.domain.history import Stock, UntraceableError, redo, undo
 from allocation_worker.domain.lines import OrderLine, Terms
 from allocation_worker.domain.model import Batch, Product
 from allocation_worker.service_layer.ports import Answer, InboxEntry, Records, Rejection
@@ -121,7 +121,10 @@ def _stock_before(records: Records, first: ProductEvent, created_at: datetime) -
     for event in records.back_to(first.sku, first.sequence, created_at):
         if event.sequence != due:
             return None
-        undo(stock, event)
+        try:
+            undo(stock, event)
+        except UntraceableError:
+            return None
         due -= 1
     return stock if due == first.sequence - 1 else None
 
@@ -139,7 +142,7 @@ def _tell(story: Story, answer: Answer, stock: Stock | None, records: Records) -
         if stock is not None and len(story.decisions) < DECISIONS_TOLD:
             terms = records.terms(event.sku, (event.orderid, event.lineid))
             story.decisions.append(decide_again(stock, event, terms))
-    if stock is not None:
+    if stock is not None and not isinstance(event, events.LineQuantityChanged):
         redo(stock, event)
 
 

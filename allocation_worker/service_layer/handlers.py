@@ -4,7 +4,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from allocation_worker.domain import commands, events
-from allocation_worker.domain.errors import LineNotAllocatedError, UnknownBatchError, UnknownSkuError, quoted
+from allocation_worker.domain.errors import (
+    LineNotAllocatedError,
+    UnknownBatchError,
+    UnknownLineError,
+    UnknownSkuError,
+    quoted,
+)
 from allocation_worker.domain.lines import PLAIN, Terms
 from allocation_worker.domain.model import AT_A_TIME, Product
 from allocation_worker.service_layer.ports import UnitOfWork
@@ -35,6 +41,15 @@ def ship(command: commands.Ship, uow: UnitOfWork) -> None:
     if product is None:
         raise LineNotAllocatedError(f"Nothing of SKU {quoted(command.sku)} was ever ordered; allocate the line first.")
     product.ship(line)
+
+
+def change_line_quantity(command: commands.ChangeLineQuantity, uow: UnitOfWork) -> None:
+    """Set the quantity of a line; it keeps its stock if there is not enough for more."""
+    line = (command.orderid, command.lineid)
+    product = uow.products.get(command.sku, line)
+    if product is None:
+        raise UnknownLineError(f"Nothing of SKU {quoted(command.sku)} was ever ordered; allocate the line first.")
+    product.change_line_quantity(line, command.qty, command.from_qty)
 
 
 def create_batch(command: commands.CreateBatch, uow: UnitOfWork) -> None:
@@ -96,6 +111,7 @@ COMMAND_HANDLERS: Mapping[type[commands.Command], CommandHandler] = {
     commands.Allocate: allocate,
     commands.Deallocate: deallocate,
     commands.Ship: ship,
+    commands.ChangeLineQuantity: change_line_quantity,
     commands.CreateBatch: create_batch,
     commands.ChangeBatchQuantity: change_batch_quantity,
     commands.ChangeBatchEta: change_batch_eta,
@@ -111,6 +127,7 @@ EVENT_HANDLERS: EventHandlers = {
     events.BatchQuantityChanged: [],
     events.BatchEtaChanged: [],
     events.PromiseChanged: [],
+    events.LineQuantityChanged: [],
     events.Shipped: [],
     events.CommandRejected: [],
     events.Unsettled: [settle],

@@ -72,6 +72,7 @@ class Change(NamedTuple):
         allocated_by: The change of the batch's allocated quantity.
         purchased: The batch's new purchased quantity, if that changes.
         created: Whether the batch is new, with `eta`.
+        frees: Whether the line gives back what it held before. If it held nothing and waits, it goes on waiting.
         eta_changed: Whether the batch has another ETA now, `eta`.
     """
 
@@ -83,12 +84,14 @@ class Change(NamedTuple):
     purchased: int | None = None
     created: bool = False
     eta_changed: bool = False
+    frees: bool = False
     eta: str | None = None
 
 
 def change_of(event: ProjectedEvent) -> Change:  # noqa: C901, PLR0911 - one for each event
     """Return what an event changes in the read model."""
     sku, sequence = event.sku, event.sequence
+    status: LineStatus
     match event:
         case events.Allocated():
             line = LineView(
@@ -103,7 +106,7 @@ def change_of(event: ProjectedEvent) -> Change:  # noqa: C901, PLR0911 - one for
             return Change(sku, sequence, line)
         case events.Deallocated():
             # A line that a shrunk batch has lost is out of stock until its next event, which follows at once.
-            status: LineStatus = "cancelled" if event.reason == "cancelled" else "out-of-stock"
+            status = "cancelled" if event.reason == "cancelled" else "out-of-stock"
             line = LineView(event.orderid, sku, event.lineid, status, event.qty, None, None, sequence)
             return Change(sku, sequence, line, event.batchref, allocated_by=-event.qty if event.batchref else 0)
         case events.PromiseChanged():
@@ -111,6 +114,10 @@ def change_of(event: ProjectedEvent) -> Change:  # noqa: C901, PLR0911 - one for
                 event.orderid, sku, event.lineid, "allocated", event.qty, event.batchref, event.eta, sequence
             )
             return Change(sku, sequence, line)
+        case events.LineQuantityChanged():
+            status = "allocated" if event.batchref else "out-of-stock"
+            line = LineView(event.orderid, sku, event.lineid, status, event.qty, event.batchref, event.eta, sequence)
+            return Change(sku, sequence, line, event.batchref, allocated_by=event.qty, frees=True)
         case events.Shipped():
             line = LineView(event.orderid, sku, event.lineid, "shipped", event.qty, event.batchref, None, sequence)
             return Change(sku, sequence, line)

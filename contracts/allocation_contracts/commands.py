@@ -8,7 +8,16 @@ from typing import ClassVar, TypeAlias
 from pydantic import Field
 
 from allocation_contracts import strict_json
-from allocation_contracts.fields import DateOrNull, Flag, NullableText, PositiveQuantity, Priority, Quantity, Text
+from allocation_contracts.fields import (
+    DateOrNull,
+    Flag,
+    NullableText,
+    PositiveQuantity,
+    PositiveQuantityOrNull,
+    Priority,
+    Quantity,
+    Text,
+)
 from allocation_contracts.message import Message, model_of, validate
 from allocation_contracts.names import ORDERS_QUEUE, STOCK_QUEUE
 
@@ -69,6 +78,24 @@ class Ship(Message):
     )
 
 
+class ChangeLineQuantity(Message):
+    """Set the quantity of an order line."""
+
+    TYPE: ClassVar[str] = "change-line-quantity.v1"
+    QUEUE: ClassVar[str] = ORDERS_QUEUE
+
+    orderid: Text = Field(description="The order that the line belongs to.")
+    sku: Text = Field(description="The product that was ordered.")
+    qty: PositiveQuantity = Field(description="The new quantity, and not the difference.")
+    lineid: NullableText = Field(
+        default="", description="The line's id, as it was when it was allocated; empty when absent or null."
+    )
+    from_qty: PositiveQuantityOrNull = Field(
+        default=None,
+        description="The quantity that the sender knows. If the line has another by now, the command is rejected.",
+    )
+
+
 class CreateBatch(Message):
     """Add a batch of stock that was purchased."""
 
@@ -103,12 +130,22 @@ class ChangeBatchEta(Message):
     eta: DateOrNull = Field(description="The day on which the batch arrives; null if it has arrived in the warehouse.")
 
 
-Command: TypeAlias = Allocate | Deallocate | Ship | CreateBatch | ChangeBatchQuantity | ChangeBatchEta
+Command: TypeAlias = (
+    Allocate | Deallocate | Ship | ChangeLineQuantity | CreateBatch | ChangeBatchQuantity | ChangeBatchEta
+)
 
 COMMANDS: Mapping[str, type[Command]] = MappingProxyType(
     {
         command.TYPE: command
-        for command in (Allocate, Deallocate, Ship, CreateBatch, ChangeBatchQuantity, ChangeBatchEta)
+        for command in (
+            Allocate,
+            Deallocate,
+            Ship,
+            ChangeLineQuantity,
+            CreateBatch,
+            ChangeBatchQuantity,
+            ChangeBatchEta,
+        )
     }
 )
 

@@ -35,6 +35,7 @@ __all__ = [
     "CommandRejected",
     "Deallocated",
     "Event",
+    "LineQuantityChanged",
     "OutOfStock",
     "PromiseChanged",
     "Shipped",
@@ -132,6 +133,25 @@ class Shipped(Message):
     sequence: Sequence
 
 
+class LineQuantityChanged(Message):
+    """The quantity of an order line was changed."""
+
+    TYPE: ClassVar[str] = "line-quantity-changed.v1"
+
+    orderid: Text = Field(description="The order that the line belongs to.")
+    sku: Text = Field(description="The product that was ordered.")
+    lineid: OptionalText = Field(description="The line's id; empty when the command had none.")
+    qty: PositiveQuantity = Field(description="The new quantity.")
+    previous_qty: PositiveQuantity = Field(description="The quantity before.")
+    batchref: TextOrNull = Field(
+        description="The batch that the whole line is allocated to now; null if it holds no stock."
+    )
+    eta: DateOrNull = Field(
+        description="The day on which that batch arrives; null if it is in the warehouse, or if there is none."
+    )
+    sequence: Sequence
+
+
 class BatchCreated(Message):
     """A batch of stock was added."""
 
@@ -202,6 +222,7 @@ SkuEvent: TypeAlias = (
     | OutOfStock
     | Backordered
     | PromiseChanged
+    | LineQuantityChanged
     | Shipped
     | Deallocated
     | BatchCreated
@@ -220,6 +241,7 @@ EVENTS: Mapping[str, type[Event]] = MappingProxyType(
             OutOfStock,
             Backordered,
             PromiseChanged,
+            LineQuantityChanged,
             Shipped,
             Deallocated,
             BatchCreated,

@@ -85,6 +85,7 @@ Slug = Annotated[
     Rule(words="lower-case words joined by hyphens"),
 ]
 PositiveQuantity = Annotated[int, Field(ge=1, le=MAX_QUANTITY), Rule(words=f"an integer from 1 to {MAX_QUANTITY}")]
+PositiveQuantityOrNull = Annotated[PositiveQuantity | None, Rule(words=f"null or an integer from 1 to {MAX_QUANTITY}")]
 Quantity = Annotated[int, Field(ge=0, le=MAX_QUANTITY), Rule(words=f"an integer from 0 to {MAX_QUANTITY}")]
 Flag = Annotated[
     bool,

@@ -33,8 +33,10 @@ class RejectionReason(_Reason):
     """Why a command was rejected: `reason` of `command-rejected.v1`."""
 
     UNKNOWN_SKU = "unknown-sku", "No batch of the SKU has been created, not even after a short wait."
-    LINE_QUANTITY_CONFLICT = "line-quantity-conflict", "The line holds stock in another quantity."
+    LINE_QUANTITY_CONFLICT = "line-quantity-conflict", "The line has another quantity."
     LINE_CANCELLED = "line-cancelled", "The line was cancelled and stays so."
+    UNKNOWN_LINE = "unknown-line", "No such line was ever asked for, not even after a short wait."
+    NOT_ENOUGH_STOCK = "not-enough-stock", "No batch can take the line in its new quantity; it keeps what it has."
     LINE_NOT_ALLOCATED = "line-not-allocated", "The line holds no stock."
     LINE_SHIPPED = "line-shipped", "The line has been shipped."
     BATCH_NOT_ARRIVED = "batch-not-arrived", "The batch of the line has not arrived, not even after a short wait."

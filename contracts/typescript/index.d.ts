@@ -38,6 +38,20 @@ export interface Ship {
   lineid?: string | null;
 }
 
+/** Set the quantity of an order line. */
+export interface ChangeLineQuantity {
+  /** The order that the line belongs to. */
+  orderid: string;
+  /** The product that was ordered. */
+  sku: string;
+  /** The new quantity, and not the difference. */
+  qty: number;
+  /** The line's id, as it was when it was allocated; empty when absent or null. */
+  lineid?: string | null;
+  /** The quantity that the sender knows. If the line has another by now, the command is rejected. */
+  from_qty?: number | null;
+}
+
 /** Add a batch of stock that was purchased. */
 export interface CreateBatch {
   /** The batch's unique reference. */
@@ -140,6 +154,26 @@ export interface PromiseChanged {
   sequence: number;
 }
 
+/** The quantity of an order line was changed. */
+export interface LineQuantityChanged {
+  /** The order that the line belongs to. */
+  orderid: string;
+  /** The product that was ordered. */
+  sku: string;
+  /** The line's id; empty when the command had none. */
+  lineid: string;
+  /** The new quantity. */
+  qty: number;
+  /** The quantity before. */
+  previous_qty: number;
+  /** The batch that the whole line is allocated to now; null if it holds no stock. */
+  batchref: string | null;
+  /** The day on which that batch arrives; null if it is in the warehouse, or if there is none. */
+  eta: string | null;
+  /** Counts the events of one SKU: 1, 2, 3. Its one gap comes after the worker's database was restored from a backup. */
+  sequence: number;
+}
+
 /** An order line was shipped. */
 export interface Shipped {
   /** The order that the line belongs to. */
@@ -226,14 +260,15 @@ export interface CommandRejected {
   command: string;
   /**
    * The reason for programs. Known reasons, to which later versions may add: `unknown-sku`: No batch of the SKU has
-   * been created, not even after a short wait. `line-quantity-conflict`: The line holds stock in another quantity.
-   * `line-cancelled`: The line was cancelled and stays so. `line-not-allocated`: The line holds no stock. `line-
-   * shipped`: The line has been shipped. `batch-not-arrived`: The batch of the line has not arrived, not even after a
-   * short wait. `batch-shipped`: More of the batch has been shipped than it is to hold. `batch-exists`: The reference
-   * belongs to a batch that was created with other content. `unknown-batch`: No batch has the reference. `batch-
-   * arrived`: The batch has arrived, so it has no day of arrival any more.
+   * been created, not even after a short wait. `line-quantity-conflict`: The line has another quantity. `line-
+   * cancelled`: The line was cancelled and stays so. `unknown-line`: No such line was ever asked for, not even after a
+   * short wait. `not-enough-stock`: No batch can take the line in its new quantity; it keeps what it has. `line-not-
+   * allocated`: The line holds no stock. `line-shipped`: The line has been shipped. `batch-not-arrived`: The batch of
+   * the line has not arrived, not even after a short wait. `batch-shipped`: More of the batch has been shipped than it
+   * is to hold. `batch-exists`: The reference belongs to a batch that was created with other content. `unknown-batch`:
+   * No batch has the reference. `batch-arrived`: The batch has arrived, so it has no day of arrival any more.
    */
-  reason: "unknown-sku" | "line-quantity-conflict" | "line-cancelled" | "line-not-allocated" | "line-shipped" | "batch-not-arrived" | "batch-shipped" | "batch-exists" | "unknown-batch" | "batch-arrived" | (string & {});
+  reason: "unknown-sku" | "line-quantity-conflict" | "line-cancelled" | "unknown-line" | "not-enough-stock" | "line-not-allocated" | "line-shipped" | "batch-not-arrived" | "batch-shipped" | "batch-exists" | "unknown-batch" | "batch-arrived" | (string & {});
   /** The reason for people, in one English sentence. */
   detail: string;
   /** The command's body, as it was sent. */
@@ -245,6 +280,7 @@ export interface Commands {
   "allocate.v1": Allocate;
   "deallocate.v1": Deallocate;
   "ship.v1": Ship;
+  "change-line-quantity.v1": ChangeLineQuantity;
   "create-batch.v1": CreateBatch;
   "change-batch-quantity.v1": ChangeBatchQuantity;
   "change-batch-eta.v1": ChangeBatchEta;
@@ -258,6 +294,7 @@ export interface Events {
   "out-of-stock.v1": OutOfStock;
   "backordered.v1": Backordered;
   "promise-changed.v1": PromiseChanged;
+  "line-quantity-changed.v1": LineQuantityChanged;
   "shipped.v1": Shipped;
   "deallocated.v1": Deallocated;
   "batch-created.v1": BatchCreated;

@@ -21,6 +21,16 @@ OUTCOMES: Mapping[str, frozenset[str]] = {
             contracts.OutOfStock.TYPE,
             contracts.Backordered.TYPE,
             contracts.PromiseChanged.TYPE,
+            contracts.LineQuantityChanged.TYPE,
+            contracts.CommandRejected.TYPE,
+        }
+    ),
+    contracts.ChangeLineQuantity.TYPE: frozenset(
+        {
+            contracts.LineQuantityChanged.TYPE,
+            contracts.Allocated.TYPE,
+            contracts.PromiseChanged.TYPE,
+            contracts.Backordered.TYPE,
             contracts.CommandRejected.TYPE,
         }
     ),
@@ -36,6 +46,7 @@ OUTCOMES: Mapping[str, frozenset[str]] = {
 
 FOLLOWING: Mapping[str, frozenset[str]] = {
     contracts.Deallocate.TYPE: frozenset({contracts.Allocated.TYPE}),
+    contracts.ChangeLineQuantity.TYPE: frozenset({contracts.Allocated.TYPE}),
     contracts.CreateBatch.TYPE: frozenset({contracts.Allocated.TYPE}),
     contracts.ChangeBatchQuantity.TYPE: frozenset(
         {
@@ -146,7 +157,7 @@ def _check_answers(
         command = commands.get(event.causation_id)
         if command is None:
             report.fault(f"{event.type} {event.message_id} was caused by {event.causation_id!r}, which was never sent.")
-        elif event.type in OUTCOMES[command.type]:
+        elif event.type in OUTCOMES[command.type] and _is_about_its_line(event, command):
             answers[event.causation_id].add(event.message_id)
         elif event.type not in FOLLOWING.get(command.type, ()):
             report.fault(f"{command.type} {command.message_id} was answered by {event.type}.")
@@ -154,6 +165,15 @@ def _check_answers(
         expected = 0 if message_id in dead else 1
         if len(answers[message_id]) != expected:
             report.fault(f"{command.type} {message_id} has {len(answers[message_id])} outcomes instead of {expected}.")
+
+
+def _is_about_its_line(event: ReceivedEvent, command: SentCommand) -> bool:
+    """Return whether the event is about the line that the command names, if it names one."""
+    named = json.loads(command.body)
+    if "orderid" not in event.data or "orderid" not in named:
+        return True
+    line = (named["orderid"], named["sku"], named.get("lineid") or "")
+    return line == (event.data["orderid"], event.data["sku"], event.data["lineid"])
 
 
 def _check_sequences(report: Report, received: Iterable[ReceivedEvent]) -> None:
@@ -177,6 +197,11 @@ def _replay(report: Report, commands: Mapping[str, SentCommand], received: Itera
     replay = Replay(report.fault)
     for event in sorted(once.values(), key=lambda event: (event.data["sku"], event.data["sequence"])):
         command = commands.get(event.causation_id)
-        replay.apply(event.type, event.data, event.causation_id, json.loads(command.body) if command else {})
+        replay.apply(
+            event.type,
+            event.data,
+            event.causation_id,
+            {"type": command.type, **json.loads(command.body)} if command else {},
+        )
     replay.end()
     report.batches, report.lines = replay.batches, replay.lines

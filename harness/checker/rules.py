@@ -99,6 +99,7 @@ class Replay:
         self._waiting: defaultdict[str, dict[LineKey, Backorder]] = defaultdict(dict)
         self._sent: set[LineKey] = set()
         self._to_tell: dict[str, ToTellAgain] = {}
+        self._changed_while_waiting = False
         self._cause: dict[str, str] = {}
         self._taken_off: defaultdict[str, list[Place]] = defaultdict(list)
         """By SKU, the lines that a shrink has taken off and that were not answered yet, the first asked last."""
@@ -109,6 +110,7 @@ class Replay:
             contracts.BatchEtaChanged.TYPE: self._eta_changed,
             contracts.PromiseChanged.TYPE: self._promise_changed,
             contracts.Shipped.TYPE: self._shipped,
+            contracts.LineQuantityChanged.TYPE: self._line_quantity_changed,
             contracts.Allocated.TYPE: self._allocated,
             contracts.Deallocated.TYPE: self._deallocated,
             contracts.OutOfStock.TYPE: self._short_of_stock,
@@ -124,7 +126,7 @@ class Replay:
             type_: The type of the event.
             data: Its body.
             cause: The message_id of the command that caused it.
-            command: The body of that command.
+            command: The body of that command, with its type.
         """
         if cause != self._cause.setdefault(data["sku"], cause):
             self._cause[data["sku"]] = cause
@@ -170,10 +172,16 @@ class Replay:
         if asked:
             if waiting and command["qty"] > waiting.qty:
                 self._places[line] = data["sequence"]
-            self._terms[line] = AskedFor(command.get("priority") or 0, command.get("needed_by"))
+            if command.get("type") == contracts.Allocate.TYPE:
+                self._terms[line] = AskedFor(command.get("priority") or 0, command.get("needed_by"))
+            if command.get("type") == contracts.ChangeLineQuantity.TYPE:
+                self._changed_while_waiting = waiting is not None
 
     def _backordered(self, data: Mapping[str, Any]) -> None:
         self._short_of_stock(data)
+        self._wait(data)
+
+    def _wait(self, data: Mapping[str, Any]) -> None:
         line = _line(data)
         terms = self._terms.get(line, PLAIN)
         turn = (-terms.priority, self._places[line])
@@ -218,6 +226,25 @@ class Replay:
         batch.purchased = data["qty"]
         if batch.shipped > batch.purchased:
             self._fault(f"Of batch {data['batchref']}, {batch.shipped} were shipped, and it is to hold {data['qty']}.")
+
+    def _line_quantity_changed(self, data: Mapping[str, Any]) -> None:
+        line = _line(data)
+        held = self.lines.pop(line, None)
+        own = None
+        if held:
+            own = self.batches[held[0]]
+            own.lines.pop(bisect_left(own.lines, self._place(line)))
+            own.allocated -= held[1]
+            if held[1] != data["previous_qty"] or data["batchref"] is None:
+                self._fault(f"Line {line} held {held}, and was changed from {data['previous_qty']}.")
+        if data["batchref"] is None:
+            if self._changed_while_waiting:
+                self._wait(data)
+            return
+        best = self._best(data["sku"], data["qty"], self._terms.get(line, PLAIN).needed_by)
+        if self.batches.get(data["batchref"]) is not (own if own and own.available >= data["qty"] else best):
+            self._fault(f"Line {line} got stock of batch {data['batchref']}, which was not its turn.")
+        self._give(line, data)
 
     def _shipped(self, data: Mapping[str, Any]) -> None:
         line = _line(data)
@@ -279,6 +306,12 @@ class Replay:
             self._fault(f"Line {line} was allocated while it held stock of {self.lines[line][0]}.")
         if batch is not self._best(data["sku"], data["qty"], self._terms.get(line, PLAIN).needed_by):
             self._fault(f"Line {line} got stock of batch {data['batchref']}, which was not its turn.")
+        self._give(line, data)
+
+    def _give(self, line: LineKey, data: Mapping[str, Any]) -> None:
+        batch = self.batches.get(data["batchref"])
+        if batch is None:
+            return
         self.lines[line] = (data["batchref"], data["qty"])
         insort(batch.lines, self._place(line))
         batch.allocated += data["qty"]

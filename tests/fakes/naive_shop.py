@@ -11,6 +11,7 @@ from allocation_worker.domain.commands import (
     Allocate,
     ChangeBatchEta,
     ChangeBatchQuantity,
+    ChangeLineQuantity,
     Command,
     CreateBatch,
     Deallocate,
@@ -60,12 +61,14 @@ class NaiveShop:
     def available(self, batch: NaiveBatch) -> int:
         return batch.qty - sum(line.qty for line in self.lines if line.batch is batch)
 
-    def answer(self, command: Command) -> list[Answer]:
+    def answer(self, command: Command) -> list[Answer]:  # noqa: PLR0911 - one for each command
         match command:
             case Allocate():
                 return self._allocate(command)
             case Deallocate():
                 return self._deallocate(command)
+            case ChangeLineQuantity():
+                return self._change_line(command)
             case Ship():
                 return self._ship(command)
             case CreateBatch():
@@ -90,7 +93,7 @@ class NaiveShop:
             line = NaiveLine((command.orderid, command.sku, command.lineid))
             self.lines.append(line)
         if line.waits and line.answer and command.wait and line.qty == command.qty:
-            return [("backordered.v1", line.answer)]
+            return [(line.answer_type, line.answer)]
         if line.waits and command.qty > line.qty:
             line.place = None
         line.qty = command.qty
@@ -107,6 +110,39 @@ class NaiveShop:
         line.cancelled = True
         return [self._take_off(line, "cancelled"), *self._serve(command.sku)]
 
+    def _change_line(self, command: ChangeLineQuantity) -> list[Answer]:  # noqa: PLR0911 - one for each rule
+        line = self._line(command.orderid, command.sku, command.lineid)
+        if line and line.cancelled:
+            return [rejected("line-cancelled")]
+        if line is None:
+            return [rejected("unknown-line")]
+        if line.shipped:
+            return [rejected("line-shipped")]
+        if command.from_qty not in {None, line.qty}:
+            return [rejected("line-quantity-conflict")]
+        no_news = line.answer_type == "out-of-stock.v1"
+        if line.qty == command.qty and line.answer and not no_news:
+            return [(line.answer_type, line.answer)]
+        previous, held = line.qty, line.batch
+        line.qty, line.batch = command.qty, None
+        taker = None
+        if held and self.available(held) >= line.qty:
+            taker = held
+        elif held or line.wait:
+            taker = next((batch for batch in self._for(line) if self.available(batch) >= line.qty), None)
+        if held and taker is None:
+            line.qty, line.batch = previous, held
+            return [rejected("not-enough-stock")]
+        if held is None and line.wait and command.qty > previous:
+            line.place = None
+        line.batch = taker
+        body = {"orderid": command.orderid, "sku": command.sku, "lineid": command.lineid, "qty": command.qty}
+        body |= {"previous_qty": previous, "batchref": taker and taker.reference}
+        eta = taker and taker.eta and taker.eta.isoformat()
+        line.answer = body | {"eta": eta, "sequence": self._count(line)}
+        line.answer_type = "line-quantity-changed.v1"
+        return [(line.answer_type, line.answer), *self._serve(command.sku)]
+
     def _ship(self, command: Ship) -> list[Answer]:
         line = self._line(command.orderid, command.sku, command.lineid)
         if line and line.cancelled:
@@ -119,6 +155,7 @@ class NaiveShop:
             line.shipped = True
             body = {"orderid": command.orderid, "sku": command.sku, "lineid": command.lineid, "qty": line.qty}
             line.answer = body | {"batchref": line.batch.reference, "sequence": self._count(line)}
+            line.answer_type = "shipped.v1"
         assert line.answer
         return [("shipped.v1", line.answer)]
 
@@ -218,7 +255,8 @@ class NaiveShop:
         counted = [batch for batch in batches if self.available(batch) == most][:1]
         etas = [batch.eta.isoformat() for batch in batches if batch not in counted and batch.eta]
         line.answer = body | {"largest_available": most, "next_eta": etas[0] if etas else None}
-        return ("backordered.v1" if line.waits else "out-of-stock.v1", line.answer)
+        line.answer_type = "backordered.v1" if line.waits else "out-of-stock.v1"
+        return (line.answer_type, line.answer)
 
     def _take_off(self, line: NaiveLine, reason: str) -> Answer:
         orderid, sku, lineid = line.key

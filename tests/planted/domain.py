@@ -3,7 +3,15 @@
 from collections.abc import Sequence
 from datetime import date
 
-from allocation_contracts import Allocate, ChangeBatchEta, ChangeBatchQuantity, CreateBatch, Deallocate, Ship
+from allocation_contracts import (
+    Allocate,
+    ChangeBatchEta,
+    ChangeBatchQuantity,
+    ChangeLineQuantity,
+    CreateBatch,
+    Deallocate,
+    Ship,
+)
 from harness.service import RunningService
 from tests.planted.steps import faults_of
 
@@ -74,4 +82,25 @@ def shipping(service: RunningService) -> Sequence[str]:
         return faults_of(service, client)
 
 
-DOMAIN = (waiting, later_ship, shipping)
+def quantities(service: RunningService) -> Sequence[str]:
+    """Lines get other quantities: in their batch, in another one, and while they wait."""
+    with service.client() as client:
+        service.start("consume")
+        service.start("relay")
+        client.ask(CreateBatch(batchref="b1", sku="SKU", qty=6))
+        client.ask(Allocate(orderid="o1", sku="SKU", qty=3))
+        client.ask(Allocate(orderid="o2", sku="SKU", qty=2))
+        client.ask(Allocate(orderid="w1", sku="SKU", qty=4, wait=True))
+        client.ask(Allocate(orderid="w2", sku="SKU", qty=2, wait=True))
+        client.ask(ChangeLineQuantity(orderid="o1", sku="SKU", qty=4))
+        client.ask(ChangeLineQuantity(orderid="w1", sku="SKU", qty=5))
+        client.ask(ChangeLineQuantity(orderid="o1", sku="SKU", qty=2, from_qty=4))
+        client.ask(ChangeLineQuantity(orderid="o1", sku="SKU", qty=9))
+        client.ask(CreateBatch(batchref="b2", sku="SKU", qty=9, eta=SOON))
+        client.ask(ChangeLineQuantity(orderid="o2", sku="SKU", qty=4))
+        client.ask(ChangeLineQuantity(orderid="w1", sku="SKU", qty=4))
+        client.ask(ChangeBatchQuantity(batchref="b2", qty=3))
+        return faults_of(service, client)
+
+
+DOMAIN = (waiting, later_ship, shipping, quantities)

@@ -13,6 +13,7 @@ from allocation_worker.domain.commands import (
     Allocate,
     ChangeBatchEta,
     ChangeBatchQuantity,
+    ChangeLineQuantity,
     Command,
     CreateBatch,
     Deallocate,
@@ -213,13 +214,15 @@ def _commands(random: Random) -> Iterator[Command]:
             batches += 1
             eta = random.choice([None, date(2031, 1, 1), date(2031, 1, 2)])
             yield replace(_batch(f"b{batches}", random.randint(1, 12), sku), eta=eta)
-        elif kind < 0.65:
+        elif kind < 0.62:
             order = _order(orderid, random.choice([1, 2, 2, 3, 5]), sku)
             if random.random() < 0.4:
                 order = replace(order, wait=True, priority=random.choice([0, 0, 9]))
             if random.random() < 0.2:
                 order = replace(order, needed_by=date(2031, 1, 1))
             yield order
+        elif kind < 0.67:
+            yield ChangeLineQuantity(orderid=orderid, sku=sku, qty=random.choice([1, 2, 3]))
         elif kind < 0.7:
             yield Ship(orderid=orderid, sku=sku)
         elif kind < 0.77:

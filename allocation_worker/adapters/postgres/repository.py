@@ -15,6 +15,7 @@ from allocation_worker.domain.commands import (
     Allocate,
     ChangeBatchEta,
     ChangeBatchQuantity,
+    ChangeLineQuantity,
     Command,
     CreateBatch,
     Deallocate,
@@ -76,7 +77,7 @@ class PostgresProducts:
                 case Allocate():
                     skus.add(command.sku)
                     to_allocate.add((command.sku, (command.orderid, command.lineid)))
-                case Deallocate() | Ship():
+                case Deallocate() | Ship() | ChangeLineQuantity():
                     skus.add(command.sku)
                     to_read.add((command.sku, (command.orderid, command.lineid)))
                 case CreateBatch():

@@ -179,8 +179,7 @@ CHECKS = (
             ORDER BY sku, sequence
         ) AS answers USING (sku, sequence)
         WHERE (event ->> 'orderid', event ->> 'lineid') IS DISTINCT FROM (orderid, lineid)
-            OR batchref IS DISTINCT FROM CASE
-                WHEN type IN ('allocated.v1', 'promise-changed.v1', 'shipped.v1') THEN event ->> 'batchref' END
+            OR batchref IS DISTINCT FROM CASE WHEN type <> 'deallocated.v1' THEN event ->> 'batchref' END
             OR qty <> CAST(event ->> 'qty' AS integer)
         """,
     ),

@@ -178,12 +178,19 @@ def _arguments(generation: str, change: Change) -> list[str | int]:
         change.batchref or "",
         change.allocated_by,
         "" if change.purchased is None else change.purchased,
-        "created" if change.created else "eta" if change.eta_changed else "",
+        _what(change),
         change.eta or "",
         line.orderid if line else "",
         _written(line) if line else "",
         _field(line) if line else "",
     ]
+
+
+def _what(change: Change) -> str:
+    for what in ("created", "eta_changed", "frees"):
+        if getattr(change, what):
+            return what
+    return ""
 
 
 def _field(line: LineView) -> str:

@@ -52,18 +52,32 @@ _APPLY = """
 local sku, batchref, line = ARGV[2], ARGV[4], ARGV[10]
 local sequence = tonumber(ARGV[3])
 
+-- Give back what the line held. Returns the line, which goes on waiting if it waited and still holds nothing.
+local function freed(at, line)
+    local known = redis.call('HGET', at .. 'order:' .. ARGV[9], ARGV[11])
+    if not known then return line end
+    local before = cjson.decode(string.match(known, '^%d+ (.*)$'))
+    if before.status == 'allocated' then
+        redis.call('HINCRBY', at .. 'batch:' .. before.batchref, 'allocated', '-' .. before.qty)
+    elseif before.status == 'waiting' and batchref == '' then
+        line = string.gsub(line, '"out%-of%-stock"', '"waiting"')
+    end
+    return line
+end
+
 local function apply(generation)
     local have = last(generation, sku)
     if sequence <= have then return -1 end
     if sequence > have + 1 then return have end
     local at = root(generation)
+    if ARGV[7] == 'frees' then line = freed(at, line) end
     if batchref ~= '' then
         local batch = at .. 'batch:' .. batchref
         if ARGV[7] == 'created' then
             redis.call('HSET', batch, 'sku', sku, 'allocated', '0', 'eta', ARGV[8], 'sequence', ARGV[3])
             redis.call('ZADD', at .. 'sku:' .. sku, ARGV[3], batchref)
         end
-        if ARGV[7] == 'eta' then redis.call('HSET', batch, 'eta', ARGV[8]) end
+        if ARGV[7] == 'eta_changed' then redis.call('HSET', batch, 'eta', ARGV[8]) end
         if ARGV[6] ~= '' then redis.call('HSET', batch, 'purchased', ARGV[6]) end
         if ARGV[5] ~= '0' then redis.call('HINCRBY', batch, 'allocated', ARGV[5]) end
     end
@@ -75,8 +89,8 @@ local function apply(generation)
 end
 """
 
-# ARGV: generation ('' here), sku, sequence, batchref, allocated by, purchased, 'created', 'eta' or '', eta, orderid,
-# line, field.
+# ARGV: generation ('' here), sku, sequence, batchref, allocated by, purchased, 'created', 'eta_changed', 'frees' or '',
+# eta, orderid, line, field.
 APPLY_LIVE: Final = f"""
 {_COMMON}
 {_APPLY}

@@ -11,6 +11,7 @@ from allocation_worker.domain.commands import (
     Allocate,
     ChangeBatchEta,
     ChangeBatchQuantity,
+    ChangeLineQuantity,
     Command,
     CreateBatch,
     Deallocate,
@@ -48,9 +49,12 @@ commands: st.SearchStrategy[Command] = st.one_of(
     st.builds(ChangeBatchEta, batchref=batchrefs, eta=etas),
     st.builds(ChangeBatchQuantity, batchref=batchrefs, qty=st.integers(0, 12)),
 )
+changes_of_lines: st.SearchStrategy[Command] = st.builds(
+    ChangeLineQuantity, orderid=orderids, sku=skus, lineid=lineids, qty=st.sampled_from([1, 2, 3, 5])
+)
 # One message in three or so has an id that another may have.
 message_ids = st.none() | st.none() | st.integers(1, 4).map("id-{}".format)
-messages = st.builds(message, commands, message_ids)
+messages = st.builds(message, st.one_of(commands, changes_of_lines), message_ids)
 groups = st.lists(st.lists(messages, min_size=1, max_size=10), min_size=1, max_size=6)
 
 

@@ -28,6 +28,9 @@ EVENTS: list[ProductEvent] = [
         orderid="o", sku="s", lineid="", qty=1, batchref="b", eta=None, previous_eta=date(2030, 1, 31), sequence=2
     ),
     events.Shipped(orderid="o", sku="s", lineid="", qty=1, batchref="b", sequence=2),
+    events.LineQuantityChanged(
+        orderid="o", sku="s", lineid="", qty=1, previous_qty=2, batchref="b", eta=None, sequence=2
+    ),
     events.BatchEtaChanged(batchref="b", sku="s", eta=date(2030, 1, 31), previous_eta=date(2030, 1, 30), sequence=2),
     events.Deallocated(orderid="o", sku="s", lineid="", qty=0, batchref=None, reason="cancelled", sequence=3),
     events.BatchCreated(batchref="b", sku="s", qty=1, eta=None, sequence=4),

@@ -231,6 +231,7 @@ def test_lists_every_event_by_its_type_with_its_routing_key() -> None:
         ("out-of-stock.v1", "out-of-stock"),
         ("backordered.v1", "backordered"),
         ("promise-changed.v1", "promise-changed"),
+        ("line-quantity-changed.v1", "line-quantity-changed"),
         ("shipped.v1", "shipped"),
         ("batch-eta-changed.v1", "batch-eta-changed"),
         ("deallocated.v1", "deallocated"),

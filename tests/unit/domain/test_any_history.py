@@ -11,6 +11,7 @@ from allocation_worker.domain.commands import (
     Allocate,
     ChangeBatchEta,
     ChangeBatchQuantity,
+    ChangeLineQuantity,
     Command,
     CreateBatch,
     Deallocate,
@@ -65,6 +66,10 @@ class AnyHistory(RuleBasedStateMachine):
     @rule(orderid=orderids, sku=skus, lineid=lineids)
     def ship(self, orderid: str, sku: str, lineid: str) -> None:
         self.compare(Ship(orderid=orderid, sku=sku, lineid=lineid))
+
+    @rule(orderid=orderids, sku=skus, lineid=lineids, qty=st.integers(1, 12), from_qty=st.none() | st.integers(1, 12))
+    def change_line_quantity(self, orderid: str, sku: str, lineid: str, qty: int, from_qty: int | None) -> None:
+        self.compare(ChangeLineQuantity(orderid=orderid, sku=sku, lineid=lineid, qty=qty, from_qty=from_qty))
 
     @rule(batchref=batchrefs, sku=skus, qty=st.integers(1, 20), eta=etas)
     def create_batch(self, batchref: str, sku: str, qty: int, eta: date | None) -> None:
