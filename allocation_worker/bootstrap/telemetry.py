@@ -22,7 +22,7 @@ from allocation_worker.entrypoints.tracing import TracedDeliveries, TracedPublis
 from allocation_worker.service_layer import telemetry
 from allocation_worker.service_layer.messages import CommandMessage
 from allocation_worker.service_layer.ports import Delivered, Deliveries, EventPublisher, StoreError
-from allocation_worker.service_layer.ports.telemetry import Recorder, Tracer
+from allocation_worker.service_layer.ports.telemetry import Recorder, TelemetryError, Tracer
 from allocation_worker.service_layer.project import EventMessage
 from allocation_worker.service_layer.telemetry import Reading, TraceContext
 
@@ -180,17 +180,14 @@ def _opentelemetry(verb: str, readings: Callable[[], Iterable[Reading]]) -> "Ope
     The variables may be set for all programs of a machine, so they never end one that cannot heed them.
     """
     try:
-        from allocation_worker.adapters.otel import (  # noqa: PLC0415 - an optional extra
-            ExporterError,
-            OpenTelemetry,
-        )
+        from allocation_worker.adapters.otel import OpenTelemetry  # noqa: PLC0415 - an optional extra
     except ImportError:
         detail = "Variables OTEL_* are set, and OpenTelemetry is not installed: install allocation-worker[otel]."
         log.warning("telemetry_unavailable", detail=detail)
         return None
     try:
         return OpenTelemetry(verb, __version__, readings)
-    except ExporterError as error:
+    except TelemetryError as error:
         log.warning("telemetry_unavailable", detail=str(error))
         return None
 

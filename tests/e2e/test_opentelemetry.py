@@ -123,7 +123,7 @@ def test_a_collector_that_is_away_stops_nothing(fresh_service: RunningService) -
     assert [process.terminate(within=15) for process in processes] == [0, 0]
 
 
-def test_an_exporter_that_is_not_installed_is_told_and_stops_nothing(fresh_service: RunningService) -> None:
+def test_what_is_not_installed_is_told_and_stops_nothing(fresh_service: RunningService) -> None:
     settings = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}
     process = fresh_service.start("relay", settings=settings)
     process.wait_for("ready")
