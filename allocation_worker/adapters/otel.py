@@ -18,7 +18,7 @@ from opentelemetry.context import Context
 from opentelemetry.metrics import CallbackOptions, Observation
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
-from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, set_span_in_context
@@ -150,7 +150,7 @@ def _resource(verb: str, version: str) -> Resource:
         telemetry.VERB: verb,
     }
     # What the environment says wins.
-    return Resource(ours).merge(Resource.create())
+    return Resource.create(ours).merge(OTELResourceDetector().detect())
 
 
 def _observe(

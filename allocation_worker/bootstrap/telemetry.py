@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from threading import Event, Thread
 from typing import TYPE_CHECKING, TypeVar
 
@@ -150,7 +151,7 @@ def telemetry_of(settings: Settings, verb: str, signs: SignsOfLife) -> Iterator[
     made.add_source(lambda: telemetry.readings_of_process(signs.now()))
     with ExitStack() as closing:
         if settings.metrics_folder is not None:
-            file = _prometheus_file(settings, verb, made.readings)
+            file = _prometheus_file(settings.metrics_folder, verb, made.readings)
             made.add_recorder(file)
             closing.enter_context(_written(file, settings.metrics_interval))
         if opentelemetry_is_wanted() and (exported := _opentelemetry(verb, made.readings)) is not None:
@@ -165,13 +166,12 @@ def _pass_on(message: CommandMessage, context: TraceContext) -> CommandMessage:
     return message._replace(traceparent=context.traceparent, tracestate=context.tracestate)
 
 
-def _prometheus_file(settings: Settings, verb: str, readings: Callable[[], Iterable[Reading]]) -> "PrometheusFile":
+def _prometheus_file(folder: Path, verb: str, readings: Callable[[], Iterable[Reading]]) -> "PrometheusFile":
     try:
         from allocation_worker.adapters.prometheus_file import PrometheusFile  # noqa: PLC0415 - an optional extra
     except ImportError as error:
         raise PrometheusNotInstalledError from error
-    assert settings.metrics_folder is not None  # noqa: S101 - the caller has looked
-    return PrometheusFile(settings.metrics_folder, verb, readings)
+    return PrometheusFile(folder, verb, readings)
 
 
 def _opentelemetry(verb: str, readings: Callable[[], Iterable[Reading]]) -> "OpenTelemetry | None":

@@ -40,7 +40,7 @@ def shop(seen: Collector) -> Iterator[Tracer]:
 def test_one_trace_leads_from_the_publisher_through_the_decision_to_the_subscriber(
     fresh_service: RunningService, seen: Collector, shop: Tracer
 ) -> None:
-    settings = {**SOON, "OTEL_EXPORTER_OTLP_ENDPOINT": seen.url, "OTEL_RESOURCE_ATTRIBUTES": "deployment=test"}
+    settings = {**SOON, "OTEL_EXPORTER_OTLP_ENDPOINT": seen.url, "OTEL_RESOURCE_ATTRIBUTES": "service.namespace=test"}
     processes = [fresh_service.start(verb, settings=settings) for verb in ("consume", "relay")]
 
     def handle(event: Event, properties: EventProperties) -> None:
@@ -81,6 +81,8 @@ def test_one_trace_leads_from_the_publisher_through_the_decision_to_the_subscrib
     first, second = sorted(decided(), key=lambda span: span.attributes["messaging.message.id"])
     assert (first.name, first.verb, first.failed) == ("process allocation.orders", "consume", False)
     assert first.attributes["allocation.outcome"] == "answered"
+    about = ("service.name", "service.namespace", "telemetry.sdk.name")
+    assert [first.resource[name] for name in about] == ["allocation-worker", "test", "opentelemetry"]
     assert second.attributes["allocation.reason"] == "line-quantity-conflict"
     publication, picked = sorted(under(first.id), key=lambda span: span.verb)
     assert (publication.name, publication.verb) == ("publish allocation.events", "relay")
