@@ -51,8 +51,8 @@ def test_one_trace_leads_from_the_publisher_through_the_decision_to_the_subscrib
     thread = Thread(target=subscriber.run, args=(handle,))
     thread.start()
     try:
-        with Publisher(fresh_service.amqp_url, app_id="shop") as publisher:
-            publisher.publish(CreateBatch(batchref="b", sku="LAMP", qty=1))
+        with fresh_service.client() as client, Publisher(fresh_service.amqp_url, app_id="shop") as publisher:
+            client.ask(CreateBatch(batchref="b", sku="LAMP", qty=1))  # an order that comes before it is tried again
             with shop.start_as_current_span("checkout", context=with_state("tenant@shop=7")):
                 headers: dict[str, str] = {}
                 propagate.inject(headers)
