@@ -157,19 +157,25 @@ def bind_for_replay(urls: Sequence[str], queue: str) -> None:
         try:
             channel.queue_declare(queue, passive=True)
         except ChannelClosedByBroker as error:
-            if error.reply_code != NOT_FOUND:
-                raise
-            raise queue_missing(queue) from error
+            if error.reply_code == NOT_FOUND:
+                raise queue_missing(queue) from error
+            if error.reply_code == ACCESS_REFUSED:  # RabbitMQ 4.3 looks at permissions here already
+                raise _may_not_bind(queue) from error
+            raise
         with _explained("exchange", REPLAYING_EXCHANGE):
             try:
                 channel.queue_bind(queue, REPLAYING_EXCHANGE, queue)
             except ChannelClosedByBroker as error:
-                if error.reply_code != ACCESS_REFUSED:
-                    raise
-                raise BrokerError(
-                    f"The broker does not let this user bind the queue {queue} for a replay: it needs permission to "
-                    f"write to the queue, and to read from and write to the exchange {REPLAYING_EXCHANGE}."
-                ) from error
+                if error.reply_code == ACCESS_REFUSED:
+                    raise _may_not_bind(queue) from error
+                raise
+
+
+def _may_not_bind(queue: str) -> BrokerError:
+    return BrokerError(
+        f"The broker does not let this user bind the queue {queue} for a replay: it needs permission to write to the "
+        f"queue, and to read from and write to the exchange {REPLAYING_EXCHANGE}."
+    )
 
 
 def queue_missing(queue: str) -> TopologyMissingError:
