@@ -38,8 +38,8 @@ A command that the broker has confirmed is never lost. It is answered by exactly
 its effect once.
 
 Events come at least once, each SKU's in order. `sequence` counts the events of one SKU, 1, 2, 3: one that is not
-higher than the last is a repeat, a jump is a loss. Readers ignore fields that they don't know; a breaking change is a
-new type.
+higher than the last is a repeat, a jump is a loss, or comes once after the worker's database was restored from a
+backup. Readers ignore fields that they don't know; a breaking change is a new type.
 """
 
 _OUTCOMES: Mapping[str, str] = {
@@ -54,7 +54,7 @@ def document() -> dict[str, Any]:
     """Give the AsyncAPI document."""
     messages = {**COMMANDS, **EVENTS}
     return {
-        "asyncapi": "3.1.0",
+        "asyncapi": "3.0.0",
         "id": "urn:allocation-worker",
         "info": {
             "title": "Allocation worker",
@@ -76,9 +76,8 @@ def document() -> dict[str, Any]:
         "components": {
             "messages": {type_: _message(model) for type_, model in messages.items()},
             "schemas": {
-                "command-properties": command_properties_schema(),
-                "event-properties": event_properties_schema(),
-                **{type_: _payload(model) for type_, model in messages.items()},
+                **{schema["title"]: schema for schema in (command_properties_schema(), event_properties_schema())},
+                **{model.__name__: _payload(model) for model in messages.values()},
             },
         },
     }
@@ -160,7 +159,7 @@ def _operation(model: type[Message]) -> dict[str, Any]:
 
 
 def _message(model: type[Message]) -> dict[str, Any]:
-    kind = "command" if _is_command(model) else "event"
+    kind = "Command" if _is_command(model) else "Event"
     return {
         "name": model.TYPE,
         "title": model.TYPE,
@@ -170,8 +169,8 @@ def _message(model: type[Message]) -> dict[str, Any]:
             "description": "Ties together the messages of one business process: the command's, else its message_id.",
             "location": "$message.header#/correlation_id",
         },
-        "headers": {"$ref": f"#/components/schemas/{kind}-properties"},
-        "payload": {"$ref": f"#/components/schemas/{model.TYPE}"},
+        "headers": {"$ref": f"#/components/schemas/{kind}Properties"},
+        "payload": {"$ref": f"#/components/schemas/{model.__name__}"},
         "bindings": {"amqp": {"contentEncoding": "utf-8", "messageType": model.TYPE, **_BINDING}},
         "examples": [{"name": model.ROUTING_KEY, "headers": _example_properties(model), "payload": _example(model)}],
     }
@@ -232,7 +231,7 @@ def _common_properties() -> dict[str, Any]:
 def command_properties_schema() -> dict[str, Any]:
     """Say in JSON Schema what AMQP carries beside the body of a command."""
     return {
-        "title": "Properties of a command",
+        "title": "CommandProperties",
         "type": "object",
         "required": ["message_id", "type"],
         "properties": {
@@ -252,7 +251,7 @@ def command_properties_schema() -> dict[str, Any]:
 def event_properties_schema() -> dict[str, Any]:
     """Say in JSON Schema what AMQP carries beside the body of an event."""
     return {
-        "title": "Properties of an event",
+        "title": "EventProperties",
         "type": "object",
         "required": ["message_id", "type", "content_type", "delivery_mode", "correlation_id", CAUSATION_ID_HEADER],
         "properties": {
