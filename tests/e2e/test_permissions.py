@@ -3,6 +3,7 @@
 import re
 import threading
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pika
