@@ -44,7 +44,7 @@ def broker_users(service: RunningService, folder: Path) -> Urls:
 
 @contextmanager
 def database_logins(service: RunningService, groups: Sequence[str]) -> Iterator[Urls]:
-    """Make a login in each of these groups of `docker/sql/roles.sql`; at the end stop the processes and drop the logins."""
+    """Make a login in each of these groups of `docker/sql/roles.sql`; drop it once the processes have ended."""
     owner = make_url(service.database_url)
     logins = {group: f"{group}_{owner.database}" for group in groups}
     with closing(psycopg2.connect(service.database_url.replace("+psycopg2", ""))) as connection:
