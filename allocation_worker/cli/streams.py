@@ -4,7 +4,7 @@ import codecs
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 from typing import TextIO
 
@@ -53,20 +53,16 @@ class _Output(_Stream):
 
 
 class _Stderr(_Stream):
-    """Standard error. What it cannot take is lost: nobody could be told."""
+    """Standard error. What it cannot take now is lost: nobody could be told."""
 
     def write(self, text: str, /) -> int:
-        try:
-            return super().write(text)
-        except OSError:
-            discard(self)
-            return len(text)
+        with suppress(OSError):
+            super().write(text)
+        return len(text)
 
     def flush(self) -> None:
-        try:
+        with suppress(OSError):
             super().flush()
-        except OSError:
-            discard(self)
 
 
 def prepare() -> None:
