@@ -23,15 +23,6 @@ def client(service: RunningService) -> Iterator[ExternalClient]:
         yield shop
 
 
-@pytest.fixture(scope="module")
-def own_service(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
-    """Nothing started yet, on servers that are ours, so that they can get other users."""
-    if servers.how != "programs":
-        pytest.skip("only servers that are ours get other users")
-    with RunningService(servers, tmp_path_factory.mktemp("service")) as running:
-        yield running
-
-
 @pytest.fixture
 def fresh_service(servers: Servers, tmp_path: Path) -> Iterator[RunningService]:
     """Migrated and declared, with nothing started yet."""

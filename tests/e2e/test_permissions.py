@@ -1,7 +1,10 @@
 """Each program with a broker user of its own, which may do what `docker/permissions.json` says and no more."""
 
+import json
 import re
+import secrets
 import threading
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -16,23 +19,40 @@ from allocation_contracts.message import encode
 from allocation_contracts.names import EVENTS_EXCHANGE, PARKING_EXCHANGE
 from allocation_worker.adapters.rabbitmq import topology
 from allocation_worker.adapters.rabbitmq.tail import tail_events
+from allocation_worker.testing.servers import Servers
 from allocation_worker.testing.servers.redis_server import RedisServer
 from allocation_worker.testing.waiting import wait_until
 from harness.processes import run_verb
-from harness.roles import PERMISSIONS, Urls, broker_users
 from harness.service import RunningService
 
+PERMISSIONS = json.loads((Path(__file__).parents[2] / "docker" / "permissions.json").read_text("utf-8"))
+PASSWORD = secrets.token_hex(8)
 QUEUE = "shipping.picks"
+
+Urls = Mapping[str, str]
 
 
 @pytest.fixture(scope="module")
-def service(own_service: RunningService) -> RunningService:
-    return own_service
+def service(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+    if servers.how != "programs":
+        pytest.skip("only a broker that is ours gets other users")
+    with RunningService(servers, tmp_path_factory.mktemp("service")) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
 def urls(service: RunningService, tmp_path_factory: pytest.TempPathFactory) -> Urls:
-    return broker_users(service, tmp_path_factory.mktemp("definitions"))
+    """The address of each user, once all have their permissions in the service's virtual host."""
+    vhost = service.amqp_url.rpartition("/")[2]
+    users = [each["user"] for each in PERMISSIONS["permissions"]]
+    definitions = {kind: [{**each, "vhost": vhost} for each in rules] for kind, rules in PERMISSIONS.items()}
+    definitions["users"] = [{"name": user, "password": PASSWORD, "tags": ""} for user in users]
+    file = tmp_path_factory.mktemp("definitions") / "permissions.json"
+    file.write_text(json.dumps(definitions))
+    file.parent.chmod(0o755)
+    file.chmod(0o644)
+    service.servers.broker.ctl("import_definitions", str(file))
+    return {user: re.sub(r"//[^@]*@", f"//{user}:{PASSWORD}@", service.amqp_url) for user in users}
 
 
 def as_user(urls: Urls, user: str) -> dict[str, str]:

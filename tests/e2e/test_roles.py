@@ -1,6 +1,7 @@
 """Each program logs in to the database and to Redis as a role that may do what `docker/` says, and no more."""
 
-from collections.abc import Iterator
+import secrets
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 
@@ -9,28 +10,53 @@ import pytest
 from psycopg2.errors import InsufficientPrivilege
 from redis import Redis
 from redis.exceptions import NoPermissionError
+from sqlalchemy import make_url
 
 from allocation_contracts import Allocate, Allocated, ChangeBatchQuantity, CreateBatch, Deallocate
+from allocation_worker.testing.servers import Servers
 from allocation_worker.testing.servers.redis_server import LocalRedis, local_redis
 from allocation_worker.testing.waiting import wait_until
 from harness.checker import read_model as comparing
 from harness.processes import run_verb
-from harness.roles import Urls, database_logins, redis_users
 from harness.service import RunningService
 
+DOCKER = Path(__file__).parents[2] / "docker"
 GROUPS = ("allocation_consume", "allocation_relay", "allocation_project", "allocation_reader")
+PASSWORD = secrets.token_hex(8)
+
+Urls = Mapping[str, str]
 
 
 @pytest.fixture(scope="module")
-def service(own_service: RunningService) -> RunningService:
-    return own_service
+def service(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+    if servers.how != "programs":
+        pytest.skip("only a database that is ours gets other roles")
+    with RunningService(servers, tmp_path_factory.mktemp("service")) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
 def databases(service: RunningService) -> Iterator[Urls]:
     """The address of a login in each of the groups."""
-    with database_logins(service, GROUPS) as urls:
-        yield urls
+    owner = make_url(service.database_url)
+    logins = {group: f"{group}_{owner.database}" for group in GROUPS}
+    with closing(psycopg2.connect(service.database_url.replace("+psycopg2", ""))) as connection:
+        connection.autocommit = True
+        cursor = connection.cursor()
+        # Roles are those of the whole server, and another test may be making them at this moment.
+        cursor.execute("SELECT pg_advisory_lock(20261126)")
+        cursor.execute((DOCKER / "sql" / "roles.sql").read_text("utf-8"))
+        cursor.execute("SELECT pg_advisory_unlock(20261126)")
+        for group, login in logins.items():
+            cursor.execute(f"CREATE ROLE {login} LOGIN PASSWORD '{PASSWORD}' IN ROLE {group}")
+        yield {
+            group: owner.set(username=login, password=PASSWORD).render_as_string(hide_password=False)
+            for group, login in logins.items()
+        }
+        for process in service.processes:
+            process.kill()
+        for login in logins.values():
+            cursor.execute(f"DROP ROLE {login}")
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +68,18 @@ def redis_server() -> Iterator[LocalRedis]:
 @pytest.fixture(scope="module")
 def redis_urls(redis_server: LocalRedis) -> Urls:
     """The address of each user of `docker/redis-users.acl`."""
-    return redis_users(redis_server.new_database())
+    url = redis_server.new_database()
+    with Redis.from_url(url) as client:
+        for line in (DOCKER / "redis-users.acl").read_text("utf-8").splitlines():
+            _, name, *rules = line.replace(">PASSWORD", f">{PASSWORD}").split()
+            if name == "default":
+                continue  # it is the one that does this
+            client.execute_command("ACL", "SETUSER", name, *rules)
+            client.execute_command("ACL", "SETUSER", name, "resetpass", f">{PASSWORD}")
+    return {
+        name: url.replace("redis://", f"redis://{name}:{PASSWORD}@")
+        for name in ("allocation-project", "allocation-show")
+    }
 
 
 def test_every_program_works_as_its_own_role(
