@@ -48,6 +48,7 @@ from tests.planted.steps import (
     send_batches_and_orders,
     send_orders,
 )
+from tests.planted.telling import TELLING
 from tests.raw_headers import MILLISECONDS, allow
 
 OFFERED = "SELECT count(*) FROM events WHERE published_at IS NOT NULL OR unrouted"
@@ -381,6 +382,7 @@ SCENARIOS: Mapping[str, Scenario] = {
         shared_sessions,
         *DOMAIN,
         *OPERATING,
+        *TELLING,
         *PRUNING,
         *FAILOVERS,
     )
