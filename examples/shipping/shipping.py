@@ -9,10 +9,22 @@ import os
 import sqlite3
 import sys
 
-from allocation_contracts import Allocated, Deallocated, Event, EventProperties, GapError, Position
+from allocation_contracts import (
+    Allocated,
+    Deallocated,
+    Event,
+    EventProperties,
+    GapError,
+    LineQuantityChanged,
+    Position,
+    Shipped,
+)
 from allocation_contracts.amqp import Subscriber
 
 QUEUE = "shipping.picks"
+
+# What says how much of a line is to be picked: nothing once it is shipped.
+TAKEN = (Allocated, LineQuantityChanged, Shipped, Deallocated)
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS picks (
@@ -41,8 +53,9 @@ class Shipping:
 
     def take(self, event: Event, _properties: EventProperties) -> None:
         """Note what is to be picked; it is committed with the event's position, and acknowledged after that."""
-        if isinstance(event, Allocated | Deallocated):
-            qty = event.qty if isinstance(event, Allocated) else 0
+        if isinstance(event, TAKEN):
+            holds = isinstance(event, Allocated | LineQuantityChanged) and event.batchref is not None
+            qty = event.qty if holds else 0
             row = (event.orderid, event.sku, event.lineid, qty, event.batchref, event.sequence)
             self.database.execute(TAKE, row)
 
@@ -69,7 +82,5 @@ if __name__ == "__main__":
     if len(sys.argv) != 2 or "AMQP_URL" not in os.environ:  # noqa: PLR2004 - its own name, and the file's
         sys.exit("Name the broker and the file: AMQP_URL=amqp://guest:guest@localhost/ python shipping.py picks.sqlite")
     shipping = Shipping(sys.argv[1])
-    subscriber = Subscriber(
-        os.environ["AMQP_URL"], QUEUE, events=(Allocated, Deallocated), positions=shipping, on_gap=report
-    )
+    subscriber = Subscriber(os.environ["AMQP_URL"], QUEUE, events=TAKEN, positions=shipping, on_gap=report)
     subscriber.run(shipping.take)
