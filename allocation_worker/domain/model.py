@@ -413,7 +413,7 @@ class Product:
         if batch := self._batch_for(line):
             batch.allocated_quantity += line.qty
             line.batchref = batch.reference
-            self._announce(line)
+            self.events.append(self._allocated(line, batch.reference))
         else:
             self._announce_shortage(line)
 
