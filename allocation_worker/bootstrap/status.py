@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from threading import Event
 
 from allocation_worker.adapters.postgres import schema
-from allocation_worker.adapters.postgres.status import look
+from allocation_worker.adapters.postgres.status import count_waiting_lines, look
 from allocation_worker.adapters.rabbitmq.dead_letter_queue import open_dead_letters
 from allocation_worker.adapters.rabbitmq.errors import RabbitMQError
 from allocation_worker.adapters.rabbitmq.queue_states import queue_states
@@ -38,6 +38,7 @@ class StatusReader:
         queues: Sequence[QueueState] = []
         processes: Sequence[Process] = []
         backlog: Backlog | None = None
+        waiting_lines: int | None = None
         try:
             queues = queue_states(self._urls, self._settings.retry_policy.all_delays)
             self._read_letters(queues)
@@ -46,11 +47,18 @@ class StatusReader:
         try:
             schema.check(self._database)
             processes, backlog = look(self._database)
+            waiting_lines = count_waiting_lines(self._database)
         except StoreError as error:
             database = str(error)
         letters = None if broker else self._letters[1]
         return Status(
-            broker=broker, database=database, queues=queues, processes=processes, backlog=backlog, dead_letters=letters
+            broker=broker,
+            database=database,
+            queues=queues,
+            processes=processes,
+            backlog=backlog,
+            dead_letters=letters,
+            waiting_lines=waiting_lines,
         )
 
     def watch(self, every: float) -> Iterator[Status]:

@@ -87,6 +87,8 @@ def _lines(seen: Status, found: Sequence[Finding]) -> Iterator[str]:
             yield f"  {process.verb:<36} {process.sessions:>9} sessions, for {_age(process.seconds)}"
         oldest = seen.backlog.oldest
         yield f"Oldest event to be published: {'none' if oldest is None else _age(oldest)}"
+        if seen.waiting_lines:
+            yield f"Lines that wait for stock: {seen.waiting_lines:,}"
         for type_, count in seen.backlog.unrouted.items():
             yield f"No queue wants {type_}: {count:,} events are kept"
 

@@ -45,6 +45,7 @@ class Status:
         queues: The queues.
         processes: The processes that are connected to the database.
         backlog: The events that wait.
+        waiting_lines: The number of order lines that wait for stock; None if the database was not asked.
         dead_letters: Their number by reason; None if they were not read.
     """
 
@@ -54,6 +55,7 @@ class Status:
     processes: Sequence[Process]
     backlog: Backlog | None
     dead_letters: Mapping[str, int] | None
+    waiting_lines: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -34,6 +34,17 @@ def test_an_order_that_waits_while_nothing_runs_is_told(fresh_service: RunningSe
     assert "Nobody consumes allocation.orders, in which 1 messages wait; start `consume`." in shown.stdout
 
 
+def test_the_lines_that_wait_for_stock_are_counted(fresh_service: RunningService) -> None:
+    fresh_service.start("consume")
+    fresh_service.start("relay")
+    with fresh_service.client() as client:
+        client.ask(CreateBatch(batchref="b", sku="LAMP", qty=1))
+        for number in range(2):
+            client.ask(Allocate(orderid=f"o{number}", sku="LAMP", qty=2, wait=True))
+    assert look(fresh_service)[1]["waiting_lines"] == 2
+    assert "Lines that wait for stock: 2" in run_verb("status", settings=fresh_service.settings).stdout
+
+
 def test_a_service_that_works_is_shown_on_a_screen(fresh_service: RunningService) -> None:
     consume, relay = fresh_service.start("consume"), fresh_service.start("relay")
     with fresh_service.client() as client:

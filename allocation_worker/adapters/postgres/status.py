@@ -3,6 +3,7 @@
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
+from allocation_worker.adapters.postgres.statements import WAITS
 from allocation_worker.service_layer.status import Backlog, Process
 
 # The start of a session of another role is visible to members of pg_monitor only; then `seconds` is NULL.
@@ -17,6 +18,7 @@ _OLDEST = sa.text("""
     SELECT CAST(extract(epoch FROM now() - created_at) AS float) FROM outbox_pages
     WHERE published_at IS NULL ORDER BY partition, id LIMIT 1
 """)
+_WAITING_LINES = sa.text(f"SELECT count(*) FROM order_lines WHERE {WAITS}")  # noqa: S608 - a constant
 _UNROUTED = sa.text("SELECT type, count(*) FROM outbox_unrouted GROUP BY type ORDER BY type")
 
 
@@ -37,6 +39,12 @@ def look(engine: Engine) -> tuple[list[Process], Backlog]:
         ]
         unrouted = {type_: count for type_, count in connection.execute(_UNROUTED)}  # noqa: C416 - rows are no pairs to mypy
         return processes, Backlog(oldest=connection.scalar(_OLDEST), unrouted=unrouted)
+
+
+def count_waiting_lines(engine: Engine) -> int:
+    """Return the number of order lines that wait for stock. Errors are those of `look`."""
+    with engine.connect().execution_options(postgresql_readonly=True) as connection:
+        return int(connection.scalar(_WAITING_LINES) or 0)
 
 
 def count_pending(engine: Engine) -> int:
