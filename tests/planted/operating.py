@@ -5,8 +5,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from allocation_contracts import Allocate
+from allocation_contracts import ORDERS_QUEUE, Allocate
 from harness.login import new_password, own_login
+from harness.old_queues import make_old
 from harness.processes import run_verb
 from harness.service import RunningService
 from tests.planted.steps import (
@@ -14,7 +15,9 @@ from tests.planted.steps import (
     answered,
     database,
     faults_of,
+    locked,
     not_seen,
+    open_channel,
     rows,
     send_batches,
     send_orders,
@@ -90,4 +93,30 @@ def nothing_runs(service: RunningService) -> Sequence[str]:
     )
 
 
-OPERATING: Sequence[Callable[[RunningService], Sequence[str]]] = (new_passwords, signals, signs_of_life, nothing_runs)
+def replaced_queue(service: RunningService) -> Sequence[str]:
+    """A queue is replaced while somebody holds a product, so that its consumer cannot answer what it has in hand."""
+    service.settings["ALLOCATION_MANAGEMENT_URL"] = service.servers.broker.management_url
+    with open_channel(service) as opened:
+        make_old(opened, ORDERS_QUEUE)
+    with service.client() as client:
+        service.start("consume", settings={"ALLOCATION_GROUP_LIMIT": "1"})
+        service.start("relay")
+        send_batches(client)
+        missed = answered(client)
+        with locked(service, "SKU"):
+            send_orders(client)
+            waited = rows(service, WAITING_FOR_LOCKS, 1)
+            replacing = service.start("topology", "--replace", ORDERS_QUEUE)
+            not_seen(lambda: replacing.exit_code is not None, "It waits, as it is to.", within=20)
+        code = replacing.wait(within=60)
+        ended = [f"The replacement ended with {code}: {replacing.log[-500:]}"] if code else []
+        return [*([missed] if missed else []), *waited, *ended, *faults_of(service, client)]
+
+
+OPERATING: Sequence[Callable[[RunningService], Sequence[str]]] = (
+    new_passwords,
+    signals,
+    signs_of_life,
+    nothing_runs,
+    replaced_queue,
+)
