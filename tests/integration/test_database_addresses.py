@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy import make_url
 
 from allocation_worker.adapters.postgres.address import parse
-from allocation_worker.adapters.postgres.schema import migrate
+from allocation_worker.adapters.postgres.migrate import migrate
 from allocation_worker.bootstrap import database, topology
 from allocation_worker.config import load
 from allocation_worker.service_layer.ports import StoreUnavailableError

@@ -12,7 +12,7 @@ from sqlalchemy.engine import Engine
 
 from allocation_worker.adapters.postgres.durability import durability
 from allocation_worker.adapters.postgres.engine import create_engine
-from allocation_worker.adapters.postgres.schema import migrate
+from allocation_worker.adapters.postgres.migrate import migrate
 from allocation_worker.service_layer.durability import Weakness
 from allocation_worker.service_layer.ports import StoreUnavailableError
 from allocation_worker.testing.waiting import wait_until

@@ -21,6 +21,8 @@ LOCKED_FOR_LONG = 300
 
 Large groups of several consumers wait for each other for longer.
 """
+LINES_AT_FIRST = 30
+"""A batch that shrinks mostly loses a few lines."""
 LINES_AT_A_TIME = 1000
 MAX_SEQUENCE = 2**63 - 1
 
@@ -115,15 +117,15 @@ class PostgresProducts:
         return product
 
     def lines_latest_first(self, product: Product, batchref: str) -> Iterator[OrderLine]:
-        self._rows.flush_lines(self._products.values())
+        self._rows.flush_lines([product])
         self._writer.flush()
-        before = MAX_SEQUENCE
+        before, limit = MAX_SEQUENCE, LINES_AT_FIRST
         while rows := self._connection.execute(
-            statements.LINES_OF_BATCH, {"batchref": batchref, "before": before, "limit": LINES_AT_A_TIME}
+            statements.LINES_OF_BATCH, {"batchref": batchref, "before": before, "limit": limit}
         ).all():
             for row in rows:
                 yield self._rows.line(product, row)
-            before = rows[-1].sequence
+            before, limit = rows[-1].sequence, LINES_AT_A_TIME
 
     def stream_of(self, sku: str) -> Stream:
         """Return the product's event stream as it was when the product was locked."""

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy.engine import Engine
 
 from allocation_worker.adapters.postgres.engine import create_engine
-from allocation_worker.adapters.postgres.schema import migrate
+from allocation_worker.adapters.postgres.migrate import migrate
 from allocation_worker.testing.servers import Servers
 from allocation_worker.testing.servers.local_database import LocalDatabase
 from allocation_worker.testing.servers.programs import private_folder

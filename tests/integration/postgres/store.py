@@ -11,10 +11,10 @@ from sqlalchemy.engine import Connection, Engine
 from allocation_worker.adapters.postgres import page
 from allocation_worker.adapters.postgres.engine import create_engine
 from allocation_worker.adapters.postgres.inbox import inbox_key
+from allocation_worker.adapters.postgres.migrate import migrate
 from allocation_worker.adapters.postgres.page import StoredEvent
 from allocation_worker.adapters.postgres.relay import PendingEvents, open_pending
 from allocation_worker.adapters.postgres.restored import restored
-from allocation_worker.adapters.postgres.schema import migrate
 from allocation_worker.adapters.postgres.unit_of_work import Optimism, PostgresUnitOfWork
 from allocation_worker.service_layer.ports import StoreUnavailableError
 from tests.fakes.unit_of_work import Published

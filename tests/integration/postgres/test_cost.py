@@ -85,11 +85,18 @@ class TestStatements:
         process(store.unit_of_work, *(message(create(f"b{number}", 1, f"SKU-{number}")) for number in range(size)))
         assert count(store, *(ChangeBatchQuantity(batchref=f"b{number}", qty=2) for number in range(size))) == 5
 
-    @pytest.mark.parametrize("lines", [1, 5, 200])
-    def test_shrinking_a_batch_takes_six_whatever_it_loses(self, store: PostgresStore, lines: int) -> None:
-        """As growing, with the lines read besides."""
+    @pytest.mark.parametrize(("lines", "statements"), [(1, 6), (30, 6), (31, 7), (400, 7)])
+    def test_shrinking_a_batch_takes_six_or_seven(self, store: PostgresStore, lines: int, statements: int) -> None:
+        """As growing, with the lines read besides: a few of them, then all others."""
         process(store.unit_of_work, message(create("b", 1000)), *(message(order(f"o{n}")) for n in range(lines)))
-        assert count(store, ChangeBatchQuantity(batchref="b", qty=0)) == 6
+        assert count(store, ChangeBatchQuantity(batchref="b", qty=0)) == statements
+
+    def test_shrinking_several_products_writes_their_lines_together(self, store: PostgresStore) -> None:
+        """Each reads its lines; none has changed any line of another."""
+        skus = ["LAMP", "VASE", "CHAIR"]
+        process(store.unit_of_work, *(message(create(f"b-{sku}", 10, sku)) for sku in skus))
+        process(store.unit_of_work, *(message(order(f"o-{sku}", 1, sku)) for sku in skus))
+        assert count(store, *(ChangeBatchQuantity(batchref=f"b-{sku}", qty=0) for sku in skus)) == 5 + len(skus)
 
     @pytest.mark.parametrize("size", [1, 5, 200])
     def test_rejecting_unknown_skus_takes_five(self, store: PostgresStore, size: int) -> None:

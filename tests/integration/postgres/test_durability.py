@@ -10,7 +10,7 @@ from sqlalchemy.engine import Engine
 
 from allocation_worker.adapters.postgres.durability import durability, examine
 from allocation_worker.adapters.postgres.engine import create_engine
-from allocation_worker.adapters.postgres.schema import migrate
+from allocation_worker.adapters.postgres.migrate import migrate
 from allocation_worker.adapters.postgres.verify import audit
 from allocation_worker.adapters.postgres.weaknesses import KEYS, TABLES
 from allocation_worker.service_layer.durability import Durability, Weakness

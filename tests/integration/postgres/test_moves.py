@@ -1,7 +1,6 @@
 """What stands in the tables of revision 0001 is moved: nothing is lost, doubled, changed or reordered."""
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,11 +9,11 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy.engine import Connection, Engine
 
-from allocation_worker.adapters.postgres import moves, schema
+from allocation_worker.adapters.postgres import moves
 from allocation_worker.adapters.postgres.engine import create_engine
+from allocation_worker.adapters.postgres.migrate import SCRIPTS, migrate
 from allocation_worker.adapters.postgres.page import EVENTS_A_PAGE
 from allocation_worker.adapters.postgres.relay import open_pending
-from allocation_worker.adapters.postgres.schema import migrate
 from allocation_worker.service_layer.outgoing import OutgoingEvent
 from allocation_worker.service_layer.ports import StoreContentionError
 
@@ -56,7 +55,7 @@ def bare(database_url: str) -> Iterator[Engine]:
     engine = create_engine(database_url, application_name="tests", statement_timeout=None, pool_size=8)
     with engine.begin() as connection:
         config = Config()
-        config.set_main_option("script_location", str(Path(schema.__file__).parent / "migrations"))
+        config.set_main_option("script_location", str(SCRIPTS))
         config.attributes["connection"] = connection
         config.attributes["version_table"] = "alembic_version"
         command.upgrade(config, "0001")

@@ -10,15 +10,14 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
-from allocation_worker.adapters.postgres import schema
+from allocation_worker.adapters.postgres import migrate as migration
 from allocation_worker.adapters.postgres.engine import create_engine
+from allocation_worker.adapters.postgres.migrate import EncodingError, migrate
 from allocation_worker.adapters.postgres.schema import (
-    EncodingError,
     SchemaForeignError,
     SchemaOutdatedError,
     SchemaTooNewError,
     check,
-    migrate,
 )
 from allocation_worker.bootstrap import migrate as wiring
 from allocation_worker.config import load
@@ -222,7 +221,7 @@ class TestTwoInstallations:
     def test_a_migration_does_not_wait_for_that_of_the_other(self, both: list[PostgresStore]) -> None:
         first, second = both
         with first.engine.begin() as connection:
-            connection.execute(schema._LOCK)
+            connection.execute(migration._LOCK)
             assert migrate(second.engine) == (NEWEST, NEWEST)
 
 

@@ -8,9 +8,9 @@ import pytest
 import sqlalchemy as sa
 
 from allocation_worker.adapters.postgres.engine import create_engine
+from allocation_worker.adapters.postgres.migrate import migrate
 from allocation_worker.adapters.postgres.prune import pruned_tables
 from allocation_worker.adapters.postgres.relay import PendingEvents
-from allocation_worker.adapters.postgres.schema import migrate
 from allocation_worker.service_layer.outcomes import Done
 from allocation_worker.service_layer.ports import StoreUnavailableError
 from harness.pair import Pair
