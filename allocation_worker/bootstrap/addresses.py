@@ -12,8 +12,7 @@ import structlog
 from allocation_contracts.amqp import urls
 from allocation_contracts.amqp.urls import AddressError
 from allocation_worker.adapters.postgres import address as postgres
-from allocation_worker.adapters.rabbitmq import management as management_api
-from allocation_worker.adapters.rabbitmq.management import Management
+from allocation_worker.adapters.rabbitmq import management_address
 from allocation_worker.adapters.redis import address as redis
 from allocation_worker.config import PREFIX, Settings, SettingsError
 
@@ -39,7 +38,7 @@ def check_addresses(settings: Settings) -> None:
         redis.parse(settings.redis_url)
     if settings.management_url is not None:
         with _named("MANAGEMENT_URL"):
-            management_api.parse(settings.management_url)
+            management_address.parse(settings.management_url)
 
 
 def check_database_files(settings: Settings) -> None:
@@ -70,17 +69,12 @@ def redis_address(settings: Settings) -> Callable[[], redis.RedisAddress]:
     return lambda: redis.parse(latest().redis_url)
 
 
-def management(settings: Settings) -> Management | None:
-    """Return the management API of the broker, for the virtual host of its first address; None if none is given."""
+def management_url(settings: Settings) -> Callable[[], str] | None:
+    """Return what gives the address of the management API for the next request; None if none is given."""
     if settings.management_url is None:
         return None
     latest = _Latest(settings, "management_url")
-    return Management(lambda: latest().management_url or "", virtual_host(settings))
-
-
-def virtual_host(settings: Settings) -> str:
-    """Return the virtual host of the broker's first address."""
-    return urls.parse(settings.amqp_url[0]).virtual_host
+    return lambda: latest().management_url or ""
 
 
 class BrokerUrls(Sequence[str]):

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from allocation_contracts.amqp.urls import masked
 from allocation_worker.adapters.postgres import address as postgres
-from allocation_worker.adapters.rabbitmq import management
+from allocation_worker.adapters.rabbitmq import management_address
 from allocation_worker.adapters.redis import address as redis
 from allocation_worker.config import Settings, name_of
 
@@ -43,6 +43,6 @@ def _shown(settings: Settings, field: str) -> str | None:
 # The text of an address is its masked form.
 _PARSERS: Mapping[str, Callable[[str], object]] = {
     "database_url": postgres.parse,
-    "management_url": management.parse,
+    "management_url": management_address.parse,
     "redis_url": redis.parse,
 }

@@ -10,8 +10,9 @@ from allocation_worker.adapters.rabbitmq.dead_letter_queue import open_dead_lett
 from allocation_worker.adapters.rabbitmq.errors import RabbitMQError
 from allocation_worker.adapters.rabbitmq.queue_states import queue_states
 from allocation_worker.adapters.rabbitmq.topology_check import policy_findings
-from allocation_worker.bootstrap.addresses import BrokerUrls, management
+from allocation_worker.bootstrap.addresses import BrokerUrls
 from allocation_worker.bootstrap.database import engine
+from allocation_worker.bootstrap.management import management
 from allocation_worker.bootstrap.signals import CLOSING_TIME, stopped_by_signals
 from allocation_worker.config import Settings
 from allocation_worker.service_layer.ports import StoreError

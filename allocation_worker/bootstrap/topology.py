@@ -7,7 +7,7 @@ from allocation_worker.adapters.rabbitmq.layout import READ_MODEL, layout, own_q
 from allocation_worker.adapters.rabbitmq.policies import command_line, own_policy
 from allocation_worker.adapters.rabbitmq.replace import Replacement
 from allocation_worker.adapters.rabbitmq.topology_check import TopologyReport
-from allocation_worker.bootstrap.addresses import management, virtual_host
+from allocation_worker.bootstrap.management import management, virtual_host
 from allocation_worker.config import Settings
 
 __all__ = ["TopologyReport"]
@@ -63,4 +63,6 @@ def replace_queue(settings: Settings, name: str, on_progress: Callable[[str], No
     queue = wanted.queue(name)
     if queue is None:
         raise ValueError(f"There is no queue {name}.")
-    return Replacement(settings.amqp_url, queue, wanted, management(settings), on_progress=on_progress).run()
+    return Replacement(
+        settings.amqp_url, queue, wanted, replaceable_queues(settings), management(settings), on_progress=on_progress
+    ).run()

@@ -95,9 +95,29 @@ class Mover:
                     )
                 self._ack(held)
         except AMQPError as error:
-            raise BrokerError(
-                f"The connection was lost while messages were moved ({error!r}). Run the same again."
-            ) from error
+            raise _lost(error) from error
+
+    def move_all(self, *, idle: float) -> None:
+        """Move all that is there, until the queue is seen empty. Raises as `move`.
+
+        Args:
+            idle: For how many seconds nothing may come before it is looked whether the queue is empty.
+        """
+        while True:
+            self.move(idle=idle)
+            if self._nothing_left():
+                return
+
+    def _nothing_left(self) -> bool:
+        """Ask twice: what the queue had handed out before the first answer has arrived before the second."""
+        try:
+            for _ in range(2):
+                if self._channel.queue_declare(self._source, passive=True).method.message_count:
+                    return False
+                self._connection.process_data_events(time_limit=0)
+        except AMQPError as error:
+            raise _lost(error) from error
+        return not self._arrived
 
     def _arrivals(self, idle: float, until: float) -> Iterator[_Held]:
         last = time.monotonic()
@@ -124,9 +144,7 @@ class Mover:
                 self._channel.basic_cancel(self._tag)
                 self._channel.queue_declare(self._source, passive=True)
         except AMQPError as error:
-            raise BrokerError(
-                f"The connection was lost at the end of a move ({error!r}). Run the same again."
-            ) from error
+            raise _lost(error) from error
 
     def _put(self, _channel: BlockingChannel, method: Basic.Deliver, properties: BasicProperties, body: bytes) -> None:
         self._arrived.append(
@@ -155,3 +173,7 @@ class Mover:
         outcome = DeadLettered(reason=UNDECODABLE, detail=properties.detail)
         properties_of_copy = dead_letter_copy(delivery, outcome, self._frame_max)
         return Publication(held.tag, DEAD_LETTERS, held.routing_key, held.body, properties_of_copy)
+
+
+def _lost(error: AMQPError) -> BrokerError:
+    return BrokerError(f"The connection was lost while messages were moved ({error!r}). Run the same again.")

@@ -15,7 +15,12 @@ import structlog
 from pika.adapters.blocking_connection import BlockingChannel
 
 from allocation_contracts.amqp.queues import NO_DELIVERY_LIMIT
-from allocation_worker.adapters.rabbitmq.errors import BrokerError, TopologyMismatchError, TopologyMissingError
+from allocation_worker.adapters.rabbitmq.errors import (
+    BrokerError,
+    ReplacementUnfinishedError,
+    TopologyMismatchError,
+    TopologyMissingError,
+)
 from allocation_worker.adapters.rabbitmq.layout import SINGLE_ACTIVE_CONSUMER, Binding, Exchange, Layout, Queue
 from allocation_worker.adapters.rabbitmq.management import Management
 from allocation_worker.adapters.rabbitmq.moving import Mover
@@ -61,7 +66,8 @@ class Replacement:
     Args:
         urls: AMQP addresses, tried in turn.
         queue: As it is to be.
-        layout: All that belongs on the broker, with this queue.
+        layout: What belongs on the broker, with this queue.
+        others: The names of all queues that might be under replacement.
         management: Shows what consumers hold; without it nobody may consume from the queue.
         on_progress: Called with a sentence from time to time.
         timing: How long to wait for what.
@@ -72,6 +78,7 @@ class Replacement:
         urls: Sequence[str],
         queue: Queue,
         layout: Layout,
+        others: Sequence[str],
         management: Management | None,
         *,
         on_progress: Callable[[str], None] = lambda _: None,
@@ -80,7 +87,7 @@ class Replacement:
         self._urls = urls
         self._queue = queue
         self._name = queue.name
-        self._others = [each.name for each in layout.queues if each.name != queue.name]
+        self._others = others
         self._management = management
         self._on_progress = on_progress
         self._timing = timing
@@ -99,16 +106,15 @@ class Replacement:
             ReplacementUnfinishedError: Another queue is being replaced.
             BrokerError: What consumers hold cannot be seen, or the broker refuses or is lost.
         """
-        self._refuse_another()
         begun = exchange_exists(self._urls, self._stand_in)
+        if not begun:
+            self._refuse_another()
         fits = self._fits()
         if not begun:
             if fits is None:
                 with topology_channel(self._urls) as channel, explained("queue", self._name):
                     channel.queue_declare(self._name, passive=True)
             if fits:
-                # Where it was killed before its last step.
-                self._step("moving exchange deleted", lambda channel: channel.exchange_delete(MOVING_EXCHANGE))
                 return None
         self._find_routes()
         if fits is False:
@@ -130,6 +136,10 @@ class Replacement:
             for name in self._others:
                 if exchange_exists(self._urls, stand_in(name)):
                     raise unfinished(name)
+            raise ReplacementUnfinishedError(
+                "A queue is being replaced that is none of these settings, perhaps a retry queue of other delays: "
+                "`rabbitmqctl list_exchanges` shows it as NAME.replacing. End that first."
+            )
 
     def _fits(self) -> bool | None:
         """Return whether the queue has the right arguments; None if it does not exist."""
@@ -138,8 +148,7 @@ class Replacement:
         try:
             with topology_channel(self._urls) as channel:
                 declare_queue(channel, self._queue)
-        except TopologyMismatchError as error:
-            self._on_progress(str(error))
+        except TopologyMismatchError:
             return False
         return True
 
@@ -157,11 +166,11 @@ class Replacement:
 
     def _divert(self) -> None:
         """Lead new messages into the stand-in, without an instant in which they have nowhere to go, or two places."""
-        self._step("moving exchange declared", partial(declare_exchange, exchange=Exchange(MOVING_EXCHANGE, "fanout")))
-        behind = {"alternate-exchange": MOVING_EXCHANGE}
-        self._step("gate declared", partial(declare_exchange, exchange=Exchange(self._gate, "fanout", behind)))
         behind = {"alternate-exchange": self._gate}
         self._step("exchange declared", partial(declare_exchange, exchange=Exchange(self._stand_in, "fanout", behind)))
+        behind = {"alternate-exchange": MOVING_EXCHANGE}
+        self._step("gate declared", partial(declare_exchange, exchange=Exchange(self._gate, "fanout", behind)))
+        self._step("moving exchange declared", partial(declare_exchange, exchange=Exchange(MOVING_EXCHANGE, "fanout")))
         self._step("old queue behind it", lambda channel: channel.queue_bind(self._name, MOVING_EXCHANGE, ""))
         self._step("stand-in declared", partial(declare_queue, queue=self._waiting(self._stand_in)))
         self._each_route(
@@ -226,7 +235,7 @@ class Replacement:
             declare_queue(channel, self._waiting(self._rest))
             channel.queue_bind(self._rest, self._rest, "")
         with self._mover(self._name, self._rest) as mover:
-            mover.move(idle=self._timing.straggler)
+            mover.move_all(idle=self._timing.straggler)
         self._moved += mover.moved
         self.did("rest set aside")
 
@@ -243,9 +252,7 @@ class Replacement:
     def _give_back(self) -> None:
         """Move what was set aside, then what the stand-in has, and lead new messages into the new queue."""
         if self._exists(self._rest):
-            self._wait_until_alone(self._rest)
-            with self._mover(self._rest, MOVING_EXCHANGE) as mover:
-                mover.move(idle=self._timing.straggler)
+            self._empty_into_the_new(self._rest)
             self._step("rest deleted", lambda channel: channel.queue_delete(self._rest))
         self._wait_until_alone(self._stand_in)
         with self._mover(self._stand_in, MOVING_EXCHANGE) as mover:
@@ -254,13 +261,8 @@ class Replacement:
                 self._switch_in_order(mover)
             else:
                 self._step("stand-in unbound", self._unbind_stand_in)
-            mover.move(idle=self._timing.straggler)
+            mover.move_all(idle=self._timing.straggler)
         self._moved += mover.moved
-        waiting, _ = self._look(self._stand_in)
-        if waiting:
-            raise BrokerError(
-                f"Something else publishes to the queue {self._stand_in}; stop it and run the same again."
-            )
         self._step("stand-in deleted", lambda channel: channel.queue_delete(self._stand_in))
 
     def _switch_in_order(self, mover: Mover) -> None:
@@ -272,7 +274,7 @@ class Replacement:
         self._step("refusing queue declared", partial(declare_queue, queue=Queue(self._gate, refusing)))
         self._step("refusing queue bound", lambda channel: channel.queue_bind(self._gate, self._gate, ""))
         self._step("stand-in unbound", self._unbind_stand_in)
-        mover.move(idle=self._timing.gate)
+        mover.move_all(idle=self._timing.gate)
         self._step("refusing queue unbound", lambda channel: channel.queue_unbind(self._gate, self._gate, ""))
 
     def _unbind_stand_in(self, channel: BlockingChannel) -> None:
@@ -284,15 +286,22 @@ class Replacement:
             "bound to the new queue",
             lambda channel, route: channel.queue_bind(self._name, route.source, route.routing_key),
         )
+        if self._exists(self._gate) and self._look(self._gate)[0]:  # it refuses all, but nothing is to depend on that
+            self._empty_into_the_new(self._gate)
         for name in (self._gate, self._rest):
             self._step(f"{name} deleted", partial(_delete_both, name=name))
-        self._step("exchange deleted", lambda channel: channel.exchange_delete(self._stand_in))
         self._step("moving exchange deleted", lambda channel: channel.exchange_delete(MOVING_EXCHANGE))
+        self._step("exchange deleted", lambda channel: channel.exchange_delete(self._stand_in))
 
     def _waiting(self, name: str) -> Queue:
         """Return a queue in which messages wait; it treats them as the queue itself would, however often it is read."""
         arguments = {key: value for key, value in self._queue.arguments.items() if key != SINGLE_ACTIVE_CONSUMER}
         return Queue(name, {**arguments, "x-delivery-limit": NO_DELIVERY_LIMIT})
+
+    def _empty_into_the_new(self, source: str) -> None:
+        self._wait_until_alone(source)
+        with self._mover(source, MOVING_EXCHANGE) as mover:
+            mover.move_all(idle=self._timing.straggler)
 
     def _wait_until_alone(self, queue: str) -> None:
         """Wait until nobody consumes a queue: an earlier run, whose messages come back a moment after its end."""

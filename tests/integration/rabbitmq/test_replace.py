@@ -7,18 +7,18 @@ from typing import Any
 
 import pika
 import pytest
-from pika.exceptions import ChannelClosedByBroker, NackError
+from pika.exceptions import NackError
 from pika.spec import BasicProperties
 
 from allocation_contracts.names import COMMANDS_EXCHANGE, DEAD_LETTERS, ORDERS_QUEUE, RETRYING_EXCHANGE, STOCK_QUEUE
 from allocation_worker.adapters.rabbitmq import topology, topology_check
 from allocation_worker.adapters.rabbitmq.dead_letter_queue import open_dead_letters
 from allocation_worker.adapters.rabbitmq.errors import BrokerError, ReplacementUnfinishedError, TopologyMissingError
-from allocation_worker.adapters.rabbitmq.layout import layout
+from allocation_worker.adapters.rabbitmq.layout import layout, own_queues
 from allocation_worker.adapters.rabbitmq.management import Management
 from allocation_worker.adapters.rabbitmq.moving import Mover
 from allocation_worker.adapters.rabbitmq.replace import Replacement, Timing
-from allocation_worker.adapters.rabbitmq.replacing_names import MOVING_EXCHANGE
+from allocation_worker.adapters.rabbitmq.replacing_names import MOVING_EXCHANGE, stand_in
 from allocation_worker.adapters.rabbitmq.retry_queues import retry_queue
 from allocation_worker.service_layer.outcomes import Done, Outcome
 from harness.old_queues import make_old
@@ -57,7 +57,7 @@ def replacement(
     found = wanted.queue(queue)
     assert found is not None
     on_progress = (lambda _: None) if told is None else told.append
-    made = Steps([place.url], found, wanted, management, on_progress=on_progress, timing=timing)
+    made = Steps([place.url], found, wanted, own_queues([1]), management, on_progress=on_progress, timing=timing)
     made.then = then
     return made
 
@@ -101,8 +101,8 @@ def names_of(management: Management) -> set[str]:
 def assert_nothing_is_left(place: Place, management: Management) -> None:
     assert topology_check.check([place.url], [1], management).findings == []
     assert [name for name in names_of(management) if "replacing" in name] == []
-    with pytest.raises(ChannelClosedByBroker, match="NOT_FOUND"):
-        place.new_channel().exchange_declare(MOVING_EXCHANGE, passive=True)
+    for exchange in (MOVING_EXCHANGE, stand_in(STOCK_QUEUE), stand_in(ORDERS_QUEUE)):
+        assert not topology.exchange_exists([place.url], exchange)
 
 
 @pytest.mark.parametrize(("queue", "every"), [(STOCK_QUEUE, 1), (ORDERS_QUEUE, 5)])

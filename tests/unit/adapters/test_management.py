@@ -3,7 +3,8 @@
 import pytest
 
 from allocation_contracts.url_parts import AddressError
-from allocation_worker.adapters.rabbitmq.management import ManagementError, parse, request
+from allocation_worker.adapters.rabbitmq.management import ManagementError, request
+from allocation_worker.adapters.rabbitmq.management_address import parse
 from allocation_worker.adapters.rabbitmq.policies import OWN_POLICY, Policy, command_line, house_policies, own_policy
 
 QUEUES = ["allocation.orders", "allocation.stock"]
