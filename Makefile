@@ -95,7 +95,7 @@ check: $(READY)
 
 lock: $(READY)
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
-	    --no-emit-package allocation-contracts --extra redis pyproject.toml -o requirements.lock
+	    --no-emit-package allocation-contracts --extra otel --extra prometheus --extra redis pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 	    --no-emit-package allocation-contracts --all-extras --group dev pyproject.toml -o requirements-dev.lock
 	echo "patroni[etcd3,psycopg2-binary]>=4.1" | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \

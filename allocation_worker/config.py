@@ -84,6 +84,13 @@ class Settings(BaseSettings):
         default=None,
         description="A folder of files named like settings, such as `allocation_database_url`, that hold them.",
     )
+    metrics_folder: Path | None = Field(
+        default=None,
+        description="A folder for text files with metrics, such as that of node exporter's textfile collector.",
+    )
+    metrics_interval: int = Field(
+        default=15, ge=1, le=300, description="How often these files are written, and outbox and queues looked at."
+    )
     health_folder: str | None = Field(
         default=None,
         description="Where the processes leave signs of life for `health`; default: `/tmp/allocation-worker-UID`, or "
@@ -154,6 +161,17 @@ def load(**overrides: Any) -> Settings:  # noqa: ANN401 - pydantic checks them
         raise SettingsError(" ".join(faults))
     settings._files = {field: path for field, path in files.items() if field not in overrides}  # noqa: SLF001 - its own
     return settings
+
+
+def opentelemetry_is_wanted() -> bool:
+    """Return whether the environment asks for OpenTelemetry, by the variables that its SDK reads itself."""
+    if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+        return False
+    exporters = [os.environ.get(f"OTEL_{signal}_EXPORTER", "").strip() for signal in ("METRICS", "TRACES")]
+    if exporters == ["none", "none"]:
+        return False
+    endpoints = [f"OTEL_EXPORTER_OTLP_{signal}ENDPOINT" for signal in ("", "METRICS_", "TRACES_")]
+    return any(os.environ.get(name) for name in endpoints) or any(name not in {"", "none"} for name in exporters)
 
 
 def name_of(field: str) -> str:

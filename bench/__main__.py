@@ -15,7 +15,7 @@ from rich.console import Console
 
 from allocation_worker import logs
 from allocation_worker.testing.servers import NoServersError, Servers, start_servers
-from bench import bad_messages, others, pruning, report, written
+from bench import bad_messages, measured, others, pruning, report, written
 from bench.peers.row import peers
 from bench.processor_time import processor_time
 from bench.profiling import profile as run_profile
@@ -52,6 +52,7 @@ def _rows(servers: Servers, shown: ProgressBar, *, quick: bool) -> Iterator[tupl
     yield "memory", partial(others.memory, servers, shown)
     yield "written", partial(written.written, servers, shown)
     yield "processor-time", partial(processor_time, servers, shown, repeats=repeats, count=2 * count)
+    yield "measured", partial(measured.measured, servers, shown, repeats=repeats, count=2 * count)
     yield "consumers", throughput.consumers
     yield "prune", partial(pruning.prune, servers, shown)
 

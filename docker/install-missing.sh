@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs what `make` needs and this machine lacks: "python" (venv), "servers" (RabbitMQ, PostgreSQL, PgBouncer and Redis
-# programs), "chaos" (iptables), "ha" (iptables and etcd), or "docs" (Node.js, npm and Chromium).
+# Installs what `make` needs and this machine lacks: "python" (venv), "servers" (RabbitMQ, PostgreSQL, PgBouncer, Redis and
+# Prometheus programs), "chaos" (iptables), "ha" (iptables and etcd), or "docs" (Node.js, npm and Chromium).
 # Only on Debian as root; elsewhere it says in one sentence what to install.
 set -eu
 
@@ -8,6 +8,8 @@ lacks_venv() { ! "${PYTHON:-python3}" -c 'import ensurepip, venv' 2>/dev/null; }
 has_docker() { docker info >/dev/null 2>&1; }
 has_docs_programs() { command -v node && command -v npm && command -v chromium; } >/dev/null
 has_programs() { [ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] && ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; }
+
+has_prometheus() { command -v prometheus && command -v promtool && command -v prometheus-node-exporter; } >/dev/null
 
 install() {
     if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
@@ -35,9 +37,12 @@ servers)
     if [ "${ALLOCATION_TEST_SERVERS:-}" != given ] && ! has_docker && ! has_programs; then
         install rabbitmq-server postgresql
     fi
-    # Only our own tests use it. Without root, they say that it is missing.
+    # Only our own tests use them. Without root, they say that they are missing.
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! PATH="$PATH:/usr/sbin" command -v pgbouncer >/dev/null; then
         install pgbouncer
+    fi
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! has_prometheus; then
+        install prometheus prometheus-node-exporter
     fi
     if [ "${ALLOCATION_TEST_SERVERS:-}" != given ] && ! has_docker && ! command -v redis-server >/dev/null; then
         install redis-server

@@ -75,8 +75,8 @@ def read(delivery: IncomingMessage) -> CommandMessage:
     model = model_of(properties.type, contracts.COMMANDS)
     data = strict_json.read(delivery.body, content_encoding=delivery.properties.content_encoding)
     command = validate(model, data)
-    if properties.traceparent is None:
-        _tell_dropped_traceparent(properties, delivery.properties.headers)
+    if (headers := delivery.properties.headers) and properties.tracestate is None:
+        _tell_dropped_trace(properties, headers)
     return CommandMessage(
         command=_COMMANDS[model](**command.__dict__),
         type=properties.type,
@@ -86,6 +86,7 @@ def read(delivery: IncomingMessage) -> CommandMessage:
         fingerprint=sha256(properties.type.encode() + b"\0" + delivery.body).digest(),
         data=data,
         attempts=delivery.attempts,
+        tracestate=properties.tracestate,
     )
 
 
@@ -111,16 +112,19 @@ def read_queued(delivery: QueuedMessage) -> CommandMessage:
     return message
 
 
-def _tell_dropped_traceparent(about: contracts.CommandProperties, headers: Mapping[str, Any] | None) -> None:
-    sent = headers.get(contracts.TRACEPARENT_HEADER) if headers else None
-    if sent is not None and sent != "":
-        log.debug(
-            "traceparent_dropped",
-            message_id=about.message_id,
-            correlation_id=about.correlation_id,
-            type=about.type,
-            traceparent=show(sent),
-        )
+def _tell_dropped_trace(about: contracts.CommandProperties, headers: Mapping[str, Any]) -> None:
+    parent, state = headers.get(contracts.TRACEPARENT_HEADER), headers.get(contracts.TRACESTATE_HEADER)
+    if about.traceparent is None and parent is not None and parent != "":
+        _of_message(about).debug("traceparent_dropped", traceparent=show(parent))
+    if state is not None and state != "":
+        _of_message(about).debug("tracestate_dropped", tracestate=show(state))
+
+
+def _of_message(about: contracts.CommandProperties) -> structlog.typing.FilteringBoundLogger:
+    bound: structlog.typing.FilteringBoundLogger = log.bind(
+        message_id=about.message_id, correlation_id=about.correlation_id, type=about.type
+    )
+    return bound
 
 
 def write(event: events.Event, cause: CommandMessage) -> tuple[str, str]:

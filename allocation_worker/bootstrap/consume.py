@@ -21,6 +21,7 @@ from allocation_worker.bootstrap.process import (
 )
 from allocation_worker.bootstrap.signals import CLOSING_TIME, stopped_by_signals
 from allocation_worker.bootstrap.signs_of_life import Network, signs_of_life
+from allocation_worker.bootstrap.telemetry import Telemetry, telemetry_of
 from allocation_worker.config import Settings
 from allocation_worker.entrypoints.consume import QueueWorker
 from allocation_worker.entrypoints.signs_of_life import SignsOfLife, WatchedDeliveries
@@ -41,11 +42,13 @@ def processor(new_unit_of_work: UnitOfWorkFactory, policy: RetryPolicy) -> Group
 def consume(settings: Settings, queues: Sequence[str]) -> None:
     """Process the commands of these queues until SIGTERM or SIGINT."""
     tune_interpreter()
-    with signs_of_life(settings, "consume") as (signs, network):
-        _consume(settings, queues, signs, network)
+    with signs_of_life(settings, "consume") as (signs, network), telemetry_of(settings, "consume", signs) as telemetry:
+        _consume(settings, queues, signs, network, telemetry)
 
 
-def _consume(settings: Settings, queues: Sequence[str], signs: SignsOfLife, network: Network) -> None:
+def _consume(
+    settings: Settings, queues: Sequence[str], signs: SignsOfLife, network: Network, telemetry: Telemetry
+) -> None:
     stopping = threading.Event()
     consumer = Consumer(
         BrokerUrls(settings),
@@ -56,11 +59,13 @@ def _consume(settings: Settings, queues: Sequence[str], signs: SignsOfLife, netw
         link=network.link,
     )
     database = engine(settings, "consume")
+    telemetry.measure_connections(database)
 
     def work(deliveries: DeliveryBuffer) -> None:
         watched = WatchedDeliveries(deliveries, signs.loop(f"worker of {deliveries.queue}"), "the database")
         service = processor(partial(PostgresUnitOfWork, database, Optimism()), settings.retry_policy)
-        QueueWorker(watched, wire.read_queued, service, group_limit=settings.group_limit, stopping=stopping).run()
+        observed, read = telemetry.commands(watched, wire.read_queued)
+        QueueWorker(observed, read, service, group_limit=settings.group_limit, stopping=stopping).run()
 
     def stop() -> None:
         stopping.set()

@@ -20,6 +20,7 @@ from allocation_worker.bootstrap.process import log_start, wait_for_database
 from allocation_worker.bootstrap.show import RedisNotInstalledError
 from allocation_worker.bootstrap.signals import CLOSING_TIME, stopped_by_signals
 from allocation_worker.bootstrap.signs_of_life import Network, signs_of_life
+from allocation_worker.bootstrap.telemetry import Telemetry, telemetry_of
 from allocation_worker.config import Settings
 from allocation_worker.entrypoints.availability import until_available
 from allocation_worker.entrypoints.consume import QueueWorker
@@ -32,13 +33,14 @@ log = structlog.get_logger()
 
 def project(settings: Settings) -> None:
     """Update the read model until SIGTERM or SIGINT."""
-    with signs_of_life(settings, "project") as (signs, network):
-        _project(settings, signs, network)
+    with signs_of_life(settings, "project") as (signs, network), telemetry_of(settings, "project", signs) as telemetry:
+        _project(settings, signs, network, telemetry)
 
 
-def _project(settings: Settings, signs: SignsOfLife, network: Network) -> None:
+def _project(settings: Settings, signs: SignsOfLife, network: Network, telemetry: Telemetry) -> None:
     stopping = threading.Event()
     database = engine(settings, "project")
+    telemetry.measure_connections(database)
     projector = _projector(settings, database)
     consumer = Consumer(
         BrokerUrls(settings),
@@ -51,9 +53,12 @@ def _project(settings: Settings, signs: SignsOfLife, network: Network) -> None:
     )
 
     def work(deliveries: DeliveryBuffer) -> None:
+        loop = signs.loop(f"worker of {deliveries.queue}")
+        watched = WatchedDeliveries(deliveries, loop, "Redis, or the database")
+        observed, read = telemetry.events(watched, wire.read_event)
         QueueWorker(
-            WatchedDeliveries(deliveries, signs.loop(f"worker of {deliveries.queue}"), "Redis, or the database"),
-            wire.read_event,
+            observed,
+            read,
             projector,
             group_limit=settings.group_limit,
             stopping=stopping,

@@ -21,6 +21,7 @@ from allocation_worker.bootstrap.process import (
 )
 from allocation_worker.bootstrap.signals import CLOSING_TIME, stopped_by_signals
 from allocation_worker.bootstrap.signs_of_life import Network, signs_of_life
+from allocation_worker.bootstrap.telemetry import Telemetry, telemetry_of
 from allocation_worker.config import Settings
 from allocation_worker.entrypoints.prune import Pruner
 from allocation_worker.entrypoints.prune_clock import PruneClock
@@ -42,15 +43,16 @@ log = structlog.get_logger()
 def relay(settings: Settings) -> None:
     """Publish the outbox until SIGTERM or SIGINT."""
     tune_interpreter()
-    with signs_of_life(settings, "relay") as (signs, network):
-        _relay(settings, signs, network)
+    with signs_of_life(settings, "relay") as (signs, network), telemetry_of(settings, "relay", signs) as telemetry:
+        _relay(settings, signs, network, telemetry)
 
 
-def _relay(settings: Settings, signs: SignsOfLife, network: Network) -> None:
+def _relay(settings: Settings, signs: SignsOfLife, network: Network, telemetry: Telemetry) -> None:
     stopping = threading.Event()
     loop = signs.loop("relay")
     waker = WatchedWaker(loop)
     database = engine(settings, "relay")
+    telemetry.measure_connections(database)
     active = threading.Event()
     pruner = Pruner(
         pruned_tables(database, history_days=settings.history_days, inbox_days=settings.inbox_days),
@@ -74,10 +76,10 @@ def _relay(settings: Settings, signs: SignsOfLife, network: Network) -> None:
             BrokerUrls(settings), wake=waker.wake, blocked_timeout=settings.blocked_timeout, link=network.link
         )
         try:
-            with _in_a_thread(pruner.run, stopping):
+            with telemetry.outbox_and_queues(database, active), _in_a_thread(pruner.run, stopping):
                 Relay(
                     watched_sessions(partial(open_pending, database, lease=settings.relay_lease), loop),
-                    WatchedPublisher(publisher, loop),
+                    telemetry.publisher(WatchedPublisher(publisher, loop)),
                     waker=waker,
                     active=active,
                     stopping=stopping,

@@ -236,4 +236,5 @@ class GroupProcessor:
                 uow.inbox.forget(message)
                 return retry
             self._bus.reject(message, refusal, uow)
+            return Done(rejected=refusal.reason)
         return Done()

@@ -17,6 +17,7 @@ class CommandMessage(NamedTuple):
         fingerprint: The sha256 of type and body, 32 bytes. It tells a repeat from another message with the same id.
         data: The body as it was sent. A rejection returns it to the sender.
         attempts: How many times processing has failed before.
+        tracestate: What belongs to the traceparent, passed on with it.
     """
 
     command: Command
@@ -27,3 +28,4 @@ class CommandMessage(NamedTuple):
     fingerprint: bytes
     data: dict[str, Any]
     attempts: int = 0
+    tracestate: str | None = None

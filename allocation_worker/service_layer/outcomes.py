@@ -8,7 +8,13 @@ MESSAGE_ID_CONFLICT = "message-id-conflict"
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """Its effect and events are committed, now or by an earlier delivery: acknowledge it."""
+    """Its effect and events are committed, now or by an earlier delivery: acknowledge it.
+
+    Attributes:
+        rejected: The reason if the answer is a rejection, for the metrics.
+    """
+
+    rejected: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

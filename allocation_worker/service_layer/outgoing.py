@@ -19,8 +19,9 @@ class OutgoingEvent(NamedTuple):
         type: Such as `allocated.v1`.
         correlation_id: The conversation.
         causation_id: The message_id of the command.
-        traceparent: The command's, if it had one.
+        traceparent: The command's, if it had one; with tracing, that of the span in which it was decided.
         timestamp: Seconds since the epoch.
+        tracestate: What belongs to the traceparent.
     """
 
     id: int
@@ -33,6 +34,7 @@ class OutgoingEvent(NamedTuple):
     causation_id: str
     traceparent: str | None
     timestamp: int
+    tracestate: str | None = None
 
     @property
     def product(self) -> str | None:

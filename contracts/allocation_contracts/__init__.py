@@ -35,6 +35,7 @@ from allocation_contracts.names import (
     ORDERS_QUEUE,
     STOCK_QUEUE,
     TRACEPARENT_HEADER,
+    TRACESTATE_HEADER,
 )
 from allocation_contracts.positions import GapError, Position, Positions
 from allocation_contracts.properties import (
@@ -60,6 +61,7 @@ __all__ = [
     "ORDERS_QUEUE",
     "STOCK_QUEUE",
     "TRACEPARENT_HEADER",
+    "TRACESTATE_HEADER",
     "Allocate",
     "Allocated",
     "AllocationError",

@@ -22,3 +22,4 @@ CONTENT_TYPE = "application/json"
 
 CAUSATION_ID_HEADER = "causation_id"
 TRACEPARENT_HEADER = "traceparent"
+TRACESTATE_HEADER = "tracestate"

@@ -9,14 +9,18 @@ from allocation_contracts.commands import COMMANDS, Command
 from allocation_contracts.errors import ContractError, show
 from allocation_contracts.events import EVENTS
 from allocation_contracts.message import missing_type
-from allocation_contracts.names import CAUSATION_ID_HEADER, CONTENT_TYPE, TRACEPARENT_HEADER
+from allocation_contracts.names import CAUSATION_ID_HEADER, CONTENT_TYPE, TRACEPARENT_HEADER, TRACESTATE_HEADER
 
 MAX_ID_CHARACTERS = 255
+MAX_TRACESTATE_CHARACTERS = 512
+"""As many as W3C asks everybody to carry."""
 
 _PERSISTENT = 2
 # W3C Trace Context: a version above 00 may be followed by more.
 _TRACE = r"-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
 _is_traceparent = re.compile(rf"00{_TRACE}|(?!00|ff)[0-9a-f]{{2}}{_TRACE}(?:-[!-~]*)?").fullmatch
+_MEMBER = r"[ \t]*(?:[a-z0-9][a-z0-9_\-*/@]{0,255}=[ -+\--<>-~]{0,255}[!-+\--<>-~])?[ \t]*"
+_is_tracestate = re.compile(rf"{_MEMBER}(?:,{_MEMBER}){{0,31}}").fullmatch
 _is_json = re.compile(r"application/json[ \t]*(?:;.*)?", re.IGNORECASE | re.DOTALL).fullmatch
 
 
@@ -52,12 +56,14 @@ class CommandProperties:
         type: The command's type; whether it is a known one is for `read_command` to say.
         correlation_id: The one that was sent, else the message_id.
         traceparent: The W3C trace context to carry through; None if there is none, or a broken one.
+        tracestate: What tracers add to it; None if there is none, a broken one, or no traceparent.
     """
 
     message_id: str
     type: str
     correlation_id: str
     traceparent: str | None
+    tracestate: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +77,7 @@ class EventProperties:
         causation_id: The message_id of the command that caused the event.
         traceparent: The W3C trace context that came with the command; None if there is none, or a broken one.
         timestamp: When it was decided, in seconds since the epoch, if that is told.
+        tracestate: What tracers have added to the trace context; None if there is none, or a broken one.
     """
 
     message_id: str
@@ -79,6 +86,12 @@ class EventProperties:
     causation_id: str
     traceparent: str | None
     timestamp: int | None = None
+    tracestate: str | None = None
+
+    @property
+    def trace_context(self) -> dict[str, str]:
+        """The trace context as headers, as OpenTelemetry's `propagate.extract` takes it; empty if there is none."""
+        return _trace_headers(self.traceparent, self.tracestate) or {}
 
 
 def read_command_properties(properties: AmqpProperties) -> CommandProperties:
@@ -91,8 +104,14 @@ def read_command_properties(properties: AmqpProperties) -> CommandProperties:
         ContractError: `missing-message-id`, `invalid-message-id`, `missing-type`, `unsupported-content-type`, or
             `invalid-header` for the correlation_id.
     """
-    message_id, type_, correlation_id, traceparent = _read_common(properties, COMMANDS)
-    return CommandProperties(message_id=message_id, type=type_, correlation_id=correlation_id, traceparent=traceparent)
+    message_id, type_, correlation_id, traceparent, tracestate = _read_common(properties, COMMANDS)
+    return CommandProperties(
+        message_id=message_id,
+        type=type_,
+        correlation_id=correlation_id,
+        traceparent=traceparent,
+        tracestate=tracestate,
+    )
 
 
 def read_event_properties(properties: AmqpProperties) -> EventProperties:
@@ -104,7 +123,7 @@ def read_event_properties(properties: AmqpProperties) -> EventProperties:
     Raises:
         ContractError: As `read_command_properties`; `invalid-header` also for a missing causation_id.
     """
-    message_id, type_, correlation_id, traceparent = _read_common(properties, EVENTS)
+    message_id, type_, correlation_id, traceparent, tracestate = _read_common(properties, EVENTS)
     causation_id = (properties.headers or {}).get(CAUSATION_ID_HEADER)
     if not (isinstance(causation_id, str) and _is_id(causation_id)):
         raise _violation(f"The header {CAUSATION_ID_HEADER}", _ID_WORDS, causation_id)
@@ -116,7 +135,24 @@ def read_event_properties(properties: AmqpProperties) -> EventProperties:
         causation_id=causation_id,
         traceparent=traceparent,
         timestamp=timestamp if isinstance(timestamp, int) else None,
+        tracestate=tracestate,
     )
+
+
+def read_trace_context(headers: Mapping[str, Any] | None) -> tuple[str | None, str | None]:
+    """Return the traceparent and the tracestate among the headers of a message; None for what is missing or broken.
+
+    What only observes a message must not stop it, so W3C says to go on as if it were absent.
+    """
+    if not headers or TRACEPARENT_HEADER not in headers:
+        return None, None
+    traceparent, tracestate = headers[TRACEPARENT_HEADER], headers.get(TRACESTATE_HEADER)
+    if not (isinstance(traceparent, str) and len(traceparent) <= MAX_ID_CHARACTERS and _is_traceparent(traceparent)):
+        return None, None
+    usable = (
+        isinstance(tracestate, str) and 0 < len(tracestate) <= MAX_TRACESTATE_CHARACTERS and _is_tracestate(tracestate)
+    )
+    return traceparent, tracestate if usable else None
 
 
 def command_properties(
@@ -127,6 +163,7 @@ def command_properties(
     traceparent: str | None = None,
     app_id: str | None = None,
     timestamp: int | None = None,
+    tracestate: str | None = None,
 ) -> dict[str, Any]:
     """Build the properties to publish a command with, to its ROUTING_KEY on COMMANDS_EXCHANGE.
 
@@ -137,6 +174,7 @@ def command_properties(
         traceparent: The W3C trace context; a broken one is left out.
         app_id: The publishing program.
         timestamp: Seconds since the epoch.
+        tracestate: What tracers add to the trace context; a broken one is left out.
 
     Returns:
         Arguments for `pika.BasicProperties(**...)`.
@@ -145,13 +183,14 @@ def command_properties(
         ContractError: The worker would refuse these properties, or AMQP could not carry them.
     """
     _check_sendable(message_id, correlation_id)
-    usable = _usable_traceparent(traceparent)
     return {
         "content_type": CONTENT_TYPE,
         "type": command.TYPE,
         "message_id": message_id,
         "correlation_id": correlation_id or None,
-        "headers": None if usable is None else {TRACEPARENT_HEADER: usable},
+        "headers": _trace_headers(
+            *read_trace_context({TRACEPARENT_HEADER: traceparent, TRACESTATE_HEADER: tracestate})
+        ),
         "app_id": app_id,
         "timestamp": timestamp,
         "delivery_mode": _PERSISTENT,
@@ -161,7 +200,7 @@ def command_properties(
 _ID_WORDS = f"text of 1 to {MAX_ID_CHARACTERS} printable characters (bytes, in UTF-8) without blanks at the ends"
 
 
-def _read_common(properties: AmqpProperties, types: Collection[str]) -> tuple[str, str, str, str | None]:
+def _read_common(properties: AmqpProperties, types: Collection[str]) -> tuple[str, str, str, str | None, str | None]:
     """Check what commands and events share.
 
     Args:
@@ -169,7 +208,7 @@ def _read_common(properties: AmqpProperties, types: Collection[str]) -> tuple[st
         types: Those that the message may have.
 
     Returns:
-        message_id, type, correlation_id and traceparent.
+        message_id, type, correlation_id, traceparent and tracestate.
     """
     message_id = _checked_message_id(properties.message_id)
     type_ = properties.type
@@ -179,11 +218,7 @@ def _read_common(properties: AmqpProperties, types: Collection[str]) -> tuple[st
     if content_type and content_type != CONTENT_TYPE:
         _check_content_type(content_type)
     correlation_id = _checked_correlation_id(properties.correlation_id) or message_id
-    headers = properties.headers
-    traceparent = (
-        _usable_traceparent(headers[TRACEPARENT_HEADER]) if headers and TRACEPARENT_HEADER in headers else None
-    )
-    return message_id, type_, correlation_id, traceparent
+    return message_id, type_, correlation_id, *read_trace_context(properties.headers)
 
 
 def _check_sendable(message_id: str, correlation_id: str | None) -> None:
@@ -230,11 +265,10 @@ def _check_content_type(value: object) -> None:
         )
 
 
-def _usable_traceparent(value: object) -> str | None:
-    # What only observes a message must not stop it: W3C says to go on as if it were absent.
-    if isinstance(value, str) and len(value) <= MAX_ID_CHARACTERS and _is_traceparent(value):
-        return value
-    return None
+def _trace_headers(traceparent: str | None, tracestate: str | None) -> dict[str, str] | None:
+    if traceparent is None:
+        return None
+    return {TRACEPARENT_HEADER: traceparent} | ({} if tracestate is None else {TRACESTATE_HEADER: tracestate})
 
 
 def _violation(name: str, words: str, value: object, *, reason: str = "invalid-header") -> ContractError:

@@ -18,8 +18,9 @@ from allocation_contracts.names import (
     DEAD_LETTERS,
     EVENTS_EXCHANGE,
     TRACEPARENT_HEADER,
+    TRACESTATE_HEADER,
 )
-from allocation_contracts.properties import MAX_ID_CHARACTERS
+from allocation_contracts.properties import MAX_ID_CHARACTERS, MAX_TRACESTATE_CHARACTERS
 from tools.examples import EXAMPLES
 from tools.schemas import schema_of
 
@@ -221,6 +222,12 @@ def _common_properties() -> dict[str, Any]:
             "maxLength": MAX_ID_CHARACTERS,
             "description": f"Header `{TRACEPARENT_HEADER}`: the W3C trace context, carried through. A broken one is "
             "dropped.",
+        },
+        TRACESTATE_HEADER: {
+            "type": "string",
+            "maxLength": MAX_TRACESTATE_CHARACTERS,
+            "description": f"Header `{TRACESTATE_HEADER}`: what tracers add to the trace context, carried through. A "
+            "broken one is dropped, and so is one without a traceparent.",
         },
     }
 

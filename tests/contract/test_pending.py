@@ -68,15 +68,21 @@ class TestFetch:
 
     @pytest.mark.parametrize("correlation_id", ["cause", "talk"])
     @pytest.mark.parametrize("trace", [None, "", "="])
+    @pytest.mark.parametrize("state", [None, "rojo=00f067aa0ba902b7,congo=t61=="])
     def test_what_travels_beside_an_event_comes_as_it_was(
-        self, store: Store, correlation_id: str, trace: str | None
+        self, store: Store, correlation_id: str, trace: str | None, state: str | None
     ) -> None:
         received = message(CreateBatch(batchref="b", sku="LAMP", qty=10), "cause", correlation_id=correlation_id)
-        process(store.unit_of_work, received._replace(traceparent=trace))
+        process(store.unit_of_work, received._replace(traceparent=trace, tracestate=state))
+        process(store.unit_of_work, received._replace(message_id="again", traceparent=trace, tracestate=state))
         with store.open_pending() as session:
-            (page,) = session.fetch(10, [])
-        (event,) = page.events
-        assert (event.correlation_id, event.causation_id, event.traceparent) == (correlation_id, "cause", trace)
+            pages = session.fetch(10, [])
+        events = [event for page in pages for event in page.events]
+        assert [event.causation_id for event in events] == ["cause", "again"]
+        assert {(event.correlation_id, event.traceparent, event.tracestate) for event in events} == {
+            (correlation_id, trace, state)
+        }
+        assert {(row.traceparent, row.tracestate) for row in store.published()} == {(trace, state)}
 
     def test_pages_come_in_order_and_no_more_than_hold_what_is_asked_for(self, store: Store) -> None:
         written = store.write_pages(ALLOCATED, ALLOCATED * 2, ALLOCATED, ALLOCATED * 3)

@@ -65,7 +65,7 @@ def test_nobody_may_write_to_the_default_exchange() -> None:
         assert not re.search(rule["write"], "amq.default"), rule["user"]
 
 
-def test_every_program_works_with_its_own_user(service: RunningService, urls: Urls) -> None:
+def test_every_program_works_with_its_own_user(service: RunningService, urls: Urls, tmp_path: Path) -> None:
     """Topology, send, retry, dead letter, redrive, park and replay, as one story."""
     topology.declare([urls["allocation-topology"]], retry_delays=[1, 2])
     events: list[Event] = []
@@ -79,7 +79,8 @@ def test_every_program_works_with_its_own_user(service: RunningService, urls: Ur
     thread.start()
     quick = {"ALLOCATION_RETRY_DELAYS": "1", "ALLOCATION_GRACE_DELAY": "1"}
     consume = service.start("consume", settings={**as_user(urls, "allocation-consume"), **quick})
-    service.start("relay", settings=as_user(urls, "allocation-relay"))
+    measured = {"ALLOCATION_METRICS_FOLDER": str(tmp_path / "metrics"), "ALLOCATION_METRICS_INTERVAL": "1"}
+    relay = service.start("relay", settings={**as_user(urls, "allocation-relay"), **measured})
 
     def story() -> str:
         return f"{events}\n{service.logs()[-5000:]}"
@@ -107,6 +108,13 @@ def test_every_program_works_with_its_own_user(service: RunningService, urls: Ur
     replayed = run_verb("replay", "--sku", "LAMP", "--from", "1", "--queue", QUEUE, settings=as_replay)
     assert replayed.returncode == 0, replayed.stdout + replayed.stderr
     wait_until(lambda: len(repeats) == 3, within=60, otherwise=story)
+    [metrics] = (tmp_path / "metrics").glob("*.prom")
+    wait_until(
+        lambda: 'queue_messages{messaging_destination_name="allocation.dead-letters"' in metrics.read_text(),
+        within=30,
+        otherwise=story,
+    )
+    assert "gauges_unreadable" not in relay.log
     subscriber.stop()
     thread.join(30)
     assert not thread.is_alive()

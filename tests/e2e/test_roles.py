@@ -80,12 +80,16 @@ def redis_urls(redis_server: LocalRedis) -> Urls:
     }
 
 
-def test_every_program_works_as_its_own_role(service: RunningService, databases: Urls, redis_urls: Urls) -> None:
+def test_every_program_works_as_its_own_role(
+    service: RunningService, databases: Urls, redis_urls: Urls, tmp_path: Path
+) -> None:
     def settings(group: str, redis: str = "allocation-project") -> dict[str, str]:
         return {
             "ALLOCATION_DATABASE_URL": databases[group],
             "ALLOCATION_REDIS_URL": redis_urls[redis],
             "ALLOCATION_GRACE_DELAY": "1",
+            "ALLOCATION_METRICS_FOLDER": str(tmp_path / "metrics"),
+            "ALLOCATION_METRICS_INTERVAL": "1",
         }
 
     for verb in ("consume", "relay", "project"):
@@ -100,6 +104,9 @@ def test_every_program_works_as_its_own_role(service: RunningService, databases:
         client.ask(ChangeBatchQuantity(batchref="b", qty=3))
         assert service.judge(client).faults == []
         order = next(event for event in client.received if event.type == Allocated.TYPE)
+    [metrics] = (tmp_path / "metrics").glob("allocation-relay-*.prom")
+    wait_until(lambda: "allocation_outbox_depth" in metrics.read_text(), within=30, otherwise=service.logs)
+    assert "gauges_unreadable" not in service.logs()
     wait_until(
         lambda: (
             not comparing.compare(

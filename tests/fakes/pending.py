@@ -109,6 +109,7 @@ class FakePending:
             causation_id=event.causation_id,
             traceparent=event.traceparent,
             timestamp=1_800_000_000,
+            tracestate=event.tracestate,
         )
 
 

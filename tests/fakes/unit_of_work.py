@@ -35,6 +35,7 @@ class Published:
     correlation_id: str
     causation_id: str
     traceparent: str | None
+    tracestate: str | None = None
 
 
 EVENTS_A_PAGE = 3
@@ -357,6 +358,7 @@ class FakeOutbox:
             correlation_id=cause.correlation_id,
             causation_id=cause.message_id,
             traceparent=cause.traceparent,
+            tracestate=cause.tracestate,
         )
         self._transaction.events.append(OutboxEvent(published, body.encode()))
 

@@ -1,4 +1,4 @@
-"""Scenarios of an operator: new passwords, signals, probes, and a service that does not run."""
+"""Scenarios of an operator: new passwords, signals, probes, a service that does not run, and its traces."""
 
 import signal
 from collections.abc import Callable, Sequence
@@ -6,8 +6,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from allocation_contracts import ORDERS_QUEUE, Allocate
+from allocation_contracts.amqp import Publisher
 from harness.login import new_password, own_login
 from harness.old_queues import make_old
+from harness.otlp import SeenSpan, collector
 from harness.processes import run_verb
 from harness.service import RunningService
 from tests.planted.steps import (
@@ -22,6 +24,9 @@ from tests.planted.steps import (
     send_batches,
     send_orders,
 )
+
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+TRACEPARENT = f"00-{TRACE}-00f067aa0ba902b7-01"
 
 
 def new_passwords(service: RunningService) -> Sequence[str]:
@@ -113,10 +118,41 @@ def replaced_queue(service: RunningService) -> Sequence[str]:
         return [*([missed] if missed else []), *waited, *ended, *faults_of(service, client)]
 
 
+def measured(service: RunningService) -> Sequence[str]:
+    """A command with a trace is answered, and another one is rejected, before a collector."""
+    with collector() as seen, service.client() as client, Publisher(service.amqp_url) as shop:
+        soon = {"OTEL_BSP_SCHEDULE_DELAY": "100", "OTEL_METRIC_EXPORT_INTERVAL": "300"}
+        for verb in ("consume", "relay"):
+            service.start(verb, settings={**soon, "OTEL_EXPORTER_OTLP_ENDPOINT": seen.url})
+        send_batches(client)
+        missed = answered(client)
+        for qty in (1, 2):
+            shop.publish(Allocate(orderid="traced", sku="SKU", qty=qty), traceparent=TRACEPARENT)
+
+        def of_this_trace(name: str) -> dict[str, SeenSpan]:
+            return {span.id: span for span in list(seen.spans) if span.trace == TRACE and span.name.startswith(name)}
+
+        found = not_seen(lambda: len(of_this_trace("process")) == 2, "The commands are not in their trace.")
+        found += not_seen(lambda: len(of_this_trace("publish")) == 2, "The events are not in the trace.")
+        found += not_seen(
+            lambda: all(span.parent in of_this_trace("process") for span in of_this_trace("publish").values()),
+            "An event is published outside the span of its decision.",
+        )
+        found += not_seen(
+            lambda: any(
+                point.get("allocation.reason") == "line-quantity-conflict"
+                for point in seen.metrics.get("allocation.messages.settled", [])
+            ),
+            "A rejection is not counted as one.",
+        )
+        return [*([missed] if missed else []), *found]
+
+
 OPERATING: Sequence[Callable[[RunningService], Sequence[str]]] = (
     new_passwords,
     signals,
     signs_of_life,
     nothing_runs,
     replaced_queue,
+    measured,
 )

@@ -1,12 +1,13 @@
 """What is set and is no setting, and what is set wrong, is named before anything starts."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from allocation_worker.bootstrap.addresses import BrokerUrls, database_url
 from allocation_worker.bootstrap.settings import in_force
-from allocation_worker.config import SettingsError, load
+from allocation_worker.config import SettingsError, load, opentelemetry_is_wanted
 
 
 def test_a_misspelt_setting_is_refused_with_the_name_that_was_meant(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,3 +155,28 @@ def test_what_is_in_force_is_shown_without_passwords() -> None:
     assert shown["ALLOCATION_AMQP_URL"] == "amqp://me:***@a:5672/shop,amqps://me:***@b:5671/shop"
     assert shown["ALLOCATION_RETRY_DELAYS"] == "1,5,30"
     assert "canary" not in str(shown)
+
+
+@pytest.mark.parametrize(
+    ("variables", "wanted"),
+    [
+        ({}, False),
+        ({"OTEL_SERVICE_NAME": "shop"}, False),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"}, True),
+        ({"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "http://collector:4318/v1/metrics"}, True),
+        ({"OTEL_TRACES_EXPORTER": "otlp"}, True),
+        ({"OTEL_TRACES_EXPORTER": "none"}, False),
+        ({"OTEL_TRACES_EXPORTER": "none", "OTEL_METRICS_EXPORTER": "otlp"}, True),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "x", "OTEL_TRACES_EXPORTER": "none", "OTEL_METRICS_EXPORTER": "none"}, False),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "x", "OTEL_SDK_DISABLED": "True"}, False),
+    ],
+)
+def test_opentelemetry_is_on_if_one_of_its_variables_says_where_to(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], *, wanted: bool
+) -> None:
+    for name in [name for name in os.environ if name.startswith("OTEL_")]:
+        monkeypatch.delenv(name)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+
+    assert opentelemetry_is_wanted() is wanted

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from math import inf
+from time import monotonic
 from typing import Any
 
 import psycopg2
@@ -92,6 +93,12 @@ def _sqlalchemy_url(arguments: Mapping[str, str]) -> URL:
     )
 
 
+def observe_connections(engine: Engine, waited: Callable[[float], None]) -> None:
+    """Have `waited` called with the seconds that it took to get a connection, each time."""
+    if isinstance(engine.pool, _Pool):
+        engine.pool.waited = waited
+
+
 @contextmanager
 def patient(connection: Connection, statement_timeout: float) -> Iterator[None]:
     """Raise the limit for calls of this connection, to one and a half times the given `statement_timeout`."""
@@ -127,9 +134,30 @@ def _connect(connect: Callable[[], WatchedConnection], settings: SessionSettings
 
 
 class _Pool(QueuePool):
-    """A pool that translates its own timeout, which `handle_error` does not see."""
+    """A pool that translates its own timeout, which `handle_error` does not see.
+
+    Attributes:
+        waited: Called with the seconds that it took to get a connection; None if nobody asks.
+    """
+
+    waited: Callable[[float], None] | None = None
 
     def connect(self) -> PoolProxiedConnection:
+        if self.waited is None:
+            return self._connect()
+        began = monotonic()
+        try:
+            return self._connect()
+        finally:
+            self.waited(monotonic() - began)
+
+    def recreate(self) -> "_Pool":
+        fresh = super().recreate()
+        assert isinstance(fresh, _Pool)  # noqa: S101 - it is of the same class
+        fresh.waited = self.waited
+        return fresh
+
+    def _connect(self) -> PoolProxiedConnection:
         try:
             return super().connect()
         except PoolTimeoutError as error:

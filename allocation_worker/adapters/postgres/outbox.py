@@ -59,7 +59,16 @@ class PostgresOutbox:
             if not repeated:
                 self._last[sku] = sequence
         line = page.line(
-            StoredEvent(message_id, type_, body, cause.message_id, cause.correlation_id, cause.traceparent, repeated)
+            StoredEvent(
+                message_id,
+                type_,
+                body,
+                cause.message_id,
+                cause.correlation_id,
+                cause.traceparent,
+                repeated,
+                cause.tracestate,
+            )
         )
         self._lines.append(line)
         self._characters += len(line)

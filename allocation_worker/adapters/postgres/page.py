@@ -18,6 +18,7 @@ PLACES = 8192
 """The id of an event is `page * PLACES + place`, from place 0 on."""
 
 _REPEATED = "r"
+_TRACESTATE = "="
 _TABS = 7
 
 
@@ -32,6 +33,7 @@ class StoredEvent(NamedTuple):
         correlation_id: The conversation.
         traceparent: The command's, if it had one.
         repeated: Whether it was announced before.
+        tracestate: What belongs to the traceparent.
     """
 
     message_id: str
@@ -41,14 +43,18 @@ class StoredEvent(NamedTuple):
     correlation_id: str
     traceparent: str | None
     repeated: bool
+    tracestate: str | None = None
 
 
 def line(event: StoredEvent) -> str:
     """Return the line of an event."""
-    message_id, type_, body, causation_id, correlation_id, traceparent, repeated = event
+    message_id, type_, body, causation_id, correlation_id, traceparent, repeated, tracestate = event
     correlation = "" if correlation_id == causation_id else correlation_id
     trace = "" if traceparent is None else f"={traceparent}"
     mark = _REPEATED if repeated else ""
+    if tracestate is not None:
+        # Not beside the traceparent: programs of revision 0004 pay no heed to what stands here.
+        mark += f"{_TRACESTATE}{tracestate}"
     # A random id cannot be compressed, so its hyphens are left out.
     hex_ = message_id.replace("-", "")
     # The empty field is the time, which only moved events have of their own.
@@ -76,7 +82,7 @@ def outgoing(line: str, id_: int, page: int | None, timestamp: int) -> OutgoingE
         page: The page that is being published; None for an event by itself.
         timestamp: Seconds since the epoch, for an event that has no time of its own.
     """
-    hex_, type_, causation_id, correlation_id, traceparent, _, microseconds, body = line.split("\t", _TABS)
+    hex_, type_, causation_id, correlation_id, traceparent, mark, microseconds, body = line.split("\t", _TABS)
     return OutgoingEvent(
         id_,
         page,
@@ -88,4 +94,5 @@ def outgoing(line: str, id_: int, page: int | None, timestamp: int) -> OutgoingE
         causation_id,
         traceparent[1:] if traceparent else None,
         (int(microseconds) + 500_000) // 1_000_000 if microseconds else timestamp,
+        mark.partition(_TRACESTATE)[2] or None,
     )

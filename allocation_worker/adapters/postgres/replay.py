@@ -27,7 +27,7 @@ KEPT = sa.text("""
 
 _COLUMNS = """
     id, type, body, message_id::text AS message_id, correlation_id, causation_id, traceparent,
-    extract(epoch FROM created_at)::bigint AS timestamp
+    extract(epoch FROM created_at)::bigint AS timestamp, tracestate
 """
 
 EVENTS = sa.text(f"""

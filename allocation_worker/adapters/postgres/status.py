@@ -20,6 +20,9 @@ _OLDEST = sa.text("""
 _UNROUTED = sa.text("SELECT type, count(*) FROM outbox_unrouted GROUP BY type ORDER BY type")
 
 
+_PENDING = sa.text("SELECT coalesce(sum(count), 0) FROM outbox_pages WHERE partition = 0 AND published_at IS NULL")
+
+
 def look(engine: Engine) -> tuple[list[Process], Backlog]:
     """Return the processes that are connected to the database, and the events that wait.
 
@@ -34,3 +37,9 @@ def look(engine: Engine) -> tuple[list[Process], Backlog]:
         ]
         unrouted = {type_: count for type_, count in connection.execute(_UNROUTED)}  # noqa: C416 - rows are no pairs to mypy
         return processes, Backlog(oldest=connection.scalar(_OLDEST), unrouted=unrouted)
+
+
+def count_pending(engine: Engine) -> int:
+    """Return the number of events that wait to be published. Errors are those of `look`."""
+    with engine.connect().execution_options(postgresql_readonly=True) as connection:
+        return int(connection.scalar(_PENDING) or 0)

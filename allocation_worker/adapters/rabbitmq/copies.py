@@ -16,7 +16,7 @@ from typing import Any
 from pika.spec import BasicProperties
 
 from allocation_contracts.amqp.lenient import UndecodableProperties
-from allocation_contracts.names import TRACEPARENT_HEADER
+from allocation_contracts.names import TRACEPARENT_HEADER, TRACESTATE_HEADER
 from allocation_worker.adapters.rabbitmq.delivery import ATTEMPTS_HEADER, Delivery
 from allocation_worker.adapters.rabbitmq.replacing_names import MOVED_FROM_HEADER
 from allocation_worker.service_layer.outcomes import DeadLettered, Retry
@@ -137,7 +137,7 @@ def _copy(
     if raw is not None:
         _fill(properties, added, room, ORIGINAL_PROPERTIES_HEADER, raw)
     elif _size(properties) > room:
-        _fill(properties, added | _traceparent(headers), room, _ORIGINAL_HEADERS, _as_text(headers))
+        _fill(properties, added | _trace(headers), room, _ORIGINAL_HEADERS, _as_text(headers))
     return properties
 
 
@@ -170,9 +170,9 @@ def _as_text(headers: Mapping[str, Any]) -> str:
         return f"(cannot be shown: {len(headers)} headers)"
 
 
-def _traceparent(headers: Mapping[str, Any]) -> dict[str, str]:
-    value = headers.get(TRACEPARENT_HEADER)
-    return {TRACEPARENT_HEADER: value} if isinstance(value, str) else {}
+def _trace(headers: Mapping[str, Any]) -> dict[str, str]:
+    names = (TRACEPARENT_HEADER, TRACESTATE_HEADER)
+    return {name: headers[name] for name in names if isinstance(headers.get(name), str)}
 
 
 def _cut(headers: Mapping[str, Any], limit: int) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from allocation_contracts.names import (
     CONTENT_TYPE,
     EVENTS_EXCHANGE,
     TRACEPARENT_HEADER,
+    TRACESTATE_HEADER,
 )
 from allocation_contracts.results import PublishResult
 from allocation_worker.adapters.rabbitmq.errors import ACCESS_REFUSED, REMEDIES
@@ -212,6 +213,8 @@ def event_properties(event: OutgoingEvent) -> BasicProperties:
     headers = {CAUSATION_ID_HEADER: event.causation_id}
     if event.traceparent is not None:
         headers[TRACEPARENT_HEADER] = event.traceparent
+    if event.tracestate is not None:
+        headers[TRACESTATE_HEADER] = event.tracestate
     return BasicProperties(
         content_type=CONTENT_TYPE,
         headers=headers,

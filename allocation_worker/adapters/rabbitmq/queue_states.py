@@ -1,12 +1,18 @@
 """Looks at the worker's queues: how many messages wait in each, and how many consumers it has."""
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 
 from pika import BlockingConnection
 from pika.exceptions import AMQPError, ChannelClosedByBroker
 
+<<<<<<< HEAD
 from allocation_worker.adapters.rabbitmq.errors import NOT_FOUND, BrokerError, refused
 from allocation_worker.adapters.rabbitmq.layout import READ_MODEL_QUEUE, command_queue, own_queues
+=======
+from allocation_worker.adapters.rabbitmq.errors import CONNECTION_ERRORS, NOT_FOUND, BrokerError, refused
+from allocation_worker.adapters.rabbitmq.topology import READ_MODEL_QUEUE, command_queue, own_queues
+>>>>>>> main
 from allocation_worker.adapters.rabbitmq.urls import connect_any
 from allocation_worker.service_layer.status import QueueKind, QueueState
 
@@ -27,6 +33,50 @@ def read_model_state(urls: Sequence[str]) -> QueueState:
     """Return the state of the queue of the read model. Errors are those of `queue_states`."""
     [state] = _look_at(urls, [READ_MODEL_QUEUE], "allocation-worker show")
     return state
+
+
+class QueueWatch:
+    """Looks at the queues now and then, over one connection. To be used in one thread.
+
+    Args:
+        urls: AMQP addresses.
+        retry_delays: The delays of the retry queues, in seconds.
+    """
+
+    def __init__(self, urls: Sequence[str], retry_delays: Sequence[int]) -> None:
+        self._urls = urls
+        self._names = [*own_queues(retry_delays), READ_MODEL_QUEUE]
+        self._open = ExitStack()
+        self._connection: BlockingConnection | None = None
+
+    def read(self) -> list[QueueState]:
+        """Return the state of each queue.
+
+        Raises:
+            BrokerError: No broker answers, or it refuses.
+        """
+        if self._connection is not None:
+            try:
+                return self._look_at_all(self._connection)
+            except CONNECTION_ERRORS:  # it may have ended long ago
+                self.close()
+        try:
+            self._connection = self._open.enter_context(connect_any(self._urls, "allocation-worker metrics"))
+            return self._look_at_all(self._connection)
+        except CONNECTION_ERRORS as error:
+            self.close()
+            raise BrokerError(f"The broker does not tell the state of the queues: {error!r}") from error
+
+    def _look_at_all(self, connection: BlockingConnection) -> list[QueueState]:
+        return [_look(connection, name) for name in self._names]
+
+    def close(self) -> None:
+        """Close the connection; the next reading opens another."""
+        self._connection = None
+        try:
+            self._open.close()
+        except CONNECTION_ERRORS:
+            return  # it is lost
 
 
 def _look_at(urls: Sequence[str], names: Sequence[str], client: str) -> list[QueueState]:

@@ -28,12 +28,14 @@ class Outgoing:
             publish all of it again after a failure, and nothing happens twice.
         correlation_id: Ties together the messages of one business process.
         traceparent: The W3C trace context; a broken one is left out.
+        tracestate: What tracers add to it; a broken one is left out.
     """
 
     command: Command
     message_id: str | None = None
     correlation_id: str | None = None
     traceparent: str | None = None
+    tracestate: str | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -69,6 +71,7 @@ def prepared(outgoing: Outgoing, app_id: str | None) -> Waiting:
         traceparent=outgoing.traceparent,
         app_id=app_id,
         timestamp=int(time()),
+        tracestate=outgoing.tracestate,
     )
     if outgoing.traceparent and properties["headers"] is None:
         log(logging.DEBUG, "traceparent_dropped", message_id=message_id, traceparent=show(outgoing.traceparent))

@@ -128,6 +128,7 @@ class Publisher:
         message_id: str | None = None,
         correlation_id: str | None = None,
         traceparent: str | None = None,
+        tracestate: str | None = None,
     ) -> str:
         """Publish a command and wait until it is safe; give its message_id. Arguments are those of `Outgoing`.
 
@@ -140,7 +141,11 @@ class Publisher:
             ContractError: The worker would refuse these properties.
         """
         outgoing = Outgoing(
-            command=command, message_id=message_id, correlation_id=correlation_id, traceparent=traceparent
+            command=command,
+            message_id=message_id,
+            correlation_id=correlation_id,
+            traceparent=traceparent,
+            tracestate=tracestate,
         )
         return self.publish_soon(outgoing).result()
 

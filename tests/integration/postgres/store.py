@@ -43,7 +43,8 @@ PUT_TOGETHER = r"""
     CREATE TEMPORARY TABLE lines ON COMMIT DROP AS
     SELECT *, concat_ws(E'\t', message_id, type, causation_id,
         CASE WHEN correlation_id = causation_id THEN '' ELSE correlation_id END,
-        coalesce('=' || traceparent, ''), CASE WHEN repeated THEN 'r' ELSE '' END, '', body) AS line FROM history;
+        coalesce('=' || traceparent, ''), concat(CASE WHEN repeated THEN 'r' END, '=' || tracestate), '', body) AS line
+    FROM history;
     INSERT INTO outbox_pages (id, created_at, published_at, count, events) OVERRIDING SYSTEM VALUE
     SELECT page, min(created_at), CASE WHEN bool_and(unrouted OR published_at IS NOT NULL) THEN now() END,
         count(*), string_agg(line, E'\n' ORDER BY id) FROM lines GROUP BY page;
@@ -121,7 +122,7 @@ class PostgresStore:
     def published(self) -> list[Published]:
         rows = self.rows(
             "SELECT message_id::text AS message_id, type, sku, sequence, body, correlation_id, causation_id, "
-            "traceparent FROM events ORDER BY id"
+            "traceparent, tracestate FROM events ORDER BY id"
         )
         return [Published(**{**row._asdict(), "body": json.loads(row.body)}) for row in rows]
 

@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-from allocation_worker.adapters.postgres.engine import create_engine
+from allocation_worker.adapters.postgres.engine import create_engine, observe_connections
 from allocation_worker.service_layer.ports import (
     StoreContentionError,
     StoreError,
@@ -43,6 +43,20 @@ def test_a_pool_without_a_free_connection_is_unavailable(engine: Engine, monkeyp
     with small.connect(), pytest.raises(StoreUnavailableError, match="QueuePool limit"):
         small.connect()
     small.dispose()
+
+
+def test_the_time_to_get_a_connection_is_told_also_after_the_pool_began_anew(engine: Engine) -> None:
+    url = engine.url.render_as_string(hide_password=False)
+    observed = create_engine(url, application_name="tests", pool_size=1)
+    waits: list[float] = []
+    observe_connections(observed, waits.append)
+    for _ in range(2):
+        observed.connect().close()
+    observed.dispose()
+    observed.connect().close()
+    observed.dispose()
+    assert len(waits) == 3
+    assert all(0 < seconds < DEADLINE for seconds in waits)
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,14 @@ def test_each_event_as_it_was_first_announced(shop: PostgresStore) -> None:
     assert [event.message_id for event in queue.taken] == [published[f"m{n}"].message_id for n in (1, 2, 3, 4)]
 
 
+def test_an_event_comes_with_the_trace_context_that_it_had(shop: PostgresStore) -> None:
+    command = message(create("traced", 1, "TRACED"))
+    process(shop.unit_of_work, command._replace(traceparent="00-1", tracestate="a=b"))
+    shop.execute(PUBLISHED)
+    _, queue = again(shop, 1, sku="TRACED")
+    assert [(event.traceparent, event.tracestate) for event in queue.taken] == [("00-1", "a=b")]
+
+
 def test_all_from_there_on(shop: PostgresStore) -> None:
     done, queue = again(shop, 6)
     assert (done, len(queue.taken)) == (Replayed(1, 6, 6), 1)

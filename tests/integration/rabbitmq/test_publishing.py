@@ -77,10 +77,10 @@ def subscriber(place: Place) -> str:
 
 
 def test_an_event_is_confirmed_and_carries_all_that_was_promised(place: Place, relay: Relay, subscriber: str) -> None:
-    assert relay.publish(event(7, traceparent="trace")) == {7: CONFIRMED}
+    assert relay.publish(event(7, traceparent="trace")._replace(tracestate="a=b")) == {7: CONFIRMED}
     ((properties, body),) = place.take_all(subscriber)
     assert body == b'{"sequence": 1}'
-    assert headers_of(properties) == {"causation_id": "command", "traceparent": "trace"}
+    assert headers_of(properties) == {"causation_id": "command", "traceparent": "trace", "tracestate": "a=b"}
     properties.headers = None
     assert {name: value for name, value in vars(properties).items() if value is not None} == {
         "content_type": "application/json",

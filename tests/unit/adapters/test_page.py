@@ -16,8 +16,13 @@ def stored(**changes: object) -> StoredEvent:
 
 @pytest.mark.parametrize("correlation_id", ["order-17", "a conversation"])
 @pytest.mark.parametrize("traceparent", [None, "", "00-1-2-01"])
-def test_an_event_is_read_as_it_was_written(correlation_id: str, traceparent: str | None) -> None:
-    line = page.line(stored(correlation_id=correlation_id, traceparent=traceparent))
+@pytest.mark.parametrize("tracestate", [None, "a=b,c=d=="])
+@pytest.mark.parametrize("repeated", [False, True])
+def test_an_event_is_read_as_it_was_written(
+    correlation_id: str, traceparent: str | None, tracestate: str | None, *, repeated: bool
+) -> None:
+    about = {"correlation_id": correlation_id, "traceparent": traceparent, "tracestate": tracestate}
+    line = page.line(stored(**about, repeated=repeated))
     assert page.outgoing(line, 8192, 1, 1_700_000_000) == OutgoingEvent(
         8192,
         1,
@@ -29,6 +34,7 @@ def test_an_event_is_read_as_it_was_written(correlation_id: str, traceparent: st
         "order-17",
         traceparent,
         1_700_000_000,
+        tracestate,
     )
 
 

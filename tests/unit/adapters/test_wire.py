@@ -124,6 +124,18 @@ def test_a_broken_traceparent_leaves_a_debug_line_and_nothing_else(sent: object,
     ]
 
 
+@pytest.mark.parametrize(("sent", "logged"), [("no member", ['"no member"']), (5, ["5"]), ("", []), ("a=b", [])])
+def test_a_broken_tracestate_leaves_a_debug_line_and_nothing_else(sent: object, logged: list[str]) -> None:
+    properties = FakeProperties(headers={"traceparent": TRACEPARENT, "tracestate": sent})
+    with capture_logs() as lines:
+        read = wire.read(FakeDelivery(body=b'{"orderid":"o","sku":"s","qty":1}', properties=properties))
+    assert (read.traceparent, read.tracestate) == (TRACEPARENT, sent if sent == "a=b" else None)
+    about = {"message_id": "m-1", "correlation_id": "m-1", "type": "allocate.v1"}
+    assert lines == [
+        {"event": "tracestate_dropped", "log_level": "debug", **about, "tracestate": shown} for shown in logged
+    ]
+
+
 def test_a_compressed_command_is_told_as_such() -> None:
     properties = FakeProperties(content_encoding="br")
     with pytest.raises(contracts.ContractError, match="compressed") as caught:

@@ -134,6 +134,42 @@ def test_drops_a_broken_traceparent_since_no_order_should_fail_for_it(traceparen
     assert read_command_properties(FakeProperties(headers={"traceparent": traceparent})).traceparent is None
 
 
+TRACESTATES = [
+    "congo=t61rcWkgMzE",
+    "rojo=00f067aa0ba902b7, tenant@vendor=a b,",
+    f"a={'x' * 250}",
+    ",".join(["a=b"] * 32),
+]
+
+
+@pytest.mark.parametrize("tracestate", TRACESTATES)
+def test_carries_what_tracers_add(tracestate: str) -> None:
+    headers = {"traceparent": TRACEPARENT, "tracestate": tracestate}
+    assert read_command_properties(FakeProperties(headers=headers)).tracestate == tracestate
+    assert (
+        command_properties(COMMAND, message_id="m", traceparent=TRACEPARENT, tracestate=tracestate)["headers"]
+        == headers
+    )
+
+
+BROKEN_TRACESTATES = [
+    *("", "no-member", "=a", "A=b", "a=b\n", "a=\t", "a=é", f"a={'x' * 257}", f"a={'x' * 250},b={'y' * 255},c=d"),
+    *(",".join(["a=b"] * 33), 5, b"a=b", None, {"a": "b"}, ["a=b"]),
+]
+
+
+@pytest.mark.parametrize("tracestate", BROKEN_TRACESTATES, ids=ascii)
+def test_drops_a_broken_tracestate_and_keeps_the_traceparent(tracestate: object) -> None:
+    read = read_command_properties(FakeProperties(headers={"traceparent": TRACEPARENT, "tracestate": tracestate}))
+    assert (read.traceparent, read.tracestate) == (TRACEPARENT, None)
+
+
+def test_drops_a_tracestate_that_belongs_to_no_traceparent() -> None:
+    assert read_command_properties(FakeProperties(headers={"tracestate": "a=b"})).tracestate is None
+    headers = {"traceparent": "00-a", "tracestate": "a=b"}
+    assert read_command_properties(FakeProperties(headers=headers)).tracestate is None
+
+
 @pytest.mark.parametrize("attempts", [2, 10**12, "two"])
 def test_ignores_a_header_that_the_worker_uses_among_its_own_queues(attempts: object) -> None:
     assert read_command_properties(FakeProperties(headers={"x-attempts": attempts})).message_id == "m-1"

@@ -13,7 +13,7 @@ VALID: dict[str, Any] = {
     "type": "allocated.v1",
     "content_type": "application/json",
     "correlation_id": "conversation",
-    "headers": {"causation_id": "command", "traceparent": TRACEPARENT, "x-delivery-count": 1},
+    "headers": {"causation_id": "command", "traceparent": TRACEPARENT, "tracestate": "a=b", "x-delivery-count": 1},
     "timestamp": 1_700_000_000,
 }
 
@@ -26,7 +26,17 @@ def test_reads_what_the_worker_sends() -> None:
         causation_id="command",
         traceparent=TRACEPARENT,
         timestamp=1_700_000_000,
+        tracestate="a=b",
     )
+
+
+def test_gives_the_trace_context_as_headers_for_a_tracer() -> None:
+    assert read_event_properties(FakeProperties(**VALID)).trace_context == {
+        "traceparent": TRACEPARENT,
+        "tracestate": "a=b",
+    }
+    without = FakeProperties(**{**VALID, "headers": {"causation_id": "command", "tracestate": "a=b"}})
+    assert read_event_properties(without).trace_context == {}
 
 
 @pytest.mark.parametrize("headers", [None, {}, {"causation_id": ""}, {"causation_id": 5}], ids=str)
