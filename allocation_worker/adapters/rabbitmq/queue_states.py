@@ -6,13 +6,8 @@ from contextlib import ExitStack
 from pika import BlockingConnection
 from pika.exceptions import AMQPError, ChannelClosedByBroker
 
-<<<<<<< HEAD
-from allocation_worker.adapters.rabbitmq.errors import NOT_FOUND, BrokerError, refused
-from allocation_worker.adapters.rabbitmq.layout import READ_MODEL_QUEUE, command_queue, own_queues
-=======
 from allocation_worker.adapters.rabbitmq.errors import CONNECTION_ERRORS, NOT_FOUND, BrokerError, refused
-from allocation_worker.adapters.rabbitmq.topology import READ_MODEL_QUEUE, command_queue, own_queues
->>>>>>> main
+from allocation_worker.adapters.rabbitmq.layout import READ_MODEL_QUEUE, command_queue, own_queues
 from allocation_worker.adapters.rabbitmq.urls import connect_any
 from allocation_worker.service_layer.status import QueueKind, QueueState
 
