@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: bench chaos demo docs test test-containers test-docs test-examples test-ha test-long check lock planted schemas
+.PHONY: bench chaos demo docs test test-containers test-docs test-examples test-ha test-long test-manifests check lock planted schemas
 .PHONY: servers simulate clean
 
 $(READY): requirements-dev.lock pyproject.toml contracts/pyproject.toml
@@ -52,7 +52,7 @@ planted: servers
 	$(BIN)/pytest -q -m long --timeout 300 tests/planted
 
 test: servers
-	$(BIN)/pytest -n 2 --dist loadfile -q -m "not containers and not docs and not long and not ha"
+	$(BIN)/pytest -n 2 --dist loadfile -q -m "not containers and not docs and not long and not ha and not manifests"
 
 test-docs: servers contracts/docs/node_modules examples/node/node_modules
 	$(BIN)/pytest -q -m docs
@@ -78,6 +78,18 @@ test-examples: servers
 	cd examples/shipping && ../../$(BIN)/pytest -q
 	cd examples/upstream && ../../$(BIN)/pytest -q
 
+# The manifests for Kubernetes and the systemd units. The API's schemas are in an environment of their own.
+MANIFESTS := .manifests
+$(MANIFESTS)/.ready: tests/manifests/requirements.lock
+	@docker/install-missing.sh python
+	$(PYTHON) -m venv $(MANIFESTS)
+	$(MANIFESTS)/bin/pip install -qq --require-hashes -r $<
+	@touch $@
+
+test-manifests: $(READY) $(MANIFESTS)/.ready
+	@docker/install-missing.sh manifests
+	$(BIN)/pytest -q -m manifests tests/manifests
+
 # The images come out of Debian's packages, so that no registry is needed; root on Debian only.
 test-containers: $(READY)
 	docker/offline/install.sh
@@ -100,6 +112,8 @@ lock: $(READY)
 	    --no-emit-package allocation-contracts --all-extras --group dev pyproject.toml -o requirements-dev.lock
 	echo "patroni[etcd3,psycopg2-binary]>=4.1" | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
 	    --generate-hashes --no-header --no-annotate - -o harness/requirements-patroni.lock
+	printf '%s\n' 'kubernetes-validate>=1.37' cloudcoil-models-keda | $(BIN)/uv pip compile --quiet --universal \
+	    --python-version 3.11 --generate-hashes --no-header --no-annotate - -o tests/manifests/requirements.lock
 	printf '%s\n' hatchling cyclonedx-bom | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 	    --no-annotate --constraint requirements-dev.lock - -o docker/requirements-build.lock
 
@@ -120,4 +134,4 @@ docs: $(READY) contracts/docs/node_modules
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(PATRONI) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(PATRONI) $(MANIFESTS) .mypy_cache .ruff_cache .pytest_cache .hypothesis

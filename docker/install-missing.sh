@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs what `make` needs and this machine lacks: "python" (venv), "servers" (RabbitMQ, PostgreSQL, PgBouncer, Redis and
-# Prometheus programs), "chaos" (iptables), "ha" (iptables and etcd), or "docs" (Node.js, npm and Chromium).
+# Prometheus programs), "chaos" (iptables), "ha" (iptables and etcd), "manifests" (kubectl and systemd), or "docs" (Node.js,
+# npm and Chromium).
 # Only on Debian as root; elsewhere it says in one sentence what to install.
 set -eu
 
@@ -52,6 +53,10 @@ chaos) command -v iptables >/dev/null || install iptables ;;
 ha)
     command -v iptables >/dev/null || install iptables
     command -v etcd >/dev/null || install etcd-server
+    ;;
+manifests)
+    command -v kubectl >/dev/null || install kubernetes-client
+    command -v systemd-analyze >/dev/null || install systemd
     ;;
 docs) has_docs_programs || install_docs_programs ;;
 esac

@@ -68,9 +68,10 @@ class Position:
 class Positions(Protocol):
     """A store of positions, by SKU.
 
-    A `dict` is enough for a program that may start from nothing; a `shelve` survives a restart. For an unknown SKU the
-    first event that arrives is the start, and earlier events count as missing. `__setitem__` is called after the event
-    was handled and before it is acknowledged, so a store in the subscriber's own database can commit both together.
+    A `dict` is enough for a program that may start from nothing; a `shelve` survives a restart. Open it in the thread
+    that runs the subscriber. For an unknown SKU the first event that arrives is the start, and earlier events count as
+    missing. `__setitem__` is called after the event was handled and before it is acknowledged, so a store in the
+    subscriber's own database can commit both together.
     """
 
     def get(self, sku: str, /) -> Position | None: ...

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Builds rabbitmq:4-management, postgres:17 and python:3.13-slim out of Debian's packages, for where no image can be
+# Builds rabbitmq:4-management, postgres:17, redis:8 and python:3.13-slim out of Debian's packages, for where no image can be
 # pulled. Same names, environment variables and ports as the official ones. Needs root, debootstrap and an engine.
 # An image that is there already is kept, unless it is one of ours from other sources than these.
 set -euo pipefail
@@ -7,7 +7,7 @@ cd "$(dirname "$0")"
 
 suite=trixie
 base=allocation-offline/debian:$suite
-sources=$(find build-images.sh python postgres rabbitmq -type f | sort | xargs sha256sum | sha256sum | cut -c1-16)
+sources=$(find build-images.sh python postgres rabbitmq redis -type f | sort | xargs sha256sum | sha256sum | cut -c1-16)
 
 is_current() {
     local label
@@ -52,3 +52,4 @@ trap 'rm -rf "$work"' EXIT
 build python:3.13-slim python
 build postgres:17 postgres
 build rabbitmq:4-management rabbitmq
+build redis:8 redis

@@ -20,24 +20,42 @@ CONTEXT_FOLDERS = ["allocation_worker", "contracts", "docker"]
 class Stack:
     """The services of compose.yaml under a project name and on ports of their own."""
 
-    def __init__(self, worker_image: str) -> None:
+    def __init__(self, worker_image: str, secrets: Path) -> None:
         self.project = f"allocation-test-{uuid4().hex[:8]}"
-        self.amqp_port = free_port()
-        database_port = free_port()
+        self.secrets = secrets
+        self.database_port = free_port()
         self._settings = {
             "WORKER_IMAGE": worker_image,
-            "RABBITMQ_PASSWORD": "of-the-test",
-            "RABBITMQ_PORT": str(self.amqp_port),
+            "SECRETS": str(secrets),
+            "RABBITMQ_PORT": str(free_port()),
             "RABBITMQ_MANAGEMENT_PORT": str(free_port()),
-            "POSTGRES_PORT": str(database_port),
+            "POSTGRES_PORT": str(self.database_port),
         }
-        self.dsn = f"postgresql://allocation:allocation@127.0.0.1:{database_port}/allocation"
-        self.amqp_url = f"amqp://allocation:of-the-test@127.0.0.1:{self.amqp_port}/allocation"
+
+    def amqp_url(self, user: str = "operator") -> str:
+        """The broker's address on the host, for one of its users."""
+        return (self.secrets / "host" / user).read_text()
+
+    @property
+    def dsn(self) -> str:
+        """The database's address on the host, for the superuser."""
+        password = (self.secrets / "postgres" / "password").read_text()
+        options = f"sslmode=verify-full&sslrootcert={self.secrets}/ca.pem"
+        return f"postgresql://postgres:{password}@localhost:{self.database_port}/allocation?{options}"
 
     def compose(self, *args: str) -> str:
-        """Run docker compose on this project; give what it printed."""
-        command = [*_compose(), "--project-name", self.project, "--file", str(COMPOSE_FILE), *args]
-        return run(command, settings=self._settings)
+        """Run docker compose on this project, with the read model; give what it printed."""
+        return run(self._command(*args), settings=self._settings)
+
+    def _command(self, *args: str) -> list[str]:
+        project = ["--project-name", self.project, "--file", str(COMPOSE_FILE), "--profile", "read-model"]
+        return [*_compose(), *project, *args]
+
+    def operator(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run a verb as the operator does, also one that may fail."""
+        command = self._command("run", "--rm", "-T", "operator", *words)
+        env = {**os.environ, **self._settings}
+        return subprocess.run(command, env=env, capture_output=True, text=True, timeout=100, check=False)
 
     def container(self, service: str) -> str:
         """The container of a service, also if it has ended; not one of `compose run`."""
@@ -51,9 +69,9 @@ class Stack:
 
 
 @contextmanager
-def running_stack(worker_image: str) -> Iterator[Stack]:
+def running_stack(worker_image: str, secrets: Path) -> Iterator[Stack]:
     """Start all services, and remove them with their data afterwards; their logs are told if they don't start."""
-    stack = Stack(worker_image)
+    stack = Stack(worker_image, secrets)
     try:
         stack.compose("up", "--no-build", "--detach")
         yield stack

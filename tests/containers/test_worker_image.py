@@ -12,8 +12,9 @@ import psycopg2
 import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 
+from allocation_contracts.amqp import urls
 from allocation_worker.testing.waiting import wait_until
-from tests.containers.stack import Stack, build_worker_image, run, running_stack
+from tests.containers.stack import Stack, run
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(600)]
 
@@ -24,17 +25,6 @@ SLOW = """
     CREATE TRIGGER slow BEFORE INSERT ON outbox_pages FOR EACH ROW EXECUTE FUNCTION slow();
 """
 """Has the transaction of a group take 20 s."""
-
-
-@pytest.fixture(scope="module")
-def worker_image(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return build_worker_image(tmp_path_factory.mktemp("context"))
-
-
-@pytest.fixture(scope="module")
-def stack(worker_image: str) -> Iterator[Stack]:
-    with running_stack(worker_image) as running:
-        yield running
 
 
 def send(channel: BlockingChannel, type_: str, routing_key: str, body: dict[str, object]) -> str:
@@ -146,7 +136,7 @@ def test_a_bad_setting_is_told_in_a_sentence(worker_image: str) -> None:
 
 
 def test_a_batch_is_created_and_a_line_allocated(stack: Stack) -> None:
-    with closing(pika.BlockingConnection(pika.URLParameters(stack.amqp_url))) as connection:
+    with closing(pika.BlockingConnection(urls.parameters(stack.amqp_url(), "the-tests"))) as connection:
         channel = connection.channel()
         channel.confirm_delivery()
         events = channel.queue_declare("", exclusive=True).method.queue
@@ -205,7 +195,7 @@ def test_a_broker_that_is_away_is_no_reason_for_a_restart(stack: Stack) -> None:
 def test_a_stop_waits_for_what_was_begun(stack: Stack) -> None:
     """It waits for longer than the ten seconds that Docker gives by itself."""
     with (
-        closing(pika.BlockingConnection(pika.URLParameters(stack.amqp_url))) as connection,
+        closing(pika.BlockingConnection(urls.parameters(stack.amqp_url(), "the-tests"))) as connection,
         closing(psycopg2.connect(stack.dsn)) as database,
     ):
         channel = connection.channel()

@@ -45,7 +45,7 @@ def databases(service: RunningService) -> Iterator[Urls]:
         cursor = connection.cursor()
         # Roles are those of the whole server, and another test may be making them at this moment.
         cursor.execute("SELECT pg_advisory_lock(20261126)")
-        cursor.execute((DOCKER / "roles.sql").read_text("utf-8"))
+        cursor.execute((DOCKER / "sql" / "roles.sql").read_text("utf-8"))
         cursor.execute("SELECT pg_advisory_unlock(20261126)")
         for group, login in logins.items():
             cursor.execute(f"CREATE ROLE {login} LOGIN PASSWORD '{PASSWORD}' IN ROLE {group}")
@@ -72,6 +72,8 @@ def redis_urls(redis_server: LocalRedis) -> Urls:
     with Redis.from_url(url) as client:
         for line in (DOCKER / "redis-users.acl").read_text("utf-8").splitlines():
             _, name, *rules = line.replace(">PASSWORD", f">{PASSWORD}").split()
+            if name == "default":
+                continue  # it is the one that does this
             client.execute_command("ACL", "SETUSER", name, *rules)
             client.execute_command("ACL", "SETUSER", name, "resetpass", f">{PASSWORD}")
     return {

@@ -93,7 +93,7 @@ _NO_CONNECTION = (
 
 # What cannot pass by itself: what the server or libpq says, what it means, and where to look.
 _REFUSALS = (
-    ("unsupported startup parameter", "The connection pooler refuses a startup parameter", "the options"),
+    ("unsupported (options )?startup parameter", "The connection pooler refuses a startup parameter", "the options"),
     (
         "authentication failed|no password supplied|no pg_hba.conf entry|role .* does not exist|not permitted to log",
         "The database refuses the login",

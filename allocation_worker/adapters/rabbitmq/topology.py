@@ -113,19 +113,25 @@ def bind_for_replay(urls: Sequence[str], queue: str) -> None:
         try:
             channel.queue_declare(queue, passive=True)
         except ChannelClosedByBroker as error:
-            if error.reply_code != NOT_FOUND:
-                raise
-            raise queue_missing(queue) from error
+            if error.reply_code == NOT_FOUND:
+                raise queue_missing(queue) from error
+            if error.reply_code == ACCESS_REFUSED:  # RabbitMQ 4.3 looks at permissions here already
+                raise _may_not_bind(queue) from error
+            raise
         with explained("exchange", REPLAYING_EXCHANGE):
             try:
                 channel.queue_bind(queue, REPLAYING_EXCHANGE, queue)
             except ChannelClosedByBroker as error:
-                if error.reply_code != ACCESS_REFUSED:
-                    raise
-                raise BrokerError(
-                    f"The broker does not let this user bind the queue {queue} for a replay: it needs permission to "
-                    f"write to the queue, and to read from and write to the exchange {REPLAYING_EXCHANGE}."
-                ) from error
+                if error.reply_code == ACCESS_REFUSED:
+                    raise _may_not_bind(queue) from error
+                raise
+
+
+def _may_not_bind(queue: str) -> BrokerError:
+    return BrokerError(
+        f"The broker does not let this user bind the queue {queue} for a replay: it needs permission to write to the "
+        f"queue, and to read from and write to the exchange {REPLAYING_EXCHANGE}."
+    )
 
 
 def queue_missing(queue: str) -> TopologyMissingError:
@@ -162,15 +168,18 @@ def message_counts(urls: Sequence[str], retry_delays: Sequence[int]) -> dict[str
 
 
 def exchange_exists(urls: Sequence[str], name: str) -> bool:
-    """Return whether an exchange of this name exists.
+    """Return whether an exchange of this name exists; False where this user may not see it, as on RabbitMQ 4.3.
 
     Raises:
         BrokerError: No broker answers, or it refuses.
     """
-    try:
-        check_exchange(urls, name)
-    except TopologyMissingError:
-        return False
+    with topology_channel(urls) as channel:
+        try:
+            channel.exchange_declare(name, passive=True)
+        except ChannelClosedByBroker as error:
+            if error.reply_code in {NOT_FOUND, ACCESS_REFUSED}:
+                return False
+            raise
     return True
 
 

@@ -116,6 +116,10 @@ class _Look:
             self._ask(wanted, passive=True)
         except TopologyMissingError:
             return False
+        except ChannelClosedByBroker as error:
+            if error.reply_code != ACCESS_REFUSED:  # RabbitMQ 4.3 shows nobody what is not theirs
+                raise
+            return False
         return True
 
     def being_replaced(self, queue: str) -> bool:

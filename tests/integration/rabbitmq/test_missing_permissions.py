@@ -49,7 +49,8 @@ def new_user(servers: Servers, place: Place) -> Iterator[NewUser]:
 
 
 def refusal(resource: str) -> str:
-    return rf"^The broker refused: access to {resource}.* an administrator can give this user the permission\.$"
+    access = "(configure |write )?access"  # RabbitMQ 4.3 says which
+    return rf"^The broker refused: {access} to {resource}.* an administrator can give this user the permission\.$"
 
 
 def bury(place: Place) -> None:

@@ -26,7 +26,12 @@ publisher = Publisher(sys.argv[1], timeout=5)
 
 def run(url: str, program: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", BEGIN + dedent(program), url], capture_output=True, text=True, timeout=60, check=False
+        # From Python 3.12 on, a program of several threads is warned when it forks.
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", BEGIN + dedent(program), url],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
 
 

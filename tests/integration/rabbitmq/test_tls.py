@@ -20,7 +20,7 @@ from tests.integration.rabbitmq.rig import eventually
 
 COMMAND = Allocate(orderid="o", sku="LAMP", qty=1)
 NAME = "broker.test"
-EXPIRED = -1
+EXPIRED = 0
 
 
 class TlsBroker:
