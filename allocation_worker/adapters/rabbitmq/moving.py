@@ -48,11 +48,13 @@ class Mover:
         urls: AMQP addresses, tried in turn.
         source: The queue to take from.
         exchange: The exchange to publish to; a queue must be bound to it.
+        queue: The queue that they belong to, for the dead letters.
         ours: Exchanges that only this program publishes to: on messages that came by them, the mark of a move counts.
     """
 
-    def __init__(self, urls: Sequence[str], source: str, exchange: str, *, ours: Sequence[str]) -> None:
+    def __init__(self, urls: Sequence[str], source: str, exchange: str, *, queue: str, ours: Sequence[str]) -> None:
         self._source = source
+        self._queue = queue
         self._exchange = exchange
         self._ours = ours
         self._urls = urls
@@ -162,7 +164,7 @@ class Mover:
         """Return the dead letter that the worker would make of it: what pika cannot read, it cannot publish."""
         delivery = Delivery(
             tag=held.tag,
-            queue=self._source,
+            queue=self._queue,
             generation=0,
             body=held.body,
             failures=0,

@@ -315,7 +315,7 @@ class Replacement:
             time.sleep(self._timing.look)
 
     def _mover(self, source: str, exchange: str) -> Mover:
-        return Mover(self._urls, source, exchange, ours=(MOVING_EXCHANGE, self._rest))
+        return Mover(self._urls, source, exchange, queue=self._name, ours=(MOVING_EXCHANGE, self._rest))
 
     def _each_route(self, name: str, change: Callable[[BlockingChannel, Binding], object]) -> None:
         for route in self._routes:

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import pika
 import pytest
 from pika.exceptions import NackError
 from pika.spec import BasicProperties
@@ -23,6 +22,7 @@ from allocation_worker.adapters.rabbitmq.retry_queues import retry_queue
 from allocation_worker.service_layer.outcomes import Done, Outcome
 from harness.old_queues import make_old
 from tests.integration.rabbitmq.rig import Place, Workers, eventually, running
+from tests.raw_headers import TOO_LATE, allow
 
 QUICK = Timing(counted=0.2, look=0.02, tell=0.0, quiet=0.05, patience=5.0, gate=0.03, straggler=0.1)
 KEYS = {STOCK_QUEUE: "create-batch", ORDERS_QUEUE: "allocate"}
@@ -158,7 +158,7 @@ def test_what_was_moved_when_it_failed_may_be_moved_again_and_nothing_overtakes_
 
     first = replacement(place, STOCK_QUEUE)
     first._mover = lambda source, exchange: Killed(  # type: ignore[method-assign]
-        [place.url], source, exchange, ours=(MOVING_EXCHANGE, first._rest)
+        [place.url], source, exchange, queue=STOCK_QUEUE, ours=(MOVING_EXCHANGE, first._rest)
     )
     with pytest.raises(KilledError):
         first.run()
@@ -294,16 +294,15 @@ def test_a_message_that_failed_before_keeps_its_attempts_and_nobody_can_claim_th
     assert all("x-moved-from-exchange" not in (each.properties.headers or {}) for each in workers.deliveries)
 
 
-def test_headers_that_pika_cannot_read_become_a_dead_letter(place: Place) -> None:
+def test_what_pika_cannot_read_is_moved_into_the_dead_letters(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    allow(monkeypatch)
     make_old(place.channel, ORDERS_QUEUE)
-    nested: dict[str, Any] = {}
-    for _ in range(400):
-        nested = {"n": nested}
-    with pika.BlockingConnection(pika.URLParameters(place.url)) as connection:
-        channel = connection.channel()
-        channel.confirm_delivery()
-        properties = BasicProperties(message_id="deep", type="allocate.v1", delivery_mode=2, headers=nested)
-        channel.basic_publish(COMMANDS_EXCHANGE, "allocate", b"{}", properties, mandatory=True)
+    place.send("before")
+    place.send("unreadable", headers={"h": TOO_LATE})
+    place.send("behind")
     replacement(place, ORDERS_QUEUE).run()
-    left = place.depth(ORDERS_QUEUE) + place.depth(DEAD_LETTERS)
-    assert left == 1
+    assert consumed(place, ORDERS_QUEUE, 2) == ["before", "behind"]
+    [(properties, body)] = place.dead_letters()
+    assert (properties.message_id, body) == ("unreadable", b"body of unreadable")
+    assert (properties.headers or {})["x-reason"] == "undecodable-headers"
+    assert (properties.headers or {})["x-original-queue"] == ORDERS_QUEUE
