@@ -36,6 +36,7 @@ def old_service(fresh_service: RunningService) -> RunningService:
     return fresh_service
 
 
+@pytest.mark.timeout(600)
 def test_a_backlog_keeps_its_order_although_it_is_killed_while_it_moves_it(old_service: RunningService) -> None:
     """Nobody consumes the queue, so it is moved twice: out of the old queue, and into the new one."""
     del old_service.settings["ALLOCATION_MANAGEMENT_URL"]
@@ -83,6 +84,7 @@ def trading(client: ExternalClient) -> Iterator[None]:
     assert not thread.is_alive()
 
 
+@pytest.mark.timeout(600)  # each run waits for the broker's count
 def test_a_queue_is_replaced_under_traffic_although_it_is_killed_again_and_again(old_service: RunningService) -> None:
     old_service.start("consume")
     old_service.start("relay")
