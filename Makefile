@@ -54,7 +54,7 @@ planted: servers
 test: servers
 	$(BIN)/pytest -n 2 --dist loadfile -q -m "not containers and not docs and not long and not ha and not manifests"
 
-test-docs: servers contracts/docs/node_modules examples/node/node_modules
+test-docs: servers contracts/docs/node_modules contracts/generators/node_modules examples/node/node_modules
 	$(BIN)/pytest -q -m docs
 
 # A Patroni cluster under load, for some seven minutes. Root on Debian only: it takes machines off the network with iptables.
@@ -117,9 +117,10 @@ lock: $(READY)
 	printf '%s\n' hatchling cyclonedx-bom | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 	    --no-annotate --constraint requirements-dev.lock - -o docker/requirements-build.lock
 
-# All that is generated from the code: JSON Schemas, the AsyncAPI document, and the reference pages of the site.
+# All that is generated from the code: JSON Schemas, TypeScript types, the AsyncAPI document, and the reference pages of the site.
 schemas: $(READY)
 	$(BIN)/python -m tools.schemas contracts/schemas
+	$(BIN)/python -m tools.typescript contracts/typescript
 	$(BIN)/python -m tools.asyncapi contracts/asyncapi.yaml
 	$(BIN)/python -m docs.generate
 

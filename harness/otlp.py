@@ -20,6 +20,7 @@ class SeenSpan(NamedTuple):
     parent: str
     state: str
     verb: str
+    resource: dict[str, str]
     attributes: dict[str, str]
     failed: bool
 
@@ -63,6 +64,7 @@ def _span(span: Any, resource: dict[str, str]) -> SeenSpan:  # noqa: ANN401 - of
         id=span.span_id.hex(),
         parent=span.parent_span_id.hex(),
         state=span.trace_state,
+        resource=resource,
         verb=resource.get("allocation.verb", resource["service.name"]),
         attributes=_read(span.attributes),
         failed=span.status.code == span.status.STATUS_CODE_ERROR,

@@ -18,14 +18,15 @@ from opentelemetry.context import Context
 from opentelemetry.metrics import CallbackOptions, Observation
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
-from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, set_span_in_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from allocation_contracts import TRACEPARENT_HEADER, TRACESTATE_HEADER, AllocationError
+from allocation_contracts import TRACEPARENT_HEADER, TRACESTATE_HEADER
 from allocation_worker.service_layer import telemetry
+from allocation_worker.service_layer.ports.telemetry import TelemetryError
 from allocation_worker.service_layer.telemetry import ERROR, Attributes, Metric, Reading, TraceContext
 
 SERVICE = "allocation-worker"
@@ -38,10 +39,6 @@ _KINDS = {"consumer": SpanKind.CONSUMER, "producer": SpanKind.PRODUCER}
 _W3C = TraceContextTextMapPropagator()
 
 log = structlog.get_logger()
-
-
-class ExporterError(AllocationError):
-    """A variable `OTEL_*` names an exporter that is not installed."""
 
 
 class _Span:
@@ -72,20 +69,20 @@ class OpenTelemetry:
         version: The version of the worker.
         readings: Returns the gauges.
 
+    Attributes:
+        traces: Whether spans go anywhere.
+
     Raises:
-        ExporterError: An exporter is not installed.
+        TelemetryError: A variable is wrong.
     """
 
     def __init__(self, verb: str, version: str, readings: Callable[[], Iterable[Reading]]) -> None:
         _log_in_our_words()
-        resource = _resource(verb, version)
-        spans = [BatchSpanProcessor(make()) for make in _exporters("traces")]
-        self.traces = bool(spans)
-        self._traces = TracerProvider(resource=resource, shutdown_on_exit=False)
-        for each in spans:
-            self._traces.add_span_processor(each)
+        try:
+            self._begin(_resource(verb, version))
+        except Exception as error:  # any error at all: the SDK checks its variables as it goes
+            raise TelemetryError(f"OpenTelemetry refuses its variables OTEL_*: {error}") from error
         self._tracer = self._traces.get_tracer("allocation_worker", version)
-        self._metrics = MeterProvider(list(_readers()), resource=resource, shutdown_on_exit=False)
         meter = self._metrics.get_meter("allocation_worker", version)
         self._counters = {
             each: meter.create_counter(each.name, unit=each.unit, description=each.description)
@@ -107,6 +104,15 @@ class OpenTelemetry:
                 unit=gauge.unit,
                 description=gauge.description,
             )
+
+    def _begin(self, resource: Resource) -> None:
+        spans = [BatchSpanProcessor(make()) for make in _exporters("traces")]
+        self.traces = bool(spans)
+        self._traces = TracerProvider(resource=resource, shutdown_on_exit=False)
+        for each in spans:
+            self._traces.add_span_processor(each)
+        readers: list[MetricReader] = [PeriodicExportingMetricReader(make()) for make in _exporters("metrics")]
+        self._metrics = MeterProvider(readers, resource=resource, shutdown_on_exit=False)
 
     def add(self, counter: Metric, amount: int, attributes: Attributes) -> None:
         self._counters[counter].add(amount, attributes)
@@ -144,7 +150,7 @@ def _resource(verb: str, version: str) -> Resource:
         telemetry.VERB: verb,
     }
     # What the environment says wins.
-    return Resource(ours).merge(Resource.create())
+    return Resource.create(ours).merge(OTELResourceDetector().detect())
 
 
 def _observe(
@@ -153,29 +159,28 @@ def _observe(
     return (Observation(each.value, each.attributes) for each in readings() if each.gauge == gauge)
 
 
-def _readers() -> Iterator[MetricReader]:
-    for make in _exporters("metrics"):
-        yield PeriodicExportingMetricReader(make())
-
-
 def _exporters(signal: str) -> Iterator[Callable[[], Any]]:
-    """Yield what makes the exporters that the environment asks for, of `metrics` or of `traces`.
-
-    Raises:
-        ExporterError: One is not installed.
-    """
+    """Yield what makes the exporters that the environment asks for, of `metrics` or of `traces`."""
     variable = f"OTEL_{signal.upper()}_EXPORTER"
-    for name in (os.environ.get(variable) or "otlp").split(","):
-        wanted = _protocol(signal) if name.strip() == "otlp" else name.strip()
+    for name in filter(None, map(str.strip, os.environ.get(variable, _usual(signal)).split(","))):
+        wanted = _protocol(signal) if name == "otlp" else name
         if wanted == "none":
             continue
         found = entry_points(group=f"opentelemetry_{signal}_exporter", name=wanted)
-        if not found:
-            raise ExporterError(
-                f"The exporter {wanted} that {variable} or OTEL_EXPORTER_OTLP_PROTOCOL asks for is not installed; "
-                "install its package, or take otlp by http/protobuf."
+        if found:
+            yield next(iter(found)).load()
+        else:
+            log.warning(
+                "telemetry_unavailable",
+                detail=f"The exporter {wanted} that {variable} or OTEL_EXPORTER_OTLP_PROTOCOL asks for is not "
+                "installed; install its package, or take otlp by http/protobuf.",
             )
-        yield next(iter(found)).load()
+
+
+def _usual(signal: str) -> str:
+    """Return the exporter of a signal that has no variable of its own: none, if nothing says where to."""
+    names = ("OTEL_EXPORTER_OTLP_ENDPOINT", f"OTEL_EXPORTER_OTLP_{signal.upper()}_ENDPOINT")
+    return "otlp" if any(os.environ.get(name) for name in names) else "none"
 
 
 def _protocol(signal: str) -> str:

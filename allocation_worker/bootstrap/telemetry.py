@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from threading import Event, Thread
 from typing import TYPE_CHECKING, TypeVar
 
@@ -22,7 +23,7 @@ from allocation_worker.entrypoints.tracing import TracedDeliveries, TracedPublis
 from allocation_worker.service_layer import telemetry
 from allocation_worker.service_layer.messages import CommandMessage
 from allocation_worker.service_layer.ports import Delivered, Deliveries, EventPublisher, StoreError
-from allocation_worker.service_layer.ports.telemetry import Recorder, Tracer
+from allocation_worker.service_layer.ports.telemetry import Recorder, TelemetryError, Tracer
 from allocation_worker.service_layer.project import EventMessage
 from allocation_worker.service_layer.telemetry import Reading, TraceContext
 
@@ -150,7 +151,7 @@ def telemetry_of(settings: Settings, verb: str, signs: SignsOfLife) -> Iterator[
     made.add_source(lambda: telemetry.readings_of_process(signs.now()))
     with ExitStack() as closing:
         if settings.metrics_folder is not None:
-            file = _prometheus_file(settings, verb, made.readings)
+            file = _prometheus_file(settings.metrics_folder, verb, made.readings)
             made.add_recorder(file)
             closing.enter_context(_written(file, settings.metrics_interval))
         if opentelemetry_is_wanted() and (exported := _opentelemetry(verb, made.readings)) is not None:
@@ -165,13 +166,12 @@ def _pass_on(message: CommandMessage, context: TraceContext) -> CommandMessage:
     return message._replace(traceparent=context.traceparent, tracestate=context.tracestate)
 
 
-def _prometheus_file(settings: Settings, verb: str, readings: Callable[[], Iterable[Reading]]) -> "PrometheusFile":
+def _prometheus_file(folder: Path, verb: str, readings: Callable[[], Iterable[Reading]]) -> "PrometheusFile":
     try:
         from allocation_worker.adapters.prometheus_file import PrometheusFile  # noqa: PLC0415 - an optional extra
     except ImportError as error:
         raise PrometheusNotInstalledError from error
-    assert settings.metrics_folder is not None  # noqa: S101 - the caller has looked
-    return PrometheusFile(settings.metrics_folder, verb, readings)
+    return PrometheusFile(folder, verb, readings)
 
 
 def _opentelemetry(verb: str, readings: Callable[[], Iterable[Reading]]) -> "OpenTelemetry | None":
@@ -180,17 +180,14 @@ def _opentelemetry(verb: str, readings: Callable[[], Iterable[Reading]]) -> "Ope
     The variables may be set for all programs of a machine, so they never end one that cannot heed them.
     """
     try:
-        from allocation_worker.adapters.otel import (  # noqa: PLC0415 - an optional extra
-            ExporterError,
-            OpenTelemetry,
-        )
+        from allocation_worker.adapters.otel import OpenTelemetry  # noqa: PLC0415 - an optional extra
     except ImportError:
         detail = "Variables OTEL_* are set, and OpenTelemetry is not installed: install allocation-worker[otel]."
         log.warning("telemetry_unavailable", detail=detail)
         return None
     try:
         return OpenTelemetry(verb, __version__, readings)
-    except ExporterError as error:
+    except TelemetryError as error:
         log.warning("telemetry_unavailable", detail=str(error))
         return None
 

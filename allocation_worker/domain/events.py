@@ -1,6 +1,6 @@
 """The events of the domain, named in the past tense.
 
-`sequence` counts the events of one SKU: 1, 2, 3, with no gap.
+`sequence` counts the events of one SKU: 1, 2, 3, with no gap but one after a restored backup.
 """
 
 from dataclasses import dataclass

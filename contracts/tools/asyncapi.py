@@ -41,8 +41,8 @@ Declare the exchange `{COMMANDS_EXCHANGE}` passively, or not at all: it has the 
 broker refuses a plain declaration with 406 `PRECONDITION_FAILED`.
 
 Events come at least once, each SKU's in order. `sequence` counts the events of one SKU, 1, 2, 3: one that is not
-higher than the last is a repeat, a jump is a loss. Readers ignore fields that they don't know; a breaking change is a
-new type.
+higher than the last is a repeat, a jump is a loss, or comes once after the worker's database was restored from a
+backup. Readers ignore fields that they don't know; a breaking change is a new type.
 """
 
 _OUTCOMES: Mapping[str, str] = {
@@ -57,7 +57,7 @@ def document() -> dict[str, Any]:
     """Give the AsyncAPI document."""
     messages = {**COMMANDS, **EVENTS}
     return {
-        "asyncapi": "3.1.0",
+        "asyncapi": "3.0.0",
         "id": "urn:allocation-worker",
         "info": {
             "title": "Allocation worker",
@@ -79,9 +79,8 @@ def document() -> dict[str, Any]:
         "components": {
             "messages": {type_: _message(model) for type_, model in messages.items()},
             "schemas": {
-                "command-properties": command_properties_schema(),
-                "event-properties": event_properties_schema(),
-                **{type_: _payload(model) for type_, model in messages.items()},
+                **{schema["title"]: schema for schema in (command_properties_schema(), event_properties_schema())},
+                **{model.__name__: _payload(model) for model in messages.values()},
             },
         },
     }
@@ -163,7 +162,7 @@ def _operation(model: type[Message]) -> dict[str, Any]:
 
 
 def _message(model: type[Message]) -> dict[str, Any]:
-    kind = "command" if _is_command(model) else "event"
+    kind = "Command" if _is_command(model) else "Event"
     return {
         "name": model.TYPE,
         "title": model.TYPE,
@@ -173,8 +172,8 @@ def _message(model: type[Message]) -> dict[str, Any]:
             "description": "Ties together the messages of one business process: the command's, else its message_id.",
             "location": "$message.header#/correlation_id",
         },
-        "headers": {"$ref": f"#/components/schemas/{kind}-properties"},
-        "payload": {"$ref": f"#/components/schemas/{model.TYPE}"},
+        "headers": {"$ref": f"#/components/schemas/{kind}Properties"},
+        "payload": {"$ref": f"#/components/schemas/{model.__name__}"},
         "bindings": {"amqp": {"contentEncoding": "utf-8", "messageType": model.TYPE, **_BINDING}},
         "examples": [{"name": model.ROUTING_KEY, "headers": _example_properties(model), "payload": _example(model)}],
     }
@@ -235,7 +234,7 @@ def _common_properties() -> dict[str, Any]:
 def command_properties_schema() -> dict[str, Any]:
     """Say in JSON Schema what AMQP carries beside the body of a command."""
     return {
-        "title": "Properties of a command",
+        "title": "CommandProperties",
         "type": "object",
         "required": ["message_id", "type"],
         "properties": {
@@ -255,7 +254,7 @@ def command_properties_schema() -> dict[str, Any]:
 def event_properties_schema() -> dict[str, Any]:
     """Say in JSON Schema what AMQP carries beside the body of an event."""
     return {
-        "title": "Properties of an event",
+        "title": "EventProperties",
         "type": "object",
         "required": ["message_id", "type", "content_type", "delivery_mode", "correlation_id", CAUSATION_ID_HEADER],
         "properties": {

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 from allocation_contracts import names
 from allocation_contracts.commands import COMMANDS
 from allocation_contracts.events import EVENTS
+from allocation_contracts.fields import DATE_PATTERN
 from tools.asyncapi import command_properties_schema, event_properties_schema
 from tools.schemas import schema_of
 from tools.subsets import Difference, differences
@@ -24,6 +25,11 @@ _FAILURE = 1
 _USAGE_ERROR = 2
 _OPENED = frozenset({("deallocated.v1", "reason")})
 """Fields of events whose list of values was closed once, and is open by a decision that readers were told of."""
+_RESTATED: tuple[tuple[Contract, Contract], ...] = (
+    ({"not": {"pattern": r"\n"}}, {}),
+    ({"format": "date", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"}, {"pattern": DATE_PATTERN}),
+)
+"""Keywords of released schemas, and those that say the same now, in words that generators of types understand."""
 _NAMES = ("COMMANDS_EXCHANGE", "EVENTS_EXCHANGE", "DEAD_LETTERS", "ORDERS_QUEUE", "STOCK_QUEUE")
 
 
@@ -105,7 +111,7 @@ def _broken_messages(kind: str, released: Contract, now: Contract) -> Iterator[s
         if new is None:
             yield f"{type_} is gone: keep it for those who use it, and put what replaces it beside it."
             continue
-        broken = [*_broken_place(old, new), *_broken_body(kind, _opened(type_, old["body"]), new["body"])]
+        broken = [*_broken_place(old, new), *_broken_body(kind, _opened(type_, _restated(old["body"])), new["body"])]
         for what in broken:
             yield f"{type_}: {what} {_advice(type_)}"
 
@@ -119,6 +125,21 @@ def _opened(type_: str, body: Contract) -> Contract:
         if (type_, name) in _OPENED
     }
     return {**body, "properties": {**fields, **opened}}
+
+
+def _restated(schema: Contract) -> dict[str, Any]:
+    """Return a released schema in the words of today."""
+    said = {keyword: _restated_value(value) for keyword, value in schema.items()}
+    for old, new in _RESTATED:
+        if old.items() <= schema.items():
+            said = {keyword: value for keyword, value in said.items() if keyword not in old} | dict(new)
+    return said
+
+
+def _restated_value(value: object) -> object:
+    if isinstance(value, list):
+        return [_restated_value(each) for each in value]
+    return _restated(value) if isinstance(value, dict) else value
 
 
 def _broken_place(old: Contract, new: Contract) -> Iterator[str]:

@@ -25,10 +25,11 @@ class _Untitled(GenerateJsonSchema):
 def schema_of(model: type[Message]) -> dict[str, Any]:
     """Say in JSON Schema what the model takes.
 
-    Duplicate keys, lone surrogates and `1.0` for an integer are refused by the reader, and can't be told here.
+    Duplicate keys, lone surrogates and `1.0` for an integer are refused by the reader, and can't be told here. `$` in a
+    pattern is the end of the text, as in ECMA-262, which JSON Schema names: other dialects let a newline follow.
     """
     schema = model.model_json_schema(schema_generator=_Untitled)
-    return {**schema, "$schema": _Untitled.schema_dialect, "$id": f"{model.TYPE}.json", "title": model.TYPE}
+    return {**schema, "$schema": _Untitled.schema_dialect, "$id": f"{model.TYPE}.json"}
 
 
 def files() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""A program in Node.js sends a command to the real worker, and prints its answer."""
+"""A program in Node.js sends a command to the real worker, and prints its answer; it ends by itself, and has types."""
 
 import os
 import subprocess
@@ -29,10 +29,10 @@ def service(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Itera
         yield running
 
 
-def allocate(amqp_url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+def allocate(amqp_url: str, *arguments: str, patience: str = "30") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         ["node", EXAMPLE, *arguments],
-        env={**os.environ, "AMQP_URL": amqp_url},
+        env={**os.environ, "AMQP_URL": amqp_url, "PATIENCE": patience},
         capture_output=True,
         text=True,
         timeout=60,
@@ -56,6 +56,35 @@ def test_it_prints_why_a_line_was_rejected(service: RunningService) -> None:
     event = read_event(type_, body.encode())
     assert isinstance(event, CommandRejected)
     assert (event.reason, event.data["orderid"]) == ("unknown-sku", "order-18")
+
+
+def test_it_ends_when_its_command_is_a_dead_letter(service: RunningService) -> None:
+    done = allocate(service.amqp_url, "order-20", "RED-CHAIR", "three")
+    assert done.returncode == 1
+    assert 'It is a dead letter: invalid-body. "qty" in allocate.v1 must be an integer' in done.stderr
+
+
+def test_it_ends_when_its_command_was_answered_before(service: RunningService) -> None:
+    first = allocate(service.amqp_url, "order-21", "RED-CHAIR", "1", "order-21/1")
+    repeated = allocate(service.amqp_url, "order-21", "RED-CHAIR", "1", "order-21/1", patience="2")
+    assert repeated.returncode == 1
+    assert "No event answered order-21/1 within 2 s." in repeated.stderr
+    assert "was answered before under this MESSAGE_ID" in repeated.stderr
+
+    under_another_id = allocate(service.amqp_url, "order-21", "RED-CHAIR", "1", "order-21/2")
+    assert under_another_id.stdout == first.stdout
+
+
+def test_it_says_how_it_is_used(service: RunningService) -> None:
+    done = allocate(service.amqp_url, "order-22")
+    assert (done.returncode, done.stderr) == (2, "usage: node allocate.mjs ORDERID SKU QTY [MESSAGE_ID]\n")
+
+
+def test_its_types_are_those_of_the_contracts() -> None:
+    done = subprocess.run(
+        ["npm", "run", "check"], cwd=EXAMPLE.parent, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stdout
 
 
 def test_it_says_so_where_no_queue_takes_the_command(servers: Servers) -> None:

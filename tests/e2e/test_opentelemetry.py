@@ -40,7 +40,7 @@ def shop(seen: Collector) -> Iterator[Tracer]:
 def test_one_trace_leads_from_the_publisher_through_the_decision_to_the_subscriber(
     fresh_service: RunningService, seen: Collector, shop: Tracer
 ) -> None:
-    settings = {**SOON, "OTEL_EXPORTER_OTLP_ENDPOINT": seen.url, "OTEL_RESOURCE_ATTRIBUTES": "deployment=test"}
+    settings = {**SOON, "OTEL_EXPORTER_OTLP_ENDPOINT": seen.url, "OTEL_RESOURCE_ATTRIBUTES": "service.namespace=test"}
     processes = [fresh_service.start(verb, settings=settings) for verb in ("consume", "relay")]
 
     def handle(event: Event, properties: EventProperties) -> None:
@@ -51,8 +51,8 @@ def test_one_trace_leads_from_the_publisher_through_the_decision_to_the_subscrib
     thread = Thread(target=subscriber.run, args=(handle,))
     thread.start()
     try:
-        with Publisher(fresh_service.amqp_url, app_id="shop") as publisher:
-            publisher.publish(CreateBatch(batchref="b", sku="LAMP", qty=1))
+        with fresh_service.client() as client, Publisher(fresh_service.amqp_url, app_id="shop") as publisher:
+            client.ask(CreateBatch(batchref="b", sku="LAMP", qty=1))  # an order that comes before it is tried again
             with shop.start_as_current_span("checkout", context=with_state("tenant@shop=7")):
                 headers: dict[str, str] = {}
                 propagate.inject(headers)
@@ -81,6 +81,8 @@ def test_one_trace_leads_from_the_publisher_through_the_decision_to_the_subscrib
     first, second = sorted(decided(), key=lambda span: span.attributes["messaging.message.id"])
     assert (first.name, first.verb, first.failed) == ("process allocation.orders", "consume", False)
     assert first.attributes["allocation.outcome"] == "answered"
+    about = ("service.name", "service.namespace", "telemetry.sdk.name")
+    assert [first.resource[name] for name in about] == ["allocation-worker", "test", "opentelemetry"]
     assert second.attributes["allocation.reason"] == "line-quantity-conflict"
     publication, picked = sorted(under(first.id), key=lambda span: span.verb)
     assert (publication.name, publication.verb) == ("publish allocation.events", "relay")
@@ -123,7 +125,7 @@ def test_a_collector_that_is_away_stops_nothing(fresh_service: RunningService) -
     assert [process.terminate(within=15) for process in processes] == [0, 0]
 
 
-def test_an_exporter_that_is_not_installed_is_told_and_stops_nothing(fresh_service: RunningService) -> None:
+def test_what_is_not_installed_is_told_and_stops_nothing(fresh_service: RunningService) -> None:
     settings = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}
     process = fresh_service.start("relay", settings=settings)
     process.wait_for("ready")

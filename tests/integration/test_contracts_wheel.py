@@ -67,6 +67,14 @@ def test_it_requires_pydantic_and_offers_pika(wheel: Path) -> None:
     assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"allocation_contracts"}
 
 
+def test_it_carries_its_licence(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        [metadata] = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
+        [licence] = [name for name in archive.namelist() if name.endswith(".dist-info/licenses/LICENSE")]
+        assert "License-Expression: MIT" in archive.read(metadata).decode().splitlines()
+        assert archive.read(licence) == (CONTRACTS.parent / "LICENSE").read_bytes()
+
+
 def test_the_generators_and_the_compatibility_check_are_not_in_it(wheel: Path) -> None:
     tools = {file.name for file in (CONTRACTS / "tools").glob("*.py")} - {"__init__.py"}
     with zipfile.ZipFile(wheel) as archive:
@@ -96,11 +104,12 @@ except ImportError as error:
     assert "install allocation-contracts[pika]" in run(python, "-I", "-c", program)
 
 
-def test_it_carries_the_schemas_and_the_asyncapi_document_and_no_build_tools(wheel: Path) -> None:
+def test_it_carries_the_schemas_the_types_and_the_asyncapi_document_and_no_build_tools(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
-        schemas = {Path(name).name: archive.read(name) for name in names if "/schemas/" in name}
+        for folder in ("schemas", "typescript"):
+            carried = {Path(name).name: archive.read(name) for name in names if f"/{folder}/" in name}
+            assert carried == {file.name: file.read_bytes() for file in (CONTRACTS / folder).iterdir()}
         asyncapi = archive.read("allocation_contracts/asyncapi.yaml")
-    assert schemas == {file.name: file.read_bytes() for file in (CONTRACTS / "schemas").iterdir()}
     assert asyncapi == (CONTRACTS / "asyncapi.yaml").read_bytes()
     assert {Path(name).parts[0] for name in names if ".dist-info" not in name} == {"allocation_contracts"}

@@ -2,7 +2,12 @@
 
 from typing import Literal, Protocol
 
+from allocation_contracts import AllocationError
 from allocation_worker.service_layer.telemetry import Attributes, Metric, TraceContext
+
+
+class TelemetryError(AllocationError):
+    """What is to take the values cannot begin."""
 
 
 class Recorder(Protocol):
