@@ -88,7 +88,7 @@ def consumed(place: Place, queue: str, count: int) -> list[object]:
     """What a consumer of this version gets, in its order."""
     workers = Workers([place.url], [queue], lambda _: Done(), unordered=[])
     with running(workers):
-        eventually(lambda: len(workers.ids) >= count)
+        eventually(lambda: len(set(workers.ids)) >= count)
         eventually(lambda: place.depth(queue) == 0)
     return workers.ids
 
