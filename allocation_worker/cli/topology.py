@@ -10,6 +10,7 @@ from allocation_worker.bootstrap import topology as wiring
 from allocation_worker.cli import exit_codes
 from allocation_worker.cli.loading import load_settings
 from allocation_worker.cli.output import echo
+from allocation_worker.cli.streams import tell
 from allocation_worker.config import Settings
 
 verbs = typer.Typer()
@@ -49,20 +50,23 @@ def topology(
     wiring.declare_topology(loaded)
     command = wiring.set_policy(loaded)
     outdated = wiring.outdated_queues(loaded)
+    done = "All exchanges, queues and bindings exist."
     if as_json:
-        echo(json.dumps({"outdated": outdated, "policy": command}))
+        tell(json.dumps({"outdated": outdated, "policy": command}), done=done)
         return
-    echo("All exchanges, queues and bindings exist.")
+    tell(done, done=done)
     if command is not None:
-        echo(
+        tell(
             "A policy of the virtual host can still make messages vanish, and AMQP cannot prevent it. Set "
-            f"ALLOCATION_MANAGEMENT_URL and run this again, or run: {command}"
+            f"ALLOCATION_MANAGEMENT_URL and run this again, or run: {command}",
+            done=done,
         )
     for queue, messages in outdated.items():
         # `--if-empty` is not to be had for quorum queues.
-        echo(
+        tell(
             f"The queue {queue} is no longer used, and holds {messages} messages. Once no older version of the "
-            f"worker runs and it is empty, delete it: rabbitmqctl delete_queue {queue}"
+            f"worker runs and it is empty, delete it: rabbitmqctl delete_queue {queue}",
+            done=done,
         )
 
 
