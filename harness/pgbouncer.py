@@ -85,7 +85,8 @@ class PgBouncer:
 
     def stop(self) -> None:
         """End it at once, with all connections, and wait for its end."""
-        self._program.end(signal.SIGTERM)
+        # From 1.23 on it waits for its clients after SIGTERM, and ours stay.
+        self._program.end(signal.SIGQUIT)
 
     def change(self, settings: Mapping[str, str]) -> None:
         """Change settings, as an operator does. Connections stay, and have the new pool_mode at once."""

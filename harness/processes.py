@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -114,18 +114,31 @@ class WorkerProcess:
 
 
 def run_verb(
-    *arguments: str, settings: Mapping[str, str], within: float = 60, text: str = ""
+    *arguments: str, settings: Mapping[str, str], within: float = 60, text: str = "", stdout: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run a verb that ends by itself, with `text` as stdin. Return the process, with stdout and stderr as text."""
-    return subprocess.run(
-        [sys.executable, "-m", "allocation_worker", *arguments],
-        env=environment(settings),
-        capture_output=True,
-        text=True,
-        timeout=within,
-        check=False,
-        input=text,
-    )
+    """Run a verb that ends by itself, with `text` as stdin.
+
+    Args:
+        arguments: The verb and its arguments.
+        settings: Environment variables.
+        within: The most seconds that it may take.
+        text: Its stdin.
+        stdout: A file to print to.
+
+    Returns:
+        The process, with stdout, if that is no file, and stderr as text.
+    """
+    with nullcontext(subprocess.PIPE) if stdout is None else stdout.open("w") as printed:
+        return subprocess.run(
+            [sys.executable, "-m", "allocation_worker", *arguments],
+            env=environment(settings),
+            stdout=printed,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=within,
+            check=False,
+            input=text,
+        )
 
 
 @contextmanager

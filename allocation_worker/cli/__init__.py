@@ -77,7 +77,7 @@ def root(
 
 def main() -> None:
     """Run the command line, and exit with one of `exit_codes`."""
-    streams.escape_what_cannot_be_encoded()
+    streams.prepare()
     try:
         sys.exit(app(standalone_mode=False))
     except typer.TyperException as error:

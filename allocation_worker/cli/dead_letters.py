@@ -17,6 +17,7 @@ from allocation_worker.cli.dead_letter_selection import Error, Everything, Found
 from allocation_worker.cli.loading import load_settings
 from allocation_worker.cli.output import echo
 from allocation_worker.cli.progress import progress
+from allocation_worker.cli.streams import reporting, tell
 from allocation_worker.config import Settings
 from allocation_worker.service_layer.dead_letters import By, Selection, discard, grouped
 
@@ -128,6 +129,7 @@ def redrive(
     found = Found(meant)
     counts: Counter[bool] = Counter()
     with (
+        reporting(lambda: f"{counts[True]:,} redriven so far."),
         progress(_COUNTED) as telling,
         wiring.redrive_dead_letters(loaded, telling.tell, even_if_forgotten=even_if_forgotten) as redriving,
     ):
@@ -137,8 +139,8 @@ def redrive(
             if objection is not None:
                 stays = json.dumps({"id": letter.id, "stays": objection})
                 telling.echo(stays if as_json else f"{letter.id} stays: {objection}")
-    totals = json.dumps({"redriven": counts[True], "left": counts[False]})
-    echo(totals if as_json else f"{counts[True]:,} redriven, {counts[False]:,} left.")
+    done = f"{counts[True]:,} redriven, {counts[False]:,} left."
+    tell(json.dumps({"redriven": counts[True], "left": counts[False]}) if as_json else done, done=done)
     found.require()
     if counts[False]:
         raise typer.Exit(exit_codes.FINDINGS)
@@ -147,14 +149,14 @@ def redrive(
 def _dry_run(loaded: Settings, meant: Selection, *, even_if_forgotten: bool, as_json: bool) -> None:
     found = Found(meant)
     with (
-        wiring.dry_run_redrive(loaded, even_if_forgotten=even_if_forgotten) as tell,
+        wiring.dry_run_redrive(loaded, even_if_forgotten=even_if_forgotten) as outcome_of,
         progress(_COUNTED) as telling,
         wiring.hold_dead_letters(loaded, telling.tell) as letters,
     ):
         for letter in letters:
             if letter in meant:
                 found.note(letter)
-                outcome = views.plain(tell(letter))
+                outcome = views.plain(outcome_of(letter))
                 telling.echo(json.dumps({"id": letter.id, "outcome": outcome}) if as_json else f"{letter.id} {outcome}")
     found.require()
 
@@ -199,10 +201,9 @@ def _saving(append: Callable[[Sequence[str]], None]) -> Callable[[Sequence[HeldD
 
 
 def _tell_discarded(count: int, saved: Path | None, *, as_json: bool) -> None:
-    if as_json:
-        echo(json.dumps({"discarded": count} | ({} if saved is None else {"saved": str(saved)})))
-    else:
-        echo(f"{count:,} discarded." if saved is None else f"{count:,} written to {saved}, then discarded.")
+    done = f"{count:,} discarded." if saved is None else f"{count:,} written to {saved}, then discarded."
+    told = json.dumps({"discarded": count} | ({} if saved is None else {"saved": str(saved)}))
+    tell(told if as_json else done, done=done)
 
 
 def _confirmed(loaded: Settings, meant: Selection, *, as_json: bool) -> Selection:

@@ -7,7 +7,7 @@ import typer
 
 from allocation_worker.bootstrap import project as wiring
 from allocation_worker.cli.loading import load_settings
-from allocation_worker.cli.output import echo
+from allocation_worker.cli.streams import tell
 
 verbs = typer.Typer()
 
@@ -24,6 +24,7 @@ def project(
     """Update the read model in Redis, until SIGTERM or Ctrl-C; run two, one of them on standby."""
     if rebuild:
         skus = wiring.rebuild(load_settings("project"))
-        echo(json.dumps({"skus": skus}) if as_json else f"The read model was rebuilt: {skus} SKUs.")
+        done = f"The read model was rebuilt: {skus} SKUs."
+        tell(json.dumps({"skus": skus}) if as_json else done, done=done)
     else:
         wiring.project(load_settings("project"))

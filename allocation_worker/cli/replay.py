@@ -7,7 +7,7 @@ import typer
 
 from allocation_worker.bootstrap import replay as wiring
 from allocation_worker.cli.loading import load_settings
-from allocation_worker.cli.output import echo
+from allocation_worker.cli.streams import tell
 
 verbs = typer.Typer()
 
@@ -22,11 +22,9 @@ def replay(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Publish past events again, to one queue, in order, with the same message_id, body and properties."""
-    done = wiring.replay(load_settings("replay"), sku=sku, first=first, last=last, queue=queue)
-    if as_json:
-        echo(json.dumps({"sku": sku, "queue": queue, **done._asdict()}))
-        return
-    echo(
-        f"The events {done.first} to {done.last} of SKU {sku!r} were announced again to the queue {queue}: "
-        f"{done.events}, all confirmed."
+    replayed = wiring.replay(load_settings("replay"), sku=sku, first=first, last=last, queue=queue)
+    done = (
+        f"The events {replayed.first} to {replayed.last} of SKU {sku!r} were announced again to the queue {queue}: "
+        f"{replayed.events}, all confirmed."
     )
+    tell(json.dumps({"sku": sku, "queue": queue, **replayed._asdict()}) if as_json else done, done=done)

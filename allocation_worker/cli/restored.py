@@ -8,7 +8,7 @@ import typer
 
 from allocation_worker.bootstrap import restored as wiring
 from allocation_worker.cli.loading import load_settings
-from allocation_worker.cli.output import echo
+from allocation_worker.cli.streams import tell
 
 verbs = typer.Typer()
 
@@ -17,12 +17,13 @@ verbs = typer.Typer()
 def restored(*, as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> None:
     """Go on from a restored backup: number events beyond all that were published; stop the processes before."""
     found = wiring.restored(load_settings("restored"))
-    if as_json:
-        echo(json.dumps(asdict(found)))
-        return
-    echo(
+    done = (
         f"Restoration {found.number}. Products: {found.products:,}. "
         f"The next event of each has the sequence {found.sequence + 1}."
     )
-    echo("Subscribers see a gap, and take no new event for a repeat.")
-    echo("Now start the processes, and publish again what was sent since the backup.")
+    if as_json:
+        tell(json.dumps(asdict(found)), done=done)
+        return
+    tell(done, done=done)
+    tell("Subscribers see a gap, and take no new event for a repeat.", done=done)
+    tell("Now start the processes, and publish again what was sent since the backup.", done=done)

@@ -12,7 +12,7 @@ from allocation_worker.bootstrap import tail as wiring
 from allocation_worker.cli import event_lines
 from allocation_worker.cli.loading import load_settings
 from allocation_worker.cli.output import echo
-from allocation_worker.cli.streams import discard_stdout
+from allocation_worker.cli.streams import discard
 
 verbs = typer.Typer()
 
@@ -48,7 +48,7 @@ def tail(
                 elif event_lines.concerns(event, order=order, sku=sku):
                     print(printable(show(event)), flush=True)  # noqa: T201 - typer.echo would hide a broken pipe
     except BrokenPipeError:
-        discard_stdout()
+        discard(sys.stdout)
 
 
 def _stop_if_nobody_reads() -> None:

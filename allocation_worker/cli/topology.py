@@ -9,6 +9,7 @@ from allocation_worker.bootstrap import topology as wiring
 from allocation_worker.cli import exit_codes
 from allocation_worker.cli.loading import load_settings
 from allocation_worker.cli.output import echo
+from allocation_worker.cli.streams import tell
 from allocation_worker.config import Settings
 
 verbs = typer.Typer()
@@ -30,14 +31,16 @@ def topology(
     loaded = load_settings("topology")
     wiring.declare_topology(loaded)
     outdated = wiring.outdated_queues(loaded)
+    done = "All exchanges, queues and bindings exist."
     if as_json:
-        echo(json.dumps({"outdated": outdated}))
+        tell(json.dumps({"outdated": outdated}), done=done)
         return
-    echo("All exchanges, queues and bindings exist.")
+    tell(done, done=done)
     for queue, messages in outdated.items():
-        echo(
+        tell(
             f"The queue {queue} is no longer used, and holds {messages} messages. Once no older version of the "
-            f"worker runs and it is empty, delete it: rabbitmqctl delete_queue {queue} --if-empty"
+            f"worker runs and it is empty, delete it: rabbitmqctl delete_queue {queue} --if-empty",
+            done=done,
         )
 
 

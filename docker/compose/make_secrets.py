@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 DOCKER = Path(__file__).parents[1]
 VHOST = DATABASE = "allocation"
@@ -31,6 +32,9 @@ def main(folder: Path, host_folder: str, host_port: str) -> None:
         write(folder / server / "ca.pem", (folder / "ca.pem").read_text())
         certificate(folder, server)
     broker = write_broker(folder / "rabbitmq", passwords)
+    write(folder / "publishers" / "definitions.json", json.dumps(_rules("topic-permissions.json"), indent=2))
+    write(folder / "publishers" / "login", f"{BROKER_ADMIN}:{broker[BROKER_ADMIN]}")
+    write(folder / "publishers" / "ca.pem", (folder / "ca.pem").read_text())
     write_database(folder, passwords)
     cache = write_redis(folder / "redis", passwords)
 
@@ -78,12 +82,9 @@ class Passwords:
 
 def write_broker(folder: Path, passwords: Passwords) -> Mapping[str, str]:
     """Write the definitions that the broker loads when it starts; give the password of each user."""
-    definitions = json.loads((DOCKER / "permissions.json").read_text())
-    everything = {"user": BROKER_ADMIN, "configure": ".*", "write": ".*", "read": ".*"}
+    definitions = _rules("permissions.json")
+    everything = {"user": BROKER_ADMIN, "vhost": VHOST, "configure": ".*", "write": ".*", "read": ".*"}
     definitions["permissions"].append(everything)
-    for rules in definitions.values():
-        for rule in rules:
-            rule["vhost"] = VHOST
     of_user = {rule["user"]: passwords[f"broker/{rule['user']}"] for rule in definitions["permissions"]}
     definitions["vhosts"] = [{"name": VHOST}]
     definitions["users"] = [
@@ -92,6 +93,11 @@ def write_broker(folder: Path, passwords: Passwords) -> Mapping[str, str]:
     ]
     write(folder / "definitions.json", json.dumps(definitions, indent=2))
     return of_user
+
+
+def _rules(file: str) -> dict[str, list[dict[str, Any]]]:
+    kinds: dict[str, list[dict[str, Any]]] = json.loads((DOCKER / file).read_text())
+    return {kind: [{**rule, "vhost": VHOST} for rule in rules] for kind, rules in kinds.items()}
 
 
 def write_database(folder: Path, passwords: Passwords) -> None:

@@ -1,13 +1,13 @@
 #!/bin/bash
-# Builds rabbitmq:4-management, postgres:17, redis:8 and python:3.13-slim out of Debian's packages, for where no image can be
-# pulled. Same names, environment variables and ports as the official ones. Needs root, debootstrap and an engine.
+# Builds rabbitmq:4-management, postgres:18, redis:8 and python:3.14-slim out of the packages of
+# Debian testing, which has the newest servers, for where no image can be pulled. Same names, environment variables and ports as the official ones. Needs root, debootstrap and an engine.
 # An image that is there already is kept, unless it is one of ours from other sources than these.
 set -euo pipefail
 cd "$(dirname "$0")"
 
-suite=trixie
+suite=testing
 base=allocation-offline/debian:$suite
-sources=$(find build-images.sh python postgres rabbitmq redis -type f | sort | xargs sha256sum | sha256sum | cut -c1-16)
+sources=$(find build-images.sh newest python postgres rabbitmq redis -type f | sort | xargs sha256sum | sha256sum | cut -c1-16)
 
 is_current() {
     local label
@@ -49,7 +49,9 @@ build() {
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-build python:3.13-slim python
-build postgres:17 postgres
+build python:3.14-slim python
+build postgres:18 postgres
 build rabbitmq:4-management rabbitmq
 build redis:8 redis
+# All of them in one, as programs: for tests that start and stop servers.
+build allocation-offline/newest newest

@@ -71,9 +71,9 @@ def wait_for_readiness(name: str, *, ready: bool) -> None:
 
 @contextmanager
 def one_more(stack: Stack, *words: str) -> Iterator[str]:
-    """Run a verb in a container of its own, as compose runs the worker, and give its name."""
+    """Run a verb in a container of its own, as the operator does, and give its name."""
     name = f"{stack.project}-{words[0]}"
-    stack.compose("run", "--detach", "--no-deps", "--name", name, "worker", *words)
+    stack.compose("run", "--detach", "--no-deps", "--name", name, "operator", *words)
     try:
         yield name
     finally:

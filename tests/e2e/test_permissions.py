@@ -25,7 +25,9 @@ from allocation_worker.testing.waiting import wait_until
 from harness.processes import run_verb
 from harness.service import RunningService
 
-PERMISSIONS = json.loads((Path(__file__).parents[2] / "docker" / "permissions.json").read_text("utf-8"))
+DOCKER = Path(__file__).parents[2] / "docker"
+PERMISSIONS = json.loads((DOCKER / "permissions.json").read_text("utf-8"))
+TOPIC_PERMISSIONS = json.loads((DOCKER / "topic-permissions.json").read_text("utf-8"))
 PASSWORD = secrets.token_hex(8)
 QUEUE = "shipping.picks"
 
@@ -42,17 +44,30 @@ def service(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 @pytest.fixture(scope="module")
 def urls(service: RunningService, tmp_path_factory: pytest.TempPathFactory) -> Urls:
-    """The address of each user, once all have their permissions in the service's virtual host."""
-    vhost = service.amqp_url.rpartition("/")[2]
+    """The address of each user, once all have their permissions in the service's virtual host.
+
+    RabbitMQ 4.3 takes topic permissions only for an exchange that is there.
+    """
+    folder = tmp_path_factory.mktemp("definitions")
+    folder.chmod(0o755)
     users = [each["user"] for each in PERMISSIONS["permissions"]]
-    definitions = {kind: [{**each, "vhost": vhost} for each in rules] for kind, rules in PERMISSIONS.items()}
-    definitions["users"] = [{"name": user, "password": PASSWORD, "tags": ""} for user in users]
-    file = tmp_path_factory.mktemp("definitions") / "permissions.json"
-    file.write_text(json.dumps(definitions))
-    file.parent.chmod(0o755)
+    urls = {user: re.sub(r"//[^@]*@", f"//{user}:{PASSWORD}@", service.amqp_url) for user in users}
+    logins = {"users": [{"name": user, "password": PASSWORD, "tags": ""} for user in users]}
+    import_definitions(service, folder / "permissions.json", logins | PERMISSIONS)
+    topology.declare([urls["allocation-topology"]], retry_delays=[1, 2])
+    import_definitions(service, folder / "topic-permissions.json", TOPIC_PERMISSIONS)
+    return urls
+
+
+def import_definitions(service: RunningService, file: Path, definitions: Mapping[str, list[dict[str, str]]]) -> None:
+    vhost = service.amqp_url.rpartition("/")[2]
+    here = {
+        kind: [{**rule, "vhost": vhost} if "vhost" in rule else rule for rule in rules]
+        for kind, rules in definitions.items()
+    }
+    file.write_text(json.dumps(here))
     file.chmod(0o644)
     service.servers.broker.ctl("import_definitions", str(file))
-    return {user: re.sub(r"//[^@]*@", f"//{user}:{PASSWORD}@", service.amqp_url) for user in users}
 
 
 def as_user(urls: Urls, user: str) -> dict[str, str]:
@@ -66,7 +81,6 @@ def test_nobody_may_write_to_the_default_exchange() -> None:
 
 def test_every_program_works_with_its_own_user(service: RunningService, urls: Urls, tmp_path: Path) -> None:
     """Topology, send, retry, dead letter, redrive, park and replay, as one story."""
-    topology.declare([urls["allocation-topology"]], retry_delays=[1, 2])
     events: list[Event] = []
     repeats: list[Event] = []
     gaps: list[object] = []

@@ -134,13 +134,17 @@ def test_everything_new_is_new_to_everyone(shop: Shop) -> None:
 
 
 def test_it_refuses_while_a_process_is_connected(shop: Shop) -> None:
-    shop.service.start("consume").wait_for("ready")
-    refused = run_verb("restored", settings=shop.service.settings)
-    assert refused.returncode == 1
-    assert refused.stderr == (
-        "Processes are connected to the database (allocation-worker consume); stop consume, relay and project, then "
-        "run `allocation-worker restored` again.\n"
-    )
+    for verb in ("consume", "relay", "project"):
+        process = shop.service.start(verb)
+        process.wait_for("ready")
+        refused = run_verb("restored", settings=shop.service.settings)
+        process.terminate()
+        assert refused.returncode == 1
+        assert refused.stderr == (
+            f"Processes are connected to the database (allocation-worker {verb}); stop consume, relay and project, "
+            "then run `allocation-worker restored` again.\n"
+        )
+    assert run_verb("restored", settings=shop.service.settings).returncode == 0
 
 
 def test_it_can_be_repeated_and_keeps_an_older_program_away(shop: Shop) -> None:

@@ -2,11 +2,8 @@
 
 import csv
 import json
-import os
 import re
 import signal
-import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -158,22 +155,13 @@ def test_what_was_published_is_said_even_if_the_output_cannot_be_written(
     servers: Servers, nobody_listens: str, tmp_path: Path
 ) -> None:
     path = orders(tmp_path, "o1;CHAIR;1;", "o2;CHAIR;1;")
-    settings = {**os.environ, "ALLOCATION_AMQP_URL": nobody_listens}
+    settings = {"ALLOCATION_AMQP_URL": nobody_listens}
     one = ["send", "allocate", "--orderid", "o", "--sku", "CHAIR", "--qty", "1", "--message-id", "full/1"]
     for arguments, told in (
         (one, "The command is confirmed, and its message_id is full/1. "),
         (["send", "--file", str(path), "--type", "allocate"], f"All 2 commands of {path} are confirmed, under the "),
     ):
-        with Path("/dev/full").open("w") as full:
-            done = subprocess.run(
-                [sys.executable, "-m", "allocation_worker", *arguments],
-                env=settings,
-                stdout=full,
-                stderr=subprocess.PIPE,
-                text=True,
-                timeout=60,
-                check=False,
-            )
+        done = run_verb(*arguments, settings=settings, stdout=Path("/dev/full"))
         assert done.returncode == 1
         assert done.stderr.startswith(told)
         assert done.stderr.endswith("Standard output cannot be written (No space left on device).\n")

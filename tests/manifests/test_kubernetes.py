@@ -178,8 +178,9 @@ def referred(value: Any) -> Iterator[str]:
 
 
 def test_the_broker_gives_each_user_what_the_file_of_permissions_says() -> None:
-    rules = json.loads((DOCKER / "permissions.json").read_text())
-    for kind, listed in (("Permission", rules["permissions"]), ("TopicPermission", rules["topic_permissions"])):
+    rules = json.loads((DOCKER / "permissions.json").read_text())["permissions"]
+    topics = json.loads((DOCKER / "topic-permissions.json").read_text())["topic_permissions"]
+    for kind, listed in (("Permission", rules), ("TopicPermission", topics)):
         expected = {rule["user"]: {k: v for k, v in rule.items() if k not in ("user", "vhost")} for rule in listed}
         found = {
             each["spec"]["userReference"]["name"]: each["spec"]["permissions"]

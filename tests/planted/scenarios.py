@@ -47,6 +47,7 @@ from tests.planted.steps import (
     send_batches_and_orders,
     send_orders,
 )
+from tests.planted.telling import TELLING
 from tests.raw_headers import MILLISECONDS, allow
 
 OFFERED = "SELECT count(*) FROM events WHERE published_at IS NOT NULL OR unrouted"
@@ -379,6 +380,7 @@ SCENARIOS: Mapping[str, Scenario] = {
         database_crash,
         shared_sessions,
         *OPERATING,
+        *TELLING,
         *PRUNING,
         *FAILOVERS,
     )

@@ -23,7 +23,7 @@ with warnings.catch_warnings():
     from testcontainers.core.docker_client import DockerClient
 
 RABBITMQ_IMAGE = os.environ.get("RABBITMQ_IMAGE", "rabbitmq:4-management")
-POSTGRES_IMAGE = os.environ.get("POSTGRES_IMAGE", "postgres:17")
+POSTGRES_IMAGE = os.environ.get("POSTGRES_IMAGE", "postgres:18")
 
 _USER = "allocation"
 _MANAGEMENT_PORT = 15672

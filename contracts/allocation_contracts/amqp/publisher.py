@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from functools import cache, partial
 from itertools import takewhile
 from math import inf
-from threading import TIMEOUT_MAX, BoundedSemaphore, Lock
+from threading import TIMEOUT_MAX, Condition, Lock
 from time import monotonic
 from types import TracebackType
 from typing import Final, Self
@@ -89,10 +89,15 @@ class Publisher:
         self._app_id = app_id
         self._timeout = timeout
         self._window = window
-        self._free = BoundedSemaphore(window)
         self._lock = Lock()
+        self._answers = Condition(self._lock)
+        # KeyboardInterrupt may come between any two steps of a caller's thread, and would lose a permit. So what was
+        # handed over is kept, and counts.
         self._handed_over: deque[Waiting] = deque()
+        self._open: set[Waiting] = set()
         self._ended = False
+        self._closing = Lock()
+        self._closed = False
         self._process: Final = os.getpid()
         self._failed_at_exit: list[str] | None = None
         self._clock = clock
@@ -162,14 +167,15 @@ class Publisher:
                 "Publisher in each process, after the fork."
             )
         waiting = prepared(outgoing if isinstance(outgoing, Outgoing) else Outgoing(command=outgoing), self._app_id)
-        self._free.acquire()
-        with self._lock:
+        with self._answers:
+            while len(self._open) >= self._window and not self._ended:
+                self._answers.wait()
             if self._ended:
-                self._free.release()
                 raise RuntimeError("This publisher is closed.")
             # Now, and under the lock: waiting for room took no time of the broker's, and deadlines are to be in order.
             waiting.deadline = self._clock() + self._timeout
             self._handed_over.append(waiting)
+            self._open.add(waiting)
             first = len(self._handed_over) == 1
         if first:
             self._link.call_soon(self._send)
@@ -238,34 +244,34 @@ class Publisher:
     def _close(self, patience: float) -> None:
         if os.getpid() != self._process:
             return
-        with self._lock:
-            if self._ended:
-                return
+        with self._answers:
             self._ended = True
+            self._answers.notify_all()
         self._wait_for_answers(patience)
-        self._link.stop()
-        self._link.join(_JOIN_TIME)
-        self._abandon()
+        with self._closing:
+            if not self._closed:
+                self._link.stop()
+                self._link.join(_JOIN_TIME)
+                self._abandon()
+                self._closed = True
 
     def _wait_for_answers(self, patience: float) -> None:
         deadline = self._clock() + patience
-        free = 0
-        while free < self._window and (left := deadline - self._clock()) > 0:
-            free += self._free.acquire(timeout=min(left, TIMEOUT_MAX))
-        if free:
-            self._free.release(free)
+        with self._answers:
+            while self._open and (left := deadline - self._clock()) > 0:
+                self._answers.wait(min(left, TIMEOUT_MAX))
 
     def _connected(self, connection: pika.SelectConnection) -> None:
         connection.channel(on_open_callback=self._opened)
 
     def _opened(self, channel: Channel) -> None:
         self._confirms = ConfirmedChannel(
-            channel, link=self._link, patience=self._patience, log=log, on_closed=self._closed
+            channel, link=self._link, patience=self._patience, log=log, on_closed=self._channel_closed
         )
         self._link.mark_healthy()
         self._send()
 
-    def _closed(self, reason: Exception) -> None:
+    def _channel_closed(self, reason: Exception) -> None:
         self._disconnected()
         lost, self._lost = self._lost, []
         if isinstance(reason, ChannelClosedByBroker):
@@ -311,6 +317,7 @@ class Publisher:
 
     def _expire(self) -> None:
         self._link.call_later(_LOOK_FOR_EXPIRED, self._expire)
+        self._send()  # what was handed over by a thread that was interrupted before it said so
         now = self._clock()
         # All wait equally long, so the oldest, which stand first, expire first.
         expired = list(takewhile(lambda waiting: waiting.deadline < now, self._unanswered))
@@ -336,9 +343,9 @@ class Publisher:
 
     def _abandon(self) -> None:
         for waiting in (*self._lost, *self._unanswered, *self._unsent, *self._handed_over):
-            self._finish(
-                waiting, UnconfirmedError(waiting.message_id, f"The publisher was closed first; {PUBLISH_AGAIN}")
-            )
+            if not waiting.future.done():  # by a `close` that was interrupted
+                text = f"The publisher was closed first; {PUBLISH_AGAIN}"
+                self._finish(waiting, UnconfirmedError(waiting.message_id, text))
 
     def _finish(self, waiting: Waiting, error: PublishError | None) -> None:
         if error is None:
@@ -347,7 +354,9 @@ class Publisher:
             waiting.future.set_exception(error)
             if self._failed_at_exit is not None:
                 self._failed_at_exit.append(waiting.message_id)
-        self._free.release()
+        with self._answers:
+            self._open.discard(waiting)
+            self._answers.notify_all()
 
 
 @atexit.register
