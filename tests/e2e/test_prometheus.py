@@ -101,6 +101,7 @@ def test_a_killed_process_leaves_a_file_that_ages_and_that_the_next_one_removes(
     assert files() == {killed.pid}
     following = fresh_service.start("relay", settings=settings)
     wait_until(lambda: files() == {following.pid}, within=30, otherwise=lambda: following.log)
+    following.wait_for("ready")  # before that, a signal ends it at once
     assert following.terminate() == 0
     assert files() == set(), "a process that has ended is not to be seen any more"
 

@@ -179,8 +179,7 @@ class PostgresProducts:
             if limit is not None:
                 statement = statements.LOCK_PRODUCTS_SOON
                 parameters["limit"] = f"{limit}ms"
-            rows = self._connection.execute(statement, parameters)
-            for sku, stream, sequence, batches_arrived in rows.all():
+            for sku, stream, sequence, batches_arrived in self._writer.ask(statement, parameters):
                 self._products[sku] = self._rows.product(sku, sequence, batches_arrived)
                 self._streams[sku] = Stream(bytes.fromhex(stream), sequence)
 
