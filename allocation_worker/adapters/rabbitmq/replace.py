@@ -3,7 +3,7 @@
 A queue's arguments cannot change, and it cannot be renamed. So new messages are led into a stand-in, the old queue is
 emptied and deleted, the new one is declared, and what the stand-in has is moved into it. Each step can be repeated, and
 what stands on the broker tells which comes next, so a replacement that was interrupted is ended by running it again.
-Decision 0074 has the steps, and what is true between any two of them.
+Decision 0075 has the steps, and what is true between any two of them.
 """
 
 import time
