@@ -8,7 +8,7 @@ from contextlib import closing, contextmanager
 import pika
 import pytest
 
-from allocation_contracts import ORDERS_QUEUE, STOCK_QUEUE, Allocate, ChangeBatchQuantity, CreateBatch
+from allocation_contracts import STOCK_QUEUE, Allocate, ChangeBatchQuantity, CreateBatch
 from allocation_worker.testing.waiting import wait_until
 from harness.client import ExternalClient
 from harness.old_queues import make_old
@@ -28,11 +28,10 @@ KILLED = {
 
 @pytest.fixture
 def old_service(fresh_service: RunningService) -> RunningService:
-    """A service whose command queues were declared by a version that knew fewer arguments."""
+    """A service whose queue of stock commands was declared by a version that knew fewer arguments."""
     fresh_service.settings["ALLOCATION_MANAGEMENT_URL"] = fresh_service.servers.broker.management_url
     with closing(pika.BlockingConnection(pika.URLParameters(fresh_service.amqp_url))) as connection:
         make_old(connection.channel(), STOCK_QUEUE, **{"x-single-active-consumer": True})
-        make_old(connection.channel(), ORDERS_QUEUE)
     return fresh_service
 
 
@@ -105,16 +104,15 @@ def test_a_queue_is_replaced_under_traffic_although_it_is_killed_again_and_again
 
 
 def replace(service: RunningService) -> None:
-    """Replace both queues, the first one with many interruptions."""
+    """Replace the queue, with many interruptions."""
     for where, crash in KILLED.items():
         victim = service.start("topology", "--replace", STOCK_QUEUE, crash=crash)
         wait_until(lambda: victim.exit_code is not None, within=60, otherwise=lambda: victim.log)  # noqa: B023 - asked at once
         assert victim.exit_code == -signal.SIGKILL, f"{where}: {victim.log}"
     unfinished = run_verb("topology", "--check", settings=service.settings)
     assert "`allocation-worker topology --replace allocation.stock` goes on with it." in unfinished.stderr
-    for queue in (STOCK_QUEUE, ORDERS_QUEUE):
-        done = run_verb("topology", "--replace", queue, settings=service.settings)
-        assert done.returncode == 0, done.stderr
-        assert f"The queue {queue} is replaced" in done.stdout
+    done = run_verb("topology", "--replace", STOCK_QUEUE, settings=service.settings)
+    assert done.returncode == 0, done.stderr
+    assert f"The queue {STOCK_QUEUE} is replaced" in done.stdout
     again = run_verb("topology", "--replace", STOCK_QUEUE, settings=service.settings)
     assert again.stdout == f"The queue {STOCK_QUEUE} has the right arguments already.\n"
