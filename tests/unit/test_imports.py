@@ -1,7 +1,9 @@
-"""What the extras bring is imported only where it is asked for."""
+"""What is imported only where it is asked for: what the extras bring, and what one verb alone needs."""
 
 import subprocess
 import sys
+
+import pytest
 
 EVERYTHING = """
 import sys
@@ -51,3 +53,10 @@ def test_without_the_extras_a_setting_of_ours_is_refused_and_a_variable_of_the_m
 def test_without_a_setting_nothing_of_opentelemetry_and_prometheus_is_imported() -> None:
     done = subprocess.run([sys.executable, "-c", EVERYTHING], env={}, capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize(("module", "imported"), [("cli", False), ("adapters.postgres.migrate", True)])
+def test_alembic_is_imported_for_migrate_alone(module: str, imported: bool) -> None:  # noqa: FBT001 - pytest gives it
+    program = f"import allocation_worker.{module}, sys; print('alembic' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], env={}, capture_output=True, text=True, check=True)
+    assert done.stdout == f"{imported}\n"

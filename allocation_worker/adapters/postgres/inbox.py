@@ -74,8 +74,8 @@ class PostgresInbox:
         """Write these entries. Return those that were there before, with the fingerprint that they have there."""
         if self._optimistic:
             # The index makes an entry wait, too, for a transaction that is still receiving the same message.
+            # They are written before any product is locked, in the round trip of the locks if they are few.
             self._writer.add(INSERT, entries)
-            self._writer.flush()
             return {}
         parameters = {
             "keys": array([key for key, _ in entries]),
@@ -86,4 +86,5 @@ class PostgresInbox:
         return {key: bytes(fingerprint) for key, fingerprint in rows}
 
     def forget(self, message: CommandMessage) -> None:
+        self._writer.flush()
         self._connection.execute(FORGET, {"key": inbox_key(message.message_id)})

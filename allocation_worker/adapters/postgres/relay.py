@@ -4,6 +4,7 @@ import select
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from time import monotonic
+from typing import Any
 from uuid import uuid4
 
 import psycopg2
@@ -30,12 +31,16 @@ _RAISE_FLOOR_EVERY = 1.0
 
 _SHARED = NOT_ONE_SESSION.format(why=TRANSACTION_POOLING)
 
-# Commits synchronously without writing a row. When the commit returns, everything visible before is durable by the
-# server's settings: on disk, and on a standby if there is a synchronous one.
-_SYNCHRONOUS_COMMIT = """
+# What is visible is on the server's own disk, since every transaction of a worker waits for that. It may not be on a
+# synchronous standby yet. So if there is one, and the statement returns any row, the transaction writes a message, to
+# have something to commit. When the commit returns, all that the statement saw is on the standby. The subquery is
+# evaluated once, at the first row.
+_DURABLY = """
     SET LOCAL synchronous_commit = {level}; SET LOCAL client_min_messages = warning;
-    SELECT pg_backend_pid(), current_setting('allocation.relay', true),
-        pg_logical_emit_message(true, 'allocation', '')
+    SELECT found.*, pg_backend_pid(), current_setting('allocation.relay', true),
+        (SELECT pg_logical_emit_message(true, 'allocation', '')
+            WHERE current_setting('synchronous_standby_names') <> '')
+    FROM ({rows}) AS found ORDER BY id
 """
 
 # If a pooler shares sessions between clients, two relays may be active, since a session may take its lock twice. So the
@@ -59,21 +64,20 @@ _SESSION = sa.text("SELECT pg_backend_pid(), current_setting('allocation.relay',
 
 # The sum is computed page by page, so no more than `limit` pages are read. One statement has one snapshot: no page with
 # a product is missed that comes before one without.
-FETCH = sa.text(f"""
+FETCH = f"""
     SELECT id, timestamp, events, NULL AS product FROM (
         SELECT id, extract(epoch FROM created_at)::bigint AS timestamp, events,
             sum(count) OVER (ORDER BY id ROWS UNBOUNDED PRECEDING) - count AS before
         FROM outbox_pages
-        WHERE partition = {_PARTITION} AND published_at IS NULL AND id > :floor AND product IS NULL
-            AND id <> ALL(CAST(:taken AS bigint[]))
-        ORDER BY id LIMIT :limit
-    ) AS waiting WHERE before < :limit
+        WHERE partition = {_PARTITION} AND published_at IS NULL AND id > %(floor)s AND product IS NULL
+            AND id <> ALL(CAST(%(taken)s AS bigint[]))
+        ORDER BY id LIMIT %(limit)s
+    ) AS waiting WHERE before < %(limit)s
     UNION ALL
     SELECT id, 0, NULL, product FROM outbox_pages
     WHERE partition = {_PARTITION} AND published_at IS NULL AND product IS NOT NULL
-        AND id <> ALL(CAST(:taken AS bigint[]))
-    ORDER BY id
-""")  # noqa: S608 - the partition is a constant
+        AND id <> ALL(CAST(%(taken)s AS bigint[]))
+"""  # noqa: S608 - the partition is a constant
 
 READ = sa.text("""
     SELECT id, extract(epoch FROM created_at)::bigint, events, product FROM outbox_pages
@@ -218,9 +222,7 @@ class PendingEvents:
     def fetch(self, limit: int, taken: Collection[int]) -> list[Page]:
         """Return the next pages to publish, except those taken. Each product's events are in order of sequence."""
         self._floor.look()
-        rows = self._connection.execute(
-            FETCH, {"floor": self._floor.id, "taken": array(list(taken)), "limit": limit}
-        ).all()
+        rows = self._execute_durably(FETCH, {"floor": self._floor.id, "taken": array(list(taken)), "limit": limit})
         pages = [_page(*row) for row in rows]
         last = next((page.id for page in reversed(pages) if page.events), None)
         full = sum(len(page.events) for page in pages) >= limit
@@ -228,8 +230,6 @@ class PendingEvents:
             # Pages without a product may be missing from here on, so those with one come next time.
             pages = [page for page in pages if last is not None and page.id <= last]
         self._floor.looked(up_to=last if full else None)
-        if pages:
-            self._commit_synchronously()
         return pages
 
     def read(self, pages: Collection[int]) -> list[Page]:
@@ -258,8 +258,8 @@ class PendingEvents:
         """Remove kept events that are published."""
         self._connection.execute(REMOVE_UNROUTED, {"ids": array(sorted(ids))})
 
-    def _commit_synchronously(self) -> None:
-        """Wait until no failover can lose the rows that were fetched.
+    def _execute_durably(self, statement: str, parameters: dict[str, object]) -> list[tuple[Any, ...]]:
+        """Return the rows of a statement once no failover can lose what they show.
 
         After a crash the server may show rows that no standby has. If such an event were published and then lost in a
         failover, another event would get its sequence and message_id.
@@ -267,15 +267,16 @@ class PendingEvents:
         self._driver.notices.clear()
         try:
             with self._driver.cursor() as cursor:
-                cursor.execute(_SYNCHRONOUS_COMMIT.format(level=self._driver.commit_level))
-                backend, reader, _ = cursor.fetchone() or (None, None, None)
+                cursor.execute(_DURABLY.format(level=self._driver.commit_level, rows=statement), parameters)
+                rows = cursor.fetchall()
         except psycopg2.Error as error:
             raise translated(error) from error
         # The server translates its notices, so their text is not compared. No other notice is possible here.
         if self._driver.notices:
             raise StoreUnavailableError(f"The wait for a standby was cancelled: {self._driver.notices[-1].strip()}")
-        if self._session not in {None, (backend, reader)}:
+        if rows and self._session not in {None, rows[0][-3:-1]}:
             raise StoreUnavailableError(_SHARED)
+        return [row[:-3] for row in rows]
 
     def _check_session(self) -> None:
         """Check that the server can be written to, and that an active reader is still in its session.

@@ -212,8 +212,7 @@ class PostgresProducts:
             if limit is not None:
                 statement = statements.LOCK_PRODUCTS_SOON
                 parameters["limit"] = f"{limit}ms"
-            rows = self._connection.execute(statement, parameters)
-            for sku, stream, *values in rows.all():
+            for sku, stream, *values in self._writer.ask(statement, parameters):
                 sequence = values[0]
                 self._products[sku] = self._rows.product(sku, *values)
                 self._streams[sku] = Stream(bytes.fromhex(stream), sequence)

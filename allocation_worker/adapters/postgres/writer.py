@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from functools import cache
 from io import StringIO
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, Row
 from sqlalchemy.engine.default import DefaultExecutionContext
 from sqlalchemy.engine.interfaces import DBAPICursor
 
@@ -94,6 +94,13 @@ class Writer:
         self._writes[write.name] = write.sql
         for index, value in enumerate(row):
             self._parameters[f"{write.name}{index}"] = value
+
+    def ask(self, statement: sa.TextClause, parameters: Mapping[str, object]) -> Sequence[Row[*tuple[Any, ...]]]:
+        """Send what was added, and a query in the same round trip; return the rows of the query."""
+        together = _together(*self._writes.values(), statement.text) if self._writes else statement
+        sent = {**self._parameters, **parameters}
+        self._writes, self._parameters = {}, {}
+        return self._connection.execute(together, sent).all()
 
     def flush(self) -> None:
         """Send what was added."""

@@ -1,10 +1,11 @@
 """What is taken for new and is not is found by its primary key, and then looked for."""
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from allocation_worker.adapters.postgres.unit_of_work import Optimism
+from allocation_worker.adapters.postgres.unit_of_work import Optimism, PostgresUnitOfWork
 from allocation_worker.domain.commands import ChangeBatchQuantity, Deallocate
 from allocation_worker.service_layer.messages import CommandMessage
 from allocation_worker.service_layer.outcomes import DeadLettered, Done
@@ -100,6 +101,13 @@ def test_it_is_taken_up_again_once_all_was_new(optimistic: PostgresStore) -> Non
     assert is_optimistic(optimistic)
 
 
+def receive_and_lock(uow: PostgresUnitOfWork, messages: Sequence[CommandMessage]) -> list[Receipt]:
+    """Begin with a group. A few entries of the inbox are sent with the locks."""
+    receipts = uow.inbox.receive(messages)
+    uow.products.lock_for(each.command for each in messages)
+    return receipts
+
+
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("committed", [True, False], ids=["commit", "rollback"])
 def test_a_message_that_another_transaction_is_receiving_is_waited_for(
@@ -109,9 +117,9 @@ def test_a_message_that_another_transaction_is_receiving_is_waited_for(
 ) -> None:
     group = [*fillers(size), message(order("o"))]
     with ThreadPoolExecutor(1) as pool, optimistic.unit_of_work() as first, optimistic.unit_of_work() as second:
-        first.inbox.receive([group[-1]])
+        receive_and_lock(first, group[-1:])
         pid = backend_of(second._connection)
-        answer = pool.submit(second.inbox.receive, group)
+        answer = pool.submit(receive_and_lock, second, group)
         until_blocked(optimistic.engine, pid)
         if committed:
             first.commit()
