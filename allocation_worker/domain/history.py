@@ -1,14 +1,13 @@
-"""What an event has done to the batches of its product: done again, or taken back."""
+"""What an event has done to the batches of its product: done again, or taken back.
+
+LineQuantityChanged can be neither: it does not say which batch held the line before.
+"""
 
 from allocation_worker.domain import events
 from allocation_worker.domain.model import Batch
 
 Stock = dict[str, Batch]
 """All batches of one product, by reference."""
-
-
-class UntraceableError(Exception):
-    """The event does not say which batch held the line before."""
 
 
 def redo(stock: Stock, event: events.ProductEvent) -> None:
@@ -31,8 +30,6 @@ def redo(stock: Stock, event: events.ProductEvent) -> None:
             stock[event.batchref].eta = event.eta
         case events.Allocated():
             stock[event.batchref].allocated_quantity += event.qty
-        case events.LineQuantityChanged():
-            raise UntraceableError
         case events.Deallocated(batchref=str(batchref)):
             stock[batchref].allocated_quantity -= event.qty
 
@@ -48,7 +45,5 @@ def undo(stock: Stock, event: events.ProductEvent) -> None:
             stock[event.batchref].eta = event.previous_eta
         case events.Allocated():
             stock[event.batchref].allocated_quantity -= event.qty
-        case events.LineQuantityChanged():
-            raise UntraceableError
         case events.Deallocated(batchref=str(batchref)):
             stock[batchref].allocated_quantity += event.qty

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 
 from allocation_worker.domain import events
 from allocation_worker.domain.events import ProductEvent
-from allocation_worker.domain.history import Stock, UntraceableError, redo, undo
+from allocation_worker.domain.history import Stock, redo, undo
 from allocation_worker.domain.lines import OrderLine, Terms
 from allocation_worker.domain.model import Batch, Product
 from allocation_worker.service_layer.ports import Answer, InboxEntry, Records, Rejection
@@ -119,12 +119,9 @@ def _stock_before(records: Records, first: ProductEvent, created_at: datetime) -
     last, stock = records.stock(first.sku)
     due = last
     for event in records.back_to(first.sku, first.sequence, created_at):
-        if event.sequence != due:
+        if event.sequence != due or isinstance(event, events.LineQuantityChanged):
             return None
-        try:
-            undo(stock, event)
-        except UntraceableError:
-            return None
+        undo(stock, event)
         due -= 1
     return stock if due == first.sequence - 1 else None
 

@@ -122,9 +122,9 @@ def test_a_newer_schema_that_serves_this_program_is_used_and_left_alone(bare: En
 
 def test_a_newer_schema_that_does_not_serve_this_program_is_refused_in_one_sentence(bare: Engine) -> None:
     migrate(bare)
-    pretend(bare, "0009", "0008")
+    pretend(bare, "0010", "0009")
     sentence = (
-        "The database schema is at 0009, which needs a program of revision 0008 or later, and this one is of "
+        "The database schema is at 0010, which needs a program of revision 0009 or later, and this one is of "
         f"{NEWEST}; start the newer program."
     )
     for refused in (check, migrate):
