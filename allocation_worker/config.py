@@ -16,7 +16,7 @@ from allocation_worker.service_layer.retries import RetryPolicy
 
 PREFIX = "ALLOCATION_"
 # Not settings of the worker: they belong to the test kit.
-TEST_KIT = frozenset({"ALLOCATION_TEST_SERVERS", "ALLOCATION_MANAGEMENT_URL", "ALLOCATION_SERVERS_FOLDER"})
+TEST_KIT = frozenset({"ALLOCATION_TEST_SERVERS", "ALLOCATION_SERVERS_FOLDER"})
 
 _FILE = "_FILE"
 _FOLDER = "secrets_folder"
@@ -45,6 +45,11 @@ class Settings(BaseSettings):
     )
     redis_url: str = Field(
         default="redis://localhost:6379/0", description="The Redis of the read model; only its own verbs need it."
+    )
+    management_url: str | None = Field(
+        default=None,
+        description="The broker's management API, such as `http://user:password@host:15672`; `topology` and `status` "
+        "use it for what AMQP cannot show or set: bindings, policies, and what consumers hold.",
     )
     group_limit: int = Field(default=1000, ge=1, le=5000, description="The most messages that share a transaction.")
     prefetch: int = Field(

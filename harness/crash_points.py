@@ -25,7 +25,9 @@ from allocation_worker.adapters.postgres.unit_of_work import PostgresUnitOfWork
 from allocation_worker.adapters.rabbitmq.acknowledger import Acknowledger
 from allocation_worker.adapters.rabbitmq.dead_letter_queue import DeadLetterQueue
 from allocation_worker.adapters.rabbitmq.deliveries import DeliveryBuffer
+from allocation_worker.adapters.rabbitmq.moving import Mover
 from allocation_worker.adapters.rabbitmq.publisher import RabbitMQEventPublisher
+from allocation_worker.adapters.rabbitmq.replace import Replacement
 from allocation_worker.adapters.rabbitmq.until_confirmed import BlockingPublisher
 from allocation_worker.adapters.redis.read_model import RedisReadModel
 from allocation_worker.cli import main
@@ -74,7 +76,19 @@ DEAD_LETTER_POINTS: Mapping[str, tuple[Any, str]] = {
     "dead-letter-removed": (DeadLetterQueue, "remove"),
 }
 
-_POINTS = {**CONSUME_POINTS, **RELAY_POINTS, **PROJECT_POINTS, **REBUILD_POINTS, **DEAD_LETTER_POINTS}
+REPLACE_POINTS: Mapping[str, tuple[Any, str]] = {
+    "replace-step": (Replacement, "did"),
+    "replace-moved": (Mover, "_ack"),
+}
+
+_POINTS = {
+    **CONSUME_POINTS,
+    **RELAY_POINTS,
+    **PROJECT_POINTS,
+    **REBUILD_POINTS,
+    **DEAD_LETTER_POINTS,
+    **REPLACE_POINTS,
+}
 
 MESSAGE_ID = "message-id"
 """The pseudo-point for a message that kills each process that reads it."""

@@ -12,6 +12,7 @@ import structlog
 from allocation_contracts.amqp import urls
 from allocation_contracts.amqp.urls import AddressError
 from allocation_worker.adapters.postgres import address as postgres
+from allocation_worker.adapters.rabbitmq import management_address
 from allocation_worker.adapters.redis import address as redis
 from allocation_worker.config import PREFIX, Settings, SettingsError
 
@@ -35,6 +36,9 @@ def check_addresses(settings: Settings) -> None:
         postgres.parse(settings.database_url)
     with _named("REDIS_URL"):
         redis.parse(settings.redis_url)
+    if settings.management_url is not None:
+        with _named("MANAGEMENT_URL"):
+            management_address.parse(settings.management_url)
 
 
 def check_database_files(settings: Settings) -> None:
@@ -63,6 +67,14 @@ def redis_address(settings: Settings) -> Callable[[], redis.RedisAddress]:
         redis.parse(settings.redis_url).check_files()
     latest = _Latest(settings, "redis_url")
     return lambda: redis.parse(latest().redis_url)
+
+
+def management_url(settings: Settings) -> Callable[[], str] | None:
+    """Return what gives the address of the management API for the next request; None if none is given."""
+    if settings.management_url is None:
+        return None
+    latest = _Latest(settings, "management_url")
+    return lambda: latest().management_url or ""
 
 
 class BrokerUrls(Sequence[str]):

@@ -12,6 +12,7 @@ from allocation_worker.adapters.rabbitmq import topology
 from allocation_worker.adapters.rabbitmq.consumer import Consumer
 from allocation_worker.adapters.rabbitmq.deliveries import DeliveryBuffer
 from allocation_worker.adapters.rabbitmq.errors import BrokerError, TopologyMissingError
+from allocation_worker.adapters.rabbitmq.layout import READ_MODEL_QUEUE
 from allocation_worker.adapters.rabbitmq.threads import Threads
 from allocation_worker.bootstrap.addresses import BrokerUrls, redis_address
 from allocation_worker.bootstrap.database import closing_connections, engine
@@ -43,7 +44,7 @@ def _project(settings: Settings, signs: SignsOfLife, network: Network, telemetry
     projector = _projector(settings, database)
     consumer = Consumer(
         BrokerUrls(settings),
-        [topology.READ_MODEL_QUEUE],
+        [READ_MODEL_QUEUE],
         prefetch=settings.prefetch,
         ordered_prefetch=settings.prefetch,  # an event that is dead-lettered is read from the write model again
         grace=settings.shutdown_timeout,

@@ -1,9 +1,11 @@
 """Wires `settings`, which shows the settings that are in force."""
 
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from allocation_contracts.amqp.urls import masked
 from allocation_worker.adapters.postgres import address as postgres
+from allocation_worker.adapters.rabbitmq import management_address
 from allocation_worker.adapters.redis import address as redis
 from allocation_worker.config import Settings, name_of
 
@@ -28,16 +30,19 @@ def in_force(settings: Settings) -> list[Setting]:
 
 
 def _shown(settings: Settings, field: str) -> str | None:
-    match field, getattr(settings, field):
-        case "amqp_url", urls:
-            return ",".join(map(masked, urls))
-        case "database_url", url:
-            return postgres.parse(url).masked
-        case "redis_url", url:
-            return redis.parse(url).masked
-        case _, None:
-            return None
-        case _, tuple() as parts:
-            return ",".join(map(str, parts))
-        case _, value:
-            return str(value)
+    value = getattr(settings, field)
+    if value is None:
+        return None
+    if (parse := _PARSERS.get(field)) is not None:
+        return str(parse(value))
+    if field == "amqp_url":
+        return ",".join(map(masked, value))
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+# The text of an address is its masked form.
+_PARSERS: Mapping[str, Callable[[str], object]] = {
+    "database_url": postgres.parse,
+    "management_url": management_address.parse,
+    "redis_url": redis.parse,
+}

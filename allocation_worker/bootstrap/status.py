@@ -9,12 +9,14 @@ from allocation_worker.adapters.postgres.status import look
 from allocation_worker.adapters.rabbitmq.dead_letter_queue import open_dead_letters
 from allocation_worker.adapters.rabbitmq.errors import RabbitMQError
 from allocation_worker.adapters.rabbitmq.queue_states import queue_states
+from allocation_worker.adapters.rabbitmq.topology_check import policy_findings
 from allocation_worker.bootstrap.addresses import BrokerUrls
 from allocation_worker.bootstrap.database import engine
+from allocation_worker.bootstrap.management import management
 from allocation_worker.bootstrap.signals import CLOSING_TIME, stopped_by_signals
 from allocation_worker.config import Settings
 from allocation_worker.service_layer.ports import StoreError
-from allocation_worker.service_layer.status import Backlog, Process, QueueState, Status
+from allocation_worker.service_layer.status import Backlog, Finding, Process, QueueState, Status
 
 _MOST_LETTERS_READ = 1000
 """Dead letters are held while they are read, so that nobody else can read them."""
@@ -27,6 +29,7 @@ class StatusReader:
         self._settings = settings
         self._database = engine(settings, "status")
         self._urls = BrokerUrls(settings)
+        self._management = management(settings)
         self._letters: tuple[int, Mapping[str, int] | None] = (0, {})
 
     def close(self) -> None:
@@ -35,12 +38,15 @@ class StatusReader:
     def read(self) -> Status:
         """Ask the broker and the database. A server that is away is told in the result."""
         broker, database = None, None
+        policies: Sequence[Finding] | None = None
         queues: Sequence[QueueState] = []
         processes: Sequence[Process] = []
         backlog: Backlog | None = None
         try:
             queues = queue_states(self._urls, self._settings.retry_policy.all_delays)
             self._read_letters(queues)
+            if self._management is not None:
+                policies = list(policy_findings([queue.name for queue in queues], self._management))
         except RabbitMQError as error:
             broker = str(error)
         try:
@@ -50,7 +56,13 @@ class StatusReader:
             database = str(error)
         letters = None if broker else self._letters[1]
         return Status(
-            broker=broker, database=database, queues=queues, processes=processes, backlog=backlog, dead_letters=letters
+            broker=broker,
+            database=database,
+            queues=queues,
+            processes=processes,
+            backlog=backlog,
+            dead_letters=letters,
+            policies=policies,
         )
 
     def watch(self, every: float) -> Iterator[Status]:

@@ -78,6 +78,8 @@ def _lines(seen: Status, found: Sequence[Finding]) -> Iterator[str]:
             yield f"  {queue.name:<36} missing"
         elif queue.kind != "retry" or queue.messages:
             yield f"  {queue.name:<36} {queue.messages:>9,} messages {queue.consumers:>3} consumers"
+    if seen.policies is None and seen.queues:
+        yield "Policies of the broker: not seen (no ALLOCATION_MANAGEMENT_URL)"
     if seen.dead_letters:
         yield "Dead letters"
         yield from (f"  {reason:<36} {count:>9,}" for reason, count in sorted(seen.dead_letters.items()))

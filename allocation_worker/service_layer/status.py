@@ -8,6 +8,14 @@ QueueKind = Literal["commands", "retry", "dead-letters", "read-model"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """Something that is wrong: its kind, and a sentence."""
+
+    kind: str
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class QueueState:
     """A queue: whether it exists, the messages that wait in it, and its consumers."""
 
@@ -46,6 +54,7 @@ class Status:
         processes: The processes that are connected to the database.
         backlog: The events that wait.
         dead_letters: Their number by reason; None if they were not read.
+        policies: What policies of the broker do to the queues; None if they could not be seen.
     """
 
     broker: str | None
@@ -54,14 +63,7 @@ class Status:
     processes: Sequence[Process]
     backlog: Backlog | None
     dead_letters: Mapping[str, int] | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """Something that is wrong: its kind, and a sentence."""
-
-    kind: str
-    sentence: str
+    policies: Sequence[Finding] | None
 
 
 def findings(status: Status, *, stuck_after: float) -> Iterator[Finding]:
@@ -77,6 +79,7 @@ def findings(status: Status, *, stuck_after: float) -> Iterator[Finding]:
         yield Finding(kind="database", sentence=status.database)
     for queue in status.queues:
         yield from _of_queue(queue)
+    yield from status.policies or ()
     if status.backlog is None:
         return
     if not any(process.verb == "relay" for process in status.processes):

@@ -37,6 +37,9 @@ A command that the broker has confirmed is never lost. It is answered by exactly
 `x-detail`. Publish a command again under the same `message_id` when you can't tell whether the broker has it: it has
 its effect once.
 
+Declare the exchange `{COMMANDS_EXCHANGE}` passively, or not at all: it has the argument `alternate-exchange`, and the
+broker refuses a plain declaration with 406 `PRECONDITION_FAILED`.
+
 Events come at least once, each SKU's in order. `sequence` counts the events of one SKU, 1, 2, 3: one that is not
 higher than the last is a repeat, a jump is a loss, or comes once after the worker's database was restored from a
 backup. Readers ignore fields that they don't know; a breaking change is a new type.

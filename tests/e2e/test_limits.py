@@ -9,7 +9,7 @@ import pytest
 from allocation_contracts import ORDERS_QUEUE, STOCK_QUEUE, Allocate, CreateBatch
 from allocation_contracts.amqp import Publisher, RefusedError
 from allocation_contracts.events import MAX_EVENT_BYTES
-from allocation_worker.adapters.rabbitmq.topology import READ_MODEL_QUEUE
+from allocation_worker.adapters.rabbitmq.layout import READ_MODEL_QUEUE
 from allocation_worker.testing.waiting import wait_until
 from harness.service import RunningService
 

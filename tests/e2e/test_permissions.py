@@ -18,6 +18,7 @@ from allocation_contracts.amqp import Publisher, RefusedError, Subscriber
 from allocation_contracts.message import encode
 from allocation_contracts.names import EVENTS_EXCHANGE, PARKING_EXCHANGE
 from allocation_worker.adapters.rabbitmq import topology
+from allocation_worker.adapters.rabbitmq.layout import READ_MODEL_QUEUE
 from allocation_worker.adapters.rabbitmq.tail import tail_events
 from allocation_worker.testing.servers import Servers
 from allocation_worker.testing.servers.redis_server import RedisServer
@@ -151,7 +152,7 @@ def test_tail_and_the_read_model_work_with_their_own_users(
     events.close()
     assert [each.properties.message_id for each in seen] == ["m", "broken"]
     wait_until(lambda: service.count_dead_letters() == 1, within=60, otherwise=lambda: project.log[-5000:])
-    wait_until(lambda: depth(service, topology.READ_MODEL_QUEUE) == 0, within=60, otherwise=lambda: project.log[-5000:])
+    wait_until(lambda: depth(service, READ_MODEL_QUEUE) == 0, within=60, otherwise=lambda: project.log[-5000:])
 
 
 def test_a_subscriber_cannot_bring_a_command_in_by_any_way(service: RunningService, urls: Urls) -> None:

@@ -5,9 +5,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from allocation_contracts import Allocate
+from allocation_contracts import ORDERS_QUEUE, Allocate
 from allocation_contracts.amqp import Publisher
 from harness.login import new_password, own_login
+from harness.old_queues import make_old
 from harness.otlp import SeenSpan, collector
 from harness.processes import run_verb
 from harness.service import RunningService
@@ -16,7 +17,9 @@ from tests.planted.steps import (
     answered,
     database,
     faults_of,
+    locked,
     not_seen,
+    open_channel,
     rows,
     send_batches,
     send_orders,
@@ -95,6 +98,26 @@ def nothing_runs(service: RunningService) -> Sequence[str]:
     )
 
 
+def replaced_queue(service: RunningService) -> Sequence[str]:
+    """A queue is replaced while somebody holds a product, so that its consumer cannot answer what it has in hand."""
+    service.settings["ALLOCATION_MANAGEMENT_URL"] = service.servers.broker.management_url
+    with open_channel(service) as opened:
+        make_old(opened, ORDERS_QUEUE)
+    with service.client() as client:
+        service.start("consume", settings={"ALLOCATION_GROUP_LIMIT": "1"})
+        service.start("relay")
+        send_batches(client)
+        missed = answered(client)
+        with locked(service, "SKU"):
+            send_orders(client)
+            waited = rows(service, WAITING_FOR_LOCKS, 1)
+            replacing = service.start("topology", "--replace", ORDERS_QUEUE)
+            not_seen(lambda: replacing.exit_code is not None, "It waits, as it is to.", within=20)
+        code = replacing.wait(within=60)
+        ended = [f"The replacement ended with {code}: {replacing.log[-500:]}"] if code else []
+        return [*([missed] if missed else []), *waited, *ended, *faults_of(service, client)]
+
+
 def measured(service: RunningService) -> Sequence[str]:
     """A command with a trace is answered, and another one is rejected, before a collector."""
     with collector() as seen, service.client() as client, Publisher(service.amqp_url) as shop:
@@ -130,5 +153,6 @@ OPERATING: Sequence[Callable[[RunningService], Sequence[str]]] = (
     signals,
     signs_of_life,
     nothing_runs,
+    replaced_queue,
     measured,
 )

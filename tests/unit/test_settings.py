@@ -50,7 +50,7 @@ def test_all_faults_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
         "ALLOCATION_DB_PORT",
         "ALLOCATION_DB_PORT_5432_TCP_ADDR",
         "ALLOCATION_TEST_SERVERS",
-        "ALLOCATION_MANAGEMENT_URL",
+        "ALLOCATION_SERVERS_FOLDER",
     ],
 )
 def test_what_kubernetes_and_the_test_kit_set_is_left_alone(monkeypatch: pytest.MonkeyPatch, name: str) -> None:

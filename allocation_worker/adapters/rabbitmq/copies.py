@@ -18,6 +18,7 @@ from pika.spec import BasicProperties
 from allocation_contracts.amqp.lenient import UndecodableProperties
 from allocation_contracts.names import TRACEPARENT_HEADER, TRACESTATE_HEADER
 from allocation_worker.adapters.rabbitmq.delivery import ATTEMPTS_HEADER, Delivery
+from allocation_worker.adapters.rabbitmq.replacing_names import MOVED_FROM_HEADER
 from allocation_worker.service_layer.outcomes import DeadLettered, Retry
 
 REASON_HEADER = "x-reason"
@@ -26,7 +27,11 @@ ORIGINAL_PROPERTIES_HEADER = "x-original-properties"
 
 DEFAULT_FRAME_MAX = 131_072
 
-_BROKERS_OWN = ("x-death", "x-delivery-count", "x-acquired-count")
+# The header and the end of a frame, and what stands before the properties.
+_FRAME_OVERHEAD = 32
+
+_COUNTS = ("x-delivery-count", "x-acquired-count")
+_BROKERS_OWN = ("x-death", *_COUNTS)
 _BROKERS_OWN_PREFIXES = ("x-first-death-", "x-last-death-")
 _RENAMED = {"CC": "x-original-cc", "BCC": "x-original-bcc"}
 _ORIGINAL_HEADERS = "x-original-headers"
@@ -77,6 +82,26 @@ def redriven_copy(properties: BasicProperties, frame_max: int) -> BasicPropertie
     original = copy.copy(properties)
     original.headers = without_our_headers(properties.headers or {})
     return _copy(original, {}, frame_max)
+
+
+def moved_copy(properties: BasicProperties, moved_from: str | None, frame_max: int) -> BasicProperties:
+    """Return the properties of a message that is moved to another queue: its own, and where it was published to.
+
+    Args:
+        properties: Its properties.
+        moved_from: The exchange that it was published to; None to leave what its headers say of that.
+        frame_max: The size of a frame. A message whose headers leave no room loses the exchange.
+    """
+    moved = copy.copy(properties)
+    moved.headers = {name: value for name, value in (moved.headers or {}).items() if name not in _COUNTS}
+    if moved.user_id is not None:
+        moved.headers["x-original-user-id"] = moved.user_id
+        moved.user_id = None
+    if moved_from is not None:
+        moved.headers[MOVED_FROM_HEADER] = moved_from
+        if _size(moved) > frame_max - _FRAME_OVERHEAD:
+            del moved.headers[MOVED_FROM_HEADER]
+    return moved
 
 
 def without_our_headers(headers: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from allocation_contracts.amqp.lenient import UNDECODABLE, UndecodableProperties
 from allocation_contracts.commands import QUEUES_BY_ROUTING_KEY
 from allocation_worker.adapters.rabbitmq.copies import ORIGINAL_PROPERTIES_HEADER, REASON_HEADER
 from allocation_worker.adapters.rabbitmq.delivery import ATTEMPTS_HEADER
-from allocation_worker.adapters.rabbitmq.topology import READ_MODEL_QUEUE, command_queue
+from allocation_worker.adapters.rabbitmq.layout import READ_MODEL_QUEUE, command_queue
 
 UNROUTABLE = "unroutable"
 

@@ -19,6 +19,7 @@ from allocation_worker.adapters.rabbitmq.errors import (
     TopologyMissingError,
     refused,
 )
+from allocation_worker.adapters.rabbitmq.replacing_names import original_exchange
 from allocation_worker.adapters.rabbitmq.urls import connect_any
 
 _LARGEST_PREFETCH = 65_535
@@ -118,7 +119,7 @@ class DeadLetterQueue:
         self._arrived.append(
             HeldDeadLetter(
                 tag=method.delivery_tag or 0,
-                exchange=method.exchange or "",
+                exchange=original_exchange(method.exchange or "", properties),
                 routing_key=method.routing_key or "",
                 properties=properties,
                 body=body,

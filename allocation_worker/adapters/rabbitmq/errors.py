@@ -37,6 +37,10 @@ class TopologyMismatchError(RabbitMQError):
     """An exchange or a queue exists on the broker with other arguments."""
 
 
+class ReplacementUnfinishedError(BrokerError):
+    """A queue is being replaced, so it must not be declared now."""
+
+
 class NotASubscribersQueueError(RabbitMQError):
     """The queue is one of the worker's own, so events must not be replayed to it."""
 

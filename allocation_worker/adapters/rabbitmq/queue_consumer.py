@@ -24,6 +24,7 @@ from allocation_worker.adapters.rabbitmq.delivery import Delivery, delivery_fail
 from allocation_worker.adapters.rabbitmq.errors import REMEDIES
 from allocation_worker.adapters.rabbitmq.link import log_event
 from allocation_worker.adapters.rabbitmq.prefetch_policy import FAILURES_BEFORE_ALONE, PrefetchPolicy, PrefetchStep
+from allocation_worker.adapters.rabbitmq.replacing_names import original_exchange
 from allocation_worker.adapters.rabbitmq.threads import Threads
 from allocation_worker.service_layer.outcomes import DeadLettered, SetAside
 
@@ -206,7 +207,7 @@ class QueueConsumer:
             body=body,
             failures=failures,
             routing_key=method.routing_key or "",
-            exchange=method.exchange or "",
+            exchange=original_exchange(method.exchange or "", properties),
             properties=properties,
         )
         if isinstance(properties, UndecodableProperties):

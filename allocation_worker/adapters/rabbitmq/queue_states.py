@@ -7,7 +7,7 @@ from pika import BlockingConnection
 from pika.exceptions import AMQPError, ChannelClosedByBroker
 
 from allocation_worker.adapters.rabbitmq.errors import CONNECTION_ERRORS, NOT_FOUND, BrokerError, refused
-from allocation_worker.adapters.rabbitmq.topology import READ_MODEL_QUEUE, command_queue, own_queues
+from allocation_worker.adapters.rabbitmq.layout import READ_MODEL_QUEUE, command_queue, own_queues
 from allocation_worker.adapters.rabbitmq.urls import connect_any
 from allocation_worker.service_layer.status import QueueKind, QueueState
 

@@ -1,70 +1,41 @@
-"""Declares the exchanges, queues and bindings on the broker, and checks that they exist.
-
-The exchanges and queues are those of the wire contract, and one retry queue for each command queue and each delay. A
-message expires in a retry queue after the delay and goes back to its command queue. A retry queue has one delay only,
-since a message expires only at the head of its queue. Retrying, redriving, replaying and parking have an exchange each.
-So nobody needs permission to write to the default exchange, which leads to every queue.
-"""
+"""Declares the exchanges, queues and bindings on the broker, and asks whether they exist."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import structlog
 from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import AMQPError, ChannelClosedByBroker
 
-from allocation_contracts.amqp.queues import NO_DELIVERY_LIMIT
-from allocation_contracts.commands import COMMANDS
-from allocation_contracts.names import (
-    COMMANDS_EXCHANGE,
-    DEAD_LETTERS,
-    EVENTS_EXCHANGE,
-    ORDERS_QUEUE,
-    PARKING_EXCHANGE,
-    REDRIVING_EXCHANGE,
-    REPLAYING_EXCHANGE,
-    RETRYING_EXCHANGE,
-    STOCK_QUEUE,
-)
+from allocation_contracts.names import DEAD_LETTERS, EVENTS_EXCHANGE, REPLAYING_EXCHANGE
 from allocation_worker.adapters.rabbitmq.errors import (
     ACCESS_REFUSED,
     NOT_FOUND,
     RUN_TOPOLOGY,
     BrokerError,
     NotASubscribersQueueError,
+    ReplacementUnfinishedError,
     TopologyMismatchError,
     TopologyMissingError,
     refused,
 )
-from allocation_worker.adapters.rabbitmq.retry_queues import is_retry_queue, old_retry_queue, retry_queue
+from allocation_worker.adapters.rabbitmq.layout import (
+    COMMAND_QUEUES,
+    READ_MODEL,
+    Exchange,
+    Layout,
+    Queue,
+    command_queue,
+    layout,
+    own_queues,
+)
+from allocation_worker.adapters.rabbitmq.replacing_names import MOVING_EXCHANGE, stand_in
+from allocation_worker.adapters.rabbitmq.retry_queues import old_retry_queue
 from allocation_worker.adapters.rabbitmq.urls import connect_any
 
 log = structlog.get_logger()
 
 _PRECONDITION_FAILED = 406
-
-_QUORUM = {"x-queue-type": "quorum", "x-overflow": "reject-publish", "x-dead-letter-strategy": "at-least-once"}
-
-_COMMAND_QUEUE = _QUORUM | {"x-delivery-limit": 20, "x-dead-letter-exchange": DEAD_LETTERS}
-
-_COMMAND_QUEUES: dict[str, dict[str, Any]] = {
-    ORDERS_QUEUE: _COMMAND_QUEUE,
-    # Two changes of one batch are to be applied in the order in which they were sent.
-    STOCK_QUEUE: _COMMAND_QUEUE | {"x-single-active-consumer": True},
-}
-
-_EXCHANGES_BY_QUEUE_NAME = (RETRYING_EXCHANGE, REDRIVING_EXCHANGE, REPLAYING_EXCHANGE, PARKING_EXCHANGE)
-
-READ_MODEL_QUEUE = "allocation.read-model"
-
-# A dead letter has nowhere else to go.
-_DEAD_LETTERS_QUEUE = {"x-queue-type": "quorum", "x-overflow": "reject-publish", "x-delivery-limit": NO_DELIVERY_LIMIT}
-
-
-def command_queue(name: str) -> str | None:
-    """Return the command queue of this name, or the one that this retry queue belongs to; None for other names."""
-    return next((own for own in _COMMAND_QUEUES if name == own or is_retry_queue(name, own)), None)
 
 
 def declare(urls: Sequence[str], retry_delays: Sequence[int]) -> None:
@@ -76,26 +47,13 @@ def declare(urls: Sequence[str], retry_delays: Sequence[int]) -> None:
 
     Raises:
         TopologyMismatchError: An exchange or queue exists with other arguments.
+        ReplacementUnfinishedError: A queue is being replaced.
         BrokerError: No broker answers, or it refuses for another reason.
     """
-    with _channel(urls) as channel:
-        _declare_exchange(channel, DEAD_LETTERS, "fanout")
-        _declare_exchange(channel, EVENTS_EXCHANGE, "topic")
-        _declare_exchange(channel, COMMANDS_EXCHANGE, "topic", {"alternate-exchange": DEAD_LETTERS})
-        _declare_queue(channel, DEAD_LETTERS, _DEAD_LETTERS_QUEUE)
-        channel.queue_bind(DEAD_LETTERS, DEAD_LETTERS, "")
-        for exchange in _EXCHANGES_BY_QUEUE_NAME:
-            _declare_exchange(channel, exchange, "direct")
-        for queue, arguments in _COMMAND_QUEUES.items():
-            _declare_queue(channel, queue, arguments)
-            channel.queue_bind(queue, REDRIVING_EXCHANGE, queue)
-            channel.queue_bind(queue, RETRYING_EXCHANGE, queue)
-            for delay in retry_delays:
-                name = retry_queue(queue, delay)
-                _declare_queue(channel, name, _retry_arguments(queue, delay))
-                channel.queue_bind(name, RETRYING_EXCHANGE, name)
-        for command in COMMANDS.values():
-            channel.queue_bind(command.QUEUE, COMMANDS_EXCHANGE, command.ROUTING_KEY)
+    wanted = layout(retry_delays)
+    _refuse_while_replacing(urls, wanted)
+    with topology_channel(urls) as channel:
+        _declare(channel, wanted)
     log.info("topology_declared", retry_delays=list(retry_delays))
 
 
@@ -108,12 +66,12 @@ def outdated_queues(urls: Sequence[str], retry_delays: Sequence[int]) -> dict[st
         BrokerError: No broker answers, or it refuses for another reason.
     """
     found = {}
-    for queue in _COMMAND_QUEUES:
+    for queue in COMMAND_QUEUES:
         for delay in retry_delays:
             name = old_retry_queue(queue, delay)
             # One channel for each queue: the broker closes the channel if the queue does not exist.
             try:
-                with _channel(urls) as channel, _explained("queue", name):
+                with topology_channel(urls) as channel, explained("queue", name):
                     found[name] = int(channel.queue_declare(name, passive=True).method.message_count)
             except TopologyMissingError:
                 continue
@@ -128,15 +86,13 @@ def declare_read_model(urls: Sequence[str]) -> None:
     Raises:
         TopologyMissingError: The events exchange does not exist.
         TopologyMismatchError: The queue exists with other arguments.
+        ReplacementUnfinishedError: The queue is being replaced.
         BrokerError: No broker answers, or it refuses for another reason.
     """
-    with _channel(urls) as channel:
-        with _explained("exchange", EVENTS_EXCHANGE):
-            channel.exchange_declare(EVENTS_EXCHANGE, passive=True)
-        # A single active consumer: several would each miss the events that the others have taken.
-        _declare_queue(channel, READ_MODEL_QUEUE, _COMMAND_QUEUE | {"x-single-active-consumer": True})
-        # All types, since a later version may add some. The bindings of an older version stay and do no harm.
-        channel.queue_bind(READ_MODEL_QUEUE, EVENTS_EXCHANGE, "#")
+    _refuse_while_replacing(urls, READ_MODEL)
+    check_exchange(urls, EVENTS_EXCHANGE)
+    with topology_channel(urls) as channel:
+        _declare(channel, READ_MODEL)
 
 
 def bind_for_replay(urls: Sequence[str], queue: str) -> None:
@@ -153,7 +109,7 @@ def bind_for_replay(urls: Sequence[str], queue: str) -> None:
         raise NotASubscribersQueueError(
             f"The queue {queue} is the worker's own; name the queue of the one who missed events."
         )
-    with _channel(urls) as channel:
+    with topology_channel(urls) as channel:
         try:
             channel.queue_declare(queue, passive=True)
         except ChannelClosedByBroker as error:
@@ -162,7 +118,7 @@ def bind_for_replay(urls: Sequence[str], queue: str) -> None:
             if error.reply_code == ACCESS_REFUSED:  # RabbitMQ 4.3 looks at permissions here already
                 raise _may_not_bind(queue) from error
             raise
-        with _explained("exchange", REPLAYING_EXCHANGE):
+        with explained("exchange", REPLAYING_EXCHANGE):
             try:
                 channel.queue_bind(queue, REPLAYING_EXCHANGE, queue)
             except ChannelClosedByBroker as error:
@@ -190,7 +146,7 @@ def check_exchange(urls: Sequence[str], exchange: str) -> None:
         TopologyMissingError: It does not exist.
         BrokerError: No broker answers, or it refuses for another reason.
     """
-    with _channel(urls) as channel, _explained("exchange", exchange):
+    with topology_channel(urls) as channel, explained("exchange", exchange):
         channel.exchange_declare(exchange, passive=True)
 
 
@@ -204,56 +160,78 @@ def message_counts(urls: Sequence[str], retry_delays: Sequence[int]) -> dict[str
         BrokerError: No broker answers, or it refuses for another reason.
     """
     counts = {}
-    with _channel(urls) as channel:
+    with topology_channel(urls) as channel:
         for queue in own_queues(retry_delays):
-            with _explained("queue", queue):
+            with explained("queue", queue):
                 counts[queue] = channel.queue_declare(queue, passive=True).method.message_count
     return counts
 
 
-def check(urls: Sequence[str], retry_delays: Sequence[int]) -> None:
-    """Check that everything exists, with any arguments. Nothing is changed, and no permission is needed.
+def exchange_exists(urls: Sequence[str], name: str) -> bool:
+    """Return whether an exchange of this name exists; False where this user may not see it, as on RabbitMQ 4.3.
 
     Raises:
-        TopologyMissingError: An exchange or queue does not exist.
-        BrokerError: No broker answers, or it refuses for another reason.
+        BrokerError: No broker answers, or it refuses.
     """
-    with _channel(urls) as channel:
-        for exchange in (DEAD_LETTERS, EVENTS_EXCHANGE, COMMANDS_EXCHANGE, *_EXCHANGES_BY_QUEUE_NAME):
-            with _explained("exchange", exchange):
-                channel.exchange_declare(exchange, passive=True)
-        for queue in own_queues(retry_delays):
-            with _explained("queue", queue):
-                channel.queue_declare(queue, passive=True)
+    with topology_channel(urls) as channel:
+        try:
+            channel.exchange_declare(name, passive=True)
+        except ChannelClosedByBroker as error:
+            if error.reply_code in {NOT_FOUND, ACCESS_REFUSED}:
+                return False
+            raise
+    return True
 
 
-def own_queues(retry_delays: Sequence[int]) -> list[str]:
-    """Return the names of the queues that `declare` declares."""
-    retrying = [retry_queue(queue, delay) for queue in _COMMAND_QUEUES for delay in retry_delays]
-    return [*_COMMAND_QUEUES, *retrying, DEAD_LETTERS]
+def declare_exchange(channel: BlockingChannel, exchange: Exchange) -> None:
+    """Declare an exchange.
+
+    Raises:
+        TopologyMismatchError: It exists with another type or other arguments.
+    """
+    with explained("exchange", exchange.name):
+        channel.exchange_declare(exchange.name, exchange.kind, durable=True, arguments=dict(exchange.arguments) or None)
 
 
-def _retry_arguments(queue: str, delay: int) -> dict[str, Any]:
-    return _QUORUM | {
-        "x-delivery-limit": 20,
-        "x-message-ttl": delay * 1_000,
-        "x-dead-letter-exchange": RETRYING_EXCHANGE,
-        "x-dead-letter-routing-key": queue,
-    }
+def declare_queue(channel: BlockingChannel, queue: Queue) -> None:
+    """Declare a queue.
+
+    Raises:
+        TopologyMismatchError: It exists with other arguments.
+    """
+    with explained("queue", queue.name):
+        channel.queue_declare(queue.name, durable=True, arguments=dict(queue.arguments))
 
 
-def _declare_exchange(channel: BlockingChannel, name: str, kind: str, arguments: dict[str, Any] | None = None) -> None:
-    with _explained("exchange", name):
-        channel.exchange_declare(name, kind, durable=True, arguments=arguments)
+def _declare(channel: BlockingChannel, wanted: Layout) -> None:
+    for exchange in wanted.exchanges:
+        declare_exchange(channel, exchange)
+    for queue in wanted.queues:
+        declare_queue(channel, queue)
+    for binding in wanted.bindings:
+        channel.queue_bind(binding.destination, binding.source, binding.routing_key)
 
 
-def _declare_queue(channel: BlockingChannel, name: str, arguments: dict[str, Any]) -> None:
-    with _explained("queue", name):
-        channel.queue_declare(name, durable=True, arguments=arguments)
+def _refuse_while_replacing(urls: Sequence[str], wanted: Layout) -> None:
+    """Refuse to declare a queue that is being replaced: what is bound to it now would arrive twice."""
+    if not exchange_exists(urls, MOVING_EXCHANGE):
+        return
+    for queue in wanted.queues:
+        if exchange_exists(urls, stand_in(queue.name)):
+            raise unfinished(queue.name)
+
+
+def unfinished(queue: str) -> ReplacementUnfinishedError:
+    """Return the error that tells of a queue whose replacement has not ended."""
+    return ReplacementUnfinishedError(
+        f"The queue {queue} is being replaced, or its replacement was interrupted: `allocation-worker topology "
+        f"--replace {queue}` goes on with it."
+    )
 
 
 @contextmanager
-def _explained(kind: str, name: str) -> Iterator[None]:
+def explained(kind: str, name: str) -> Iterator[None]:
+    """Raise what the broker says of an exchange or a queue as an error of ours."""
     try:
         yield
     except ChannelClosedByBroker as error:
@@ -268,16 +246,21 @@ def _missing(kind: str, name: str, _text: str) -> TopologyMissingError:
 
 
 def _mismatch(kind: str, name: str, text: str) -> TopologyMismatchError:
-    delete = f"rabbitmqctl delete_queue {name}" if kind == "queue" else f"rabbitmqadmin delete exchange name={name}"
-    drain = "let it run empty" if kind == "queue" else "stop what publishes to it"
+    if kind == "queue":
+        return TopologyMismatchError(
+            f"The queue {name} exists on the broker with other arguments ({text}): run `allocation-worker topology "
+            f"--replace {name}`, which moves it with its messages to a queue that has the right ones."
+        )
     return TopologyMismatchError(
-        f"The {kind} {name} exists on the broker with other arguments ({text}): {drain}, delete it (`{delete}`, with "
-        "the virtual host's --vhost), and run `allocation-worker topology` again."
+        f"The exchange {name} exists on the broker with another type or other arguments ({text}): stop what publishes "
+        f"to it, delete it (`rabbitmqadmin delete exchange name={name}`, with the virtual host's --vhost), and run "
+        "`allocation-worker topology` again. Other programs must declare it passively, or not at all."
     )
 
 
 @contextmanager
-def _channel(urls: Sequence[str]) -> Iterator[BlockingChannel]:
+def topology_channel(urls: Sequence[str]) -> Iterator[BlockingChannel]:
+    """Yield a channel, and raise what the broker refuses as a BrokerError."""
     with connect_any(urls, "allocation-worker topology") as connection:
         try:
             yield connection.channel()

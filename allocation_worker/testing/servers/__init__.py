@@ -4,7 +4,8 @@
 allocation_worker.testing.servers` starts a broker and a database, and prints their addresses.
 """
 
-from allocation_worker.testing.servers.controls import Broker, Database, ManagementError, NotOursError
+from allocation_worker.adapters.rabbitmq.management import ManagementError
+from allocation_worker.testing.servers.controls import Broker, Database, NotOursError
 from allocation_worker.testing.servers.programs import ProgramError
 from allocation_worker.testing.servers.starting import Servers, start_servers
 from allocation_worker.testing.servers.ways import NoServersError

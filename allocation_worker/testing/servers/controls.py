@@ -1,13 +1,9 @@
 """Controls a broker and a database server in tests: create virtual hosts and databases, stop and start the servers."""
 
-import base64
-import http.client
-import json
 import socket
 import uuid
 from collections.abc import Mapping
 from contextlib import closing, suppress
-from http import HTTPStatus
 from typing import Any, Literal, NoReturn
 from urllib.parse import quote, unquote, urlsplit
 
@@ -16,6 +12,7 @@ import psycopg2
 from psycopg2 import sql
 from sqlalchemy import make_url
 
+from allocation_worker.adapters.rabbitmq.management import ManagementError, request
 from allocation_worker.testing.waiting import wait_until
 
 _TIMEOUT = 10.0
@@ -23,10 +20,6 @@ _TIMEOUT = 10.0
 
 class NotOursError(RuntimeError):
     """The server is not a private program, so it cannot be stopped, started or controlled."""
-
-
-class ManagementError(RuntimeError):
-    """The broker's management API refused a request."""
 
 
 class Broker:
@@ -46,8 +39,7 @@ class Broker:
         """Create an empty virtual host and return its address. `remove_made` removes it.
 
         Raises:
-            ManagementError: The management API refused.
-            OSError: The management API cannot be reached.
+            ManagementError: The management API cannot be reached, or refused.
         """
         name = f"allocation-{uuid.uuid4().hex[:12]}"
         user = unquote(urlsplit(self.management_url).username or "guest")
@@ -139,23 +131,8 @@ class Broker:
     def _refuse(self, *args: str) -> NoReturn:
         raise NotOursError(" ".join(["This broker is not a private program: it takes no orders.", *args]))
 
-    def _api(self, method: str, path: str, body: Mapping[str, str] | None = None) -> Any:  # noqa: ANN401 - JSON
-        address = urlsplit(self.management_url)
-        connect = http.client.HTTPSConnection if address.scheme == "https" else http.client.HTTPConnection
-        login = f"{unquote(address.username or 'guest')}:{unquote(address.password or 'guest')}"
-        headers = {
-            "Authorization": "Basic " + base64.b64encode(login.encode()).decode(),
-            "Content-Type": "application/json",
-        }
-        with closing(connect(address.hostname or "localhost", address.port, timeout=_TIMEOUT)) as connection:
-            connection.request(
-                method, f"{address.path}/api/{path}", json.dumps(body) if body is not None else "", headers
-            )
-            answer = connection.getresponse()
-            text = answer.read()
-        if answer.status >= HTTPStatus.BAD_REQUEST:
-            raise ManagementError(f"{method} {path} was answered with {answer.status}: {text.decode()}")
-        return json.loads(text) if text else None
+    def _api(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:  # noqa: ANN401 - JSON
+        return request(self.management_url, method, path, body)
 
 
 class Database:

@@ -137,6 +137,16 @@ def forget_consumers(channel: Channel) -> None:
     cast("Any", channel)._consumers.clear()  # noqa: SLF001 - there is no public way
 
 
+def forget_blocking_consumers(channel: BlockingChannel) -> None:
+    """Keep pika from cancelling the consumers of a channel before it closes the channel. Uses `_impl`.
+
+    While a consumer is cancelled, pika rejects what is on its way to it, and a quorum queue puts that behind all else.
+    A channel that is closed without a cancel returns everything in its order.
+    """
+    cast("Any", channel)._consumer_infos.clear()  # noqa: SLF001 - there is no public way
+    forget_consumers(cast("Any", channel)._impl)  # noqa: SLF001 - as above
+
+
 def ack_later(channel: BlockingChannel, tag: int) -> None:
     """Ack a delivery when the connection is next looked at. Uses `_impl`.
 

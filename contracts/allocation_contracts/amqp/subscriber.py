@@ -342,8 +342,9 @@ def _final(queue: str, reason: ChannelClosedByBroker) -> SubscriptionError | Non
             )
     if reason.reply_code == _PRECONDITION_FAILED and "inequivalent" in reason.reply_text:
         return SubscriptionError(
-            f"The queue {queue} exists on the broker with other arguments ({reason.reply_text}); take another name, or "
-            "let it run empty and delete it."
+            f"The queue {queue} exists on the broker with other arguments ({reason.reply_text}); subscribe "
+            "under another name. What arrives while a queue is deleted is lost to it; `allocation-worker replay` sends "
+            "it again."
         )
     if reason.reply_code == _ACCESS_REFUSED:
         return SubscriptionError(f"The broker refused: {reason.reply_text}.")

@@ -3,7 +3,9 @@ from functools import partial
 
 import pytest
 
+from allocation_contracts.amqp.urls import parse
 from allocation_worker.adapters.rabbitmq import topology
+from allocation_worker.adapters.rabbitmq.management import Management
 from allocation_worker.testing.servers import Servers
 from tests.integration.rabbitmq.rig import Place
 
@@ -16,6 +18,12 @@ def place(servers: Servers) -> Iterator[Place]:
     place = Place(url)
     yield place
     place.close()
+
+
+@pytest.fixture
+def management(servers: Servers, place: Place) -> Management:
+    """The management API, for the virtual host of the place."""
+    return Management(lambda: servers.broker.management_url, parse(place.url).virtual_host)
 
 
 @pytest.fixture

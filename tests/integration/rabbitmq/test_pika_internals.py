@@ -13,8 +13,8 @@ from pika.spec import Basic, BasicProperties
 from allocation_contracts import DEAD_LETTERS, ORDERS_QUEUE
 from allocation_contracts.amqp.lenient import UndecodableProperties
 from allocation_contracts.amqp.link import Link
-from allocation_contracts.amqp.pika_internals import ack_later, forget_consumers
-from tests.integration.rabbitmq.rig import Place, eventually
+from allocation_contracts.amqp.pika_internals import ack_later, forget_blocking_consumers, forget_consumers
+from tests.integration.rabbitmq.rig import Place, eventually, unique
 from tests.raw_headers import TOO_LATE, allow
 
 CANCEL = struct.pack(">HH", Basic.Cancel.INDEX >> 16, Basic.Cancel.INDEX & 0xFFFF)
@@ -123,3 +123,18 @@ def test_impl__an_ack_is_sent_with_the_next_look_at_the_connection(place: Place)
     assert len(arrived) == 1
     while len(arrived) < 2:
         channel.connection.process_data_events(time_limit=1)
+
+
+def test_consumer_infos__what_is_on_its_way_when_a_channel_is_closed_comes_back_in_its_order(place: Place) -> None:
+    sent = unique(300)
+    place.send(*sent)
+    with pika.BlockingConnection(pika.URLParameters(place.url)) as connection:
+        channel = connection.channel()
+        arrived: list[object] = []
+        channel.basic_qos(prefetch_count=100)
+        channel.basic_consume(ORDERS_QUEUE, lambda _channel, _method, properties, _: arrived.append(properties))
+        while not arrived:
+            connection.process_data_events(time_limit=1)
+        forget_blocking_consumers(channel)
+    eventually(lambda: place.depth(ORDERS_QUEUE) == 300)
+    assert [properties.message_id for properties, _ in place.take_all(ORDERS_QUEUE)] == sent

@@ -8,7 +8,7 @@ import pytest
 
 from allocation_contracts import Allocate
 from allocation_contracts.amqp import AccessRefusedError, Publisher, UnreachableError
-from allocation_worker.adapters.rabbitmq import topology
+from allocation_worker.adapters.rabbitmq import topology_check
 from allocation_worker.adapters.rabbitmq.errors import BrokerError
 from allocation_worker.testing.servers import Servers
 from tests.integration.rabbitmq.rig import Place
@@ -45,7 +45,7 @@ def refused(request: pytest.FixtureRequest, servers: Servers, place: Place) -> I
 def test_a_verb_ends_with_one_sentence(refused: tuple[str, str]) -> None:
     url, told = refused
     with pytest.raises(BrokerError, match=re.escape(told)) as error:
-        topology.check([url], retry_delays=[])
+        topology_check.check([url], retry_delays=[])
     assert str(error.value).startswith("The broker refuses access: amqp://")
     assert str(error.value).endswith("; look at ALLOCATION_AMQP_URL.")
     assert "hush" not in str(error.value)

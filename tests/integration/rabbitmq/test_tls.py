@@ -10,7 +10,7 @@ import pytest
 
 from allocation_contracts import Allocate
 from allocation_contracts.amqp import AccessRefusedError, Publisher
-from allocation_worker.adapters.rabbitmq import topology
+from allocation_worker.adapters.rabbitmq import topology, topology_check
 from allocation_worker.adapters.rabbitmq.errors import BrokerError
 from allocation_worker.adapters.rabbitmq.urls import connect_any
 from allocation_worker.testing.servers.local import LocalBroker
@@ -94,7 +94,7 @@ def _refusal(url: str) -> str:
     """Return the refusal. The broker may close the connection before its alert is read: then it is asked again."""
     for _ in range(5):
         with pytest.raises(BrokerError) as told:
-            topology.check([url], retry_delays=[1])
+            topology_check.check([url], retry_delays=[1])
         if "it closed the connection at once" not in str(told.value):
             break
     assert re.match(r"^The broker refuses access: amqps://.+; look at ALLOCATION_AMQP_URL\.$", str(told.value))
@@ -107,7 +107,7 @@ def _wait_until_connected_as(broker: TlsBroker, user: str) -> None:
 
 
 def test_worker_and_publisher_work_over_tls(broker: TlsBroker) -> None:
-    topology.check([broker.url()], retry_delays=[1])
+    topology_check.check([broker.url()], retry_delays=[1])
     with Publisher(broker.url(), timeout=60) as publisher:
         assert publisher.publish(COMMAND, message_id="m") == "m"
 
@@ -149,7 +149,7 @@ def test_a_broker_that_nobody_vouches_for_is_refused(broker: TlsBroker) -> None:
 
 
 def test_what_is_not_verified_is_taken(broker: TlsBroker) -> None:
-    topology.check([broker.url(cacertfile="", server_name_indication="", verify="verify_none")], retry_delays=[1])
+    topology_check.check([broker.url(cacertfile="", server_name_indication="", verify="verify_none")], retry_delays=[1])
 
 
 def test_a_port_without_tls_is_told(broker: TlsBroker) -> None:

@@ -6,7 +6,7 @@ from pika.spec import BasicProperties
 
 from allocation_contracts import COMMANDS_EXCHANGE, DEAD_LETTERS, ORDERS_QUEUE, STOCK_QUEUE
 from allocation_worker.adapters.rabbitmq.dead_letter import HeldDeadLetter
-from allocation_worker.adapters.rabbitmq.topology import READ_MODEL_QUEUE
+from allocation_worker.adapters.rabbitmq.layout import READ_MODEL_QUEUE
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

@@ -23,6 +23,7 @@ def status(
         processes=[Process(verb=verb, sessions=1, seconds=1) for verb in processes],
         backlog=Backlog(oldest=oldest, unrouted={}),
         dead_letters={},
+        policies=None,
     )
 
 
