@@ -61,6 +61,14 @@ def later_ship(service: RunningService) -> Sequence[str]:
         client.ask(Allocate(orderid="o0", sku="SKU", qty=2))
         client.ask(ChangeBatchEta(batchref="ship", eta=None))
         client.ask(ChangeBatchEta(batchref="ship", eta=SOON))
+        # The line that is told asked before the one that comes to its batch, and is no victim before it.
+        client.ask(CreateBatch(batchref="other-ship", sku="OTHER", qty=4, eta=SOON))
+        client.ask(Allocate(orderid="told", sku="OTHER", qty=2))
+        client.ask(CreateBatch(batchref="other-shelf", sku="OTHER", qty=2))
+        client.ask(Allocate(orderid="comes", sku="OTHER", qty=2))
+        client.ask(ChangeBatchEta(batchref="other-ship", eta=LATER))
+        client.ask(ChangeBatchQuantity(batchref="other-shelf", qty=0))
+        client.ask(ChangeBatchQuantity(batchref="other-ship", qty=2))
         return faults_of(service, client)
 
 
