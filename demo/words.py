@@ -63,7 +63,7 @@ def name(event: contracts.Event) -> str:
     return event.TYPE.rpartition(".")[0]
 
 
-def describe(event: contracts.Event) -> str:  # noqa: C901, PLR0911 - one for each event
+def describe(event: contracts.Event) -> str:  # noqa: C901, PLR0911, PLR0912 - one for each event
     """Tell an event in one line."""
     match event:
         case contracts.Allocated():
@@ -87,6 +87,10 @@ def describe(event: contracts.Event) -> str:  # noqa: C901, PLR0911 - one for ea
             return f"{event.orderid}  {event.qty} {event.sku} from {event.batchref}, {_arrives(event.eta)}"
         case contracts.Shipped():
             return f"{event.orderid}  {event.qty} {event.sku} from {event.batchref} is on its way"
+        case contracts.Held():
+            return f"{event.orderid}  {event.qty} {event.sku} from {event.batchref} held until {event.until:%H:%M} UTC"
+        case contracts.HoldLapsed():
+            return f"{event.orderid}  {event.qty} {event.sku} held no longer, given back to {event.batchref}"
         case contracts.LineQuantityChanged():
             return f"{event.orderid}  {event.previous_qty} {event.sku} became {event.qty}"
         case contracts.CommandRejected():

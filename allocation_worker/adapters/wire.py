@@ -78,7 +78,7 @@ def read(delivery: IncomingMessage) -> CommandMessage:
     if (headers := delivery.properties.headers) and properties.tracestate is None:
         _tell_dropped_trace(properties, headers)
     return CommandMessage(
-        command=_COMMANDS[model](**command.__dict__),
+        command=_command(command, properties),
         type=properties.type,
         message_id=properties.message_id,
         correlation_id=properties.correlation_id,
@@ -88,6 +88,13 @@ def read(delivery: IncomingMessage) -> CommandMessage:
         attempts=delivery.attempts,
         tracestate=properties.tracestate,
     )
+
+
+def _command(model: contracts.Command, about: contracts.CommandProperties) -> commands.Command:
+    fields = model.__dict__
+    if isinstance(model, contracts.Hold):
+        fields = fields | {"message_id": about.message_id, "correlation_id": about.correlation_id}
+    return _COMMANDS[type(model)](**fields)
 
 
 def read_queued(delivery: QueuedMessage) -> CommandMessage:
@@ -209,6 +216,7 @@ _COMMANDS: Mapping[type[contracts.Command], type[commands.Command]] = {
     contracts.Deallocate: commands.Deallocate,
     contracts.Ship: commands.Ship,
     contracts.ChangeLineQuantity: commands.ChangeLineQuantity,
+    contracts.Hold: commands.Hold,
     contracts.CreateBatch: commands.CreateBatch,
     contracts.ChangeBatchQuantity: commands.ChangeBatchQuantity,
     contracts.ChangeBatchEta: commands.ChangeBatchEta,
@@ -225,6 +233,8 @@ _MODELS: Mapping[type[events.ProductEvent], type[contracts.SkuEvent]] = {
     events.PromiseChanged: contracts.PromiseChanged,
     events.LineQuantityChanged: contracts.LineQuantityChanged,
     events.Shipped: contracts.Shipped,
+    events.Held: contracts.Held,
+    events.HoldLapsed: contracts.HoldLapsed,
 }
 
 # Not by way of the model, whose check takes twice as long: all that is in an event was checked as it came in.

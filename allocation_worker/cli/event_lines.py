@@ -93,6 +93,10 @@ def _told(event: contracts.Event) -> tuple[str, str, str, str]:  # noqa: C901 - 
             words = f"{event.qty} from {event.batchref}, {_due(event.previous_eta)} -> {_due(event.eta)}"
         case contracts.Shipped():
             words = f"{event.qty} from {event.batchref}, on its way"
+        case contracts.Held():
+            words = f"{event.qty} from {event.batchref}, {_due(event.eta)}, until {event.until:%Y-%m-%d %H:%M:%S} UTC"
+        case contracts.HoldLapsed():
+            words = f"{event.qty} back to {event.batchref}"
         case contracts.LineQuantityChanged():
             held = "holds nothing" if event.batchref is None else f"from {event.batchref}, {_due(event.eta)}"
             words = f"{event.previous_qty} -> {event.qty}, {held}"

@@ -1,5 +1,6 @@
 """The verbs that publish a command."""
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 from uuid import uuid4
@@ -188,6 +189,37 @@ def send_change_line_quantity(
         qty=qty,
         lineid=lineid,
         from_qty=from_qty,
+    )
+
+
+@verbs.command(
+    "hold",
+    epilog="Example: allocation-worker send hold --orderid basket-5 --sku RED-CHAIR --qty 1 --minutes 15",
+)
+def send_hold(
+    orderid: OrderId,
+    sku: Sku,
+    qty: Qty,
+    lineid: LineId = "",
+    message_id: MessageId = None,
+    correlation_id: CorrelationId = None,
+    *,
+    minutes: Annotated[int, typer.Option(min=1, help="For how long.")] = 15,
+    wait: Wait = False,
+    timeout: Timeout = PATIENCE,
+    as_json: AsJson = False,
+) -> None:
+    """Hold stock for an order line that may be ordered soon."""
+    _send(
+        contracts.Hold,
+        message_id,
+        correlation_id,
+        Wanted(timeout if wait else None, as_json),
+        orderid=orderid,
+        sku=sku,
+        qty=qty,
+        lineid=lineid,
+        until=(datetime.now(UTC) + timedelta(minutes=minutes)).isoformat(timespec="seconds"),
     )
 
 

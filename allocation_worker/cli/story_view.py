@@ -98,6 +98,10 @@ def _change(event: ProductEvent | Rejection) -> str:  # noqa: C901, PLR0911 - on
             return f"{event.qty} of batch {event.batchref}, {_where(event.previous_eta)}, now {_where(event.eta)}"
         case events.Shipped():
             return f"{event.qty} of batch {event.batchref} shipped"
+        case events.Held():
+            return f"{event.qty} of batch {event.batchref}, {_where(event.eta)}, until {shown(event.until)}"
+        case events.HoldLapsed():
+            return f"{event.qty} back to batch {event.batchref}"
         case events.LineQuantityChanged():
             return f"from {event.previous_qty} to {event.qty}, {_held(event)}"
 
@@ -128,7 +132,7 @@ def as_json(story: Story) -> dict[str, Any]:
     }
 
 
-def outcome(event: ProductEvent | Rejection) -> str:  # noqa: C901, PLR0911 - one for each event
+def outcome(event: ProductEvent | Rejection) -> str:  # noqa: C901, PLR0911, PLR0912 - one for each event
     """Return the outcome of a command in one sentence."""
     match event:
         case Rejection():
@@ -170,6 +174,13 @@ def outcome(event: ProductEvent | Rejection) -> str:  # noqa: C901, PLR0911 - on
             )
         case events.Shipped():
             return f"ship.v1 shipped {_line(event)}: {event.qty} of batch {event.batchref}."
+        case events.Held():
+            return (
+                f"hold.v1 asked for {event.qty} for {_line(event)}: held of batch {event.batchref}, "
+                f"{_where(event.eta)}, until {shown(event.until)}."
+            )
+        case events.HoldLapsed():
+            return f"The hold of {_line(event)} lapsed: {event.qty} of batch {event.batchref} were freed."
         case events.LineQuantityChanged():
             change = f"from {event.previous_qty} to {event.qty}"
             return f"change-line-quantity.v1 changed {_line(event)} {change}: {_held(event)}."
@@ -259,7 +270,13 @@ def _sequence(answer: Answer) -> int | None:
 
 
 def _line(
-    event: DecidedEvent | events.PromiseChanged | events.LineQuantityChanged | events.Shipped | events.Deallocated,
+    event: DecidedEvent
+    | events.PromiseChanged
+    | events.LineQuantityChanged
+    | events.Shipped
+    | events.Held
+    | events.HoldLapsed
+    | events.Deallocated,
 ) -> str:
     suffix = f", lineid {event.lineid}" if event.lineid else ""
     return f"order {event.orderid}, SKU {event.sku}{suffix}"

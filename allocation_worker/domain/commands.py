@@ -1,7 +1,7 @@
 """The commands of the domain, named in the imperative."""
 
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +47,34 @@ class ChangeLineQuantity:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """Hold stock for an order line until a time, such as for a basket. It never waits, and displaces nobody.
+
+    Attributes:
+        message_id: Of the message that asks for it, which is the cause of its end.
+        correlation_id: Of that message.
+    """
+
+    orderid: str
+    sku: str
+    qty: int
+    until: datetime
+    lineid: str = ""
+    message_id: str = ""
+    correlation_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LapseHold:
+    """End the hold of an order line, if it still is until this time. The worker gives itself this command."""
+
+    orderid: str
+    sku: str
+    until: datetime
+    lineid: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CreateBatch:
     """Add a batch of stock. It is in the warehouse if it has no ETA."""
 
@@ -75,4 +103,4 @@ class ChangeBatchEta:
 BatchCommand = ChangeBatchQuantity | ChangeBatchEta
 """A command that names a batch, and no SKU."""
 
-Command = Allocate | Deallocate | Ship | ChangeLineQuantity | CreateBatch | BatchCommand
+Command = Allocate | Deallocate | Ship | ChangeLineQuantity | Hold | LapseHold | CreateBatch | BatchCommand

@@ -4,7 +4,7 @@
 """
 
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from typing import Literal
 
 DeallocationReason = Literal["cancelled", "batch-quantity-changed", "batch-eta-changed"]
@@ -152,6 +152,32 @@ class LineQuantityChanged:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """The stock is held for the line until a time. It takes the place of what was held for the line before."""
+
+    orderid: str
+    sku: str
+    lineid: str
+    qty: int
+    batchref: str
+    eta: date | None
+    until: datetime
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HoldLapsed:
+    """No stock of the batch is held for the line any more. The line is as if it had never been asked for."""
+
+    orderid: str
+    sku: str
+    lineid: str
+    qty: int
+    batchref: str
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CommandRejected:
     """A business rule refused a command, and nothing has changed. The event belongs to no SKU, so it has no sequence.
 
@@ -178,6 +204,8 @@ ProductEvent = (
     | PromiseChanged
     | LineQuantityChanged
     | Shipped
+    | Held
+    | HoldLapsed
     | Deallocated
     | BatchCreated
     | BatchQuantityChanged

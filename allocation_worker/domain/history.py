@@ -1,6 +1,7 @@
 """What an event has done to the batches of its product: done again, or taken back.
 
-LineQuantityChanged can be neither: it does not say which batch held the line before.
+Some events can be neither, since they do not say what was held for the line before: `UNTRACEABLE`. An allocation of a
+line for which stock was held looks like any other, so it counts twice if the hold itself is not among the events.
 """
 
 from allocation_worker.domain import events
@@ -8,6 +9,9 @@ from allocation_worker.domain.model import Batch
 
 Stock = dict[str, Batch]
 """All batches of one product, by reference."""
+
+UNTRACEABLE = (events.LineQuantityChanged, events.Held)
+"""Events after which it is not known what the batches were before."""
 
 
 def redo(stock: Stock, event: events.ProductEvent) -> None:
@@ -30,6 +34,10 @@ def redo(stock: Stock, event: events.ProductEvent) -> None:
             stock[event.batchref].eta = event.eta
         case events.Allocated():
             stock[event.batchref].allocated_quantity += event.qty
+        case events.Shipped():
+            stock[event.batchref].shipped_quantity += event.qty
+        case events.HoldLapsed():
+            stock[event.batchref].allocated_quantity -= event.qty
         case events.Deallocated(batchref=str(batchref)):
             stock[batchref].allocated_quantity -= event.qty
 
@@ -45,5 +53,9 @@ def undo(stock: Stock, event: events.ProductEvent) -> None:
             stock[event.batchref].eta = event.previous_eta
         case events.Allocated():
             stock[event.batchref].allocated_quantity -= event.qty
+        case events.Shipped():
+            stock[event.batchref].shipped_quantity -= event.qty
+        case events.HoldLapsed():
+            stock[event.batchref].allocated_quantity += event.qty
         case events.Deallocated(batchref=str(batchref)):
             stock[batchref].allocated_quantity += event.qty

@@ -1,7 +1,7 @@
 """Order lines, and what was asked for them."""
 
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from typing import NamedTuple
 
 from allocation_worker.domain import events
@@ -32,6 +32,20 @@ PLAIN = Terms()
 """The terms of nearly every line."""
 
 
+class Holding(NamedTuple):
+    """How stock is held for a line that nobody has ordered yet.
+
+    Attributes:
+        until: When it lapses.
+        message_id: Of the message that asked for it: the cause of its end.
+        correlation_id: Of that message.
+    """
+
+    until: datetime
+    message_id: str = ""
+    correlation_id: str = ""
+
+
 class Turn(NamedTuple):
     """The position of a line in the queue of those that wait. The smallest is served first.
 
@@ -54,6 +68,7 @@ class OrderLine:
         place: The `sequence` of the first such event. It says who asked first.
         shipped: Whether it was shipped. It still counts as allocated from its batch.
         terms: What was asked for the line.
+        hold: How its stock is held, as long as it was not allocated.
         answer: The last event about the line's own stock, as long as it cannot be told from the line and its batch.
     """
 
@@ -67,6 +82,7 @@ class OrderLine:
     terms: Terms = PLAIN
     shipped: bool = False
     answer: events.ProductEvent | None = None
+    hold: Holding | None = None
 
     @property
     def waits(self) -> bool:

@@ -3,7 +3,7 @@
 from bisect import insort
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, datetime
 from typing import NamedTuple
 
 from allocation_worker.domain import events
@@ -20,7 +20,7 @@ from allocation_worker.domain.errors import (
     UnknownLineError,
     quoted,
 )
-from allocation_worker.domain.lines import PLAIN, LineId, OrderLine, Terms, Turn
+from allocation_worker.domain.lines import PLAIN, Holding, LineId, OrderLine, Terms, Turn
 
 MANY = 2**31
 """More than a line's quantity can be."""
@@ -89,7 +89,8 @@ class Product:
     Attributes:
         to_tell: The lines that have to be told of a new ETA; None if there are none.
         smallest_waiting: No line that waits has a smaller quantity; None if none waits.
-        taken_off: The lines that were taken off a batch and look for stock again, the first asked last.
+        taken_off: The lines that were taken off a batch and look for stock again, the first asked last. Before them
+            stand those for which it was only held.
         served_up_to: The last line of the queue that has been looked at since stock was freed; None at its beginning.
     """
 
@@ -124,7 +125,7 @@ class Product:
         """Allocate the line to a batch, or record that no batch can take it.
 
         A line that holds `qty` already, or waits for it, is announced again unchanged. One that waits for less than it
-        is asked for now takes a new place.
+        is asked for now takes a new place. A line for which stock is held keeps that batch, unless it comes too late.
 
         Raises:
             LineCancelledError: The line was cancelled before.
@@ -144,12 +145,76 @@ class Product:
                 line.place = 0
             line.qty, line.terms = qty, terms
             self._look_for_stock(line)
-        elif line.qty == qty:
+        elif line.qty != qty:
+            raise self._conflict(line, qty)
+        elif line.hold is None:
             self._announce(line)
         else:
-            raise LineQuantityConflictError(
-                f"{self._name(line)} holds {line.qty} already, not {qty}; deallocate it and use another lineid."
+            self._confirm(line, terms)
+
+    def _conflict(self, line: OrderLine, qty: int) -> LineQuantityConflictError:
+        way_out = "hold that quantity first" if line.hold else "deallocate it and use another lineid"
+        return LineQuantityConflictError(f"{self._name(line)} holds {line.qty} already, not {qty}; {way_out}.")
+
+    def _confirm(self, line: OrderLine, terms: Terms) -> None:
+        batch = self.batches[str(line.batchref)]
+        line.hold, line.terms = None, terms
+        if terms.allow(batch.eta):
+            self._answer(line)
+            self._announce(line)
+        else:
+            line.batchref = None
+            batch.allocated_quantity -= line.qty
+            self._freed = True
+            self._look_for_stock(line)
+
+    def hold(self, line_id: LineId, qty: int, hold: Holding) -> None:
+        """Hold stock for the line, or record that no batch can take it.
+
+        A line for which stock is held already is held until another time, and in another quantity: of its own batch if
+        that has room, else of another one. The same again, or a line that was allocated, is announced again unchanged.
+
+        Raises:
+            LineCancelledError: The line was cancelled before.
+            LineShippedError: The line was shipped before.
+            LineQuantityConflictError: The line was allocated in another quantity.
+            NotEnoughStockError: No batch can take the line in its new quantity; it is held as before.
+        """
+        line = self.lines[line_id]
+        if line.cancelled:
+            raise LineCancelledError(f"{self._name(line)} was cancelled; use another lineid to order again.")
+        if line.shipped:
+            raise LineShippedError(f"{self._name(line)} was shipped; use another lineid to order again.")
+        if line.batchref is not None and line.hold is None and line.qty != qty:
+            raise self._conflict(line, qty)
+        if line.batchref is not None and (line.hold is None or (line.qty, line.hold.until) == (qty, hold.until)):
+            self._announce(line)
+            return
+        if line.hold is None:
+            if line.waits and qty > line.qty:
+                line.place = 0
+            line.qty, line.terms = qty, PLAIN
+            self._look_for_stock(line, hold)
+            return
+        own = self.batches[str(line.batchref)]
+        batch = self._batch_for_quantity(line, qty)
+        if batch is None:
+            raise NotEnoughStockError(
+                f"{self._name(line)} keeps {line.qty} until {_written(line.hold.until)}: no batch can take {qty}."
             )
+        own.allocated_quantity -= line.qty
+        batch.allocated_quantity += qty
+        self._freed |= batch is not own or qty < line.qty
+        line.qty, line.batchref, line.hold = qty, batch.reference, hold
+        self._answer(line)
+        self._announce(line)
+
+    def lapse_hold(self, line_id: LineId, until: datetime) -> None:
+        """End the hold of the line. Nothing happens if there is none by now, or if it is until another time."""
+        line = self.lines[line_id]
+        if line.hold and line.hold.until == until:
+            self._lapse(line)
+            self._make_blank(line)
 
     def deallocate(self, line_id: LineId) -> None:
         """Cancel the line and free its stock.
@@ -161,6 +226,7 @@ class Product:
         if line.shipped:
             raise LineShippedError(f"{self._name(line)} was shipped, and cannot be cancelled; a return is a new batch.")
         line.cancelled = True
+        line.hold = None
         self._free(line, "cancelled")
 
     def ship(self, line_id: LineId) -> None:
@@ -179,6 +245,11 @@ class Product:
             raise LineCancelledError(f"{self._name(line)} was cancelled, and must not be shipped.")
         if line.batchref is None:
             raise LineNotAllocatedError(f"{self._name(line)} holds no stock; allocate it first.")
+        if line.hold:
+            raise LineNotAllocatedError(
+                f"Stock is only held for {self._name(line, 'line')} until {_written(line.hold.until)}; "
+                "allocate it first."
+            )
         batch = self.batches[line.batchref]
         if batch.eta is not None:
             raise BatchNotArrivedError(
@@ -291,8 +362,9 @@ class Product:
         Args:
             reference: The batch.
             qty: The purchased quantity from now on.
-            last_asked_first: The lines that hold stock of the batch, in the order of their places, the last one first.
-                Each line that is read loses its stock, and no more are read than needed. None of them was shipped.
+            last_asked_first: The lines that hold stock of the batch: first those for which it is only held, then those
+                that were allocated. Both are in the order of their places, the last one first. Each line that is read
+                loses its stock, and no more are read than needed. None of them was shipped.
 
         Raises:
             BatchShippedError: More than that has been shipped.
@@ -361,9 +433,16 @@ class Product:
             self.to_tell = ToTell(batchref, previous, after=lines[-1].place)
 
     def serve_taken_off(self) -> None:
-        """Look for stock for lines that were taken off a batch, the first asked first; a thousand of them at most."""
+        """Look for stock for lines that were taken off a batch, the first asked first; a thousand of them at most.
+
+        Those for which it was only held come last.
+        """
         for _ in range(min(AT_A_TIME, len(self.taken_off))):
-            self._look_for_stock(self.taken_off.pop())
+            line = self.taken_off.pop()
+            if line.hold:
+                self._hold_elsewhere(line)
+            else:
+                self._look_for_stock(line)
 
     def serve_waiting(self, lines: Sequence[OrderLine]) -> None:
         """Allocate those of these lines that fit. The others keep their places.
@@ -405,17 +484,52 @@ class Product:
 
     def _take_off(self, line: OrderLine, reason: events.DeallocationReason) -> None:
         self.lines[line.orderid, line.lineid] = line
-        self._free(line, reason)
+        if line.hold:
+            self._lapse(line)
+        else:
+            self._free(line, reason)
         self.taken_off.append(line)
 
-    def _look_for_stock(self, line: OrderLine) -> None:
+    def _look_for_stock(self, line: OrderLine, hold: Holding | None = None) -> None:
         self._answer(line)
         if batch := self._batch_for(line):
             batch.allocated_quantity += line.qty
             line.batchref = batch.reference
-            self.events.append(self._allocated(line, batch.reference))
+            if hold is None:
+                self.events.append(self._allocated(line, batch.reference))
+            else:
+                line.hold = hold
+                self.events.append(self._held(line, batch.reference, hold.until))
         else:
             self._announce_shortage(line)
+
+    def _hold_elsewhere(self, line: OrderLine) -> None:
+        """Hold stock again for a line that was taken off a batch. If there is none, its hold has lapsed."""
+        if self._batch_for(line):
+            self._look_for_stock(line, line.hold)
+        else:
+            self._make_blank(line)
+
+    def _lapse(self, line: OrderLine) -> None:
+        batchref, line.batchref = str(line.batchref), None
+        self.batches[batchref].allocated_quantity -= line.qty
+        self._freed = True
+        self._answer(line)
+        self.events.append(
+            events.HoldLapsed(
+                orderid=line.orderid,
+                sku=self.sku,
+                lineid=line.lineid,
+                qty=line.qty,
+                batchref=batchref,
+                sequence=line.sequence,
+            )
+        )
+
+    def _make_blank(self, line: OrderLine) -> None:
+        """Make the line as if it had never been asked for. Only the sequence stays, of the event that says so."""
+        line.qty = line.place = 0
+        line.hold = None
 
     def _batch_for(self, line: OrderLine) -> Batch | None:
         qty = line.qty
@@ -462,8 +576,23 @@ class Product:
 
     def _announce(self, line: OrderLine) -> None:
         """Announce the last answer to the line."""
-        self.events.append(
-            line.answer or (self._shipped if line.shipped else self._allocated)(line, str(line.batchref))
+        self.events.append(line.answer or self._as_it_stands(line, str(line.batchref)))
+
+    def _as_it_stands(self, line: OrderLine, batchref: str) -> events.ProductEvent:
+        if line.hold:
+            return self._held(line, batchref, line.hold.until)
+        return self._shipped(line, batchref) if line.shipped else self._allocated(line, batchref)
+
+    def _held(self, line: OrderLine, batchref: str, until: datetime) -> events.Held:
+        return events.Held(
+            orderid=line.orderid,
+            sku=self.sku,
+            lineid=line.lineid,
+            qty=line.qty,
+            batchref=batchref,
+            eta=self.batches[batchref].eta,
+            until=until,
+            sequence=line.sequence,
         )
 
     def _shipped(self, line: OrderLine, batchref: str) -> events.Shipped:
@@ -527,6 +656,10 @@ class Product:
         self.sequence += 1
         return self.sequence
 
-    def _name(self, line: OrderLine) -> str:
+    def _name(self, line: OrderLine, word: str = "Line") -> str:
         suffix = f", lineid {quoted(line.lineid)}" if line.lineid else ""
-        return f"Line (order {quoted(line.orderid)}, SKU {quoted(self.sku)}{suffix})"
+        return f"{word} (order {quoted(line.orderid)}, SKU {quoted(self.sku)}{suffix})"
+
+
+def _written(time: datetime) -> str:
+    return time.isoformat(timespec="seconds").replace("+00:00", "Z")

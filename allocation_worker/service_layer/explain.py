@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 
 from allocation_worker.domain import events
 from allocation_worker.domain.events import ProductEvent
-from allocation_worker.domain.history import Stock, redo, undo
+from allocation_worker.domain.history import UNTRACEABLE, Stock, redo, undo
 from allocation_worker.domain.lines import OrderLine, Terms
 from allocation_worker.domain.model import Batch, Product
 from allocation_worker.service_layer.ports import Answer, InboxEntry, Records, Rejection
@@ -119,7 +119,7 @@ def _stock_before(records: Records, first: ProductEvent, created_at: datetime) -
     last, stock = records.stock(first.sku)
     due = last
     for event in records.back_to(first.sku, first.sequence, created_at):
-        if event.sequence != due or isinstance(event, events.LineQuantityChanged):
+        if event.sequence != due or isinstance(event, UNTRACEABLE):
             return None
         undo(stock, event)
         due -= 1
@@ -139,7 +139,7 @@ def _tell(story: Story, answer: Answer, stock: Stock | None, records: Records) -
         if stock is not None and len(story.decisions) < DECISIONS_TOLD:
             terms = records.terms(event.sku, (event.orderid, event.lineid))
             story.decisions.append(decide_again(stock, event, terms))
-    if stock is not None and not isinstance(event, events.LineQuantityChanged):
+    if stock is not None and not isinstance(event, UNTRACEABLE):
         redo(stock, event)
 
 

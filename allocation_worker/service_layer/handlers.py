@@ -11,7 +11,7 @@ from allocation_worker.domain.errors import (
     UnknownSkuError,
     quoted,
 )
-from allocation_worker.domain.lines import PLAIN, Terms
+from allocation_worker.domain.lines import PLAIN, Holding, LineId, Terms
 from allocation_worker.domain.model import AT_A_TIME, Product
 from allocation_worker.service_layer.ports import UnitOfWork
 
@@ -19,12 +19,22 @@ from allocation_worker.service_layer.ports import UnitOfWork
 def allocate(command: commands.Allocate, uow: UnitOfWork) -> None:
     """Allocate the line to the preferred batch, or record that no batch can take it."""
     line = (command.orderid, command.lineid)
-    product = uow.products.get(command.sku, line)
-    if product is None or not (product.batches_arrived or product.lines[line].cancelled):
-        raise UnknownSkuError(
-            f"No batch of SKU {quoted(command.sku)} has been created; create one, then allocate again."
-        )
-    product.allocate(line, command.qty, _terms(command))
+    _product_with_batches(command.sku, line, uow, "allocate").allocate(line, command.qty, _terms(command))
+
+
+def hold(command: commands.Hold, uow: UnitOfWork) -> None:
+    """Hold stock for the line, no longer than the setting allows, or record that no batch can take it."""
+    line = (command.orderid, command.lineid)
+    product = _product_with_batches(command.sku, line, uow, "hold")
+    until = min(command.until, uow.latest_hold())
+    product.hold(line, command.qty, Holding(until, command.message_id, command.correlation_id))
+
+
+def lapse_hold(command: commands.LapseHold, uow: UnitOfWork) -> None:
+    """End the hold of a line whose time has passed; those that wait are served."""
+    line = (command.orderid, command.lineid)
+    if product := uow.products.get(command.sku, line):
+        product.lapse_hold(line, command.until)
 
 
 def deallocate(command: commands.Deallocate, uow: UnitOfWork) -> None:
@@ -90,6 +100,13 @@ def settle(event: events.Unsettled, uow: UnitOfWork) -> None:
         product.serve_waiting(waiting)
 
 
+def _product_with_batches(sku: str, line: LineId, uow: UnitOfWork, what: str) -> Product:
+    product = uow.products.get(sku, line)
+    if product is None or not (product.batches_arrived or product.lines[line].cancelled):
+        raise UnknownSkuError(f"No batch of SKU {quoted(sku)} has been created; create one, then {what} again.")
+    return product
+
+
 def _owner(batchref: str, uow: UnitOfWork) -> Product:
     product = uow.products.get_by_batchref(batchref)
     if product is None:
@@ -112,6 +129,8 @@ COMMAND_HANDLERS: Mapping[type[commands.Command], CommandHandler] = {
     commands.Deallocate: deallocate,
     commands.Ship: ship,
     commands.ChangeLineQuantity: change_line_quantity,
+    commands.Hold: hold,
+    commands.LapseHold: lapse_hold,
     commands.CreateBatch: create_batch,
     commands.ChangeBatchQuantity: change_batch_quantity,
     commands.ChangeBatchEta: change_batch_eta,
@@ -129,6 +148,8 @@ EVENT_HANDLERS: EventHandlers = {
     events.PromiseChanged: [],
     events.LineQuantityChanged: [],
     events.Shipped: [],
+    events.Held: [],
+    events.HoldLapsed: [],
     events.CommandRejected: [],
     events.Unsettled: [settle],
 }

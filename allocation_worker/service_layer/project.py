@@ -73,6 +73,8 @@ class Change(NamedTuple):
         purchased: The batch's new purchased quantity, if that changes.
         created: Whether the batch is new, with `eta`.
         frees: Whether the line gives back what it held before. If it held nothing and waits, it goes on waiting.
+        frees_hold: Whether the line gives back what was only held for it before.
+        keeps_hold: Whether the line stays held if it was.
         eta_changed: Whether the batch has another ETA now, `eta`.
     """
 
@@ -85,10 +87,12 @@ class Change(NamedTuple):
     created: bool = False
     eta_changed: bool = False
     frees: bool = False
+    frees_hold: bool = False
+    keeps_hold: bool = False
     eta: str | None = None
 
 
-def change_of(event: ProjectedEvent) -> Change:  # noqa: C901, PLR0911 - one for each event
+def change_of(event: ProjectedEvent) -> Change:  # noqa: C901, PLR0911, PLR0912 - one for each event
     """Return what an event changes in the read model."""
     sku, sequence = event.sku, event.sequence
     status: LineStatus
@@ -97,13 +101,19 @@ def change_of(event: ProjectedEvent) -> Change:  # noqa: C901, PLR0911 - one for
             line = LineView(
                 event.orderid, sku, event.lineid, "allocated", event.qty, event.batchref, event.eta, sequence
             )
-            return Change(sku, sequence, line, event.batchref, allocated_by=event.qty)
+            return Change(sku, sequence, line, event.batchref, allocated_by=event.qty, frees_hold=True)
+        case events.Held():
+            line = LineView(event.orderid, sku, event.lineid, "held", event.qty, event.batchref, event.eta, sequence)
+            return Change(sku, sequence, line, event.batchref, allocated_by=event.qty, frees_hold=True)
+        case events.HoldLapsed():
+            line = LineView(event.orderid, sku, event.lineid, "lapsed", 0, None, None, sequence)
+            return Change(sku, sequence, line, event.batchref, allocated_by=-event.qty)
         case events.OutOfStock():
             line = LineView(event.orderid, sku, event.lineid, "out-of-stock", event.qty, None, None, sequence)
-            return Change(sku, sequence, line)
+            return Change(sku, sequence, line, frees_hold=True)
         case events.Backordered():
             line = LineView(event.orderid, sku, event.lineid, "waiting", event.qty, None, None, sequence)
-            return Change(sku, sequence, line)
+            return Change(sku, sequence, line, frees_hold=True)
         case events.Deallocated():
             # A line that a shrunk batch has lost is out of stock until its next event, which follows at once.
             status = "cancelled" if event.reason == "cancelled" else "out-of-stock"
@@ -113,7 +123,7 @@ def change_of(event: ProjectedEvent) -> Change:  # noqa: C901, PLR0911 - one for
             line = LineView(
                 event.orderid, sku, event.lineid, "allocated", event.qty, event.batchref, event.eta, sequence
             )
-            return Change(sku, sequence, line)
+            return Change(sku, sequence, line, keeps_hold=True)
         case events.LineQuantityChanged():
             status = "allocated" if event.batchref else "out-of-stock"
             line = LineView(event.orderid, sku, event.lineid, status, event.qty, event.batchref, event.eta, sequence)

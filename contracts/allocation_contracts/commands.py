@@ -17,6 +17,7 @@ from allocation_contracts.fields import (
     Priority,
     Quantity,
     Text,
+    UtcTime,
 )
 from allocation_contracts.message import Message, model_of, validate
 from allocation_contracts.names import ORDERS_QUEUE, STOCK_QUEUE
@@ -96,6 +97,23 @@ class ChangeLineQuantity(Message):
     )
 
 
+class Hold(Message):
+    """Hold stock for an order line that may be ordered soon, such as for a basket. A hold never waits for stock."""
+
+    TYPE: ClassVar[str] = "hold.v1"
+    QUEUE: ClassVar[str] = ORDERS_QUEUE
+
+    orderid: Text = Field(description="The order that the line will belong to.")
+    sku: Text = Field(description="The product that may be ordered.")
+    qty: PositiveQuantity = Field(description="The quantity to hold.")
+    lineid: NullableText = Field(
+        default="", description="Distinguishes lines of one order that have the same SKU; empty when absent or null."
+    )
+    until: UtcTime = Field(
+        description="When the hold lapses. The worker may hold for a shorter time; `held` tells until when."
+    )
+
+
 class CreateBatch(Message):
     """Add a batch of stock that was purchased."""
 
@@ -131,7 +149,7 @@ class ChangeBatchEta(Message):
 
 
 Command: TypeAlias = (
-    Allocate | Deallocate | Ship | ChangeLineQuantity | CreateBatch | ChangeBatchQuantity | ChangeBatchEta
+    Allocate | Deallocate | Ship | ChangeLineQuantity | Hold | CreateBatch | ChangeBatchQuantity | ChangeBatchEta
 )
 
 COMMANDS: Mapping[str, type[Command]] = MappingProxyType(
@@ -142,6 +160,7 @@ COMMANDS: Mapping[str, type[Command]] = MappingProxyType(
             Deallocate,
             Ship,
             ChangeLineQuantity,
+            Hold,
             CreateBatch,
             ChangeBatchQuantity,
             ChangeBatchEta,

@@ -20,6 +20,7 @@ from allocation_contracts.fields import (
     Slug,
     Text,
     TextOrNull,
+    UtcTime,
 )
 from allocation_contracts.message import Message, encode, model_of, validate
 from allocation_contracts.reasons import DeallocationReason, RejectionReason
@@ -35,6 +36,8 @@ __all__ = [
     "CommandRejected",
     "Deallocated",
     "Event",
+    "Held",
+    "HoldLapsed",
     "LineQuantityChanged",
     "OutOfStock",
     "PromiseChanged",
@@ -203,6 +206,34 @@ class PromiseChanged(Message):
     sequence: Sequence
 
 
+class Held(Message):
+    """Stock is held for an order line. It takes the place of what was held for the line before."""
+
+    TYPE: ClassVar[str] = "held.v1"
+
+    orderid: Text = Field(description="The order that the line will belong to.")
+    sku: Text = Field(description="The product that may be ordered.")
+    lineid: OptionalText = Field(description="The line's id; empty when the command had none.")
+    qty: PositiveQuantity = Field(description="The held quantity: the whole line.")
+    batchref: Text = Field(description="The batch whose stock is held.")
+    eta: DateOrNull = Field(description="The day on which the batch arrives; null if it is in the warehouse.")
+    until: UtcTime = Field(description="When the hold lapses, unless the line is allocated before.")
+    sequence: Sequence
+
+
+class HoldLapsed(Message):
+    """The stock that was held for an order line is free again. The line is as if it had never been asked for."""
+
+    TYPE: ClassVar[str] = "hold-lapsed.v1"
+
+    orderid: Text = Field(description="The order that the line would have belonged to.")
+    sku: Text = Field(description="The product that was not ordered.")
+    lineid: OptionalText = Field(description="The line's id; empty when the command had none.")
+    qty: PositiveQuantity = Field(description="The quantity that was held.")
+    batchref: Text = Field(description="The batch whose stock was held.")
+    sequence: Sequence
+
+
 class CommandRejected(Message):
     """A well-formed command was refused by a business rule."""
 
@@ -224,6 +255,8 @@ SkuEvent: TypeAlias = (
     | PromiseChanged
     | LineQuantityChanged
     | Shipped
+    | Held
+    | HoldLapsed
     | Deallocated
     | BatchCreated
     | BatchQuantityChanged
@@ -243,6 +276,8 @@ EVENTS: Mapping[str, type[Event]] = MappingProxyType(
             PromiseChanged,
             LineQuantityChanged,
             Shipped,
+            Held,
+            HoldLapsed,
             Deallocated,
             BatchCreated,
             BatchQuantityChanged,

@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
@@ -22,12 +22,19 @@ _CLEAN = rf"[^{_CONTROL}{_BLANK}](?:[^{_CONTROL}]*[^{_CONTROL}{_BLANK}])?"
 # The days that exist from year 1 on. The schemas have no `format: date`: generators make a point in time of it, that is
 # the day before in half of the world, and is written with hours, which are refused here.
 _LEAP_YEAR = "[0-9]{2}(?:0[48]|[2468][048]|[13579][26])|(?:0[48]|[2468][048]|[13579][26])00"
-DATE_PATTERN = (
-    "^(?:[0-9]{3}[1-9]|[0-9]{2}[1-9]0|[0-9][1-9]00|[1-9]000)-(?:(?:0[1-9]|1[0-2])-(?:0[1-9]|1[0-9]|2[0-8])"
-    "|(?:0[13-9]|1[0-2])-(?:29|30)|(?:0[13578]|1[02])-31)$"
-    f"|^(?:{_LEAP_YEAR})-02-29$"
+_USUAL_DATE = (
+    "(?:[0-9]{3}[1-9]|[0-9]{2}[1-9]0|[0-9][1-9]00|[1-9]000)-(?:(?:0[1-9]|1[0-2])-(?:0[1-9]|1[0-9]|2[0-8])"
+    "|(?:0[13-9]|1[0-2])-(?:29|30)|(?:0[13578]|1[02])-31)"
 )
+_LEAP_DAY = f"(?:{_LEAP_YEAR})-02-29"
+DATE_PATTERN = f"^{_USUAL_DATE}$|^{_LEAP_DAY}$"
 _is_date = re.compile(DATE_PATTERN).fullmatch
+
+# RFC 3339 in UTC. A fraction of a second has the six digits at most that clocks and databases keep.
+TIME_PATTERN = (
+    rf"^(?:{_USUAL_DATE}|{_LEAP_DAY})T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]{{1,6}})?(?:Z|\+00:00)$"
+)
+_is_time = re.compile(TIME_PATTERN).fullmatch
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)  # by identity: a type's metadata must be hashable
@@ -52,6 +59,10 @@ def _zero_if_null(value: object) -> object:
 def _read_date(value: object) -> object:
     # date.fromisoformat alone also takes "20260101" and "2026-W01-1".
     return date.fromisoformat(value) if isinstance(value, str) and _is_date(value) else value
+
+
+def _read_time(value: object) -> object:
+    return datetime.fromisoformat(value).astimezone(UTC) if isinstance(value, str) and _is_time(value) else value
 
 
 _TEXT_WORDS = "without control characters or blanks at the ends"
@@ -119,5 +130,11 @@ DateOrNull = Annotated[
     ]
     | None,
     Rule(words='a date that exists, as "YYYY-MM-DD", or null'),
+]
+UtcTime = Annotated[
+    datetime,
+    BeforeValidator(_read_time),
+    WithJsonSchema({"type": "string", "pattern": TIME_PATTERN}),
+    Rule(words='a time that exists, in UTC, as "YYYY-MM-DDThh:mm:ssZ"'),
 ]
 Data = Annotated[dict[str, Any], Rule(words="an object")]

@@ -1,7 +1,7 @@
 """An example of each message, as documents show it."""
 
 from collections.abc import Mapping
-from datetime import date
+from datetime import UTC, date, datetime
 from types import MappingProxyType
 
 from allocation_contracts.commands import (
@@ -12,6 +12,7 @@ from allocation_contracts.commands import (
     Command,
     CreateBatch,
     Deallocate,
+    Hold,
     Ship,
 )
 from allocation_contracts.events import (
@@ -23,6 +24,8 @@ from allocation_contracts.events import (
     CommandRejected,
     Deallocated,
     Event,
+    Held,
+    HoldLapsed,
     LineQuantityChanged,
     OutOfStock,
     PromiseChanged,
@@ -31,6 +34,7 @@ from allocation_contracts.events import (
 
 _SHIP = date(2030, 1, 31)
 _LATER = date(2030, 2, 28)
+_UNTIL = datetime(2030, 1, 15, 12, 30, tzinfo=UTC)
 
 EXAMPLES: Mapping[str, Command | Event] = MappingProxyType(
     {
@@ -40,6 +44,7 @@ EXAMPLES: Mapping[str, Command | Event] = MappingProxyType(
             Deallocate(orderid="order-17", sku="RED-CHAIR", lineid="1"),
             Ship(orderid="order-17", sku="RED-CHAIR", lineid="1"),
             ChangeLineQuantity(orderid="order-17", sku="RED-CHAIR", lineid="1", qty=2, from_qty=3),
+            Hold(orderid="basket-5", sku="RED-CHAIR", qty=1, until=_UNTIL),
             CreateBatch(batchref="batch-8", sku="RED-CHAIR", qty=100, eta=_SHIP),
             ChangeBatchQuantity(batchref="batch-8", qty=80),
             ChangeBatchEta(batchref="batch-8", eta=_LATER),
@@ -91,6 +96,17 @@ EXAMPLES: Mapping[str, Command | Event] = MappingProxyType(
                 eta=_SHIP,
                 sequence=10,
             ),
+            Held(
+                orderid="basket-5",
+                sku="RED-CHAIR",
+                lineid="",
+                qty=1,
+                batchref="batch-8",
+                eta=_LATER,
+                until=_UNTIL,
+                sequence=11,
+            ),
+            HoldLapsed(orderid="basket-5", sku="RED-CHAIR", lineid="", qty=1, batchref="batch-8", sequence=12),
             CommandRejected(
                 command="allocate.v1",
                 reason="unknown-sku",

@@ -52,6 +52,20 @@ export interface ChangeLineQuantity {
   from_qty?: number | null;
 }
 
+/** Hold stock for an order line that may be ordered soon, such as for a basket. A hold never waits for stock. */
+export interface Hold {
+  /** The order that the line will belong to. */
+  orderid: string;
+  /** The product that may be ordered. */
+  sku: string;
+  /** The quantity to hold. */
+  qty: number;
+  /** Distinguishes lines of one order that have the same SKU; empty when absent or null. */
+  lineid?: string | null;
+  /** When the hold lapses. The worker may hold for a shorter time; `held` tells until when. */
+  until: string;
+}
+
 /** Add a batch of stock that was purchased. */
 export interface CreateBatch {
   /** The batch's unique reference. */
@@ -190,6 +204,42 @@ export interface Shipped {
   sequence: number;
 }
 
+/** Stock is held for an order line. It takes the place of what was held for the line before. */
+export interface Held {
+  /** The order that the line will belong to. */
+  orderid: string;
+  /** The product that may be ordered. */
+  sku: string;
+  /** The line's id; empty when the command had none. */
+  lineid: string;
+  /** The held quantity: the whole line. */
+  qty: number;
+  /** The batch whose stock is held. */
+  batchref: string;
+  /** The day on which the batch arrives; null if it is in the warehouse. */
+  eta: string | null;
+  /** When the hold lapses, unless the line is allocated before. */
+  until: string;
+  /** Counts the events of one SKU: 1, 2, 3. Its one gap comes after the worker's database was restored from a backup. */
+  sequence: number;
+}
+
+/** The stock that was held for an order line is free again. The line is as if it had never been asked for. */
+export interface HoldLapsed {
+  /** The order that the line would have belonged to. */
+  orderid: string;
+  /** The product that was not ordered. */
+  sku: string;
+  /** The line's id; empty when the command had none. */
+  lineid: string;
+  /** The quantity that was held. */
+  qty: number;
+  /** The batch whose stock was held. */
+  batchref: string;
+  /** Counts the events of one SKU: 1, 2, 3. Its one gap comes after the worker's database was restored from a backup. */
+  sequence: number;
+}
+
 /** An order line was cancelled, or lost its stock because its batch became smaller or comes later. */
 export interface Deallocated {
   /** The order that the line belongs to. */
@@ -281,6 +331,7 @@ export interface Commands {
   "deallocate.v1": Deallocate;
   "ship.v1": Ship;
   "change-line-quantity.v1": ChangeLineQuantity;
+  "hold.v1": Hold;
   "create-batch.v1": CreateBatch;
   "change-batch-quantity.v1": ChangeBatchQuantity;
   "change-batch-eta.v1": ChangeBatchEta;
@@ -296,6 +347,8 @@ export interface Events {
   "promise-changed.v1": PromiseChanged;
   "line-quantity-changed.v1": LineQuantityChanged;
   "shipped.v1": Shipped;
+  "held.v1": Held;
+  "hold-lapsed.v1": HoldLapsed;
   "deallocated.v1": Deallocated;
   "batch-created.v1": BatchCreated;
   "batch-quantity-changed.v1": BatchQuantityChanged;

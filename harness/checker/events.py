@@ -34,6 +34,16 @@ OUTCOMES: Mapping[str, frozenset[str]] = {
             contracts.CommandRejected.TYPE,
         }
     ),
+    contracts.Hold.TYPE: frozenset(
+        {
+            contracts.Held.TYPE,
+            contracts.OutOfStock.TYPE,
+            contracts.Allocated.TYPE,
+            contracts.PromiseChanged.TYPE,
+            contracts.LineQuantityChanged.TYPE,
+            contracts.CommandRejected.TYPE,
+        }
+    ),
     contracts.Deallocate.TYPE: frozenset({contracts.Deallocated.TYPE, contracts.CommandRejected.TYPE}),
     contracts.Ship.TYPE: frozenset({contracts.Shipped.TYPE, contracts.CommandRejected.TYPE}),
     contracts.CreateBatch.TYPE: frozenset({contracts.BatchCreated.TYPE, contracts.CommandRejected.TYPE}),
@@ -45,6 +55,8 @@ OUTCOMES: Mapping[str, frozenset[str]] = {
 """The events that may be the outcome of a command."""
 
 FOLLOWING: Mapping[str, frozenset[str]] = {
+    contracts.Allocate.TYPE: frozenset({contracts.Allocated.TYPE}),
+    contracts.Hold.TYPE: frozenset({contracts.Allocated.TYPE, contracts.HoldLapsed.TYPE}),
     contracts.Deallocate.TYPE: frozenset({contracts.Allocated.TYPE}),
     contracts.ChangeLineQuantity.TYPE: frozenset({contracts.Allocated.TYPE}),
     contracts.CreateBatch.TYPE: frozenset({contracts.Allocated.TYPE}),
@@ -54,6 +66,8 @@ FOLLOWING: Mapping[str, frozenset[str]] = {
             contracts.Allocated.TYPE,
             contracts.OutOfStock.TYPE,
             contracts.Backordered.TYPE,
+            contracts.HoldLapsed.TYPE,
+            contracts.Held.TYPE,
         }
     ),
     contracts.ChangeBatchEta.TYPE: frozenset(

@@ -23,6 +23,7 @@ VALID: dict[str, dict[str, Any]] = {
     "change-batch-quantity.v1": {"batchref": "batch-1", "qty": 0},
     "ship.v1": {**LINE},
     "change-line-quantity.v1": {**LINE, "qty": 3, "from_qty": 4},
+    "hold.v1": {**LINE, "qty": 3, "until": "2026-02-28T12:00:00Z"},
     "change-batch-eta.v1": {"batchref": "batch-1", "eta": None},
     "allocated.v1": {**LINE, "qty": 10, "batchref": "batch-1", "eta": None, "sequence": 1},
     "out-of-stock.v1": {**LINE, "qty": 10, "largest_available": 0, "next_eta": "2026-02-28", "sequence": 2},
@@ -35,6 +36,15 @@ VALID: dict[str, dict[str, Any]] = {
         "previous_eta": "2026-02-28",
         "sequence": 2,
     },
+    "held.v1": {
+        **LINE,
+        "qty": 10,
+        "batchref": "batch-1",
+        "eta": None,
+        "until": "2026-02-28T12:00:00.5Z",
+        "sequence": 2,
+    },
+    "hold-lapsed.v1": {**LINE, "qty": 10, "batchref": "batch-1", "sequence": 2},
     "shipped.v1": {**LINE, "qty": 10, "batchref": "batch-1", "sequence": 2},
     "line-quantity-changed.v1": {
         **LINE,

@@ -15,8 +15,11 @@ from allocation_worker.domain.commands import (
     Command,
     CreateBatch,
     Deallocate,
+    Hold,
+    LapseHold,
     Ship,
 )
+from allocation_worker.service_layer import lapse
 from allocation_worker.service_layer.messages import CommandMessage
 
 _numbers = count(1)
@@ -26,6 +29,7 @@ _MODELS: Mapping[type[Command], type[contracts.Command]] = {
     Deallocate: contracts.Deallocate,
     Ship: contracts.Ship,
     ChangeLineQuantity: contracts.ChangeLineQuantity,
+    Hold: contracts.Hold,
     CreateBatch: contracts.CreateBatch,
     ChangeBatchQuantity: contracts.ChangeBatchQuantity,
     ChangeBatchEta: contracts.ChangeBatchEta,
@@ -66,7 +70,8 @@ def delivery(
     attempts: int = 0,
 ) -> FakeDelivery:
     """The command as another program would send it, under an id of its own if none is given."""
-    model = _MODELS[type(command)](**asdict(command))
+    kind = _MODELS[type(command)]
+    model = kind(**{name: value for name, value in asdict(command).items() if name in kind.model_fields})
     return FakeDelivery(
         body=contracts.encode(model),
         properties=FakeProperties(
@@ -87,7 +92,12 @@ def message(
     traceparent: str | None = None,
     attempts: int = 0,
 ) -> CommandMessage:
-    """The same, understood."""
+    """The same, understood. No other program sends the command that ends a hold."""
+    if isinstance(command, LapseHold):
+        hold_id = message_id or f"message-{next(_numbers)}"
+        return lapse.message_of(
+            lapse.DueHold(command.sku, command.orderid, command.lineid, command.until, hold_id, hold_id)
+        )
     return wire.read(
         delivery(command, message_id, correlation_id=correlation_id, traceparent=traceparent, attempts=attempts)
     )

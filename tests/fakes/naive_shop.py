@@ -4,7 +4,7 @@ It shares no code with the program, so that tests can compare the two.
 """
 
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
 from allocation_worker.domain.commands import (
@@ -15,6 +15,8 @@ from allocation_worker.domain.commands import (
     Command,
     CreateBatch,
     Deallocate,
+    Hold,
+    LapseHold,
     Ship,
 )
 
@@ -44,6 +46,7 @@ class NaiveLine:
     needed_by: date | None = None
     answer: dict[str, Any] | None = None
     answer_type: str = ""
+    until: datetime | None = None
 
     @property
     def waits(self) -> bool:
@@ -71,6 +74,10 @@ class NaiveShop:
                 return self._change_line(command)
             case Ship():
                 return self._ship(command)
+            case Hold():
+                return self._hold(command)
+            case LapseHold():
+                return self._end_hold(command)
             case CreateBatch():
                 return self._create(command)
             case ChangeBatchQuantity():
@@ -78,7 +85,7 @@ class NaiveShop:
             case ChangeBatchEta():
                 return self._change_eta(command)
 
-    def _allocate(self, command: Allocate) -> list[Answer]:
+    def _allocate(self, command: Allocate) -> list[Answer]:  # noqa: PLR0911 - one for each rule
         line = self._line(command.orderid, command.sku, command.lineid)
         if line and line.cancelled:
             return [rejected("line-cancelled")]
@@ -86,6 +93,8 @@ class NaiveShop:
             return [rejected("line-shipped")]
         if not any(batch.sku == command.sku for batch in self.batches):
             return [rejected("unknown-sku")]
+        if line and line.batch and line.until and line.qty == command.qty:
+            return self._confirm(line, command)
         if line and line.batch and line.answer:
             same = line.qty == command.qty
             return [(line.answer_type, line.answer)] if same else [rejected("line-quantity-conflict")]
@@ -100,6 +109,55 @@ class NaiveShop:
         line.wait, line.priority, line.needed_by = command.wait, command.priority, command.needed_by
         return [self._look_for_stock(line)]
 
+    def _confirm(self, line: NaiveLine, command: Allocate) -> list[Answer]:
+        own, line.batch, line.until = line.batch, None, None
+        line.wait, line.priority, line.needed_by = command.wait, command.priority, command.needed_by
+        if own in self._for(line):
+            return [self._take(line, own)]
+        return [self._look_for_stock(line), *self._serve(command.sku)]
+
+    def _hold(self, command: Hold) -> list[Answer]:  # noqa: PLR0911 - one for each rule
+        line = self._line(command.orderid, command.sku, command.lineid)
+        if line and line.cancelled:
+            return [rejected("line-cancelled")]
+        if line and line.shipped:
+            return [rejected("line-shipped")]
+        if not any(batch.sku == command.sku for batch in self.batches):
+            return [rejected("unknown-sku")]
+        if line is None:
+            line = NaiveLine((command.orderid, command.sku, command.lineid))
+            self.lines.append(line)
+        own, before = line.batch, line.qty
+        if own and line.until is None and before != command.qty:
+            return [rejected("line-quantity-conflict")]
+        if own and line.answer and before == command.qty and line.until in {None, command.until}:
+            return [(line.answer_type, line.answer)]
+        if line.waits and command.qty > before:
+            line.place = None
+        line.batch, line.qty = None, command.qty
+        line.wait, line.priority, line.needed_by = False, 0, None
+        takers = [batch for batch in self._for(line) if self.available(batch) >= command.qty]
+        if own and not takers:
+            line.batch, line.qty = own, before
+            return [rejected("not-enough-stock")]
+        line.until = command.until if takers else None
+        taken = self._take(line, own if own in takers else takers[0]) if takers else self._look_for_stock(line)
+        return [taken, *self._serve(command.sku)]
+
+    def _end_hold(self, command: LapseHold) -> list[Answer]:
+        line = self._line(command.orderid, command.sku, command.lineid)
+        if line is None or line.until != command.until:
+            return []
+        self.lines.remove(line)
+        return [self._lapse(line), *self._serve(command.sku)]
+
+    def _lapse(self, line: NaiveLine) -> Answer:
+        orderid, sku, lineid = line.key
+        assert line.batch
+        body = {"orderid": orderid, "sku": sku, "lineid": lineid, "qty": line.qty, "batchref": line.batch.reference}
+        line.batch = None
+        return ("hold-lapsed.v1", body | {"sequence": self._count(line)})
+
     def _deallocate(self, command: Deallocate) -> list[Answer]:
         line = self._line(command.orderid, command.sku, command.lineid)
         if line is None:
@@ -108,6 +166,7 @@ class NaiveShop:
         if line.shipped:
             return [rejected("line-shipped")]
         line.cancelled = True
+        line.until = None
         return [self._take_off(line, "cancelled"), *self._serve(command.sku)]
 
     def _change_line(self, command: ChangeLineQuantity) -> list[Answer]:  # noqa: PLR0911 - one for each rule
@@ -147,7 +206,7 @@ class NaiveShop:
         line = self._line(command.orderid, command.sku, command.lineid)
         if line and line.cancelled:
             return [rejected("line-cancelled")]
-        if line is None or line.batch is None:
+        if line is None or line.batch is None or line.until:
             return [rejected("line-not-allocated")]
         if line.batch.eta:
             return [rejected("batch-not-arrived")]
@@ -186,10 +245,16 @@ class NaiveShop:
         moved = []
         while self.available(batch) < 0:
             holding = [line for line in self.lines if line.batch is batch and not line.shipped]
-            last = max(holding, key=_place)
-            answers.append(self._take_off(last, "batch-quantity-changed"))
+            last = max(holding, key=lambda line: (line.until is not None, _place(line)))
+            answers.append(self._lapse(last) if last.until else self._take_off(last, "batch-quantity-changed"))
             moved.append(last)
-        answers += [self._look_for_stock(line) for line in sorted(moved, key=_place)]
+        for line in sorted(moved, key=lambda line: (line.until is not None, _place(line))):
+            if line.until is None:
+                answers.append(self._look_for_stock(line))
+            elif takers := [other for other in self._for(line) if self.available(other) >= line.qty]:
+                answers.append(self._take(line, takers[0]))
+            else:
+                self.lines.remove(line)
         return answers + self._serve(batch.sku)
 
     def _change_eta(self, command: ChangeBatchEta) -> list[Answer]:
@@ -242,20 +307,27 @@ class NaiveShop:
         ]
 
     def _look_for_stock(self, line: NaiveLine) -> Answer:
-        orderid, sku, lineid = line.key
-        body = {"orderid": orderid, "sku": sku, "lineid": lineid, "qty": line.qty, "sequence": self._count(line)}
         batches = self._for(line)
         for batch in batches:
             if self.available(batch) >= line.qty:
-                line.batch = batch
-                line.answer = body | {"batchref": batch.reference, "eta": batch.eta and batch.eta.isoformat()}
-                line.answer_type = "allocated.v1"
-                return (line.answer_type, line.answer)
+                return self._take(line, batch)
+        orderid, sku, lineid = line.key
+        body = {"orderid": orderid, "sku": sku, "lineid": lineid, "qty": line.qty, "sequence": self._count(line)}
         most = max([self.available(batch) for batch in batches], default=0)
         counted = [batch for batch in batches if self.available(batch) == most][:1]
         etas = [batch.eta.isoformat() for batch in batches if batch not in counted and batch.eta]
         line.answer = body | {"largest_available": most, "next_eta": etas[0] if etas else None}
         line.answer_type = "backordered.v1" if line.waits else "out-of-stock.v1"
+        return (line.answer_type, line.answer)
+
+    def _take(self, line: NaiveLine, batch: NaiveBatch) -> Answer:
+        orderid, sku, lineid = line.key
+        body = {"orderid": orderid, "sku": sku, "lineid": lineid, "qty": line.qty, "sequence": self._count(line)}
+        line.batch = batch
+        line.answer = body | {"batchref": batch.reference, "eta": batch.eta and batch.eta.isoformat()}
+        if line.until:
+            line.answer["until"] = line.until.strftime("%Y-%m-%dT%H:%M:%SZ")
+        line.answer_type = "held.v1" if line.until else "allocated.v1"
         return (line.answer_type, line.answer)
 
     def _take_off(self, line: NaiveLine, reason: str) -> Answer:

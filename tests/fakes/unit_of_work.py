@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from threading import Condition
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -101,6 +102,8 @@ class FakeDatabase:
         numbered: the first page that each transaction under way has numbered.
         relay: the session that reads the outbox, if any.
         restored_at: the sequence from which new products go on, after a restored backup.
+        now: the time.
+        longest_hold: how long stock may be held.
     """
 
     def __init__(self, condition: Callable[[], Condition] = Condition, new_uuid: Callable[[], UUID] = uuid4) -> None:
@@ -114,6 +117,8 @@ class FakeDatabase:
         self.transactions_begun = 0
         self.relay: object | None = None
         self.restored_at = 0
+        self.now = datetime(2030, 1, 1, tzinfo=UTC)
+        self.longest_hold = timedelta(days=1)
 
     def unit_of_work(self) -> "FakeUnitOfWork":
         return FakeUnitOfWork(self)
@@ -311,7 +316,7 @@ class FakeProducts:
 
     def lines_last_asked_first(self, product: Product, batchref: str) -> Iterator[OrderLine]:
         holding = [line for line in product.lines.values() if line.batchref == batchref and not line.shipped]
-        yield from sorted(holding, key=lambda line: -line.place)
+        yield from sorted(holding, key=lambda line: (line.hold is None, -line.place))
 
     def lines_first_asked_first(self, product: Product, batchref: str, *, after: int, limit: int) -> list[OrderLine]:
         holding = [line for line in product.lines.values() if line.batchref == batchref and line.place > after]
@@ -398,6 +403,9 @@ class FakeUnitOfWork:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._transaction.end()
+
+    def latest_hold(self) -> datetime:
+        return self._database.now + self._database.longest_hold
 
     def collect_new_events(self) -> list[RaisedEvent]:
         return self.products.collect_new_events()

@@ -187,7 +187,7 @@ def _arguments(generation: str, change: Change) -> list[str | int]:
 
 
 def _what(change: Change) -> str:
-    for what in ("created", "eta_changed", "frees"):
+    for what in ("created", "eta_changed", "frees", "frees_hold", "keeps_hold"):
         if getattr(change, what):
             return what
     return ""

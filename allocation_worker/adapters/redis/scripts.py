@@ -52,14 +52,19 @@ _APPLY = """
 local sku, batchref, line = ARGV[2], ARGV[4], ARGV[10]
 local sequence = tonumber(ARGV[3])
 
--- Give back what the line held. Returns the line, which goes on waiting if it waited and still holds nothing.
-local function freed(at, line)
+-- Give back what the line held. Returns the line: it goes on waiting if it waited and still holds nothing, and stays
+-- held if it was, unless the event says what became of the hold.
+local function freed(at, line, what)
     local known = redis.call('HGET', at .. 'order:' .. ARGV[9], ARGV[11])
     if not known then return line end
     local before = cjson.decode(string.match(known, '^%d+ (.*)$'))
-    if before.status == 'allocated' then
+    if before.status == 'held' and what ~= 'frees_hold' then
+        line = string.gsub(line, '"allocated"', '"held"', 1)
+    end
+    if what == 'keeps_hold' then return line end
+    if before.status == 'held' or (before.status == 'allocated' and what == 'frees') then
         redis.call('HINCRBY', at .. 'batch:' .. before.batchref, 'allocated', '-' .. before.qty)
-    elseif before.status == 'waiting' and batchref == '' then
+    elseif before.status == 'waiting' and batchref == '' and what == 'frees' then
         line = string.gsub(line, '"out%-of%-stock"', '"waiting"')
     end
     return line
@@ -70,7 +75,9 @@ local function apply(generation)
     if sequence <= have then return -1 end
     if sequence > have + 1 then return have end
     local at = root(generation)
-    if ARGV[7] == 'frees' then line = freed(at, line) end
+    if ARGV[7] == 'frees' or ARGV[7] == 'frees_hold' or ARGV[7] == 'keeps_hold' then
+        line = freed(at, line, ARGV[7])
+    end
     if batchref ~= '' then
         local batch = at .. 'batch:' .. batchref
         if ARGV[7] == 'created' then
@@ -89,8 +96,8 @@ local function apply(generation)
 end
 """
 
-# ARGV: generation ('' here), sku, sequence, batchref, allocated by, purchased, 'created', 'eta_changed', 'frees' or '',
-# eta, orderid, line, field.
+# ARGV: generation ('' here), sku, sequence, batchref, allocated by, purchased, 'created', 'eta_changed', 'frees',
+# 'frees_hold', 'keeps_hold' or '', eta, orderid, line, field.
 APPLY_LIVE: Final = f"""
 {_COMMON}
 {_APPLY}

@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple, Protocol
 from allocation_worker.domain.events import ProductEvent
 from allocation_worker.service_layer.ports.errors import StoreUnavailableError
 
-LineStatus = Literal["allocated", "waiting", "out-of-stock", "cancelled", "shipped"]
+LineStatus = Literal["allocated", "held", "waiting", "out-of-stock", "cancelled", "shipped", "lapsed"]
 
 
 class LineView(NamedTuple):

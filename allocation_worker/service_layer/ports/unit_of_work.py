@@ -1,6 +1,7 @@
 """What the message bus and the handlers need of the store: one transaction."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from datetime import datetime
 from enum import Enum
 from types import TracebackType
 from typing import Protocol, Self
@@ -53,8 +54,9 @@ class Products(Protocol):
     def lines_last_asked_first(self, product: Product, batchref: str) -> Iterator[OrderLine]:
         """Return the lines that hold stock of the batch, in the order of their places, the last one first.
 
-        They are read as they are asked for. A line that `product` holds already is that same object; any other is for
-        `product` to take up, or changes to it are lost.
+        Those for which the stock is only held come before those that were allocated. They are read as they are asked
+        for. A line that `product` holds already is that same object; any other is for `product` to take up, or changes
+        to it are lost.
         """
 
     def lines_first_asked_first(
@@ -126,6 +128,9 @@ class UnitOfWork(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
+
+    def latest_hold(self) -> datetime:
+        """Return the latest time until which stock may be held: the database's time and the longest hold."""
 
     def collect_new_events(self) -> list[RaisedEvent]:
         """Return the events that the returned products have recorded since the last call."""

@@ -60,8 +60,8 @@ def test_json_lines_are_as_strict_as_a_message_body(tmp_path: Path) -> None:
         'row 4: The line has the key "qty" twice in one object; send each key once.',
         "row 5: The line must be a JSON object, got an array.",
         (
-            "row 6: The type is None; take one of allocate, deallocate, ship, change-line-quantity, create-batch, "
-            "change-batch-quantity, change-batch-eta."
+            "row 6: The type is None; take one of allocate, deallocate, ship, change-line-quantity, hold, "
+            "create-batch, change-batch-quantity, change-batch-eta."
         ),
     ]
 
@@ -129,7 +129,7 @@ def test_a_file_that_is_none_is_told_in_a_sentence(
         (
             "orders.csv",
             {"type_": "cancel"},
-            "The type is 'cancel'; take one of allocate, deallocate, ship, change-line-quantity, create-batch, ",
+            "The type is 'cancel'; take one of allocate, deallocate, ship, change-line-quantity, hold, ",
         ),
         ("orders.csv", {"type_": "deallocate", "columns": {"qty": "n"}}, "There is no field qty; take lineid, "),
         ("missing.csv", {}, "cannot be read: No such file or directory."),

@@ -210,6 +210,7 @@ def test_lists_every_command_by_its_type_with_its_route() -> None:
         ("change-batch-quantity.v1", "change-batch-quantity", "allocation.stock"),
         ("ship.v1", "ship", "allocation.orders"),
         ("change-line-quantity.v1", "change-line-quantity", "allocation.orders"),
+        ("hold.v1", "hold", "allocation.orders"),
         ("change-batch-eta.v1", "change-batch-eta", "allocation.stock"),
     }
 

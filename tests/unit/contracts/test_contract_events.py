@@ -233,6 +233,8 @@ def test_lists_every_event_by_its_type_with_its_routing_key() -> None:
         ("promise-changed.v1", "promise-changed"),
         ("line-quantity-changed.v1", "line-quantity-changed"),
         ("shipped.v1", "shipped"),
+        ("held.v1", "held"),
+        ("hold-lapsed.v1", "hold-lapsed"),
         ("batch-eta-changed.v1", "batch-eta-changed"),
         ("deallocated.v1", "deallocated"),
         ("batch-created.v1", "batch-created"),

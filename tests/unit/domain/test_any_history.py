@@ -1,7 +1,7 @@
 """Random histories have the same events as in the naive implementation."""
 
 from collections import defaultdict
-from datetime import date
+from datetime import UTC, date, datetime
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -15,6 +15,8 @@ from allocation_worker.domain.commands import (
     Command,
     CreateBatch,
     Deallocate,
+    Hold,
+    LapseHold,
     Ship,
 )
 from allocation_worker.domain.errors import RefusalError
@@ -30,6 +32,8 @@ lineids = st.sampled_from(["", "2"])
 batchrefs = st.sampled_from(["b1", "b2", "b3", "b4", "b5"])
 priorities = st.sampled_from([0, 0, 0, 1, 9])
 etas = st.none() | st.sampled_from([date.min, date(2026, 1, 1), date(2026, 1, 2)])
+
+untils = st.sampled_from([datetime(2030, 1, 1, 12, tzinfo=UTC), datetime(2030, 1, 1, 13, tzinfo=UTC)])
 
 
 class AnyHistory(RuleBasedStateMachine):
@@ -70,6 +74,21 @@ class AnyHistory(RuleBasedStateMachine):
     @rule(orderid=orderids, sku=skus, lineid=lineids, qty=st.integers(1, 12), from_qty=st.none() | st.integers(1, 12))
     def change_line_quantity(self, orderid: str, sku: str, lineid: str, qty: int, from_qty: int | None) -> None:
         self.compare(ChangeLineQuantity(orderid=orderid, sku=sku, lineid=lineid, qty=qty, from_qty=from_qty))
+
+    @rule(orderid=orderids, sku=skus, lineid=lineids, qty=st.integers(1, 12), until=untils)
+    def hold(self, orderid: str, sku: str, lineid: str, qty: int, until: datetime) -> None:
+        self.compare(Hold(orderid=orderid, sku=sku, lineid=lineid, qty=qty, until=until))
+
+    @rule(orderid=orderids, sku=skus, lineid=lineids, until=untils)
+    def lapse_hold(self, orderid: str, sku: str, lineid: str, until: datetime) -> None:
+        self.compare(LapseHold(orderid=orderid, sku=sku, lineid=lineid, until=until))
+
+    @rule(orderid=orderids, sku=skus, lineid=lineids)
+    def lapse_as_held(self, orderid: str, sku: str, lineid: str) -> None:
+        for line in self.naive.lines:
+            if line.key == (orderid, sku, lineid) and line.until:
+                self.compare(LapseHold(orderid=orderid, sku=sku, lineid=lineid, until=line.until))
+                break
 
     @rule(batchref=batchrefs, sku=skus, qty=st.integers(1, 20), eta=etas)
     def create_batch(self, batchref: str, sku: str, qty: int, eta: date | None) -> None:
