@@ -78,6 +78,9 @@ class Settings(BaseSettings):
     lock_timeout: int = Field(default=5, ge=1, le=3600, description="The longest wait for a locked row.")
     history_days: int = Field(default=30, ge=1, description="How many days published events are kept.")
     inbox_days: int = Field(default=7, ge=1, description="How many days a repeated message_id is recognised.")
+    hold_limit: int = Field(
+        default=86_400, ge=1, le=86_400, description="The longest that stock is held for a line that was not ordered."
+    )
     shutdown_timeout: int = Field(default=30, ge=1, le=600, description="How long SIGTERM waits for the last group.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="debug to error.")
     secrets_folder: Path | None = Field(

@@ -8,8 +8,10 @@ from functools import partial
 import structlog
 from tenacity import sleep_using_event
 
+from allocation_worker.adapters.postgres.holds import PostgresDueHolds
 from allocation_worker.adapters.postgres.prune import PostgresPruneTimes, pruned_tables
 from allocation_worker.adapters.postgres.relay import open_pending
+from allocation_worker.adapters.postgres.unit_of_work import PostgresUnitOfWork
 from allocation_worker.adapters.rabbitmq.publisher import RabbitMQEventPublisher
 from allocation_worker.bootstrap.addresses import BrokerUrls
 from allocation_worker.bootstrap.database import closing_connections, engine
@@ -23,6 +25,7 @@ from allocation_worker.bootstrap.signals import CLOSING_TIME, stopped_by_signals
 from allocation_worker.bootstrap.signs_of_life import Network, signs_of_life
 from allocation_worker.bootstrap.telemetry import Telemetry, telemetry_of
 from allocation_worker.config import Settings
+from allocation_worker.entrypoints.lapse import Lapsing
 from allocation_worker.entrypoints.prune import Pruner
 from allocation_worker.entrypoints.prune_clock import PruneClock
 from allocation_worker.entrypoints.relay import Relay
@@ -33,8 +36,11 @@ from allocation_worker.entrypoints.signs_of_life import (
     watched_sessions,
     watched_sleep,
 )
+from allocation_worker.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
+from allocation_worker.service_layer.lapse import HoldLapser
+from allocation_worker.service_layer.messagebus import MessageBus
 
-PRUNING_ENDS_WITHIN = 5.0
+STEP_ENDS_WITHIN = 5.0
 """Seconds. A step takes a fraction of one; what a frozen database does not answer is rolled back."""
 
 log = structlog.get_logger()
@@ -62,6 +68,17 @@ def _relay(settings: Settings, signs: SignsOfLife, network: Network, telemetry: 
         sleep=watched_sleep(sleep_using_event(stopping), signs.loop("pruning")),
     )
 
+    lapsing = Lapsing(
+        HoldLapser(
+            PostgresDueHolds(database),
+            MessageBus(COMMAND_HANDLERS, EVENT_HANDLERS),
+            partial(PostgresUnitOfWork, database),
+        ),
+        active=active,
+        stopping=stopping,
+        sleep=watched_sleep(sleep_using_event(stopping), signs.loop("holds")),
+    )
+
     def stop() -> None:
         stopping.set()
         waker.wake()
@@ -76,7 +93,11 @@ def _relay(settings: Settings, signs: SignsOfLife, network: Network, telemetry: 
             BrokerUrls(settings), wake=waker.wake, blocked_timeout=settings.blocked_timeout, link=network.link
         )
         try:
-            with telemetry.outbox_and_queues(database, active), _in_a_thread(pruner.run, stopping):
+            with (
+                telemetry.outbox_and_queues(database, active),
+                _in_a_thread("prune", pruner.run, stopping),
+                _in_a_thread("holds", lapsing.run, stopping),
+            ):
                 Relay(
                     watched_sessions(partial(open_pending, database, lease=settings.relay_lease), loop),
                     telemetry.publisher(WatchedPublisher(publisher, loop)),
@@ -92,12 +113,12 @@ def _relay(settings: Settings, signs: SignsOfLife, network: Network, telemetry: 
 
 
 @contextmanager
-def _in_a_thread(run: Callable[[], None], stopping: threading.Event) -> Iterator[None]:
+def _in_a_thread(name: str, run: Callable[[], None], stopping: threading.Event) -> Iterator[None]:
     """Have something run until `stopping`, which is set at the end of the block, and wait for its end."""
-    thread = threading.Thread(target=run, name="prune", daemon=True)
+    thread = threading.Thread(target=run, name=name, daemon=True)
     thread.start()
     try:
         yield
     finally:
         stopping.set()
-        thread.join(PRUNING_ENDS_WITHIN)
+        thread.join(STEP_ENDS_WITHIN)

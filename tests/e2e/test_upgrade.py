@@ -116,7 +116,7 @@ def test_all_programs_are_replaced_one_by_one_and_nothing_is_lost_doubled_or_reo
         client.wait_answered()
         old_relay.terminate()
         trade(client, 1)  # its events wait
-        assert run_verb("migrate", settings=upgrade.settings).stdout == "The schema was at 0001, and is at 0008.\n"
+        assert run_verb("migrate", settings=upgrade.settings).stdout == "The schema was at 0001, and is at 0009.\n"
         trade(client, 2)
         consume, relay = upgrade.start_now("consume"), upgrade.start_now("relay")
         old_relay = upgrade.start_before("relay")  # it has nothing to publish
@@ -224,7 +224,7 @@ def test_a_million_rows_are_moved_between_traffic_of_both_versions(upgrade: Upgr
         with ThreadPoolExecutor() as beside:
             migrating = beside.submit(run_verb, "migrate", settings=upgrade.settings, within=600)
             trade(client, 2)
-            assert migrating.result().stdout == "The schema was at 0001, and is at 0008.\n"
+            assert migrating.result().stdout == "The schema was at 0001, and is at 0009.\n"
         upgrade.start_now("consume")
         old_consume.terminate()
         upgrade.start_now("relay")

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 import structlog
 from sqlalchemy.engine import Connection, Engine
 
-from allocation_worker.adapters.postgres.statements import HOLDS, WAITS
+from allocation_worker.adapters.postgres.statements import HELD, HOLDS, WAITS
 
 log = structlog.get_logger()
 
@@ -34,6 +34,8 @@ INDEXES = (
         replaces="lines_of_batch",
     ),
     Index("waiting_lines", f"(sku, (-priority), coalesce(place, sequence)) WHERE {WAITS}"),
+    Index("held_lines", f"(held_until) WHERE {HELD}"),
+    Index("held_lines_of_batch", f"(batchref, coalesce(place, sequence)) WHERE {HELD}"),
 )
 
 _LOOK_AGAIN = 0.2

@@ -40,7 +40,9 @@ EVENTS_AFTER = sa.text("""
 LINES = sa.text("""
     SELECT orderid, order_lines.sku, lineid,
         CASE WHEN cancelled THEN 'cancelled' WHEN order_lines.shipped THEN 'shipped'
-            WHEN batchref IS NOT NULL THEN 'allocated' WHEN wait THEN 'waiting' ELSE 'out-of-stock' END AS status,
+            WHEN held_until IS NOT NULL AND batchref IS NOT NULL THEN 'held'
+            WHEN batchref IS NOT NULL THEN 'allocated' WHEN place = 0 THEN 'lapsed'
+            WHEN wait THEN 'waiting' ELSE 'out-of-stock' END AS status,
         qty, batchref, eta, order_lines.sequence
     FROM order_lines LEFT JOIN batches ON reference = batchref
     WHERE order_lines.sku = ANY(CAST(:skus AS text[]))

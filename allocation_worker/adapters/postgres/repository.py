@@ -19,6 +19,8 @@ from allocation_worker.domain.commands import (
     Command,
     CreateBatch,
     Deallocate,
+    Hold,
+    LapseHold,
     Ship,
 )
 from allocation_worker.domain.events import RaisedEvent
@@ -77,7 +79,7 @@ class PostgresProducts:
                 case Allocate():
                     skus.add(command.sku)
                     to_allocate.add((command.sku, (command.orderid, command.lineid)))
-                case Deallocate() | Ship() | ChangeLineQuantity():
+                case Deallocate() | Ship() | ChangeLineQuantity() | Hold() | LapseHold():
                     skus.add(command.sku)
                     to_read.add((command.sku, (command.orderid, command.lineid)))
                 case CreateBatch():
@@ -132,13 +134,14 @@ class PostgresProducts:
     def lines_last_asked_first(self, product: Product, batchref: str) -> Iterator[OrderLine]:
         self._rows.flush_lines([product])
         self._writer.flush()
-        before, limit = MAX_PLACE, LINES_AT_FIRST
-        while rows := self._connection.execute(
-            statements.LINES_OF_BATCH, {"batchref": batchref, "before": before, "limit": limit}
-        ).all():
-            for row in rows:
-                yield self._rows.line(product, row)
-            before, limit = rows[-1].place, LINES_AT_A_TIME
+        for statement in (statements.HELD_LINES_OF_BATCH, statements.LINES_OF_BATCH):
+            before, limit = MAX_PLACE, LINES_AT_FIRST
+            while rows := self._connection.execute(
+                statement, {"batchref": batchref, "before": before, "limit": limit}
+            ).all():
+                for row in rows:
+                    yield self._rows.line(product, row)
+                before, limit = rows[-1].place, LINES_AT_A_TIME
 
     def lines_first_asked_first(self, product: Product, batchref: str, *, after: int, limit: int) -> list[OrderLine]:
         parameters = {"batchref": batchref, "after": after, "limit": limit}

@@ -1,6 +1,7 @@
 """Translate between table rows and domain objects, and write the objects that have changed."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
@@ -10,14 +11,14 @@ from allocation_worker.adapters import wire
 from allocation_worker.adapters.postgres import statements
 from allocation_worker.adapters.postgres.writer import Values, Writer
 from allocation_worker.domain.events import ProductEvent
-from allocation_worker.domain.lines import PLAIN, LineId, OrderLine, Terms
+from allocation_worker.domain.lines import PLAIN, Holding, LineId, OrderLine, Terms
 from allocation_worker.domain.model import Batch, Product
 from allocation_worker.service_layer.ports import StoreContentionError
 
 LineKey = tuple[str, LineId]
 """(sku, (orderid, lineid))."""
 
-BLANK_LINE: Values = (0, None, False, 0, 0, PLAIN, False, None)
+BLANK_LINE: Values = (0, None, False, 0, 0, PLAIN, False, None, None)
 
 
 def line_uuid(key: LineKey) -> str:
@@ -86,6 +87,8 @@ class Rows:
                 PLAIN if row.wait is None else Terms(row.wait, row.priority, row.needed_by),
                 bool(row.shipped),
                 row.answer and _read_answer(row.answer),
+                # A program that does not know holds may have taken the stock away.
+                None if row.held_until is None or row.batchref is None else read_hold(row.held_until, row.held_by),
             )
             self._lines[product.sku, line_id] = _line_values(line)
         elif (product.sku, line_id) not in self._lines:
@@ -131,7 +134,7 @@ class Rows:
                     continue
                 if known is not None:
                     changed.append((self.line_uuid(key), *_columns(line)))
-                elif line.terms is PLAIN and line.place == line.sequence:
+                elif line.terms is PLAIN and line.place == line.sequence and line.hold is None:
                     new.append((self.line_uuid(key), line.orderid, product.sku, line.lineid, *values[:4]))
                 else:
                     row = (self.line_uuid(key), line.orderid, product.sku, line.lineid, *_columns(line))
@@ -212,6 +215,7 @@ def _line_values(line: OrderLine) -> Values:
         line.terms,
         line.shipped,
         line.answer,
+        line.hold,
     )
 
 
@@ -220,7 +224,28 @@ def _columns(line: OrderLine) -> Values:
     place = None if line.place == line.sequence else line.place
     terms = (None, None, None) if line.terms is PLAIN else line.terms
     answer = line.answer and _write_answer(line.answer)
-    return (line.qty, line.batchref, line.cancelled, line.sequence, place, *terms, line.shipped or None, answer)
+    hold = (line.hold.until.isoformat(), _write_cause(line.hold)) if line.hold else (None, None)
+    return (
+        line.qty,
+        line.batchref,
+        line.cancelled,
+        line.sequence,
+        place,
+        *terms,
+        line.shipped or None,
+        answer,
+        *hold,
+    )
+
+
+def read_hold(until: datetime, cause: str) -> Holding:
+    """Return the hold of the columns `held_until` and `held_by`."""
+    message_id, _, correlation_id = cause.partition("\n")
+    return Holding(until.astimezone(UTC), message_id, correlation_id)
+
+
+def _write_cause(hold: Holding) -> str:
+    return f"{hold.message_id}\n{hold.correlation_id}"
 
 
 def _read_answer(text: str) -> ProductEvent:

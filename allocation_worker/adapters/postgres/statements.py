@@ -15,10 +15,12 @@ LOCK_PRODUCTS = sa.text("""
 # A line whose place is its sequence has none of its own: so it is for nearly all, which cost no more for it.
 _PLACE = "coalesce(place, sequence)"
 HOLDS = "batchref IS NOT NULL AND shipped IS NOT TRUE"
+HELD = "held_until IS NOT NULL AND batchref IS NOT NULL"
 WAITS = "wait AND batchref IS NULL AND NOT cancelled"
-_LINE = (
-    f"orderid, sku, lineid, qty, batchref, cancelled, sequence, {_PLACE} AS place, wait, priority, needed_by, shipped"
-)
+_LINE = f"""
+    orderid, sku, lineid, qty, batchref, cancelled, sequence, {_PLACE} AS place, wait, priority, needed_by, shipped,
+    held_until, held_by
+"""
 
 LINES = sa.text(f"""
     SELECT {_LINE}, answer FROM order_lines
@@ -27,7 +29,13 @@ LINES = sa.text(f"""
 
 LINES_OF_BATCH = sa.text(f"""
     SELECT {_LINE}, answer FROM order_lines
-    WHERE {HOLDS} AND batchref = :batchref AND {_PLACE} < :before ORDER BY {_PLACE} DESC LIMIT :limit
+    WHERE {HOLDS} AND held_until IS NULL AND batchref = :batchref AND {_PLACE} < :before
+    ORDER BY {_PLACE} DESC LIMIT :limit
+""")  # noqa: S608 - as above
+
+HELD_LINES_OF_BATCH = sa.text(f"""
+    SELECT {_LINE}, answer FROM order_lines
+    WHERE {HELD} AND batchref = :batchref AND {_PLACE} < :before ORDER BY {_PLACE} DESC LIMIT :limit
 """)  # noqa: S608 - as above
 
 # The answers are not read: a line that is told or served gets another one.
@@ -156,6 +164,8 @@ _SPECIAL_COLUMNS = {
     "needed_by": "date",
     "shipped": "boolean",
     "answer": "text",
+    "held_until": "timestamptz",
+    "held_by": "text",
 }
 INSERT_LINES = new_rows("order_lines", _LINE_COLUMNS)
 INSERT_SPECIAL_LINES = new_rows("order_lines", {**_LINE_COLUMNS, **_SPECIAL_COLUMNS}, name="special_lines")
@@ -166,12 +176,14 @@ UPDATE_LINES = Write(
     UPDATE order_lines
     SET qty = new.qty, batchref = new.batchref, cancelled = new.cancelled, sequence = new.sequence, place = new.place,
         wait = new.wait, priority = new.priority, needed_by = new.needed_by, shipped = new.shipped,
-        answer = new.answer
+        answer = new.answer, held_until = new.held_until, held_by = new.held_by
     FROM unnest(
         CAST(:line0 AS uuid[]), CAST(:line1 AS integer[]), CAST(:line2 AS text[]), CAST(:line3 AS boolean[]),
         CAST(:line4 AS bigint[]), CAST(:line5 AS bigint[]), CAST(:line6 AS boolean[]), CAST(:line7 AS smallint[]),
-        CAST(:line8 AS date[]), CAST(:line9 AS boolean[]), CAST(:line10 AS text[]))
-        AS new (id, qty, batchref, cancelled, sequence, place, wait, priority, needed_by, shipped, answer)
+        CAST(:line8 AS date[]), CAST(:line9 AS boolean[]), CAST(:line10 AS text[]), CAST(:line11 AS timestamptz[]),
+        CAST(:line12 AS text[]))
+        AS new (id, qty, batchref, cancelled, sequence, place, wait, priority, needed_by, shipped, answer, held_until,
+            held_by)
     WHERE order_lines.id = new.id
 """,
 )

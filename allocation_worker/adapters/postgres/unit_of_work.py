@@ -1,8 +1,10 @@
 """The unit of work: products, inbox and outbox in one transaction."""
 
+from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Self
 
+import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
 from allocation_worker.adapters.postgres.inbox import PostgresInbox
@@ -10,6 +12,9 @@ from allocation_worker.adapters.postgres.outbox import PostgresOutbox
 from allocation_worker.adapters.postgres.repository import PostgresProducts
 from allocation_worker.adapters.postgres.writer import Writer
 from allocation_worker.domain.events import RaisedEvent
+
+LONGEST_HOLD = timedelta(days=1)
+_LATEST_HOLD = sa.text("SELECT now() + :longest")
 
 
 class Optimism:
@@ -35,15 +40,20 @@ class PostgresUnitOfWork:
     Args:
         engine: The database.
         optimism: Shared with the transactions before and after it.
+        longest_hold: How long stock may be held for a line that was not ordered.
     """
 
     products: PostgresProducts
     inbox: PostgresInbox
     outbox: PostgresOutbox
 
-    def __init__(self, engine: Engine, optimism: Optimism | None = None) -> None:
+    def __init__(
+        self, engine: Engine, optimism: Optimism | None = None, *, longest_hold: timedelta = LONGEST_HOLD
+    ) -> None:
         self._engine = engine
         self._optimism = optimism or Optimism()
+        self._longest_hold = longest_hold
+        self._latest_hold: datetime | None = None
 
     def __enter__(self) -> Self:
         self._connection = self._engine.connect()
@@ -60,6 +70,12 @@ class PostgresUnitOfWork:
         if error is not None:
             self._optimism.justified = False
         self._connection.close()
+
+    def latest_hold(self) -> datetime:
+        if self._latest_hold is None:
+            row = self._connection.execute(_LATEST_HOLD, {"longest": self._longest_hold}).one()
+            self._latest_hold = row[0].astimezone(UTC)
+        return self._latest_hold
 
     def collect_new_events(self) -> list[RaisedEvent]:
         return self.products.collect_new_events()

@@ -179,8 +179,9 @@ CHECKS = (
             ORDER BY sku, sequence
         ) AS answers USING (sku, sequence)
         WHERE (event ->> 'orderid', event ->> 'lineid') IS DISTINCT FROM (orderid, lineid)
-            OR batchref IS DISTINCT FROM CASE WHEN type <> 'deallocated.v1' THEN event ->> 'batchref' END
-            OR qty <> CAST(event ->> 'qty' AS integer)
+            OR batchref IS DISTINCT FROM CASE
+                WHEN type NOT IN ('deallocated.v1', 'hold-lapsed.v1') THEN event ->> 'batchref' END
+            OR qty <> CASE WHEN type <> 'hold-lapsed.v1' THEN CAST(event ->> 'qty' AS integer) ELSE 0 END
         """,
     ),
     Check(

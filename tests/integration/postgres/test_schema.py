@@ -35,7 +35,7 @@ TABLES = {
     *{"products", "batches", "order_lines", "inbox", "outbox", "alembic_version"},
     *{"inbox_entries", "outbox_pages", "outbox_unrouted", "prune_clock", "schema_revision", "restorations"},
 }
-NEWEST = "0008"
+NEWEST = "0009"
 
 
 @pytest.fixture
