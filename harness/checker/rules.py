@@ -31,7 +31,8 @@ class BatchState:
         arrival: Its number among the batches of its SKU.
         shipped: How much of the allocated quantity was shipped.
         eta: The ETA as `YYYY-MM-DD`; None for stock in the warehouse.
-        lines: The lines that hold its stock and were not shipped, by their places, in order.
+        lines: The lines that were allocated and not shipped, by their places, in order.
+        held: The lines for which its stock is only held, by their places, in order.
     """
 
     sku: str
@@ -41,6 +42,7 @@ class BatchState:
     shipped: int = 0
     eta: str | None = None
     lines: list[Place] = field(default_factory=list, compare=False)
+    held: list[Place] = field(default_factory=list, compare=False)
 
     @property
     def available(self) -> int:
@@ -94,6 +96,9 @@ class Replay:
         self.lines: dict[LineKey, tuple[str, int]] = {}
         """The batch and the quantity that each line holds."""
         self._fault = fault
+        self._held_lines: set[LineKey] = set()
+        self._pushed_off: defaultdict[str, dict[LineKey, int]] = defaultdict(dict)
+        """By SKU, the places of the lines whose hold a shrink has ended, until its last event."""
         self._places: dict[LineKey, int] = {}
         self._terms: dict[LineKey, AskedFor] = {}
         self._waiting: defaultdict[str, dict[LineKey, Backorder]] = defaultdict(dict)
@@ -111,6 +116,8 @@ class Replay:
             contracts.PromiseChanged.TYPE: self._promise_changed,
             contracts.Shipped.TYPE: self._shipped,
             contracts.LineQuantityChanged.TYPE: self._line_quantity_changed,
+            contracts.Held.TYPE: self._held,
+            contracts.HoldLapsed.TYPE: self._hold_lapsed,
             contracts.Allocated.TYPE: self._allocated,
             contracts.Deallocated.TYPE: self._deallocated,
             contracts.OutOfStock.TYPE: self._short_of_stock,
@@ -131,9 +138,12 @@ class Replay:
         if cause != self._cause.setdefault(data["sku"], cause):
             self._cause[data["sku"]] = cause
             self._check_queue(data["sku"])
+            self._pushed_off.pop(data["sku"], None)
         self._check_taken_off(type_, data)
         if "orderid" in data:
             self._hear(data, command)
+        if type_ == contracts.HoldLapsed.TYPE and command.get("type") == contracts.ChangeBatchQuantity.TYPE:
+            self._check_pushed_off(data)
         self._rules[type_](data)
 
     def end(self) -> None:
@@ -163,7 +173,7 @@ class Replay:
         line = _line(data)
         if line in self._sent:
             self._fault(f"Line {line} was shipped, and there is event {data['sequence']} about it.")
-        self._places.setdefault(line, data["sequence"])
+        self._places.setdefault(line, self._pushed_off[line[1]].pop(line, data["sequence"]))
         queue = self._waiting[line[1]]
         waiting = queue.pop(line, None)
         asked = "qty" in command and (command.get("orderid"), command.get("lineid") or "") == (line[0], line[2])
@@ -174,6 +184,8 @@ class Replay:
                 self._places[line] = data["sequence"]
             if command.get("type") == contracts.Allocate.TYPE:
                 self._terms[line] = AskedFor(command.get("priority") or 0, command.get("needed_by"))
+            if command.get("type") == contracts.Hold.TYPE:
+                self._terms[line] = PLAIN
             if command.get("type") == contracts.ChangeLineQuantity.TYPE:
                 self._changed_while_waiting = waiting is not None
 
@@ -233,7 +245,7 @@ class Replay:
         own = None
         if held:
             own = self.batches[held[0]]
-            own.lines.pop(bisect_left(own.lines, self._place(line)))
+            self._strike_off(own, line)
             own.allocated -= held[1]
             if held[1] != data["previous_qty"] or data["batchref"] is None:
                 self._fault(f"Line {line} held {held}, and was changed from {data['previous_qty']}.")
@@ -246,11 +258,56 @@ class Replay:
             self._fault(f"Line {line} got stock of batch {data['batchref']}, which was not its turn.")
         self._give(line, data)
 
+    def _held(self, data: Mapping[str, Any]) -> None:
+        line = _line(data)
+        own = self._take_back(line)
+        due = own if own and own.available >= data["qty"] else self._best(data["sku"], data["qty"], None)
+        if self.batches.get(data["batchref"]) is not due:
+            self._fault(f"Stock of batch {data['batchref']} is held for line {line}, which was not its turn.")
+        self._held_lines.add(line)
+        self._give(line, data)
+
+    def _hold_lapsed(self, data: Mapping[str, Any]) -> None:
+        line = _line(data)
+        held = self.lines.get(line)
+        if line not in self._held_lines or held != (data["batchref"], data["qty"]):
+            self._fault(f"Line {line} holds {held}, and a hold of {data['qty']} of {data['batchref']} lapsed.")
+        self._take_back(line)
+        self._places.pop(line, None)
+        self._terms.pop(line, None)
+
+    def _check_pushed_off(self, data: Mapping[str, Any]) -> None:
+        """Check that a shrink ends no hold without need, and the last one first."""
+        line, batch = _line(data), self.batches.get(data["batchref"])
+        if batch is None or batch.allocated <= batch.purchased:
+            self._fault(f"The hold of line {line} was ended, and batch {data['batchref']} had enough.")
+        elif not batch.held or line != batch.held[-1][1]:
+            self._fault(f"The hold of line {line} was ended before one that asked later.")
+        self._pushed_off[line[1]][line] = self._places[line]
+
+    def _take_back(self, line: LineKey) -> BatchState | None:
+        """Take the stock back that is only held for a line, if any is. Return its batch."""
+        if line not in self._held_lines:
+            return None
+        batchref, qty = self.lines.pop(line)
+        batch = self.batches[batchref]
+        self._strike_off(batch, line)
+        self._held_lines.discard(line)
+        batch.allocated -= qty
+        return batch
+
+    def _strike_off(self, batch: BatchState, line: LineKey) -> None:
+        places = batch.held if line in self._held_lines else batch.lines
+        places.pop(bisect_left(places, self._place(line)))
+
     def _shipped(self, data: Mapping[str, Any]) -> None:
         line = _line(data)
         batch = self.batches.get(data["batchref"])
         if batch is None or self.lines.get(line) != (data["batchref"], data["qty"]):
             self._fault(f"Line {line} holds {self.lines.get(line)}, and was shipped of batch {data['batchref']}.")
+            return
+        if line in self._held_lines:
+            self._fault(f"Line {line} was shipped, and its stock was only held.")
             return
         if batch.eta:
             self._fault(f"Line {line} was shipped of batch {data['batchref']}, which arrives on {batch.eta}.")
@@ -268,7 +325,7 @@ class Replay:
         if batch.eta is None and data["eta"]:
             self._fault(f"Batch {data['batchref']} had arrived, and is to arrive on {data['eta']}.")
         if batch.eta != data["eta"]:
-            self._to_tell[batch.sku] = ToTellAgain(batch.eta, list(batch.lines))
+            self._to_tell[batch.sku] = ToTellAgain(batch.eta, sorted([*batch.lines, *batch.held]))
         batch.eta = data["eta"]
         # The sort is stable, and must begin with the order of arrival.
         self._of_sku[batch.sku].sort(key=lambda known: known.arrival)
@@ -302,9 +359,16 @@ class Replay:
         if batch is None:
             self._fault(f"Line {line} was allocated to batch {data['batchref']}, which was never created.")
             return
+        needed_by = self._terms.get(line, PLAIN).needed_by
+        own = self._take_back(line)
+        if own and own.serves(needed_by):
+            if batch is not own:
+                self._fault(f"Line {line} was allocated to {data['batchref']}, and another batch was held for it.")
+            self._give(line, data)
+            return
         if line in self.lines:
             self._fault(f"Line {line} was allocated while it held stock of {self.lines[line][0]}.")
-        if batch is not self._best(data["sku"], data["qty"], self._terms.get(line, PLAIN).needed_by):
+        if batch is not self._best(data["sku"], data["qty"], needed_by):
             self._fault(f"Line {line} got stock of batch {data['batchref']}, which was not its turn.")
         self._give(line, data)
 
@@ -313,7 +377,7 @@ class Replay:
         if batch is None:
             return
         self.lines[line] = (data["batchref"], data["qty"])
-        insort(batch.lines, self._place(line))
+        insort(batch.held if line in self._held_lines else batch.lines, self._place(line))
         batch.allocated += data["qty"]
         if batch.allocated > batch.purchased or batch.sku != data["sku"]:
             self._fault(f"Batch {data['batchref']} was oversold by {line}: {batch.allocated} of {batch.purchased}.")
@@ -335,16 +399,18 @@ class Replay:
         elif data["reason"] == "batch-quantity-changed":
             if batch.allocated <= batch.purchased:
                 self._fault(f"Line {line} was taken off batch {held[0]}, which had enough.")
-            if not batch.lines or line != batch.lines[-1][1]:
+            if batch.held or not batch.lines or line != batch.lines[-1][1]:
                 self._fault(f"Line {line} was taken off batch {held[0]} before one that asked later.")
             self._taken_off[line[1]].append(self._place(line))
         if line not in self._sent:
-            batch.lines.pop(bisect_left(batch.lines, self._place(line)))
+            self._strike_off(batch, line)
+        self._held_lines.discard(line)
         batch.allocated -= held[1]
 
     def _short_of_stock(self, data: Mapping[str, Any]) -> None:
         line = _line(data)
         needed_by = self._terms.get(line, PLAIN).needed_by
+        self._take_back(line)
         if self._best(data["sku"], data["qty"], needed_by):
             self._fault(f"Line {line} is out of stock, and a batch could take it.")
         available = [batch for batch in self._of_sku[data["sku"]] if batch.available > 0 and batch.serves(needed_by)]
