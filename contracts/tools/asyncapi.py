@@ -51,7 +51,7 @@ _OUTCOMES: Mapping[str, str] = {
     "deallocate.v1": "`deallocated.v1` or `command-rejected.v1`",
     "ship.v1": "`shipped.v1` or `command-rejected.v1`",
     "change-line-quantity.v1": "`line-quantity-changed.v1` or `command-rejected.v1`; where nothing changes, what "
-    "answered the line last: `allocated.v1`, `promise-changed.v1` or `backordered.v1`",
+    "answered the line last: `allocated.v1`, `held.v1`, `promise-changed.v1` or `backordered.v1`",
     "hold.v1": "`held.v1`, `out-of-stock.v1` or `command-rejected.v1`; asked again, what answered the line last: also "
     "`allocated.v1`, `promise-changed.v1` or `line-quantity-changed.v1`",
     "create-batch.v1": "`batch-created.v1` or `command-rejected.v1`",

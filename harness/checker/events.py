@@ -31,6 +31,7 @@ OUTCOMES: Mapping[str, frozenset[str]] = {
             contracts.Allocated.TYPE,
             contracts.PromiseChanged.TYPE,
             contracts.Backordered.TYPE,
+            contracts.Held.TYPE,
             contracts.CommandRejected.TYPE,
         }
     ),

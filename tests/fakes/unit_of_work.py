@@ -152,7 +152,7 @@ class FakeDatabase:
             (line.orderid, sku, line.lineid, line.qty, line.batchref, line.cancelled)
             for sku, product in self.committed.products.items()
             for line in product.lines.values()
-            if line.sequence
+            if line.place
         }
 
 

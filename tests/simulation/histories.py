@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import UTC, date, datetime
 from random import Random
 
 from pika.spec import BasicProperties
@@ -17,6 +17,7 @@ from allocation_worker.domain.commands import (
     Command,
     CreateBatch,
     Deallocate,
+    Hold,
     Ship,
 )
 from tests.fakes.messages import delivery
@@ -203,7 +204,7 @@ def _broken(random: Random) -> Sent:
     return Sent(message_id="broken", type=type_, body=b"{", dead="invalid-json")
 
 
-def _commands(random: Random) -> Iterator[Command]:
+def _commands(random: Random) -> Iterator[Command]:  # noqa: C901 - one for each command
     skus = ["LAMP", "VASE"] if random.random() < 0.5 else ["LAMP"]
     batches = 0
     for _ in range(random.choice([random.randint(3, 14), random.randint(15, 40)])):
@@ -214,6 +215,9 @@ def _commands(random: Random) -> Iterator[Command]:
             batches += 1
             eta = random.choice([None, date(2031, 1, 1), date(2031, 1, 2)])
             yield replace(_batch(f"b{batches}", random.randint(1, 12), sku), eta=eta)
+        elif kind < 0.19:
+            until = datetime(2030, 1, 1, random.choice([12, 13]), tzinfo=UTC)
+            yield Hold(orderid=orderid, sku=sku, qty=random.choice([1, 2, 3]), until=until)
         elif kind < 0.62:
             order = _order(orderid, random.choice([1, 2, 2, 3, 5]), sku)
             if random.random() < 0.4:

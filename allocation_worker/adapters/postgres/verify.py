@@ -231,6 +231,26 @@ CHECKS = (
         SELECT type, message_id, causation_id FROM events
         WHERE created_at >= now() - make_interval(hours => :known_hours)
             AND NOT EXISTS (SELECT FROM inbox_entries WHERE key = inbox_key(causation_id))
+            -- A hold lapses long after its message, which the inbox may have forgotten by then.
+            AND causation_id NOT IN (SELECT causation_id FROM events WHERE type = 'hold-lapsed.v1')
+        """,
+    ),
+    Check(
+        "hold-of-nothing",
+        "Line (order {orderid}, SKU {sku}, lineid {lineid!r}) is held until {held_until}, and holds no stock, or was "
+        "shipped.",
+        """
+        SELECT orderid, sku, lineid, held_until FROM order_lines
+        WHERE held_until IS NOT NULL AND (batchref IS NULL OR cancelled OR shipped)
+        """,
+    ),
+    Check(
+        "hold-overdue",
+        "Line (order {orderid}, SKU {sku}, lineid {lineid!r}) was held until {held_until}; "
+        "is `allocation-worker relay` running?",
+        """
+        SELECT orderid, sku, lineid, held_until FROM order_lines
+        WHERE held_until IS NOT NULL AND held_until < now() - make_interval(secs => :stuck_after)
         """,
     ),
     Check(

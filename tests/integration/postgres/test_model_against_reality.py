@@ -1,7 +1,7 @@
 """Groups in PostgreSQL have the same results as single messages in memory."""
 
 from collections.abc import Sequence
-from datetime import date
+from datetime import UTC, date, datetime
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -15,6 +15,7 @@ from allocation_worker.domain.commands import (
     Command,
     CreateBatch,
     Deallocate,
+    Hold,
     Ship,
 )
 from allocation_worker.service_layer.messages import CommandMessage
@@ -52,9 +53,18 @@ commands: st.SearchStrategy[Command] = st.one_of(
 changes_of_lines: st.SearchStrategy[Command] = st.builds(
     ChangeLineQuantity, orderid=orderids, sku=skus, lineid=lineids, qty=st.sampled_from([1, 2, 3, 5])
 )
+holds: st.SearchStrategy[Command] = st.builds(
+    Hold,
+    orderid=orderids,
+    sku=skus,
+    lineid=lineids,
+    qty=st.sampled_from([1, 2, 3, 5]),
+    # Long ago, so that the clock of the database does not shorten it. Nothing ends holds here.
+    until=st.sampled_from([datetime(2026, 1, 1, 12, tzinfo=UTC), datetime(2026, 1, 1, 13, tzinfo=UTC)]),
+)
 # One message in three or so has an id that another may have.
 message_ids = st.none() | st.none() | st.integers(1, 4).map("id-{}".format)
-messages = st.builds(message, st.one_of(commands, changes_of_lines), message_ids)
+messages = st.builds(message, st.one_of(commands, changes_of_lines, holds), message_ids)
 groups = st.lists(st.lists(messages, min_size=1, max_size=10), min_size=1, max_size=6)
 
 
