@@ -2,19 +2,20 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from time import monotonic
 from typing import Any
 
 import pytest
 
-from allocation_worker.domain.commands import Allocate, ChangeBatchQuantity, Command, CreateBatch, Deallocate
+from allocation_worker.domain.commands import Allocate, ChangeBatchQuantity, Command, CreateBatch, Deallocate, Hold
 from allocation_worker.domain.errors import RefusalError
 from allocation_worker.domain.events import Backordered, Deallocated
 from allocation_worker.domain.lines import OrderLine, Terms
 from allocation_worker.domain.model import Product
 from allocation_worker.service_layer.groups import GroupProcessor
 from allocation_worker.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
+from allocation_worker.service_layer.lapse import DueHold, message_of
 from allocation_worker.service_layer.messagebus import MessageBus
 from allocation_worker.service_layer.messages import CommandMessage
 from allocation_worker.service_layer.outcomes import DeadLettered, Done, Outcome, Retry, SetAside
@@ -27,6 +28,7 @@ from tests.fakes.unit_of_work import Published
 FRESH, REPEAT, CONFLICT = Receipt.FRESH, Receipt.REPEAT, Receipt.CONFLICT
 BUS = MessageBus(COMMAND_HANDLERS, EVENT_HANDLERS)
 ETA = date(2026, 1, 1)
+LONG_AGO = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 ASTRAL = "\U0001f6cb" * 255
 UNPRINTABLE = "\U000e0001" * 255
@@ -781,3 +783,56 @@ def test_after_a_restored_backup_old_and_new_products_go_on_from_its_sequence(st
     given(store, order("p"), create("c", 10, sku="SOFA"), order("q", sku="SOFA"))
     numbers = [(event.sku, event.sequence) for event in store.published()]
     assert numbers == [("LAMP", 1), ("LAMP", 2), ("LAMP", from_ + 1), ("SOFA", from_ + 1), ("SOFA", from_ + 2)]
+
+
+def hold(orderid: str, qty: int, until: datetime = LONG_AGO) -> Hold:
+    return Hold(orderid=orderid, sku="LAMP", qty=qty, until=until)
+
+
+def end_hold(store: Store, orderid: str, until: datetime = LONG_AGO) -> None:
+    """As the process that ends holds does."""
+    with store.unit_of_work() as uow:
+        BUS.handle(message_of(DueHold("LAMP", orderid, "", until, "hold", "hold")), uow)
+        uow.commit()
+
+
+class TestHolds:
+    def test_stock_is_held_and_confirmed(self, store: Store) -> None:
+        given(store, create("b", 5), hold("o", 3))
+        given(store, order("o", 3))
+        end_hold(store, "o")
+        assert [event.type for event in store.published()][1:] == ["held.v1", "allocated.v1"]
+        assert store.stock() == {"b": (5, 3)}
+
+    def test_a_hold_lapses_once_and_those_that_wait_are_served(self, store: Store) -> None:
+        given(store, create("b", 5), hold("o", 3), wait("w", 4))
+        end_hold(store, "o")
+        end_hold(store, "o")
+        told = [(event.type, event.causation_id) for event in store.published()][3:]
+        assert told == [("hold-lapsed.v1", "hold"), ("allocated.v1", "hold")]
+        assert store.lines() == {("w", "LAMP", "", 4, "b", False)}
+
+    def test_a_line_is_blank_after_its_hold_and_may_be_held_again(self, store: Store) -> None:
+        given(store, create("b", 5), hold("o", 3), order("later", 1))
+        end_hold(store, "o")
+        given(store, hold("o", 4))
+        given(store, change("b", 4))
+        assert [event.type for event in store.published()][-2:] == ["batch-quantity-changed.v1", "hold-lapsed.v1"]
+
+    def test_a_hold_that_was_prolonged_does_not_lapse_at_its_first_time(self, store: Store) -> None:
+        given(store, create("b", 5), hold("o", 3))
+        given(store, hold("o", 5, LONG_AGO + timedelta(hours=1)))
+        end_hold(store, "o")
+        assert store.stock() == {"b": (5, 5)}
+
+    def test_held_lines_are_the_first_that_a_shrink_takes_off(self, store: Store) -> None:
+        given(store, create("b", 6), hold("h1", 1), order("o1", 1), hold("h2", 1), order("o2", 1))
+        given(store, create("c", 1), change("b", 2))
+        told = [(event.type, event.body["orderid"]) for event in store.published() if event.type == "hold-lapsed.v1"]
+        assert told == [("hold-lapsed.v1", "h2"), ("hold-lapsed.v1", "h1")]
+        assert store.stock() == {"b": (2, 2), "c": (1, 1)}
+
+    def test_no_hold_is_longer_than_the_longest(self, store: Store) -> None:
+        given(store, create("b", 5), hold("o", 3, datetime.max.replace(tzinfo=UTC)))
+        with store.unit_of_work() as uow:
+            assert datetime.fromisoformat(store.published()[-1].body["until"]) <= uow.latest_hold()

@@ -11,9 +11,9 @@ from allocation_worker.adapters.postgres.statements import HELD
 from allocation_worker.service_layer.lapse import DueHold
 
 DUE_HOLDS = sa.text(f"""
-    SELECT sku, orderid, lineid, held_until, held_by FROM order_lines
+    SELECT sku, orderid, lineid, held_until AT TIME ZONE 'UTC' AS held_until, held_by FROM order_lines
     WHERE {HELD} AND held_until <= now() AND sku <> ALL(CAST(:besides AS text[]))
-    ORDER BY held_until LIMIT :limit
+    ORDER BY order_lines.held_until LIMIT :limit
 """)  # noqa: S608 - a constant
 
 

@@ -239,9 +239,12 @@ def _columns(line: OrderLine) -> Values:
 
 
 def read_hold(until: datetime, cause: str) -> Holding:
-    """Return the hold of the columns `held_until` and `held_by`."""
+    """Return the hold of the columns `held_until`, read in UTC, and `held_by`.
+
+    The time zone of a session could move the first of all times out of the years that Python knows.
+    """
     message_id, _, correlation_id = cause.partition("\n")
-    return Holding(until.astimezone(UTC), message_id, correlation_id)
+    return Holding(until.replace(tzinfo=UTC), message_id, correlation_id)
 
 
 def _write_cause(hold: Holding) -> str:

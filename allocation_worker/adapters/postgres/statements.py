@@ -19,7 +19,7 @@ HELD = "held_until IS NOT NULL AND batchref IS NOT NULL"
 WAITS = "wait AND batchref IS NULL AND NOT cancelled"
 _LINE = f"""
     orderid, sku, lineid, qty, batchref, cancelled, sequence, {_PLACE} AS place, wait, priority, needed_by, shipped,
-    held_until, held_by
+    held_until AT TIME ZONE 'UTC' AS held_until, held_by
 """
 
 LINES = sa.text(f"""

@@ -137,8 +137,9 @@ class PostgresStore:
         return {row.reference: (row.purchased, row.allocated) for row in rows}
 
     def lines(self) -> set[tuple[str, str, str, int, str | None, bool]]:
-        heard_of = "coalesce(place, sequence) > 0"
-        rows = self.rows(f"SELECT orderid, sku, lineid, qty, batchref, cancelled FROM order_lines WHERE {heard_of}")
+        rows = self.rows("""
+            SELECT orderid, sku, lineid, qty, batchref, cancelled FROM order_lines WHERE coalesce(place, sequence) > 0
+        """)
         return {(row.orderid, row.sku, row.lineid, row.qty, row.batchref, row.cancelled) for row in rows}
 
     def rows(self, statement: str, **parameters: object) -> list[sa.Row[tuple[object, ...]]]:

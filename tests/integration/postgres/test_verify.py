@@ -102,6 +102,14 @@ def test_an_empty_database_has_no_fault(store: PostgresStore) -> None:
             "SKU LAMP counts nothing as the smallest quantity that waits, and 3 waits.",
         ),
         (
+            "UPDATE order_lines SET held_until = now() - interval '1 hour', held_by = 'm' WHERE orderid = 'o1'",
+            "is `allocation-worker relay` running?",
+        ),
+        (
+            "UPDATE order_lines SET held_until = now(), held_by = 'm', batchref = NULL WHERE orderid = 'o1'",
+            "and holds no stock, or was shipped.",
+        ),
+        (
             "DELETE FROM inbox_entries WHERE key = inbox_key('c10')",
             "was caused by command c10, which is not in the inbox.",
         ),

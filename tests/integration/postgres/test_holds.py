@@ -1,0 +1,69 @@
+"""Holds lapse by the clock of the database, each once, whoever ends them."""
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+
+from allocation_worker.adapters.postgres.holds import PostgresDueHolds
+from allocation_worker.domain.commands import Hold
+from allocation_worker.service_layer.lapse import HoldLapser
+from tests.fakes.messages import message
+from tests.integration.postgres.staging import BUS, create, process
+from tests.integration.postgres.store import PostgresStore
+
+LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def hold(orderid: str, sku: str = "LAMP", until: datetime = LONG_AGO) -> Hold:
+    return Hold(orderid=orderid, sku=sku, qty=1, until=until)
+
+
+def lapser(store: PostgresStore) -> HoldLapser:
+    return HoldLapser(PostgresDueHolds(store.engine), BUS, store.unit_of_work)
+
+
+def lapsed(store: PostgresStore) -> list[tuple[str, str]]:
+    published = store.published()
+    return [(event.body["orderid"], event.causation_id) for event in published if event.type == "hold-lapsed.v1"]
+
+
+def test_those_due_are_found_the_first_first(postgres_store: PostgresStore) -> None:
+    later = LONG_AGO + timedelta(hours=1)
+    process(
+        postgres_store.unit_of_work,
+        message(create("b", 9)),
+        message(hold("second", until=later)),
+        message(hold("first"), "m-first", correlation_id="basket"),
+        message(hold("not-yet", until=datetime.now(UTC) + timedelta(hours=1))),
+    )
+    found = PostgresDueHolds(postgres_store.engine).find(9, ())
+    assert [each.orderid for each in found] == ["first", "second"]
+    assert found[0][3:] == (LONG_AGO, "m-first", "basket")
+    assert PostgresDueHolds(postgres_store.engine).find(9, {"LAMP"}) == []
+
+
+def test_each_lapses_once_however_many_end_holds(postgres_store: PostgresStore) -> None:
+    orders = [f"o{number}" for number in range(20)]
+    process(postgres_store.unit_of_work, message(create("b", 20)), *(message(hold(each), each) for each in orders))
+    with ThreadPoolExecutor(4) as pool:
+        for ended in [pool.submit(lapser(postgres_store).step) for _ in range(4)]:
+            ended.result()
+    while lapser(postgres_store).step():
+        pass
+    assert sorted(lapsed(postgres_store)) == sorted((each, each) for each in orders)
+    assert postgres_store.stock() == {"b": (20, 0)}
+
+
+def test_holds_of_a_locked_product_do_not_keep_others(postgres_store: PostgresStore) -> None:
+    process(
+        postgres_store.unit_of_work,
+        message(create("b", 9)),
+        message(create("v", 9, "VASE")),
+        message(hold("o1")),
+        message(hold("o2", "VASE"), "m2"),
+    )
+    ending = lapser(postgres_store)
+    with postgres_store.unit_of_work() as uow:
+        uow.products.get("LAMP")
+        assert ending.step()
+        assert lapsed(postgres_store) == [("o2", "m2")]
+        assert not ending.step()
