@@ -1,7 +1,7 @@
 """Short runs through the rules of the domain that have a queue, each step after the other."""
 
 from collections.abc import Sequence
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 
 from allocation_contracts import (
     Allocate,
@@ -10,6 +10,7 @@ from allocation_contracts import (
     ChangeLineQuantity,
     CreateBatch,
     Deallocate,
+    Hold,
     Ship,
 )
 from harness.service import RunningService
@@ -111,4 +112,24 @@ def quantities(service: RunningService) -> Sequence[str]:
         return faults_of(service, client)
 
 
-DOMAIN = (waiting, later_ship, shipping, quantities)
+def holds(service: RunningService) -> Sequence[str]:
+    """Stock is held, held again in another quantity, confirmed, and taken by a batch that shrinks."""
+    until = datetime.now(UTC) + timedelta(hours=1)
+    with service.client() as client:
+        service.start("consume")
+        service.start("relay")
+        client.ask(CreateBatch(batchref="late", sku="SKU", qty=6, eta=LATER))
+        client.ask(Hold(orderid="confirmed", sku="SKU", qty=2, until=until))
+        client.ask(Hold(orderid="smaller", sku="SKU", qty=4, until=until))
+        client.ask(Allocate(orderid="w", sku="SKU", qty=2, wait=True))
+        client.ask(Hold(orderid="smaller", sku="SKU", qty=2, until=until))
+        client.ask(CreateBatch(batchref="shelf", sku="SKU", qty=5))
+        client.ask(Allocate(orderid="confirmed", sku="SKU", qty=2))
+        client.ask(Hold(orderid="held", sku="SKU", qty=1, until=until))
+        client.ask(Allocate(orderid="asked-later", sku="SKU", qty=2))
+        client.ask(ChangeBatchQuantity(batchref="shelf", qty=2))
+        client.ask(Deallocate(orderid="smaller", sku="SKU"))
+        return faults_of(service, client)
+
+
+DOMAIN = (waiting, later_ship, shipping, quantities, holds)
