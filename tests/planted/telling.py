@@ -15,17 +15,17 @@ from tests.planted.steps import answered, not_seen, send_batches
 
 
 def text_from_outside(service: RunningService) -> Sequence[str]:
-    """A type that would clear a terminal, in a dead letter that an operator lists."""
+    """A message_id that would clear a terminal, in a dead letter that an operator lists."""
     with service.client() as client:
         service.start("consume")
-        properties = BasicProperties(message_id="m", type="\x1b[2Jallocate.v1", delivery_mode=2)
+        properties = BasicProperties(message_id="\x1b[2Jm", type=Allocate.TYPE, delivery_mode=2)
         client.publish_raw(b"{}", routing_key=Allocate.ROUTING_KEY, properties=properties)
         client.wait_confirmed()
         missed = not_seen(lambda: service.count_dead_letters() == 1, "There is no dead letter.")
-    shown = run_verb("dead-letters", "list", "--reason", "unknown-type", settings=service.settings)
+    shown = run_verb("dead-letters", "list", "--by", "message-id", settings=service.settings)
     if "\x1b" in shown.stdout + shown.stderr:
         missed.append("A terminal would obey what stands in a message.")
-    return missed if "\\u001b[2J" in shown.stdout else [*missed, f"The type is not shown: {shown.stdout!r}"]
+    return missed if "\\u001b[2J" in shown.stdout else [*missed, f"The message_id is not shown: {shown.stdout!r}"]
 
 
 def one_line_in_two_rows(service: RunningService) -> Sequence[str]:
@@ -40,11 +40,14 @@ def one_line_in_two_rows(service: RunningService) -> Sequence[str]:
 
 
 def read_model_behind(service: RunningService) -> Sequence[str]:
-    """An order is allocated, and `project` does not run."""
+    """An order is allocated after `project` has ended."""
     with start_redis() as redis, service.client() as client:
         settings = {**service.settings, "ALLOCATION_REDIS_URL": redis.new_database()}
         service.start("consume")
         service.start("relay")
+        project = service.start("project", settings=settings)
+        project.wait_for("ready")
+        project.terminate()
         send_batches(client)
         client.send(Allocate(orderid="o1", sku="SKU", qty=1))
         missed = answered(client)
