@@ -1,7 +1,7 @@
 """A queue is moved to one with other arguments, while messages arrive, and whatever kills the program that does it."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -52,13 +52,13 @@ def replacement(
     then: Callable[[int, str], None] = lambda _number, _step: None,
     timing: Timing = QUICK,
     told: list[str] | None = None,
-    **arguments: Any,
+    arguments: Mapping[str, Any] | None = None,
 ) -> Steps:
     wanted = layout([1])
     found = wanted.queue(queue)
     assert found is not None
     on_progress = (lambda _: None) if told is None else told.append
-    found = Queue(queue, {**found.arguments, **arguments})
+    found = Queue(queue, {**found.arguments, **(arguments or {})})
     made = Steps([place.url], found, wanted, own_queues([1]), management, on_progress=on_progress, timing=timing)
     made.then = then
     return made
@@ -217,7 +217,8 @@ def test_a_consumer_at_work_consumes_each_new_queue(place: Place, management: Ma
     timing = replace(QUICK, gone=Timing().gone)
     with running(workers):
         for version in range(4):
-            replacement(place, ORDERS_QUEUE, management, timing=timing, **{"x-max-length": 10_000 + version}).run()
+            other = {"x-max-length": 10_000 + version}
+            replacement(place, ORDERS_QUEUE, management, timing=timing, arguments=other).run()
             for _ in range(3):
                 shop.send()
             eventually(lambda: set(workers.ids) == set(shop.confirmed), within=30)
