@@ -131,13 +131,8 @@ class Telemetry:
             gauges.look_until(stopping, active, self._settings.metrics_interval)
             queues.close()
 
-        thread = Thread(target=run, name="gauges", daemon=True)
-        thread.start()
-        try:
+        with _beside(run, "gauges", stopping):
             yield
-        finally:
-            stopping.set()
-            thread.join(_LAST_WRITE)
 
 
 @contextmanager
@@ -214,7 +209,14 @@ def _written(file: "PrometheusFile", every: float) -> Iterator[None]:
         except OSError:
             return  # it could not be written either
 
-    thread = Thread(target=run, name="metrics", daemon=True)
+    with _beside(run, "metrics", stopping):
+        yield
+
+
+@contextmanager
+def _beside(run: Callable[[], None], name: str, stopping: Event) -> Iterator[None]:
+    """Run something in a thread until the block ends, and leave it some seconds then."""
+    thread = Thread(target=run, name=name, daemon=True)
     thread.start()
     try:
         yield

@@ -2,7 +2,6 @@
 
 import json
 import sys
-from pathlib import Path
 from typing import Any
 
 from pydantic.json_schema import GenerateJsonSchema
@@ -10,8 +9,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from allocation_contracts.commands import COMMANDS
 from allocation_contracts.events import EVENTS
 from allocation_contracts.message import Message
-
-_USAGE_ERROR = 2
+from tools.folder import write_folder
 
 
 class _Untitled(GenerateJsonSchema):
@@ -42,14 +40,7 @@ def files() -> dict[str, str]:
 
 def main(arguments: list[str]) -> int:
     """Write the schemas into the directory that is the only argument, and make it if it is not there."""
-    if len(arguments) != 1:
-        print("usage: python -m tools.schemas DIRECTORY", file=sys.stderr)  # noqa: T201 - a command's output
-        return _USAGE_ERROR
-    directory = Path(arguments[0])
-    directory.mkdir(parents=True, exist_ok=True)
-    for name, text in files().items():
-        (directory / name).write_text(text, encoding="utf-8")
-    return 0
+    return write_folder(files(), "tools.schemas", arguments)
 
 
 if __name__ == "__main__":

@@ -5,17 +5,16 @@ import sys
 import textwrap
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any, TypeAlias
 
 from allocation_contracts.commands import COMMANDS
 from allocation_contracts.events import EVENTS
 from allocation_contracts.message import Message
+from tools.folder import write_folder
 from tools.schemas import schema_of
 
 Schema: TypeAlias = Mapping[str, Any]
 
-_USAGE_ERROR = 2
 _TYPES = {
     "boolean": "boolean",
     "integer": "number",
@@ -36,14 +35,7 @@ def files() -> dict[str, str]:
 
 def main(arguments: list[str]) -> int:
     """Write the package into the directory that is the only argument, and make it if it is not there."""
-    if len(arguments) != 1:
-        print("usage: python -m tools.typescript DIRECTORY", file=sys.stderr)  # noqa: T201 - a command's output
-        return _USAGE_ERROR
-    directory = Path(arguments[0])
-    directory.mkdir(parents=True, exist_ok=True)
-    for name, text in files().items():
-        (directory / name).write_text(text, encoding="utf-8")
-    return 0
+    return write_folder(files(), "tools.typescript", arguments)
 
 
 def _package() -> dict[str, Any]:

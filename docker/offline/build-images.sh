@@ -1,7 +1,9 @@
 #!/bin/bash
-# Builds rabbitmq:4-management, postgres:18, redis:8 and python:3.14-slim out of the packages of
-# Debian testing, which has the newest servers, for where no image can be pulled. Same names, environment variables and ports as the official ones. Needs root, debootstrap and an engine.
+# Builds rabbitmq:4-management, postgres:18, redis:8 and python:3.14-slim out of the packages of Debian testing, which has
+# the newest servers, for where no image can be pulled. Names, environment variables and ports are those of the official
+# images. Needs root, debootstrap and an engine.
 # An image that is there already is kept, unless it is one of ours from other sources than these.
+# `build-images.sh newest` builds the image of `test-newest.sh`, too.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -53,5 +55,4 @@ build python:3.14-slim python
 build postgres:18 postgres
 build rabbitmq:4-management rabbitmq
 build redis:8 redis
-# All of them in one, as programs: for tests that start and stop servers.
-build allocation-offline/newest newest
+if [ "${1:-}" = newest ]; then build allocation-offline/newest newest; fi

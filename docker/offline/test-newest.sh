@@ -1,9 +1,10 @@
 #!/bin/bash
 # Runs the unit, contract and integration tests, or those that are named, on the newest servers and the newest Python that
-# Debian has: in one container of the image that build-images.sh makes, without a network.
+# Debian has: in one container of an image that is built first, without a network. Needs what build-images.sh needs.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
+docker/offline/build-images.sh newest
 if [ $# = 0 ]; then set -- tests/unit tests/contract tests/integration; fi
 wheels=$(mktemp -d)
 trap 'rm -rf "$wheels"' EXIT

@@ -8,7 +8,7 @@ from contextlib import closing, contextmanager
 import pika
 import pytest
 
-from allocation_contracts import STOCK_QUEUE, Allocate, ChangeBatchQuantity, CreateBatch
+from allocation_contracts import ORDERS_QUEUE, STOCK_QUEUE, Allocate, ChangeBatchQuantity, CreateBatch
 from allocation_worker.testing.waiting import wait_until
 from harness.client import ExternalClient
 from harness.old_queues import make_old
@@ -28,10 +28,11 @@ KILLED = {
 
 @pytest.fixture
 def old_service(fresh_service: RunningService) -> RunningService:
-    """A service whose queue of stock commands was declared by a version that knew fewer arguments."""
+    """A service whose command queues were declared by a version that knew fewer arguments."""
     fresh_service.settings["ALLOCATION_MANAGEMENT_URL"] = fresh_service.servers.broker.management_url
     with closing(pika.BlockingConnection(pika.URLParameters(fresh_service.amqp_url))) as connection:
         make_old(connection.channel(), STOCK_QUEUE, **{"x-single-active-consumer": True})
+        make_old(connection.channel(), ORDERS_QUEUE)
     return fresh_service
 
 
@@ -63,12 +64,15 @@ def test_a_backlog_keeps_its_order_although_it_is_killed_while_it_moves_it(old_s
 
 @contextmanager
 def trading(client: ExternalClient) -> Iterator[None]:
-    """Orders, and ever new quantities of one batch, each once the one before is confirmed."""
+    """Orders, and ever new quantities of one batch, each once the one before is confirmed, with a pause now and then.
+
+    A replacement waits for a pause for up to a minute.
+    """
     ended = threading.Event()
 
     def publish() -> None:
         number = 0
-        while not ended.wait(0.02):
+        while not ended.wait(0.02 if number % 40 else 0.3):
             number += 1
             client.send(ChangeBatchQuantity(batchref="b", qty=100_000 + number), message_id=f"b/{number}")
             client.send(Allocate(orderid=f"o{number}", sku="LAMP", qty=1), message_id=f"o/{number}")
@@ -104,15 +108,16 @@ def test_a_queue_is_replaced_under_traffic_although_it_is_killed_again_and_again
 
 
 def replace(service: RunningService) -> None:
-    """Replace the queue, with many interruptions."""
+    """Replace both queues, the first one with many interruptions."""
     for where, crash in KILLED.items():
         victim = service.start("topology", "--replace", STOCK_QUEUE, crash=crash)
         wait_until(lambda: victim.exit_code is not None, within=60, otherwise=lambda: victim.log)  # noqa: B023 - asked at once
         assert victim.exit_code == -signal.SIGKILL, f"{where}: {victim.log}"
     unfinished = run_verb("topology", "--check", settings=service.settings)
     assert "`allocation-worker topology --replace allocation.stock` goes on with it." in unfinished.stderr
-    done = run_verb("topology", "--replace", STOCK_QUEUE, settings=service.settings)
-    assert done.returncode == 0, done.stderr
-    assert f"The queue {STOCK_QUEUE} is replaced" in done.stdout
+    for queue in (STOCK_QUEUE, ORDERS_QUEUE):
+        done = run_verb("topology", "--replace", queue, settings=service.settings)
+        assert done.returncode == 0, done.stderr
+        assert f"The queue {queue} is replaced" in done.stdout
     again = run_verb("topology", "--replace", STOCK_QUEUE, settings=service.settings)
     assert again.stdout == f"The queue {STOCK_QUEUE} has the right arguments already.\n"

@@ -99,12 +99,12 @@ def nothing_runs(service: RunningService) -> Sequence[str]:
 
 
 def replaced_queue(service: RunningService) -> Sequence[str]:
-    """A queue is replaced while somebody holds a product, so that its consumer cannot answer what it has in hand."""
+    """A queue is replaced while its consumer cannot answer what it has in hand; then the consumer is killed."""
     service.settings["ALLOCATION_MANAGEMENT_URL"] = service.servers.broker.management_url
     with open_channel(service) as opened:
         make_old(opened, ORDERS_QUEUE)
     with service.client() as client:
-        service.start("consume", settings={"ALLOCATION_GROUP_LIMIT": "1"})
+        consumer = service.start("consume")
         service.start("relay")
         send_batches(client)
         missed = answered(client)
@@ -113,6 +113,8 @@ def replaced_queue(service: RunningService) -> Sequence[str]:
             waited = rows(service, WAITING_FOR_LOCKS, 1)
             replacing = service.start("topology", "--replace", ORDERS_QUEUE)
             not_seen(lambda: replacing.exit_code is not None, "It waits, as it is to.", within=20)
+            consumer.kill()
+        service.start("consume")
         code = replacing.wait(within=60)
         ended = [f"The replacement ended with {code}: {replacing.log[-500:]}"] if code else []
         return [*([missed] if missed else []), *waited, *ended, *faults_of(service, client)]

@@ -18,14 +18,14 @@ def text_from_outside(service: RunningService) -> Sequence[str]:
     """A message_id that would clear a terminal, in a dead letter that an operator lists."""
     with service.client() as client:
         service.start("consume")
-        properties = BasicProperties(message_id="\x1b[2Jm", type=Allocate.TYPE, delivery_mode=2)
+        properties = BasicProperties(message_id="\x9b2Jm", type=Allocate.TYPE, delivery_mode=2)
         client.publish_raw(b"{}", routing_key=Allocate.ROUTING_KEY, properties=properties)
         client.wait_confirmed()
         missed = not_seen(lambda: service.count_dead_letters() == 1, "There is no dead letter.")
     shown = run_verb("dead-letters", "list", "--by", "message-id", settings=service.settings)
-    if "\x1b" in shown.stdout + shown.stderr:
+    if "\x9b" in shown.stdout + shown.stderr:
         missed.append("A terminal would obey what stands in a message.")
-    return missed if "\\u001b[2J" in shown.stdout else [*missed, f"The message_id is not shown: {shown.stdout!r}"]
+    return missed if "\\u009b2J" in shown.stdout else [*missed, f"The message_id is not shown: {shown.stdout!r}"]
 
 
 def one_line_in_two_rows(service: RunningService) -> Sequence[str]:

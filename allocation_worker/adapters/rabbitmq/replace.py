@@ -49,6 +49,8 @@ class Timing:
         patience: How long to wait for such a moment.
         gate: How long publishers are refused at least, while the last messages of an ordered queue are moved.
         straggler: How long a message that was routed before a switch may take into its queue.
+        gone: How long the queue does not exist at least. RabbitMQ tells no consumer that its queue is deleted if one of
+            that name is declared some milliseconds later, and that consumer gets nothing any more.
     """
 
     counted: float = 12.0
@@ -58,6 +60,7 @@ class Timing:
     patience: float = 60.0
     gate: float = 0.05
     straggler: float = 1.0
+    gone: float = 2.0
 
 
 class Replacement:
@@ -246,6 +249,8 @@ class Replacement:
         # Whatever an earlier run had come to: new messages go to the stand-in again.
         self._step("stand-in declared again", partial(declare_queue, queue=self._waiting(self._stand_in)))
         self._step("stand-in bound again", lambda channel: channel.queue_bind(self._stand_in, self._stand_in, ""))
+        if not self._exists(self._name):  # also where an earlier run has deleted it this very moment
+            time.sleep(self._timing.gone)
         self._step("new queue declared", partial(declare_queue, queue=self._queue))
         self._step("new queue behind the exchange", lambda channel: channel.queue_bind(self._name, MOVING_EXCHANGE, ""))
 

@@ -1,8 +1,8 @@
 """A queue is moved to one with other arguments, while messages arrive, and whatever kills the program that does it."""
 
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -13,7 +13,7 @@ from allocation_contracts.names import COMMANDS_EXCHANGE, DEAD_LETTERS, ORDERS_Q
 from allocation_worker.adapters.rabbitmq import topology, topology_check
 from allocation_worker.adapters.rabbitmq.dead_letter_queue import open_dead_letters
 from allocation_worker.adapters.rabbitmq.errors import BrokerError, ReplacementUnfinishedError, TopologyMissingError
-from allocation_worker.adapters.rabbitmq.layout import layout, own_queues
+from allocation_worker.adapters.rabbitmq.layout import Queue, layout, own_queues
 from allocation_worker.adapters.rabbitmq.management import Management
 from allocation_worker.adapters.rabbitmq.moving import Mover
 from allocation_worker.adapters.rabbitmq.replace import Replacement, Timing
@@ -24,7 +24,7 @@ from harness.old_queues import make_old
 from tests.integration.rabbitmq.rig import Place, Workers, eventually, running
 from tests.raw_headers import TOO_LATE, allow
 
-QUICK = Timing(counted=0.2, look=0.02, tell=0.0, quiet=0.05, patience=5.0, gate=0.03, straggler=0.1)
+QUICK = Timing(counted=0.2, look=0.02, tell=0.0, quiet=0.05, patience=5.0, gate=0.03, straggler=0.1, gone=0.0)
 KEYS = {STOCK_QUEUE: "create-batch", ORDERS_QUEUE: "allocate"}
 
 
@@ -52,11 +52,13 @@ def replacement(
     then: Callable[[int, str], None] = lambda _number, _step: None,
     timing: Timing = QUICK,
     told: list[str] | None = None,
+    arguments: Mapping[str, Any] | None = None,
 ) -> Steps:
     wanted = layout([1])
     found = wanted.queue(queue)
     assert found is not None
     on_progress = (lambda _: None) if told is None else told.append
+    found = Queue(queue, {**found.arguments, **(arguments or {})})
     made = Steps([place.url], found, wanted, own_queues([1]), management, on_progress=on_progress, timing=timing)
     made.then = then
     return made
@@ -185,7 +187,7 @@ def test_it_waits_for_what_consumers_hold(place: Place, management: Management) 
         return Done()
 
     # The broker counts what consumers hold every 5 s.
-    timing = Timing(counted=6.0, look=0.1, tell=0.0, quiet=0.05, patience=5.0, gate=0.03, straggler=0.1)
+    timing = replace(QUICK, counted=6.0, look=0.1, gone=Timing().gone)
     made = replacement(place, STOCK_QUEUE, management, timing=timing, told=told)
     workers = Workers([place.url], [STOCK_QUEUE], hold, unordered=[])
     workers.limit = 2
@@ -206,6 +208,20 @@ def test_it_waits_for_what_consumers_hold(place: Place, management: Management) 
         eventually(lambda: len(workers.ids) >= len(shop.confirmed))
     assert workers.ids == shop.confirmed
     assert_nothing_is_left(place, management)
+
+
+def test_a_consumer_at_work_consumes_each_new_queue(place: Place, management: Management) -> None:
+    """If one were declared too soon after the old one was deleted, the broker would often give it no consumer."""
+    shop = Shop(place, ORDERS_QUEUE)
+    workers = Workers([place.url], [ORDERS_QUEUE], lambda _: Done())
+    timing = replace(QUICK, gone=Timing().gone)
+    with running(workers):
+        for version in range(4):
+            other = {"x-max-length": 10_000 + version}
+            replacement(place, ORDERS_QUEUE, management, timing=timing, arguments=other).run()
+            for _ in range(3):
+                shop.send()
+            eventually(lambda: set(workers.ids) == set(shop.confirmed), within=30)
 
 
 def test_without_the_management_api_nobody_may_consume(place: Place) -> None:
