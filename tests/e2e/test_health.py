@@ -69,7 +69,7 @@ def test_processes_that_work_are_alive_and_ready_and_leave_nothing_behind(
     assert {loop["name"] for loop in consume["loops"]} >= {"worker of allocation.orders", "worker of allocation.stock"}
     assert consume["pid"] == processes[0].pid
     wait_until(
-        lambda: beating(watched, "relay") == {"relay", "pruning", "network of allocation-worker relay"},
+        lambda: beating(watched, "relay") == {"relay", "pruning", "holds", "network of allocation-worker relay"},
         within=30,
         otherwise=lambda: f"{beating(watched, 'relay')}",
     )
