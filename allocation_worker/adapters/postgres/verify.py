@@ -112,8 +112,8 @@ CHECKS = (
         "SKU {sku} counts {batches_arrived} batches, and has {there}.",
         """
         SELECT sku, batches_arrived, coalesce(there, 0) AS there FROM products LEFT JOIN (
-            SELECT sku, count(*) AS there FROM (SELECT sku FROM batches UNION ALL SELECT sku FROM pruned_batches) AS each
-            GROUP BY sku
+            SELECT sku, count(*) AS there
+            FROM (SELECT sku FROM batches UNION ALL SELECT sku FROM pruned_batches) AS every_batch GROUP BY sku
         ) AS arrived USING (sku)
         WHERE batches_arrived <> coalesce(there, 0)
         """,
