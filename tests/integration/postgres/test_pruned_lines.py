@@ -203,8 +203,7 @@ class TestWhatElseReadsTheTables:
         shipped.execute("UPDATE order_lines SET ended_at = NULL")
         lines, _ = tables(shipped)
         assert prune(shipped, lines, days=0) == 0
-        [row] = shipped.rows("SELECT ended_at > now() - interval '1 minute' FROM order_lines")
-        assert row[0] is True
+        assert len(shipped.rows("SELECT FROM order_lines WHERE ended_at > now() - interval '1 minute'")) == 1
         age(shipped, "order_lines")
         assert prune(shipped, lines, days=0) == 1
 
@@ -256,7 +255,7 @@ class TestCost:
     def test_many_go_and_their_batches_count_them(self, full: PostgresStore) -> None:
         lines, batches = tables(full)
         assert prune(full, lines) == MANY
-        assert full.rows("SELECT sum(pruned) FROM batches WHERE pruned = shipped")[0][0] == MANY
+        assert len(full.rows("SELECT FROM batches WHERE pruned = shipped")) == 1000
         assert prune(full, batches) == 0
         age(full, "batches")
         assert prune(full, batches, days=0) == 1000
