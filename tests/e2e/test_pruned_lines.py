@@ -1,6 +1,5 @@
 """With ALLOCATION_LINES_DAYS, the relay deletes lines and batches after their end; stock is neither made nor lost."""
 
-from collections.abc import Iterator
 from contextlib import closing
 
 import psycopg2
@@ -39,7 +38,7 @@ class Database:
 
 
 @pytest.fixture
-def database(fresh_service: RunningService) -> Iterator[Database]:
+def database(fresh_service: RunningService) -> Database:
     return Database(fresh_service.database_url)
 
 
@@ -109,7 +108,7 @@ def test_a_relay_that_is_killed_while_it_prunes_loses_no_count(
         INSERT INTO order_lines (id, orderid, sku, lineid, qty, batchref, cancelled, sequence, shipped, ended_at)
         SELECT gen_random_uuid(), 'o-' || n, 'SKU-' || n % 100, '', 1, 'b-' || n % 100, false, 2, true,
             now() - interval '31 days' FROM generate_series(0, {MANY - 1}) AS n
-    """)
+    """)  # noqa: S608 - a number of our own
     miscounted = """
         SELECT reference FROM batches
         WHERE allocated <> pruned + (SELECT count(*) FROM order_lines WHERE batchref = reference)

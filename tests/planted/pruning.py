@@ -66,7 +66,7 @@ def old_events_wait(service: RunningService) -> Sequence[str]:
 
 
 def lines_end(service: RunningService) -> Sequence[str]:
-    """All lines are said to have ended long ago; those that have are pruned. Then stock comes, and a batch comes again."""
+    """All lines are said to have ended long ago, and those that have are pruned. Then a batch comes again."""
     with service.client() as client:
         _ready(service.start("consume"))
         relay = _prunes(service)
@@ -106,7 +106,7 @@ def _prunes(service: RunningService) -> WorkerProcess:
 
 def _age(service: RunningService, table: str) -> None:
     with database(service) as cursor:
-        cursor.execute(f"UPDATE {table} SET ended_at = now() - interval '40 days'")
+        cursor.execute(f"UPDATE {table} SET ended_at = now() - interval '40 days'")  # noqa: S608 - ours
         cursor.connection.commit()
 
 

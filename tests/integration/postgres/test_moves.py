@@ -56,9 +56,7 @@ def bare(database_url: str) -> Iterator[Engine]:
 
     The build of an index waits for every transaction under way, such as an ANALYZE of a million rows by autovacuum.
     """
-    engine = create_engine(
-        database_url, application_name="tests", statement_timeout=None, lock_timeout=0, pool_size=8
-    )
+    engine = create_engine(database_url, application_name="tests", statement_timeout=None, lock_timeout=0, pool_size=8)
     with engine.begin() as connection:
         config = Config()
         config.set_main_option("script_location", str(SCRIPTS))
