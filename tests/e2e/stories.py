@@ -1,7 +1,8 @@
 """Short stories of one SKU: each command with the events that it must cause, told to a running service.
 
-A line of a story is `command -> event; event`, such as `allocate A 3 wait -> backordered A 3 2 -`. The fields stand in the
-order of the message, without SKU, `lineid`, `sequence` and `until`. `-` is null; `d1` to `d9` are days.
+A line of a story is `command -> event; event`, such as `allocate A 3 wait -> backordered A 3 2 -`. A line without an
+arrow goes on with the events. The fields stand in the order of the message, without SKU, `lineid`, `sequence` and
+`until`. `-` is null; `d1` to `d9` are days.
 """
 
 import time
@@ -66,10 +67,15 @@ class Story:
     steps: list[Step] = field(init=False)
 
     def __post_init__(self) -> None:
-        lines = [line.partition("->") for line in self.text.strip().splitlines()]
+        lines: list[str] = []
+        for line in self.text.strip().splitlines():
+            if "->" in line:
+                lines.append(line)
+            else:
+                lines[-1] += line
         self.steps = [
             Step(" ".join(command.split()), [" ".join(event.split()) for event in events.split(";")])
-            for command, _, events in lines
+            for command, _, events in (line.partition("->") for line in lines)
         ]
 
     def parts(self, *, together: bool) -> list[list[Step]]:
@@ -90,34 +96,37 @@ class Story:
         """Return the command of a step. A hold that is asked for `soon` lapses a second from now."""
         verb, name, *rest = step.command.split()
         name, sku = f"{name}-{self.suffix}", f"SKU-{self.suffix}"
-        options = {"eta": "-", "by": "-", "from": "-", "priority": "0", **dict(zip(rest[1::2], rest[2::2], strict=False))}
+        options = dict(zip(rest[1::2], rest[2::2], strict=False))
+        command: Command
         match verb:
             case "create":
-                return CreateBatch(batchref=name, sku=sku, qty=int(rest[0]), eta=_DAYS.get(options["eta"]))
+                command = CreateBatch(batchref=name, sku=sku, qty=int(rest[0]), eta=_day(options.get("eta")))
             case "stock":
-                return ChangeBatchQuantity(batchref=name, qty=int(rest[0]))
+                command = ChangeBatchQuantity(batchref=name, qty=int(rest[0]))
             case "eta":
-                return ChangeBatchEta(batchref=name, eta=_DAYS.get(rest[0]))
+                command = ChangeBatchEta(batchref=name, eta=_day(rest[0]))
             case "hold":
                 until = datetime.now(UTC) + (_SOON if step.lapses else _FAR)
-                return Hold(orderid=name, sku=sku, qty=int(rest[0]), until=until)
+                command = Hold(orderid=name, sku=sku, qty=int(rest[0]), until=until)
             case "change":
-                from_qty = None if options["from"] == "-" else int(options["from"])
-                return ChangeLineQuantity(orderid=name, sku=sku, qty=int(rest[0]), from_qty=from_qty)
+                from_qty = int(options["from"]) if "from" in options else None
+                command = ChangeLineQuantity(orderid=name, sku=sku, qty=int(rest[0]), from_qty=from_qty)
             case "ship":
-                return Ship(orderid=name, sku=sku)
+                command = Ship(orderid=name, sku=sku)
             case "cancel":
-                return Deallocate(orderid=name, sku=sku)
+                command = Deallocate(orderid=name, sku=sku)
             case "allocate":
-                return Allocate(
+                command = Allocate(
                     orderid=name,
                     sku=sku,
                     qty=int(rest[0]),
                     wait=rest[-1] == "wait",
-                    priority=int(options["priority"]),
-                    needed_by=_DAYS.get(options["by"]),
+                    priority=int(options.get("priority", 0)),
+                    needed_by=_day(options.get("by")),
                 )
-        raise ValueError(f"{verb!r} is not a verb of a story.")
+            case _:
+                raise ValueError(f"{verb!r} is not a verb of a story.")
+        return command
 
     def show(self, event: ReceivedEvent) -> str:
         """Return an event as a story has it."""
@@ -125,6 +134,10 @@ class Story:
             return f"rejected {event.data['reason']}"
         values = [_shown(value) for name, value in event.data.items() if name not in _NOT_SHOWN]
         return " ".join([event.type.removesuffix(".v1"), *(value.removesuffix(f"-{self.suffix}") for value in values)])
+
+
+def _day(name: str | None) -> date | None:
+    return None if name in {None, "-"} else _DAYS[str(name)]
 
 
 def _shown(value: object) -> str:
@@ -150,8 +163,8 @@ def tell(client: ExternalClient, stories: Sequence[Story], *, together: bool, wi
     Args:
         client: Publishes the commands, and receives the events.
         stories: Each has a SKU of its own.
-        together: Send commands in a row for one queue without waiting for their events. Else each is sent when all events of
-            the one before have arrived.
+        together: Send commands in a row for one queue without waiting for their events. Else each is sent when all
+            events of the one before have arrived.
         within: Seconds to wait at most for events. What has not arrived by then is a difference.
 
     Returns:
@@ -186,15 +199,17 @@ def _go_on(client: ExternalClient, told: _Told) -> None:
 
 def _difference(told: _Told, caused: Mapping[str, Sequence[ReceivedEvent]]) -> str:
     """Return the story as it was told and as it came out, or "" if that is the same."""
-    first = {event.message_id: cause for cause, events in reversed(caused.items()) for event in events}
+    first: dict[str, str] = {}
+    for cause, events in caused.items():
+        for event in events:
+            first.setdefault(event.message_id, cause)
     lines, differs = [], not told.ended
     for message_id, step in told.sent.items():
-        events = [
-            told.story.show(event) if first[event.message_id] == message_id else f"again {told.story.show(event)}"
-            for event in caused.get(message_id, ())
-        ]
-        differs = differs or events != step.events
-        lines.append(f"  {step.command} -> {'; '.join(events)}")
-        if events != step.events:
+        events = caused.get(message_id, ())
+        again = [first[event.message_id] != message_id for event in events]
+        came = [f"{'again ' * repeated}{told.story.show(event)}" for event, repeated in zip(events, again, strict=True)]
+        lines.append(f"  {step.command} -> {'; '.join(came)}")
+        if came != step.events:
+            differs = True
             lines.append(f"     and not: {'; '.join(step.events)}")
     return "\n".join([told.story.title, *lines]) if differs else ""
