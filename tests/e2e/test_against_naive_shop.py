@@ -27,7 +27,7 @@ from tests.e2e.naive_judge import Asked, differences
 
 COMMANDS = 10_000
 SKUS = 20
-KILLED_EVERY = 400
+KILLED_EVERY = 500
 """Commands between two kills."""
 
 REPEATED = 0.05
@@ -192,8 +192,8 @@ def holds_that_end_soon(database_url: str) -> int:
 def test_random_commands_are_answered_as_by_the_naive_shop(fresh_service: RunningService, together: int) -> None:
     chance = random.Random(together)
     verbs = ["consume", "consume", "relay"]
-    # Several transactions for those that are sent together, and a short grace, since a SKU waits for its answers.
-    settings = {"ALLOCATION_GRACE_ATTEMPTS": "1", "ALLOCATION_GROUP_LIMIT": "20"}
+    # Several transactions for those that are sent together, and no grace, since a SKU waits for its answers.
+    settings = {"ALLOCATION_GRACE_ATTEMPTS": "0", "ALLOCATION_GROUP_LIMIT": "20"}
     running = [fresh_service.start(verb, settings=settings) for verb in verbs]
     kills = 0
     with fresh_service.client() as client:
