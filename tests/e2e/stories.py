@@ -30,6 +30,9 @@ from harness.client import ExternalClient
 _DAYS: Final = {f"d{number}": date(2040, 1, number) for number in range(1, 10)}
 _NAMES_OF_DAYS: Final = {day.isoformat(): name for name, day in _DAYS.items()}
 _NOT_SHOWN: Final = frozenset({"sku", "lineid", "sequence", "until"})
+_REJECTED_AFTER_GRACE: Final = frozenset(
+    {"rejected unknown-sku", "rejected unknown-line", "rejected batch-not-arrived"}
+)
 _SOON = timedelta(seconds=1)
 _FAR = timedelta(hours=1)
 
@@ -50,6 +53,11 @@ class Step:
     def lapses(self) -> bool:
         """Whether the hold that the command asks for lapses at once."""
         return self.command.endswith("soon")
+
+    @property
+    def is_overtaken(self) -> bool:
+        """Whether the command has its last event later than commands that are sent after it."""
+        return self.lapses or self.events[-1] in _REJECTED_AFTER_GRACE
 
 
 @dataclass(slots=True)
@@ -86,7 +94,7 @@ class Story:
         parts: list[list[Step]] = []
         for step in self.steps:
             last = parts[-1][-1] if parts else None
-            if together and last and last.stock == step.stock and not last.lapses:
+            if together and last and last.stock == step.stock and not last.is_overtaken:
                 parts[-1].append(step)
             else:
                 parts.append([step])
