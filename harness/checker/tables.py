@@ -1,6 +1,7 @@
 """Checks the tables against themselves and against the published events."""
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -42,11 +43,20 @@ def check_tables(report: Report, database_url: str) -> None:
 
 def count_unpublished(database_url: str) -> int:
     """Return the number of events in unpublished pages, so without those that no queue is bound for."""
+    return _count(database_url, "SELECT sum(count) FROM outbox_pages WHERE published_at IS NULL")
+
+
+def count_holds(database_url: str, within: timedelta) -> int:
+    """Return the number of holds that lapse within this time, or should have lapsed."""
+    statement = "SELECT count(*) FROM order_lines WHERE held_until < now() + make_interval(secs => :seconds)"
+    return _count(database_url, statement, seconds=within.total_seconds())
+
+
+def _count(database_url: str, statement: str, **parameters: float) -> int:
     engine = create_engine(database_url, application_name="checker")
-    statement = sa.text("SELECT sum(count) FROM outbox_pages WHERE published_at IS NULL")
     try:
         with engine.connect() as connection:
-            return int(connection.scalar(statement) or 0)
+            return int(connection.scalar(sa.text(statement), parameters) or 0)
     finally:
         engine.dispose()
 

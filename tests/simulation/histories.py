@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
+from datetime import date, timedelta
 from random import Random
 
 from pika.spec import BasicProperties
@@ -21,8 +21,11 @@ from allocation_worker.domain.commands import (
     Ship,
 )
 from tests.fakes.messages import delivery
+from tests.fakes.unit_of_work import START
 
 ALWAYS = 1_000
+SOON_OVER = [START + timedelta(seconds=seconds) for seconds in (0.5, 3, 10)]
+"""Times of holds that lapse while commands come."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,12 +175,27 @@ def later() -> Sequence[Sent]:
     ]
 
 
+def held() -> Sequence[Sent]:
+    """Stock is held for three lines: one is ordered, one held for longer, one lapses, to the good of one that waits."""
+    soon, late = START + timedelta(seconds=2), START + timedelta(hours=1)
+    return [
+        send(_batch("b1", 6), "create"),
+        send(Hold(orderid="o1", sku="LAMP", qty=2, until=soon), "hold-1", after=0.1),
+        send(Hold(orderid="o2", sku="LAMP", qty=2, until=soon), "hold-2"),
+        send(Hold(orderid="o3", sku="LAMP", qty=2, until=soon), "hold-3"),
+        send(_order("o4", 2, wait=True), "wait-4", after=0.1),
+        send(_order("o1", 2), "order-1"),
+        send(Hold(orderid="o2", sku="LAMP", qty=2, until=late), "hold-longer"),
+    ]
+
+
 SMALL: Mapping[str, Callable[[], Sequence[Sent]]] = {
     "shrink": shrink,
     "move": move,
     "early": early,
     "wait": wait,
     "later": later,
+    "held": held,
 }
 
 
@@ -215,8 +233,8 @@ def _commands(random: Random) -> Iterator[Command]:  # noqa: C901 - one for each
             batches += 1
             eta = random.choice([None, date(2031, 1, 1), date(2031, 1, 2)])
             yield replace(_batch(f"b{batches}", random.randint(1, 12), sku), eta=eta)
-        elif kind < 0.19:
-            until = datetime(2030, 1, 1, random.choice([12, 13]), tzinfo=UTC)
+        elif kind < 0.21:
+            until = random.choice([*SOON_OVER, START + timedelta(hours=12), START + timedelta(hours=13)])
             yield Hold(orderid=orderid, sku=sku, qty=random.choice([1, 2, 3]), until=until)
         elif kind < 0.62:
             order = _order(orderid, random.choice([1, 2, 2, 3, 5]), sku)

@@ -1,12 +1,13 @@
 """Checks a run: the commands, the events and the tables must agree."""
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections import defaultdict, deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import allocation_contracts as contracts
 from allocation_contracts.names import STOCK_QUEUE
 from allocation_worker.adapters.rabbitmq.prefetch_policy import FAILURES_BEFORE_RETURN
-from allocation_worker.domain.commands import BatchCommand, CreateBatch
+from allocation_worker.domain.commands import BatchCommand, Command, CreateBatch, Hold, LapseHold
 from harness.checker.events import ReceivedEvent, SentCommand, check
 from tests.fakes.naive_shop import Answer, NaiveShop
 from tests.fakes.unit_of_work import FakeDatabase, Published
@@ -112,19 +113,19 @@ def stock_order(world: World) -> list[str]:
 
 def _check_model(world: World) -> list[str]:
     """Answer the same commands, in the order in which they were committed, as plainly as can be."""
-    faults = []
     shop = NaiveShop()
-    commands = {sent.message_id: sent.command for sent in world.setting.sent}
-    answers: dict[str, list[Published]] = defaultdict(list)
+    expected: dict[str, list[Answer]] = defaultdict(list)
+    for message_id, command in _committed(world):
+        cause = shop.cause_of_hold(command) if isinstance(command, LapseHold) else message_id
+        expected[cause] += shop.answer(command)
+    found: dict[str, list[Answer]] = defaultdict(list)
     for event in world.database.published():
-        answers[event.causation_id].append(event)
-    for message_id in world.database.committed.inbox:
-        command = commands[message_id]
-        assert command is not None, f"{message_id} is broken, and was taken"
-        expected = shop.answer(command)
-        found = [_answer(event) for event in answers[message_id]]
-        if found != expected:
-            faults.append(f"{message_id} was answered by {found} instead of {expected}.")
+        found[event.causation_id].append(_answer(event))
+    faults = [
+        f"{cause} was answered by {found[cause]} instead of {expected[cause]}."
+        for cause in {**expected, **found}
+        if found[cause] != expected[cause]
+    ]
     lines = {(*line.key, line.qty, line.batch and line.batch.reference, line.cancelled) for line in shop.lines}
     if world.database.lines() != lines:
         faults.append(f"The lines are {sorted(map(str, world.database.lines()))} instead of {sorted(map(str, lines))}.")
@@ -132,6 +133,19 @@ def _check_model(world: World) -> list[str]:
     if world.database.stock() != stock:
         faults.append(f"The stock is {world.database.stock()} instead of {stock}.")
     return faults
+
+
+def _committed(world: World) -> Iterator[tuple[str, Command]]:
+    """Return the commands in the order in which they were committed, with their message_ids; the ends of holds too."""
+    commands = {sent.message_id: sent.command for sent in world.setting.sent}
+    lapses = deque(world.database.committed.lapses)
+    for number, message_id in enumerate([*world.database.committed.inbox, ""]):
+        while lapses and lapses[0][0] == number:
+            yield "", lapses.popleft()[1]
+        if message_id:
+            command = commands[message_id]
+            assert command is not None, f"{message_id} is broken, and was taken"
+            yield message_id, replace(command, message_id=message_id) if isinstance(command, Hold) else command
 
 
 def _answer(event: Published) -> Answer:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from threading import Event
 from typing import TYPE_CHECKING, TypeVar
 
 from allocation_contracts.names import ORDERS_QUEUE, STOCK_QUEUE
@@ -11,16 +10,19 @@ from allocation_worker.adapters.rabbitmq.consumer import Consumer
 from allocation_worker.adapters.rabbitmq.deliveries import DeliveryBuffer, Results
 from allocation_worker.adapters.rabbitmq.delivery import Delivery
 from allocation_worker.adapters.rabbitmq.publisher import RabbitMQEventPublisher
+from allocation_worker.domain.commands import LapseHold
 from allocation_worker.entrypoints.consume import QueueWorker
+from allocation_worker.entrypoints.lapse import Lapsing
 from allocation_worker.entrypoints.relay import Relay
 from allocation_worker.service_layer.groups import GroupProcessor
 from allocation_worker.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
+from allocation_worker.service_layer.lapse import HoldLapser
 from allocation_worker.service_layer.messagebus import MessageBus
 from allocation_worker.service_layer.messages import CommandMessage
 from allocation_worker.service_layer.outgoing import MessageResult, OutgoingEvent
 from allocation_worker.service_layer.ports import StoreContentionError, StoreError, StoreUnavailableError, UnitOfWork
 from tests.simulation import current, faults
-from tests.simulation.database import SimulatedUnitOfWork, open_pending
+from tests.simulation.database import SimulatedDueHolds, SimulatedUnitOfWork, open_pending
 from tests.simulation.faults import Options, Outcome
 from tests.simulation.link import SimulatedLink
 from tests.simulation.scheduler import Killed, Task
@@ -143,6 +145,16 @@ class WatchedBus(MessageBus):
         self._process.point("handled")
 
 
+class WatchedLapses(WatchedBus):
+    """A bus for the ends of holds."""
+
+    def handle(self, message: CommandMessage, uow: UnitOfWork) -> None:
+        super().handle(message, uow)
+        assert isinstance(uow, SimulatedUnitOfWork)
+        assert isinstance(message.command, LapseHold)
+        uow.note_lapse(message.command)
+
+
 class WatchedPublisher:
     """A publisher, with points."""
 
@@ -215,14 +227,27 @@ def relay(process: Process) -> None:
     publisher = RabbitMQEventPublisher(
         ["amqp://simulated"], wake=process.waker.wake, name="publisher", link=partial(SimulatedLink, process)
     )
+    active = SimulatedEvent()
     loop = Relay(
         partial(open_pending, world.database, process),
         WatchedPublisher(publisher, process),
         waker=process.waker,
-        active=Event(),
+        active=active,
         stopping=process.stopping,
         window=world.setting.window,
         poll=1.0,
         clock=now,
     )
+    lapsing = Lapsing(
+        HoldLapser(
+            SimulatedDueHolds(world.database, process),
+            WatchedLapses(process),
+            partial(SimulatedUnitOfWork, world.database, process),
+        ),
+        active=active,
+        stopping=process.stopping,
+        sleep=sleep,
+        clock=now,
+    )
     process.spawn("relay", loop.run)
+    process.spawn("holds", lapsing.run)
