@@ -10,6 +10,7 @@ from sqlalchemy.engine import Connection
 from allocation_worker.adapters.postgres.engine import create_engine
 from allocation_worker.adapters.postgres.verify import CHECKS, WRONG_IDS, audit
 from harness.checker.events import Report
+from harness.checker.rules import LineState
 
 _STATEMENT_TIMEOUT = 600
 _DAYS = 30
@@ -68,16 +69,28 @@ def _compare(what: str, told: Mapping[Any, object], stored: Mapping[Any, object]
 
 
 def _batches(report: Report) -> dict[object, object]:
-    return {key: (batch.sku, batch.purchased, batch.allocated) for key, batch in report.batches.items()}
+    return {
+        key: (batch.sku, batch.purchased, batch.allocated, batch.shipped, batch.eta)
+        for key, batch in report.batches.items()
+    }
 
 
 def _batches_in(connection: Connection) -> dict[object, object]:
-    rows = connection.execute(sa.text("SELECT reference, sku, purchased, allocated FROM batches"))
-    return {reference: (sku, purchased, allocated) for reference, sku, purchased, allocated in rows}
+    rows = connection.execute(sa.text("SELECT reference, sku, purchased, allocated, shipped, eta::text FROM batches"))
+    return {reference: tuple(numbers) for reference, *numbers in rows}
 
 
 def _lines_in(connection: Connection) -> dict[object, object]:
     rows = connection.execute(
-        sa.text("SELECT orderid, sku, lineid, batchref, qty FROM order_lines WHERE batchref IS NOT NULL")
+        sa.text("""
+            SELECT orderid, sku, lineid, batchref, qty, CASE
+                WHEN batchref IS NULL THEN 'waiting'
+                WHEN shipped THEN 'shipped'
+                WHEN held_until IS NOT NULL THEN 'held'
+                ELSE 'allocated' END
+            FROM order_lines WHERE batchref IS NOT NULL OR (wait AND NOT cancelled)
+        """)
     )
-    return {(orderid, sku, lineid): (batchref, qty) for orderid, sku, lineid, batchref, qty in rows}
+    return {
+        (orderid, sku, lineid): LineState(status, batchref, qty) for orderid, sku, lineid, batchref, qty, status in rows
+    }

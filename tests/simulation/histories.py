@@ -137,6 +137,16 @@ def backlog(good: int, bad: int, random: Random) -> Sequence[Sent]:
     return [send(_batch("b1", good), "good-0"), *killers]
 
 
+def prolonged(count: int) -> Sequence[Sent]:
+    """Stock is held for some lines, whose time is soon over, and for each of them at once for longer."""
+    soon, late = START + timedelta(seconds=1), START + timedelta(hours=1)
+    sent = [send(_batch("b1", count), "create")]
+    for number in range(count):
+        hold = Hold(orderid=f"o{number}", sku="LAMP", qty=1, until=soon)
+        sent += [send(hold, f"hold-{number}"), send(replace(hold, until=late), f"longer-{number}")]
+    return sent
+
+
 def _with_deadly(sent: Sequence[Sent], bad: int, random: Random, make: Callable[[int], Command]) -> Sequence[Sent]:
     mixed = list(sent)
     for number in range(bad):
@@ -235,7 +245,10 @@ def _commands(random: Random) -> Iterator[Command]:  # noqa: C901 - one for each
             yield replace(_batch(f"b{batches}", random.randint(1, 12), sku), eta=eta)
         elif kind < 0.21:
             until = random.choice([*SOON_OVER, START + timedelta(hours=12), START + timedelta(hours=13)])
-            yield Hold(orderid=orderid, sku=sku, qty=random.choice([1, 2, 3]), until=until)
+            basket = Hold(orderid=orderid, sku=sku, qty=random.choice([1, 2, 3]), until=until)
+            yield basket
+            if random.random() < 0.5:
+                yield replace(basket, until=until + timedelta(seconds=2))
         elif kind < 0.62:
             order = _order(orderid, random.choice([1, 2, 2, 3, 5]), sku)
             if random.random() < 0.4:

@@ -112,3 +112,28 @@ def lapsed(orderid: str, qty: int, batchref: str) -> Told:
 )
 def test_a_broken_rule_of_holds_is_told(history: list[Told], fault: str) -> None:
     assert faults(*history)[0] == fault
+
+
+@pytest.mark.parametrize(
+    ("cause", "timestamp", "expected"),
+    [
+        ("m2", 1_893_499_200, []),
+        (
+            "m2",
+            1_893_499_199,
+            ["The hold of line ('o1', 'LAMP', '') was until 2030-01-01T12:00:00Z, and lapsed by 1893499199."],
+        ),
+        ("m1", 1_893_499_200, ["The hold of line ('o1', 'LAMP', '') was asked for by m2, and its end names m1."]),
+    ],
+    ids=["right", "too early", "of another message"],
+)
+def test_when_and_by_whose_message_a_hold_lapses_is_checked(cause: str, timestamp: int, expected: list[str]) -> None:
+    found: list[str] = []
+    replay = Replay(found.append)
+    hold = {"type": "hold.v1", "orderid": "o1", "sku": "LAMP", "qty": 1}
+    for sequence, ((type_, data), sender) in enumerate(
+        [(created("b", 5), "m0"), (held("o1", 1, "b"), "m2"), (lapsed("o1", 1, "b"), cause)], start=1
+    ):
+        replay.apply(type_, data | {"sequence": sequence}, sender, hold, timestamp)
+    replay.end()
+    assert found == expected
