@@ -17,7 +17,7 @@ from allocation_worker.adapters.rabbitmq.errors import CONNECTION_ERRORS, Broker
 from allocation_worker.adapters.rabbitmq.urls import connect_any
 from allocation_worker.testing.waiting import wait_until
 from harness.checker.answers import OUTCOMES
-from harness.checker.events import ReceivedEvent, SentCommand
+from harness.checker.messages import ReceivedEvent, SentCommand
 from harness.command_publisher import CommandPublisher
 
 log = structlog.get_logger()

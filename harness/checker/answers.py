@@ -4,13 +4,11 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import allocation_contracts as contracts
+from harness.checker.messages import ReceivedEvent, SentCommand
 from harness.checker.rules import Replay
-
-if TYPE_CHECKING:
-    from harness.checker.events import ReceivedEvent, SentCommand
 
 OUTCOMES: Mapping[str, frozenset[str]] = {
     contracts.Allocate.TYPE: frozenset(
@@ -100,8 +98,8 @@ REASONS: Mapping[str, frozenset[str]] = {
 
 def check_answers(
     fault: Callable[[str], None],
-    commands: "Mapping[str, SentCommand]",
-    received: "Iterable[ReceivedEvent]",
+    commands: Mapping[str, SentCommand],
+    received: Iterable[ReceivedEvent],
     dead: Collection[str],
 ) -> None:
     """Check that each command has one outcome, about what it asked for, before the events of other lines.
@@ -135,9 +133,7 @@ def check_answers(
             _check_following(fault, outcome, following[message_id])
 
 
-def _check_following(
-    fault: Callable[[str], None], outcome: "ReceivedEvent", following: "Iterable[ReceivedEvent]"
-) -> None:
+def _check_following(fault: Callable[[str], None], outcome: ReceivedEvent, following: Iterable[ReceivedEvent]) -> None:
     """Check that the events of other lines come after the outcome; after a rejection there are none."""
     for event in following:
         if outcome.type == contracts.CommandRejected.TYPE:
@@ -148,8 +144,8 @@ def _check_following(
 
 def check_rejections(
     fault: Callable[[str], None],
-    commands: "Mapping[str, SentCommand]",
-    received: "Iterable[ReceivedEvent]",
+    commands: Mapping[str, SentCommand],
+    received: Iterable[ReceivedEvent],
     replay: Replay,
 ) -> None:
     """Check the rejections whose reason, once true, is true for ever."""
@@ -171,7 +167,7 @@ def check_rejections(
             fault(f"{event.causation_id} was rejected, {reason}, and that is not so: {asked}.")
 
 
-def _check_content(fault: Callable[[str], None], event: "ReceivedEvent", command: "SentCommand") -> None:
+def _check_content(fault: Callable[[str], None], event: ReceivedEvent, command: SentCommand) -> None:
     """Check that an outcome is about what was asked for."""
     asked = json.loads(command.body)
     if event.type == contracts.CommandRejected.TYPE:
@@ -191,7 +187,7 @@ def _check_content(fault: Callable[[str], None], event: "ReceivedEvent", command
         fault(f"{command.message_id} cancelled a line, and the reason is {event.data['reason']!r}.")
 
 
-def _is_about_its_line(event: "ReceivedEvent", command: "SentCommand") -> bool:
+def _is_about_its_line(event: ReceivedEvent, command: SentCommand) -> bool:
     """Return whether the event is about the line that the command names, if it names one."""
     named: Mapping[str, Any] = json.loads(command.body)
     if "orderid" not in event.data or "orderid" not in named:

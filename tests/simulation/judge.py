@@ -8,7 +8,8 @@ import allocation_contracts as contracts
 from allocation_contracts.names import STOCK_QUEUE
 from allocation_worker.adapters.rabbitmq.prefetch_policy import FAILURES_BEFORE_RETURN
 from allocation_worker.domain.commands import BatchCommand, Command, CreateBatch, Hold, LapseHold
-from harness.checker.events import ReceivedEvent, SentCommand, check
+from harness.checker.events import check
+from harness.checker.messages import ReceivedEvent, SentCommand
 from tests.fakes.naive_shop import Answer, NaiveShop
 from tests.fakes.unit_of_work import FakeDatabase, Published
 from tests.simulation.broker import Letter

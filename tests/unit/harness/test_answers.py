@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from pika.spec import BasicProperties
 
-from harness.checker.events import ReceivedEvent, SentCommand, check
+from harness.checker.events import check
+from harness.checker.messages import ReceivedEvent, SentCommand
 
 LAMP = {"orderid": "o1", "sku": "LAMP", "lineid": ""}
 UNTIL = "2030-01-01T12:00:00Z"
