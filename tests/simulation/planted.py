@@ -173,24 +173,24 @@ def a_hold_that_was_prolonged_lapses_at_its_first_time() -> AbstractContextManag
 
 
 def a_lapse_forgets_those_that_wait() -> AbstractContextManager[Any]:
-    lapse = Product._lapse
+    lapse = Product.lapse_hold
 
-    def forgetful(self: Product, line: Any) -> None:
-        lapse(self, line)
+    def forgetful(self: Product, line_id: Any, until: Any) -> None:
+        lapse(self, line_id, until)
         self._freed = False
 
-    return patch.object(Product, "_lapse", forgetful)
+    return patch.object(Product, "lapse_hold", forgetful)
 
 
 def a_line_keeps_its_place_when_its_hold_lapses() -> AbstractContextManager[Any]:
-    make_blank = Product._make_blank
+    lapse = Product._lapse
 
     def kept(self: Product, line: Any) -> None:
         place = line.place
-        make_blank(self, line)
+        lapse(self, line)
         line.place = place
 
-    return patch.object(Product, "_make_blank", kept)
+    return patch.object(Product, "_lapse", kept)
 
 
 def holds_lapse_before_their_time() -> AbstractContextManager[Any]:
