@@ -145,14 +145,9 @@ class NaiveShop:
         taken = self._take(line, own if own in takers else takers[0]) if takers else self._look_for_stock(line)
         return [taken, *self._serve(command.sku)]
 
-    def cause_of_hold(self, command: LapseHold) -> str:
-        """The message_id of the hold that this command ends; empty if it ends none."""
-        line = self._line(command.orderid, command.sku, command.lineid)
-        return line.held_by if line and line.until == command.until else ""
-
     def _end_hold(self, command: LapseHold) -> list[Answer]:
         line = self._line(command.orderid, command.sku, command.lineid)
-        if line is None or line.until != command.until:
+        if line is None or line.until is None or line.held_by != command.message_id:
             return []
         own, line.batch = line.batch, None
         return [self._lapse(line, own), *self._serve(command.sku)]

@@ -7,7 +7,7 @@ from dataclasses import replace
 import allocation_contracts as contracts
 from allocation_contracts.names import STOCK_QUEUE
 from allocation_worker.adapters.rabbitmq.prefetch_policy import FAILURES_BEFORE_RETURN
-from allocation_worker.domain.commands import BatchCommand, Command, CreateBatch, Hold, LapseHold
+from allocation_worker.domain.commands import BatchCommand, Command, CreateBatch, Hold
 from harness.checker.events import check
 from harness.checker.messages import ReceivedEvent, SentCommand
 from tests.fakes.naive_shop import Answer, NaiveShop
@@ -116,8 +116,7 @@ def _check_model(world: World) -> list[str]:
     """Answer the same commands, in the order in which they were committed, as plainly as can be."""
     shop = NaiveShop()
     expected: dict[str, list[Answer]] = defaultdict(list)
-    for message_id, command in _committed(world):
-        cause = shop.cause_of_hold(command) if isinstance(command, LapseHold) else message_id
+    for cause, command in _committed(world):
         expected[cause] += shop.answer(command)
     found: dict[str, list[Answer]] = defaultdict(list)
     for event in world.database.published():
@@ -137,12 +136,13 @@ def _check_model(world: World) -> list[str]:
 
 
 def _committed(world: World) -> Iterator[tuple[str, Command]]:
-    """Return the commands in the order in which they were committed, with their message_ids; the ends of holds too."""
+    """Return the commands in the order in which they were committed, and the ends of holds, each with its cause."""
     commands = {sent.message_id: sent.command for sent in world.setting.sent}
     lapses = deque(world.database.committed.lapses)
     for number, message_id in enumerate([*world.database.committed.inbox, ""]):
         while lapses and lapses[0][0] == number:
-            yield "", lapses.popleft()[1]
+            _, lapse = lapses.popleft()
+            yield lapse.message_id, lapse
         if message_id:
             command = commands[message_id]
             assert command is not None, f"{message_id} is broken, and was taken"

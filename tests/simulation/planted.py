@@ -165,9 +165,9 @@ def counter_lost_on_a_shrink() -> AbstractContextManager[Any]:
 def a_hold_that_was_prolonged_lapses_at_its_first_time() -> AbstractContextManager[Any]:
     lapse = Product.lapse_hold
 
-    def careless(self: Product, line_id: Any, until: Any) -> None:
+    def careless(self: Product, line_id: Any, message_id: str) -> None:
         hold = self.lines[line_id].hold
-        lapse(self, line_id, hold.until if hold else until)
+        lapse(self, line_id, hold.message_id if hold else message_id)
 
     return patch.object(Product, "lapse_hold", careless)
 
@@ -175,8 +175,8 @@ def a_hold_that_was_prolonged_lapses_at_its_first_time() -> AbstractContextManag
 def a_lapse_forgets_those_that_wait() -> AbstractContextManager[Any]:
     lapse = Product.lapse_hold
 
-    def forgetful(self: Product, line_id: Any, until: Any) -> None:
-        lapse(self, line_id, until)
+    def forgetful(self: Product, line_id: Any, message_id: str) -> None:
+        lapse(self, line_id, message_id)
         self._freed = False
 
     return patch.object(Product, "lapse_hold", forgetful)

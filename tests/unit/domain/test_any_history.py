@@ -42,6 +42,7 @@ class AnyHistory(RuleBasedStateMachine):
         self.database = FakeDatabase()
         self.bus = MessageBus(COMMAND_HANDLERS, EVENT_HANDLERS)
         self.naive = NaiveShop()
+        self.holds = 0
 
     @rule(orderid=orderids, sku=skus, lineid=lineids, qty=st.integers(1, 12))
     def allocate(self, orderid: str, sku: str, lineid: str, qty: int) -> None:
@@ -77,17 +78,19 @@ class AnyHistory(RuleBasedStateMachine):
 
     @rule(orderid=orderids, sku=skus, lineid=lineids, qty=st.integers(1, 12), until=untils)
     def hold(self, orderid: str, sku: str, lineid: str, qty: int, until: datetime) -> None:
-        self.compare(Hold(orderid=orderid, sku=sku, lineid=lineid, qty=qty, until=until))
+        self.holds += 1
+        message_id = f"hold-{self.holds}"
+        self.compare(Hold(orderid=orderid, sku=sku, lineid=lineid, qty=qty, until=until, message_id=message_id))
 
-    @rule(orderid=orderids, sku=skus, lineid=lineids, until=untils)
-    def lapse_hold(self, orderid: str, sku: str, lineid: str, until: datetime) -> None:
-        self.compare(LapseHold(orderid=orderid, sku=sku, lineid=lineid, until=until))
+    @rule(orderid=orderids, sku=skus, lineid=lineids, number=st.integers(1, 9))
+    def lapse_hold(self, orderid: str, sku: str, lineid: str, number: int) -> None:
+        self.compare(LapseHold(orderid=orderid, sku=sku, lineid=lineid, message_id=f"hold-{number}"))
 
     @rule(orderid=orderids, sku=skus, lineid=lineids)
     def lapse_as_held(self, orderid: str, sku: str, lineid: str) -> None:
         for line in self.naive.lines:
             if line.key == (orderid, sku, lineid) and line.until:
-                self.compare(LapseHold(orderid=orderid, sku=sku, lineid=lineid, until=line.until))
+                self.compare(LapseHold(orderid=orderid, sku=sku, lineid=lineid, message_id=line.held_by))
                 break
 
     @rule(batchref=batchrefs, sku=skus, qty=st.integers(1, 20), eta=etas)
