@@ -823,7 +823,7 @@ class TestHolds:
     def test_a_line_is_blank_after_its_hold_and_may_be_held_again(self, store: Store) -> None:
         given(store, create("b", 5), hold("o", 3), order("later", 1))
         end_hold(store, "o")
-        given(store, hold("o", 4))
+        given(store, hold("o", 4, LONG_AGO + timedelta(hours=1)))
         given(store, change("b", 4))
         assert [event.type for event in store.published()][-2:] == ["batch-quantity-changed.v1", "hold-lapsed.v1"]
 
