@@ -1,12 +1,15 @@
 """Random histories have the same events as in the naive implementation."""
 
 from collections import defaultdict
+from contextlib import ExitStack
 from datetime import UTC, date, datetime
+from unittest.mock import patch
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from allocation_worker.domain import model
 from allocation_worker.domain.commands import (
     Allocate,
     ChangeBatchEta,
@@ -20,6 +23,7 @@ from allocation_worker.domain.commands import (
     Ship,
 )
 from allocation_worker.domain.errors import RefusalError
+from allocation_worker.service_layer import handlers
 from allocation_worker.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
 from allocation_worker.service_layer.messagebus import MessageBus
 from tests.fakes.messages import message
@@ -154,5 +158,20 @@ class AnyHistory(RuleBasedStateMachine):
         return [(event.type, event.body) for event in self.database.published()[before:]]
 
 
+class AnyHistoryInPortions(AnyHistory):
+    """As above, where a command sees to two lines at a time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.small_portions = ExitStack()
+        for module in (model, handlers):
+            self.small_portions.enter_context(patch.object(module, "AT_A_TIME", 2))
+
+    def teardown(self) -> None:
+        self.small_portions.close()
+
+
 AnyHistory.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+AnyHistoryInPortions.TestCase.settings = AnyHistory.TestCase.settings
 TestAnyHistory = AnyHistory.TestCase
+TestAnyHistoryInPortions = AnyHistoryInPortions.TestCase
