@@ -90,11 +90,13 @@ def write_model(database_url: str) -> Contents:
         cursor.execute("""
             SELECT orderid, sku, lineid, qty, batchref, CASE
                 WHEN cancelled THEN 'cancelled'
-                WHEN place = 0 THEN 'lapsed'
-                WHEN batchref IS NULL THEN CASE WHEN wait THEN 'waiting' ELSE 'out-of-stock' END
                 WHEN shipped THEN 'shipped'
                 WHEN held_until IS NOT NULL THEN 'held'
-                ELSE 'allocated' END
+                WHEN batchref IS NOT NULL THEN 'allocated'
+                WHEN qty = 0 THEN 'lapsed'
+                WHEN wait THEN 'waiting'
+                ELSE 'out-of-stock'
+            END
             FROM order_lines
         """)
         lines = {
