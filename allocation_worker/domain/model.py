@@ -533,7 +533,7 @@ class Product:
 
     def _batch_for(self, line: OrderLine) -> Batch | None:
         qty = line.qty
-        for batch in self._by_preference if line.terms is PLAIN else self._allowed(line):
+        for batch in self._by_preference if line.terms.needed_by is None else self._allowed(line):
             # Not `available_quantity`: a property costs a call, and this is the innermost loop.
             if batch.purchased_quantity - batch.allocated_quantity >= qty:
                 return batch

@@ -5,8 +5,6 @@ from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
-from sqlalchemy.engine import Row
-
 from allocation_worker.adapters import wire
 from allocation_worker.adapters.postgres import statements
 from allocation_worker.adapters.postgres.writer import Values, Writer
@@ -67,32 +65,34 @@ class Rows:
             self._etas[reference] = eta
         return Batch(reference, sku, purchased, eta, arrival, created_qty, created_eta, sequence, allocated, shipped)
 
-    def line(self, product: Product, row: Row[Any]) -> OrderLine:
+    def line(self, product: Product, row: Sequence[Any]) -> OrderLine:
         """Return the line of this row: the one that the product holds, or a new one that it does not hold yet.
 
         Raises:
             StoreContentionError: The line was taken for new, and is not.
         """
-        line_id = (row.orderid, row.lineid)
+        # Unpacked in one statement: a queue may have a hundred thousand of these.
+        orderid, _, lineid, qty, batchref, cancelled, sequence, place, *terms, shipped, until, held_by, answer = row
+        line_id = (orderid, lineid)
         line = product.lines.get(line_id)
         if line is None:
             line = OrderLine(
-                row.orderid,
-                row.lineid,
-                row.qty,
-                row.batchref,
-                row.cancelled,
-                row.sequence,
-                row.place,
-                PLAIN if row.wait is None else Terms(row.wait, row.priority, row.needed_by),
-                bool(row.shipped),
-                row.answer and _read_answer(row.answer),
+                orderid,
+                lineid,
+                qty,
+                batchref,
+                cancelled,
+                sequence,
+                place,
+                PLAIN if terms[0] is None else Terms(*terms),
+                bool(shipped),
+                answer and _read_answer(answer),
                 # A program that does not know holds may have taken the stock away.
-                None if row.held_until is None or row.batchref is None else read_hold(row.held_until, row.held_by),
+                None if until is None or batchref is None else read_hold(until, held_by),
             )
             self._lines[product.sku, line_id] = _line_values(line)
         elif (product.sku, line_id) not in self._lines:
-            raise StoreContentionError(f"A line of order {row.orderid!r} was taken for new, and is not.")
+            raise StoreContentionError(f"A line of order {orderid!r} was taken for new, and is not.")
         return line
 
     def forget(self, product: Product, lines: Iterable[OrderLine]) -> None:
