@@ -101,18 +101,20 @@ class Rows:
             line_id = (line.orderid, line.lineid)
             product.lines.pop(line_id, None)
             self._lines.pop((product.sku, line_id), None)
-            self._line_uuids.pop((product.sku, line_id), None)
 
     def has_line(self, key: LineKey) -> bool:
         """Return whether the line was there before this transaction, or is written by now."""
         return key in self._lines
 
     def line_uuid(self, key: LineKey) -> str:
-        """Return the same as the function, computed once for each line."""
+        """Return the same as the function, and keep it until the line is written."""
         known = self._line_uuids.get(key)
         if known is None:
             known = self._line_uuids[key] = line_uuid(key)
         return known
+
+    def _take_line_uuid(self, key: LineKey) -> str:
+        return self._line_uuids.pop(key, None) or line_uuid(key)
 
     def flush(self, products: Collection[Product], streams: Mapping[str, Stream]) -> None:
         """Write everything in the order that foreign keys require."""
@@ -133,11 +135,11 @@ class Rows:
                 if values == (known or BLANK_LINE):
                     continue
                 if known is not None:
-                    changed.append((self.line_uuid(key), *_columns(line)))
+                    changed.append((self._take_line_uuid(key), *_columns(line)))
                 elif line.terms is PLAIN and line.place == line.sequence and line.hold is None:
-                    new.append((self.line_uuid(key), line.orderid, product.sku, line.lineid, *values[:4]))
+                    new.append((self._take_line_uuid(key), line.orderid, product.sku, line.lineid, *values[:4]))
                 else:
-                    row = (self.line_uuid(key), line.orderid, product.sku, line.lineid, *_columns(line))
+                    row = (self._take_line_uuid(key), line.orderid, product.sku, line.lineid, *_columns(line))
                     special.append(row)
                 self._lines[key] = values
         self._writer.add(statements.INSERT_LINES, new)
