@@ -17,11 +17,13 @@ from bench.profiling import count_statements
 from bench.progress import ProgressBar
 from bench.results import Result
 from bench.sides import WorkerSide, execute, plain
-from bench.written import RATE, TABLES, one_by_one
+from bench.written import TABLES, one_by_one
 
 COMMIT = "c01b094"
 GOAL = 1.03
-ONE_BY_ONE = 1000
+ONE_BY_ONE = 300
+ONE_BY_ONE_RATE = 25
+"""A second. Commands that come faster share transactions while the machine is busy."""
 WORK = "a plain allocate, in all processes and servers"
 
 _WAL = "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')"
@@ -66,7 +68,7 @@ def _statements(side: WorkerSide) -> float:
     load = workloads.allocates(ONE_BY_ONE, skus=1000)
     side.seed(load.stock)
     execute(side.database_url, "CREATE EXTENSION pg_stat_statements", "SELECT pg_stat_statements_reset()")
-    one_by_one(side, load)
+    one_by_one(side, load, ONE_BY_ONE_RATE)
     return _asked(side, _STATEMENTS) / ONE_BY_ONE
 
 
@@ -87,7 +89,7 @@ def _compared(pairs: Sequence[tuple[Cost, Cost]], alone: tuple[float, float]) ->
         goal=f"<= {GOAL} of commit {COMMIT}",
         found=f"processor time {ratio:.2f} ({worker.processor_time:.0f} µs, {earlier.processor_time:.0f}), "
         f"WAL {wal:.2f} ({worker.wal:.0f} B, {earlier.wal:.0f}), statements of a command that comes alone, "
-        f"{RATE} a second, {alone[1] / alone[0]:.2f} ({alone[1]:.1f}, {alone[0]:.1f})",
+        f"{ONE_BY_ONE_RATE} a second, {alone[1] / alone[0]:.2f} ({alone[1]:.1f}, {alone[0]:.1f})",
         met=max(ratio, wal, alone[1] / alone[0]) <= GOAL,
         figures={
             "ratio": ratio,

@@ -72,12 +72,13 @@ def _count(servers: Servers, commands: int, run: Callable[[WorkerSide, Workload]
     return Bytes(wal, stored)
 
 
-def one_by_one(side: WorkerSide, load: Workload) -> None:
-    """Have the commands come at a rate at which each has a transaction of its own."""
+def one_by_one(side: WorkerSide, load: Workload, rate: int = RATE) -> None:
+    """Have so many commands come a second."""
     with Watch(side.amqp_url) as watch:
         watch.subscribe()
     with side.running():
-        traffic = OrderStream(side.amqp_url, load.orders, RATE)
+        side.wait_until_consuming()
+        traffic = OrderStream(side.amqp_url, load.orders, rate)
         traffic.run(lambda: traffic.finished)
 
 
