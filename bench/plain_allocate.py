@@ -12,7 +12,7 @@ import psycopg2
 from allocation_worker.testing.servers import Servers
 from bench import workloads
 from bench.earlier import in_pairs
-from bench.processor_time import folders_of, used_by
+from bench.processor_time import Used, folders_of, median_of, used_by
 from bench.profiling import count_statements
 from bench.progress import ProgressBar
 from bench.results import Result
@@ -36,8 +36,11 @@ _STATEMENTS = """
 class Cost(NamedTuple):
     """What a command costs: microseconds of processor time, bytes of WAL."""
 
-    processor_time: float
+    processor_time: Used
     wal: float
+
+    def __str__(self) -> str:
+        return f"{self.processor_time}; {self.wal:.0f} B"
 
 
 def plain_allocate(servers: Servers, shown: ProgressBar, *, repeats: int, count: int) -> Result | None:
@@ -60,7 +63,7 @@ def _cost(folders: Sequence[Path], count: int, shown: ProgressBar, side: WorkerS
     execute(side.database_url, *(f"ALTER TABLE {it} SET (autovacuum_enabled = off)" for it in TABLES), "CHECKPOINT")
     before = _asked(side, _WAL)
     used = used_by(side, folders, count, shown.counting(f"{WORK}: {side.name}"))
-    return Cost(sum(used), (_asked(side, _WAL) - before) / count)
+    return Cost(used, (_asked(side, _WAL) - before) / count)
 
 
 def _statements(side: WorkerSide) -> float:
@@ -80,23 +83,23 @@ def _asked(side: WorkerSide, statement: str) -> float:
 
 
 def _compared(pairs: Sequence[tuple[Cost, Cost]], alone: tuple[float, float]) -> Result:
-    ratios = [now.processor_time / before.processor_time for before, now in pairs]
+    ratios = [sum(now.processor_time) / sum(before.processor_time) for before, now in pairs]
     ratio = statistics.median(ratios)
     wal = statistics.median(now.wal / before.wal for before, now in pairs)
-    earlier, worker = (Cost(*map(statistics.median, zip(*runs, strict=True))) for runs in zip(*pairs, strict=True))
+    earlier, worker = ([cost.processor_time for cost in costs] for costs in zip(*pairs, strict=True))
     return Result(
         work=WORK,
         goal=f"<= {GOAL} of commit {COMMIT}",
-        found=f"processor time {ratio:.2f} ({worker.processor_time:.0f} µs, {earlier.processor_time:.0f}), "
-        f"WAL {wal:.2f} ({worker.wal:.0f} B, {earlier.wal:.0f}), statements of a command that comes alone, "
-        f"{ONE_BY_ONE_RATE} a second, {alone[1] / alone[0]:.2f} ({alone[1]:.1f}, {alone[0]:.1f})",
+        found=f"processor time {ratio:.3f} ({median_of(worker)}; before {median_of(earlier)}), WAL {wal:.3f}, "
+        f"statements of a command that comes alone, {ONE_BY_ONE_RATE} a second, {alone[1] / alone[0]:.3f} "
+        f"({alone[1]:.1f}, before {alone[0]:.1f})",
         met=max(ratio, wal, alone[1] / alone[0]) <= GOAL,
         figures={
             "ratio": ratio,
             "ratios": ratios,
             "goal": GOAL,
-            "yardstick": [before._asdict() for before, _ in pairs],
-            "worker": [now._asdict() for _, now in pairs],
+            "yardstick_us_a_command": [it._asdict() for it in earlier],
+            "worker_us_a_command": [it._asdict() for it in worker],
             "wal_ratio": wal,
             "statements": alone,
         },

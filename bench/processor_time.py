@@ -84,7 +84,7 @@ def _used_by_server(folder: Path) -> float:
 def _compared(pairs: Sequence[tuple[Used, Used]]) -> Result:
     ratios = [sum(now) / sum(before) for before, now in pairs]
     ratio = statistics.median(ratios)
-    earlier, worker = (Used(*map(statistics.median, zip(*runs, strict=True))) for runs in zip(*pairs, strict=True))
+    earlier, worker = (median_of(runs) for runs in zip(*pairs, strict=True))
     return Result(
         work=WORK,
         goal=f"<= {GOAL} of commit {COMMIT}",
@@ -98,3 +98,8 @@ def _compared(pairs: Sequence[tuple[Used, Used]]) -> Result:
             "worker_us_a_command": [now._asdict() for _, now in pairs],
         },
     )
+
+
+def median_of(runs: Sequence[Used]) -> Used:
+    """Return the median of each program."""
+    return Used(*map(statistics.median, zip(*runs, strict=True)))

@@ -138,11 +138,12 @@ class Product:
         if line.shipped:
             raise LineShippedError(f"{self._name(line)} was shipped; use another lineid to order again.")
         if line.batchref is None:
-            if line.waits and terms.wait and line.qty == qty:
-                self._announce(line)
-                return
-            if line.waits and qty > line.qty:
-                line.place = 0
+            if line.waits:
+                if terms.wait and line.qty == qty:
+                    self._announce(line)
+                    return
+                if qty > line.qty:
+                    line.place = 0
             line.qty, line.terms = qty, terms
             self._look_for_stock(line)
         elif line.qty != qty:
