@@ -172,8 +172,8 @@ class Arrivals:
 
 
 def show(message: Message) -> str:
-    """Return one line, such as `Allocated orderid='o1' sku='CHAIR' ...`."""
-    return " ".join([type(message).__name__, *(f"{name}={value!r}" for name, value in message)])
+    """Return one line, such as `Allocated orderid='o1' sku='CHAIR' ...`, with the fields that its body has."""
+    return " ".join([type(message).__name__, *(f"{name}={value!r}" for name, value in message.model_dump().items())])
 
 
 def _show_dead(letter: DeadLetter) -> str:
