@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from allocation_worker.adapters import wire
 from allocation_worker.adapters.postgres import statements
-from allocation_worker.adapters.postgres.writer import Values, Writer
+from allocation_worker.adapters.postgres.writer import ROWS_AT_A_TIME, Values, Writer
 from allocation_worker.domain.events import ProductEvent
 from allocation_worker.domain.lines import PLAIN, Holding, LineId, OrderLine, Terms
 from allocation_worker.domain.model import Batch, Product
@@ -45,8 +45,6 @@ class Rows:
         self._products: dict[str, Values] = {}
         self._smallest_waiting: dict[str, int | None] = {}
         self._batches: dict[str, Values] = {}
-        self._etas: dict[str, object] = {}
-        self._shipped: dict[str, int] = {}
         self._lines: dict[LineKey, Values] = {}
         self._line_uuids: dict[LineKey, str] = {}
 
@@ -58,11 +56,7 @@ class Rows:
     def batch(self, row: Sequence[Any]) -> Batch:
         # Unpacked in one statement: hundreds of these are read for each group.
         reference, sku, purchased, eta, arrival, created_qty, created_eta, sequence, allocated, shipped = row
-        self._batches[reference] = (purchased, allocated)
-        if shipped:
-            self._shipped[reference] = shipped
-        if eta != created_eta:
-            self._etas[reference] = eta
+        self._batches[reference] = (purchased, allocated, eta, shipped)
         return Batch(reference, sku, purchased, eta, arrival, created_qty, created_eta, sequence, allocated, shipped)
 
     def line(self, product: Product, row: Sequence[Any]) -> OrderLine:
@@ -142,6 +136,9 @@ class Rows:
                     row = (self._take_line_uuid(key), line.orderid, product.sku, line.lineid, *_columns(line))
                     special.append(row)
                 self._lines[key] = values
+                if len(changed) == ROWS_AT_A_TIME:  # a batch may have lost a hundred thousand
+                    self._writer.add(statements.UPDATE_LINES, changed)
+                    changed = []
         self._writer.add(statements.INSERT_LINES, new)
         self._writer.add(statements.INSERT_SPECIAL_LINES, special)
         self._writer.add(statements.UPDATE_LINES, changed)
@@ -176,23 +173,26 @@ class Rows:
             values = _batch_values(batch)
             known = self._batches.get(batch.reference)
             if known is None:
+                known = (*values[:2], batch.created_eta, 0)
                 new.append(
                     (
                         batch.reference,
                         batch.sku,
-                        *values,
+                        *values[:2],
                         batch.created_eta,
                         batch.arrival,
                         batch.created_qty,
                         batch.sequence,
                     )
                 )
-            elif known != values:
-                changed.append((batch.reference, *values))
-            if batch.shipped_quantity != self._shipped.get(batch.reference, 0):
-                shipped.append((batch.reference, batch.shipped_quantity))
-            if batch.eta != self._etas.get(batch.reference, batch.created_eta):
+            if values == known:
+                continue
+            if values[:2] != known[:2]:
+                changed.append((batch.reference, *values[:2]))
+            if batch.eta != known[2]:
                 new_etas.append((batch.reference, batch.eta, batch.created_eta))
+            if batch.shipped_quantity != known[3]:
+                shipped.append((batch.reference, batch.shipped_quantity))
         self._writer.add(statements.INSERT_BATCHES, new)
         self._writer.add(statements.UPDATE_BATCHES, changed)
         self._writer.add(statements.UPDATE_ETAS, new_etas)
@@ -204,7 +204,7 @@ def _product_values(product: Product) -> Values:
 
 
 def _batch_values(batch: Batch) -> Values:
-    return (batch.purchased_quantity, batch.allocated_quantity)
+    return (batch.purchased_quantity, batch.allocated_quantity, batch.eta, batch.shipped_quantity)
 
 
 def _line_values(line: OrderLine) -> Values:
