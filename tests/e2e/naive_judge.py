@@ -8,7 +8,7 @@ from typing import Any
 
 import allocation_contracts as contracts
 from allocation_worker.domain.commands import Command, Hold, LapseHold
-from harness.checker.events import ReceivedEvent
+from harness.checker.messages import ReceivedEvent
 from tests.fakes.naive_shop import Answer, NaiveShop
 
 
@@ -123,7 +123,7 @@ def _cause(command: Command, event: ReceivedEvent, *, again: bool) -> Command | 
         return command
     if not isinstance(command, Hold) or event.type != contracts.HoldLapsed.TYPE:
         return None
-    return LapseHold(orderid=command.orderid, sku=command.sku, lineid=command.lineid, until=command.until)
+    return LapseHold(orderid=command.orderid, sku=command.sku, lineid=command.lineid, message_id=event.causation_id)
 
 
 def _answer(event: ReceivedEvent) -> Answer:

@@ -24,7 +24,7 @@ from allocation_contracts import (
     Hold,
     Ship,
 )
-from harness.checker.events import ReceivedEvent
+from harness.checker.messages import ReceivedEvent
 from harness.client import ExternalClient
 
 _DAYS: Final = {f"d{number}": date(2040, 1, number) for number in range(1, 10)}

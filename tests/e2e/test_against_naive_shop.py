@@ -168,14 +168,15 @@ class Asking:
     def _ask(self, customer: Customer) -> None:
         command, seen = customer.next(), len(self._client.received)
         message_id = str(uuid4())
-        self.asked[message_id] = Asked(command=in_domain(command), sku=customer.sku, seen=seen)
+        self.asked[message_id] = Asked(command=in_domain(command, message_id), sku=customer.sku, seen=seen)
         self._open[customer.sku].add(message_id)
         for _ in range(2 if self._chance.random() < REPEATED else 1):
             self._client.send(command, message_id=message_id)
 
 
-def in_domain(command: Command) -> domain.Command:
-    made: domain.Command = getattr(domain, type(command).__name__)(**dict(command))
+def in_domain(command: Command, message_id: str) -> domain.Command:
+    cause = {"message_id": message_id} if isinstance(command, Hold) else {}
+    made: domain.Command = getattr(domain, type(command).__name__)(**dict(command), **cause)
     return made
 
 
