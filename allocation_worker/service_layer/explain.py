@@ -119,7 +119,8 @@ def _stock_before(records: Records, first: ProductEvent, created_at: datetime) -
     last, stock = records.stock(first.sku)
     due = last
     for event in records.back_to(first.sku, first.sequence, created_at):
-        if event.sequence != due or isinstance(event, UNTRACEABLE):
+        batch_is_gone = getattr(event, "batchref", None) not in {None, *stock}
+        if event.sequence != due or batch_is_gone or isinstance(event, UNTRACEABLE):
             return None
         undo(stock, event)
         due -= 1

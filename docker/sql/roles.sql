@@ -24,6 +24,7 @@ GRANT SELECT (id) ON outbox_pages TO allocation_consume;
 
 -- consume
 GRANT SELECT, INSERT, UPDATE ON products, batches, order_lines TO allocation_consume;
+GRANT SELECT ON pruned_batches TO allocation_consume;
 GRANT SELECT, INSERT, UPDATE, DELETE ON inbox_entries TO allocation_consume;
 GRANT INSERT ON outbox_pages TO allocation_consume;
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Self
 from uuid import UUID, uuid4, uuid5
 
 from allocation_worker.adapters import wire
-from allocation_worker.domain.commands import BatchCommand, Command, CreateBatch
+from allocation_worker.domain.commands import BatchCommand, Command, CreateBatch, LapseHold
 from allocation_worker.domain.events import CommandRejected, Event, RaisedEvent
 from allocation_worker.domain.lines import LineId, OrderLine, Turn
 from allocation_worker.domain.model import Product
@@ -43,6 +43,9 @@ class Published:
 EVENTS_A_PAGE = 3
 """Fewer than in PostgreSQL, so that a transaction soon has several."""
 
+START = datetime(2030, 1, 1, tzinfo=UTC)
+"""When the clock of the store starts."""
+
 PLACES = 100
 """The id of an event is `page * PLACES + place`."""
 
@@ -63,6 +66,11 @@ class State:
         page_products: The product of each page that others may pass.
         published: The ids of the pages that are marked.
         unrouted: The ids of events of marked pages that no queue is bound for.
+        lapses: The commands that ended holds, each with the number of messages that were in the inbox before it.
+        ended: The lines that have ended, and when; None if that was not noted yet.
+        pruned: How much of each batch was shipped by lines that were pruned.
+        batches_ended: The batches of which nothing is left, and when that was noted.
+        pruned_batches: The SKU of each batch that was pruned.
     """
 
     products: dict[str, Product] = field(default_factory=dict)
@@ -72,10 +80,19 @@ class State:
     page_products: dict[int, str] = field(default_factory=dict)
     published: set[int] = field(default_factory=set)
     unrouted: set[int] = field(default_factory=set)
+    lapses: list[tuple[int, LapseHold]] = field(default_factory=list)
+    ended: dict[tuple[str, LineId], datetime | None] = field(default_factory=dict)
+    pruned: dict[str, int] = field(default_factory=dict)
+    batches_ended: dict[str, datetime] = field(default_factory=dict)
+    pruned_batches: dict[str, str] = field(default_factory=dict)
 
     def waits(self, id_: int) -> bool:
         """Return whether this event is still to be published."""
         return id_ in self.unrouted or id_ // PLACES not in self.published
+
+    def prune_batch(self, batchref: str, sku: str) -> None:
+        self.products[sku] = _copied(self.products[sku], without=batchref)
+        self.pruned_batches[batchref] = sku
 
     def sku_of(self, batchref: str) -> str | None:
         return next((sku for sku, product in self.products.items() if batchref in product.batches), None)
@@ -95,6 +112,7 @@ class FakeDatabase:
     Args:
         condition: what transactions wait by.
         new_uuid: where random ids come from.
+        now: tells the time.
 
     Attributes:
         failures: what is to befall the next commits, one each; None lets one pass.
@@ -102,11 +120,15 @@ class FakeDatabase:
         numbered: the first page that each transaction under way has numbered.
         relay: the session that reads the outbox, if any.
         restored_at: the sequence from which new products go on, after a restored backup.
-        now: the time.
         longest_hold: how long stock may be held.
     """
 
-    def __init__(self, condition: Callable[[], Condition] = Condition, new_uuid: Callable[[], UUID] = uuid4) -> None:
+    def __init__(
+        self,
+        condition: Callable[[], Condition] = Condition,
+        new_uuid: Callable[[], UUID] = uuid4,
+        now: Callable[[], datetime] = lambda: START,
+    ) -> None:
         self.committed = State()
         self.locks = Locks(condition)
         self.new_uuid = new_uuid
@@ -117,7 +139,7 @@ class FakeDatabase:
         self.transactions_begun = 0
         self.relay: object | None = None
         self.restored_at = 0
-        self.now = datetime(2030, 1, 1, tzinfo=UTC)
+        self.now = now
         self.longest_hold = timedelta(days=1)
 
     def unit_of_work(self) -> "FakeUnitOfWork":
@@ -169,6 +191,7 @@ class Transaction:
         self.streams: dict[str, UUID] = {}
         self.receipts: dict[str, bytes | None] = {}
         self.events: list[OutboxEvent] = []
+        self.lapses: list[LapseHold] = []
         self._ids: list[int] = []
 
     def product(self, sku: str, timeout: float = LOCK_TIMEOUT) -> Product | None:
@@ -190,6 +213,9 @@ class Transaction:
     def sku_of(self, batchref: str) -> str | None:
         own = (sku for sku, product in self.products.items() if batchref in product.batches)
         return next(own, None) or self._committed.sku_of(batchref)
+
+    def was_pruned(self, batchref: str) -> bool:
+        return batchref in self._committed.pruned_batches
 
     def receipt(self, message_id: str) -> bytes | None:
         """The fingerprint known under this id, once nobody else is taking it."""
@@ -227,6 +253,8 @@ class Transaction:
 
     def apply(self) -> None:
         """Make it all durable at one stroke."""
+        for sku, product in self.products.items():
+            self._note_ends(product, self._committed.products.get(sku) or Product(sku))
         self._committed.products |= {sku: _copied(product) for sku, product in self.products.items()}
         self._committed.streams |= self.streams
         for message_id, fingerprint in self.receipts.items():
@@ -234,11 +262,26 @@ class Transaction:
                 self._committed.inbox.pop(message_id, None)
             else:
                 self._committed.inbox[message_id] = fingerprint
+        self._committed.lapses += [(len(self._committed.inbox), lapse) for lapse in self.lapses]
         self._committed.outbox |= zip(self._ids, self.events, strict=True)
         self._committed.page_products |= self._page_products()
         if self.events:
             for listener in list(self._database.listeners):
                 listener()
+
+    def _note_ends(self, product: Product, before: Product) -> None:
+        for line_id, line in product.lines.items():
+            known = before.lines.get(line_id)
+            if line == known or not line.sequence:
+                continue
+            if not has_ended(line):
+                self._committed.ended.pop((product.sku, line_id), None)
+            else:
+                noted = self._database.now() if known and known.sequence else None
+                self._committed.ended[product.sku, line_id] = noted
+        for reference, batch in product.batches.items():
+            if batch != before.batches.get(reference):
+                self._committed.batches_ended.pop(reference, None)
 
     def _page_products(self) -> dict[int, str]:
         """The product of each page but the first whose events are all of one."""
@@ -254,7 +297,12 @@ class Transaction:
         self._database.locks.release(self)
 
 
-def _copied(product: Product) -> Product:
+def has_ended(line: OrderLine) -> bool:
+    """Return whether nothing more happens to the line unless somebody asks for it again."""
+    return line.shipped or (line.batchref is None and (line.cancelled or not line.terms.wait))
+
+
+def _copied(product: Product, *, without: str | None = None) -> Product:
     twin = Product(
         product.sku,
         sequence=product.sequence,
@@ -262,7 +310,8 @@ def _copied(product: Product) -> Product:
         smallest_waiting=product.smallest_waiting,
     )
     for batch in product.batches.values():
-        twin.bring_in(copy(batch))
+        if batch.reference != without:
+            twin.bring_in(copy(batch))
     twin.lines = {line_id: copy(line) for line_id, line in product.lines.items()}
     return twin
 
@@ -304,6 +353,9 @@ class FakeProducts:
     def get_by_batchref(self, reference: str) -> Product | None:
         sku = self._transaction.sku_of(reference)
         return None if sku is None else self.get(sku)
+
+    def was_pruned(self, reference: str) -> bool:
+        return self._transaction.was_pruned(reference)
 
     def add(self, product: Product, line: LineId | None = None) -> Product:
         self._transaction.products[product.sku] = product
@@ -405,7 +457,7 @@ class FakeUnitOfWork:
         self._transaction.end()
 
     def latest_hold(self) -> datetime:
-        return self._database.now + self._database.longest_hold
+        return self._database.now() + self._database.longest_hold
 
     def collect_new_events(self) -> list[RaisedEvent]:
         return self.products.collect_new_events()

@@ -1,17 +1,20 @@
 """One simulated run: a history, processes, and faults, until the system is idle."""
 
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from functools import partial
 from random import Random
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 from allocation_contracts.names import COMMANDS_EXCHANGE
+from allocation_worker.domain.commands import Command
+from allocation_worker.domain.lines import LineId
 from allocation_worker.service_layer.retries import RetryPolicy
 from tests.fakes import policies
-from tests.fakes.unit_of_work import FakeDatabase
+from tests.fakes.unit_of_work import START, FakeDatabase
 from tests.simulation import current, processes
 from tests.simulation.broker import Broker, Letter
 from tests.simulation.faults import OK, Options, Outcome, Schedule
@@ -42,6 +45,7 @@ class Setting:
         slow_start: the most seconds until a process that died is there again.
         unbound: types of events that no queue wants until the subscriber binds.
         upheavals: when, and what happens to the servers.
+        prunes: whether the relay prunes lines and batches as soon as they have ended.
     """
 
     sent: Sequence[Sent]
@@ -55,6 +59,7 @@ class Setting:
     slow_start: float = 0.0
     unbound: Collection[str] = ()
     upheavals: Sequence[tuple[float, str]] = ()
+    prunes: bool = False
 
 
 class World:
@@ -72,7 +77,9 @@ class World:
         self.setting = setting
         self.scheduler = Scheduler(choose)
         self.scheduler.after_turn = self._bury_the_dead
-        self.database = FakeDatabase(SimulatedCondition, lambda: UUID(int=random.getrandbits(128), version=4))
+        self.database = FakeDatabase(
+            SimulatedCondition, lambda: UUID(int=random.getrandbits(128), version=4), self._database_time
+        )
         self.broker = Broker(self.scheduler.later, setting.policy.all_delays)
         self.broker.unbound |= set(setting.unbound)
         self.broker.twice = lambda name: self.decide(name, (OK, Outcome.TWICE)) is Outcome.TWICE
@@ -144,6 +151,23 @@ class World:
     def kills(self, message_id: object) -> bool:
         """Whether this message kills whoever reads it."""
         return message_id in self._deadly
+
+    def names_line(self, sku: str, line: LineId) -> bool:
+        """Whether a message that is on its way names this line."""
+        named = (sku, *line)
+        return any(
+            (getattr(command, "sku", None), getattr(command, "orderid", None), getattr(command, "lineid", None))
+            == named
+            for command in self._on_their_way()
+        )
+
+    def names_batch(self, reference: str) -> bool:
+        """Whether a message that is on its way names this batch."""
+        return any(getattr(command, "batchref", None) == reference for command in self._on_their_way())
+
+    def _on_their_way(self) -> Iterator[Command | None]:
+        taken = self.database.committed.inbox
+        return (sent.command for sent in self.setting.sent if sent.message_id not in taken)
 
     def reconnect_after(self) -> float:
         return 0.2 * self._random.uniform(0.5, 1.0)
@@ -219,8 +243,20 @@ class World:
         for session in list(self.sessions):
             session.break_off()
 
+    def _database_time(self) -> datetime:
+        return START + timedelta(seconds=self.scheduler.now)
+
     def _drained(self) -> bool:
         return not any(self._left().values())
+
+    def _holds_that_lapse_soon(self) -> int:
+        untils = [
+            line.hold.until
+            for product in self.database.committed.products.values()
+            for line in product.lines.values()
+            if line.hold
+        ]
+        return sum(until < START + timedelta(seconds=LONGEST) for until in untils)
 
     def _left(self) -> dict[str, object]:
         """What is still to be done, where there is anything."""
@@ -233,4 +269,5 @@ class World:
             "processes to start": self._starting,
             "upheavals to come": self._upheavals_left,
             "held": self.held,
+            "holds that lapse soon": self._holds_that_lapse_soon(),
         }

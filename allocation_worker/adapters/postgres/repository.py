@@ -1,6 +1,7 @@
 """The repository of products. The number of statements does not depend on the number of commands."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 from uuid import uuid4
 
 import sqlalchemy as sa
@@ -64,6 +65,8 @@ class PostgresProducts:
         self._streams: dict[str, Stream] = {}
         self._beginning: int | None = None
         self._sku_of_batch: dict[str, str] = {}
+        self._found_batches: set[str] = set()
+        self._pruned_batches: set[str] = set()
         self._touched: list[Product] = []
         self._rows = Rows(writer)
         self._page: list[OrderLine] = []
@@ -115,9 +118,14 @@ class PostgresProducts:
             self._load(set(), set(), {reference: ""})
         product = self._products.get(self._sku_of_batch[reference])
         if product is None or reference not in product.batches:
+            if reference in self._found_batches:
+                raise StoreContentionError(f"Batch {reference!r} was pruned while this transaction was looking.")
             return None
         self._touched.append(product)
         return product
+
+    def was_pruned(self, reference: str) -> bool:
+        return reference in self._pruned_batches
 
     def add(self, product: Product, line: LineId | None = None) -> Product:
         self._looked_for.add(product.sku)
@@ -134,14 +142,26 @@ class PostgresProducts:
     def lines_last_asked_first(self, product: Product, batchref: str) -> Iterator[OrderLine]:
         self._rows.flush_lines([product])
         self._writer.flush()
-        for statement in (statements.HELD_LINES_OF_BATCH, statements.LINES_OF_BATCH):
-            before, limit = MAX_PLACE, LINES_AT_FIRST
-            while rows := self._connection.execute(
-                statement, {"batchref": batchref, "before": before, "limit": limit}
-            ).all():
-                for row in rows:
-                    yield self._rows.line(product, row)
-                before, limit = rows[-1].place, LINES_AT_A_TIME
+        parameters = {"batchref": batchref, "before": MAX_PLACE, "limit": LINES_AT_FIRST}
+        first = self._connection.execute(statements.LAST_LINES_OF_BATCH, parameters).all()
+        held = [row for row in first if row.held_until is not None]
+        allocated = [row for row in first if row.held_until is None]
+        for statement, rows in ((statements.HELD_LINES_OF_BATCH, held), (statements.LINES_OF_BATCH, allocated)):
+            yield from self._onwards(product, batchref, statement, rows)
+
+    def _onwards(
+        self, product: Product, batchref: str, statement: sa.TextClause, rows: Sequence[sa.Row[Any]]
+    ) -> Iterator[OrderLine]:
+        """Yield the lines of these rows, and then those that the statement finds before them."""
+        limit = LINES_AT_FIRST
+        while rows:
+            for row in rows:
+                yield self._rows.line(product, row)
+            if len(rows) < limit:
+                break
+            limit = LINES_AT_A_TIME
+            parameters = {"batchref": batchref, "before": rows[-1].place, "limit": limit}
+            rows = self._connection.execute(statement, parameters).all()
 
     def lines_first_asked_first(self, product: Product, batchref: str, *, after: int, limit: int) -> list[OrderLine]:
         parameters = {"batchref": batchref, "after": after, "limit": limit}
@@ -203,7 +223,10 @@ class PostgresProducts:
         """Return the SKUs of the batches that exist. An unknown batch gets the SKU that its command names."""
         if not batches:
             return set()
-        found = self.skus_of_batches(batches)
+        rows = self._connection.execute(statements.LOCATE_BATCHES, {"refs": array(sorted(batches))}).all()
+        found = {row.reference: row.sku for row in rows if not row.pruned}
+        self._found_batches.update(found)
+        self._pruned_batches.update(row.reference for row in rows if row.pruned)
         self._sku_of_batch.update(batches | found)
         return set(found.values())
 
