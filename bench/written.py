@@ -72,13 +72,13 @@ def _count(servers: Servers, commands: int, run: Callable[[WorkerSide, Workload]
     return Bytes(wal, stored)
 
 
-def one_by_one(side: WorkerSide, load: Workload, rate: int = RATE) -> None:
-    """Have so many commands come a second."""
+def one_by_one(side: WorkerSide, load: Workload) -> None:
+    """Have the commands come at a rate at which each mostly has a transaction of its own."""
     with Watch(side.amqp_url) as watch:
         watch.subscribe()
     with side.running():
         side.wait_until_consuming()
-        traffic = OrderStream(side.amqp_url, load.orders, rate)
+        traffic = OrderStream(side.amqp_url, load.orders, RATE)
         traffic.run(lambda: traffic.finished)
 
 
