@@ -80,7 +80,7 @@ def test_ended_lines_and_batches_vanish_and_the_books_are_right(
         relay = pruning(fresh_service)
         database.wait_for("SELECT reference FROM batches", "shelf", relay=relay)
         asked = [
-            client.send(CreateBatch(batchref="sold", sku="LAMP", qty=5)),
+            client.send(CreateBatch(batchref="sold", sku="LAMP", qty=7)),
             client.send(ChangeBatchQuantity(batchref="shelf", qty=1)),
             client.send(Ship(orderid="sent", sku="LAMP")),
         ]

@@ -92,7 +92,7 @@ def lines_end(service: RunningService) -> Sequence[str]:
         _age(service, "batches")
         relay = _prunes(service)
         missed += not_seen(lambda: '"table": "batches"' in relay.log, "No batch was pruned.")
-        client.ask(CreateBatch(batchref="b2", sku="LAMP", qty=2))
+        client.ask(CreateBatch(batchref="b2", sku="LAMP", qty=9))
         client.ask(CreateBatch(batchref="b3", sku="LAMP", qty=3))
         return [*missed, *faults_of(service, client)]
 
