@@ -88,26 +88,19 @@ def write_model(database_url: str) -> Contents:
     with closing(psycopg2.connect(dsn)) as connection, connection, connection.cursor() as cursor:
         cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         cursor.execute("""
-            SELECT orderid, sku, lineid, qty, batchref, cancelled, coalesce(wait, false), coalesce(shipped, false)
+            SELECT orderid, sku, lineid,
+                CASE WHEN cancelled THEN 'cancelled' WHEN shipped THEN 'shipped'
+                    WHEN batchref IS NOT NULL THEN CASE WHEN held_until IS NULL THEN 'allocated' ELSE 'held' END
+                    WHEN coalesce(place, sequence) = 0 THEN 'lapsed' WHEN wait THEN 'waiting' ELSE 'out-of-stock' END,
+                qty, batchref
             FROM order_lines
         """)
-        lines = {
-            (orderid, sku, lineid): (_status(batchref, cancelled=cancelled, wait=wait, shipped=shipped), qty, batchref)
-            for orderid, sku, lineid, qty, batchref, cancelled, wait, shipped in cursor
-        }
+        lines = {(orderid, sku, lineid): tuple(state) for orderid, sku, lineid, *state in cursor}
         cursor.execute("SELECT reference, sku, purchased, allocated, eta::text FROM batches")
         batches = {reference: tuple(numbers) for reference, *numbers in cursor}
         cursor.execute("SELECT sku, sequence FROM products")
         sequences = dict(cursor.fetchall())
     return Contents(lines=lines, batches=batches, sequences=sequences)
-
-
-def _status(batchref: str | None, *, cancelled: bool, wait: bool, shipped: bool) -> str:
-    if cancelled:
-        return "cancelled"
-    if batchref is not None:
-        return "shipped" if shipped else "allocated"
-    return "waiting" if wait else "out-of-stock"
 
 
 def _hashes(client: Redis, prefix: str) -> Iterator[tuple[str, dict[str, str]]]:

@@ -17,6 +17,7 @@ from sqlalchemy import make_url
 
 from allocation_contracts import Allocate, ChangeBatchQuantity, CreateBatch, Deallocate, Deallocated
 from allocation_worker.adapters.postgres.outbox import event_id
+from allocation_worker.adapters.postgres.schema import REVISION
 from allocation_worker.bootstrap import topology
 from allocation_worker.config import load
 from allocation_worker.testing.servers import Servers
@@ -29,6 +30,7 @@ from harness.service import RunningService
 
 VERSION_BEFORE = "84aabce"
 """The last commit whose tables are those of revision 0001."""
+MIGRATED = f"The schema was at 0001, and is at {REVISION}.\n"
 
 SKUS = 5
 
@@ -116,7 +118,7 @@ def test_all_programs_are_replaced_one_by_one_and_nothing_is_lost_doubled_or_reo
         client.wait_answered()
         old_relay.terminate()
         trade(client, 1)  # its events wait
-        assert run_verb("migrate", settings=upgrade.settings).stdout == "The schema was at 0001, and is at 0009.\n"
+        assert run_verb("migrate", settings=upgrade.settings).stdout == MIGRATED
         trade(client, 2)
         consume, relay = upgrade.start_now("consume"), upgrade.start_now("relay")
         old_relay = upgrade.start_before("relay")  # it has nothing to publish
@@ -224,7 +226,7 @@ def test_a_million_rows_are_moved_between_traffic_of_both_versions(upgrade: Upgr
         with ThreadPoolExecutor() as beside:
             migrating = beside.submit(run_verb, "migrate", settings=upgrade.settings, within=600)
             trade(client, 2)
-            assert migrating.result().stdout == "The schema was at 0001, and is at 0009.\n"
+            assert migrating.result().stdout == MIGRATED
         upgrade.start_now("consume")
         old_consume.terminate()
         upgrade.start_now("relay")

@@ -63,6 +63,7 @@ class State:
         page_products: The product of each page that others may pass.
         published: The ids of the pages that are marked.
         unrouted: The ids of events of marked pages that no queue is bound for.
+        waits_since: When each line began to wait that waits; by SKU, orderid and lineid.
     """
 
     products: dict[str, Product] = field(default_factory=dict)
@@ -72,6 +73,7 @@ class State:
     page_products: dict[int, str] = field(default_factory=dict)
     published: set[int] = field(default_factory=set)
     unrouted: set[int] = field(default_factory=set)
+    waits_since: dict[tuple[str, str, str], datetime] = field(default_factory=dict)
 
     def waits(self, id_: int) -> bool:
         """Return whether this event is still to be published."""
@@ -229,6 +231,7 @@ class Transaction:
         """Make it all durable at one stroke."""
         self._committed.products |= {sku: _copied(product) for sku, product in self.products.items()}
         self._committed.streams |= self.streams
+        self._note_since()
         for message_id, fingerprint in self.receipts.items():
             if fingerprint is None:
                 self._committed.inbox.pop(message_id, None)
@@ -239,6 +242,15 @@ class Transaction:
         if self.events:
             for listener in list(self._database.listeners):
                 listener()
+
+    def _note_since(self) -> None:
+        now = self._database.now + timedelta(microseconds=self.serial)
+        for sku, product in self.products.items():
+            for line_id, line in product.lines.items():
+                if line.waits:
+                    self._committed.waits_since.setdefault((sku, *line_id), now)
+                else:
+                    self._committed.waits_since.pop((sku, *line_id), None)
 
     def _page_products(self) -> dict[int, str]:
         """The product of each page but the first whose events are all of one."""

@@ -137,7 +137,9 @@ class Rows:
                 elif line.terms is PLAIN and line.place == line.sequence and line.hold is None:
                     new.append((self.line_uuid(key), line.orderid, product.sku, line.lineid, *values[:4]))
                 else:
-                    row = (self.line_uuid(key), line.orderid, product.sku, line.lineid, *_columns(line))
+                    # PostgreSQL takes the word `now` for the time of the transaction.
+                    waits_since = "now" if line.waits else None
+                    row = (self.line_uuid(key), line.orderid, product.sku, line.lineid, *_columns(line), waits_since)
                     special.append(row)
                 self._lines[key] = values
         self._writer.add(statements.INSERT_LINES, new)

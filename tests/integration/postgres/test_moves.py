@@ -14,6 +14,7 @@ from allocation_worker.adapters.postgres.engine import create_engine
 from allocation_worker.adapters.postgres.migrate import SCRIPTS, migrate
 from allocation_worker.adapters.postgres.page import EVENTS_A_PAGE
 from allocation_worker.adapters.postgres.relay import open_pending
+from allocation_worker.adapters.postgres.schema import REVISION
 from allocation_worker.service_layer.outgoing import OutgoingEvent
 from allocation_worker.service_layer.ports import StoreContentionError
 
@@ -127,7 +128,7 @@ def check_move(engine: Engine, rows: int) -> None:
         "(SELECT encode(substring(sha256(convert_to(message_id, 'UTF8')) FROM 1 FOR 16), 'hex')) "
         "AS _ (inbox_key) ORDER BY 1",
     )
-    assert migrate(engine) == ("0001", "0009")
+    assert migrate(engine) == ("0001", REVISION)
     assert rows_of(engine, AS_IT_WAS.format(table="events")) == before
     assert [(event.message_id, event.timestamp) for event in pending(engine)] == waiting
     with open_pending(engine, lease=30) as session:
@@ -158,7 +159,7 @@ def test_before_the_history_is_moved_it_is_seen_in_its_rows(bare: Engine, monkey
     assert rows_of(bare, AS_IT_WAS.format(table="events")) == before
     assert len(pending(bare)) == waiting
     monkeypatch.undo()
-    assert migrate(bare) == ("0009", "0009")
+    assert migrate(bare) == (REVISION, REVISION)
     assert rows_of(bare, AS_IT_WAS.format(table="events")) == before
     assert rows_of(bare, "SELECT FROM outbox") == []
 
