@@ -163,9 +163,8 @@ class Product:
             self._answer(line)
             self._announce(line)
         else:
+            self._give_back(line)
             line.batchref = None
-            batch.allocated_quantity -= line.qty
-            self._freed = True
             self._look_for_stock(line)
 
     def hold(self, line_id: LineId, qty: int, hold: Holding) -> None:
@@ -213,8 +212,8 @@ class Product:
         """End the hold of the line. Nothing happens if there is none by now, or if it is until another time."""
         line = self.lines[line_id]
         if line.hold and line.hold.until == until:
+            self._give_back(line)
             self._lapse(line)
-            self._make_blank(line)
 
     def deallocate(self, line_id: LineId) -> None:
         """Cancel the line and free its stock.
@@ -485,7 +484,7 @@ class Product:
     def _take_off(self, line: OrderLine, reason: events.DeallocationReason) -> None:
         self.lines[line.orderid, line.lineid] = line
         if line.hold:
-            self._lapse(line)
+            self._give_back(line)
         else:
             self._free(line, reason)
         self.taken_off.append(line)
@@ -504,16 +503,15 @@ class Product:
             self._announce_shortage(line)
 
     def _hold_elsewhere(self, line: OrderLine) -> None:
-        """Hold stock again for a line that was taken off a batch. If there is none, its hold has lapsed."""
+        """Hold stock again for a line whose batch has lost it. If there is none, its hold lapses."""
         if self._batch_for(line):
             self._look_for_stock(line, line.hold)
         else:
-            self._make_blank(line)
+            self._lapse(line)
 
     def _lapse(self, line: OrderLine) -> None:
+        """Make the line as if it had never been asked for. Only the sequence stays, of the event that says so."""
         batchref, line.batchref = str(line.batchref), None
-        self.batches[batchref].allocated_quantity -= line.qty
-        self._freed = True
         self._answer(line)
         self.events.append(
             events.HoldLapsed(
@@ -525,11 +523,12 @@ class Product:
                 sequence=line.sequence,
             )
         )
-
-    def _make_blank(self, line: OrderLine) -> None:
-        """Make the line as if it had never been asked for. Only the sequence stays, of the event that says so."""
         line.qty = line.place = 0
         line.hold = None
+
+    def _give_back(self, line: OrderLine) -> None:
+        self.batches[str(line.batchref)].allocated_quantity -= line.qty
+        self._freed = True
 
     def _batch_for(self, line: OrderLine) -> Batch | None:
         qty = line.qty
@@ -543,10 +542,9 @@ class Product:
         return [batch for batch in self._by_preference if line.terms.allow(batch.eta)]
 
     def _free(self, line: OrderLine, reason: events.DeallocationReason) -> None:
+        if line.batchref is not None:
+            self._give_back(line)
         batchref, line.batchref = line.batchref, None
-        if batchref is not None:
-            self.batches[batchref].allocated_quantity -= line.qty
-            self._freed = True
         self._answer(line)
         self.events.append(
             events.Deallocated(

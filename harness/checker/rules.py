@@ -77,6 +77,13 @@ class Backorder(NamedTuple):
     needed_by: str | None
 
 
+class PushedOff(NamedTuple):
+    """A line whose batch shrank, and the batch and the quantity that were held for it."""
+
+    line: LineKey
+    held: tuple[str, int]
+
+
 class ToTellAgain(NamedTuple):
     """The ETA of a batch before it changed, and the lines that have to be told, by their places."""
 
@@ -97,8 +104,8 @@ class Replay:
         """The batch and the quantity that each line holds."""
         self._fault = fault
         self._held_lines: set[LineKey] = set()
-        self._pushed_off: defaultdict[str, dict[LineKey, int]] = defaultdict(dict)
-        """By SKU, the places of the lines whose hold a shrink has ended, until its last event."""
+        self._pushed_off: defaultdict[str, list[PushedOff]] = defaultdict(list)
+        """By SKU, the held lines that a shrink has taken off and that were not answered yet, the first asked last."""
         self._places: dict[LineKey, int] = {}
         self._terms: dict[LineKey, AskedFor] = {}
         self._waiting: defaultdict[str, dict[LineKey, Backorder]] = defaultdict(dict)
@@ -138,12 +145,9 @@ class Replay:
         if cause != self._cause.setdefault(data["sku"], cause):
             self._cause[data["sku"]] = cause
             self._check_queue(data["sku"])
-            self._pushed_off.pop(data["sku"], None)
         self._check_taken_off(type_, data)
         if "orderid" in data:
             self._hear(data, command)
-        if type_ == contracts.HoldLapsed.TYPE and command.get("type") == contracts.ChangeBatchQuantity.TYPE:
-            self._check_pushed_off(data)
         self._rules[type_](data)
 
     def end(self) -> None:
@@ -173,7 +177,7 @@ class Replay:
         line = _line(data)
         if line in self._sent:
             self._fault(f"Line {line} was shipped, and there is event {data['sequence']} about it.")
-        self._places.setdefault(line, self._pushed_off[line[1]].pop(line, data["sequence"]))
+        self._places.setdefault(line, data["sequence"])
         queue = self._waiting[line[1]]
         waiting = queue.pop(line, None)
         asked = "qty" in command and (command.get("orderid"), command.get("lineid") or "") == (line[0], line[2])
@@ -209,6 +213,8 @@ class Replay:
         """Check that no line that waits fits, now that a command is over."""
         if (to_tell := self._to_tell.pop(sku, None)) and to_tell.lines:
             self._fault(f"{len(to_tell.lines)} lines of SKU {sku} were not told of a new ETA.")
+        for pushed_off in self._pushed_off.pop(sku, ()):
+            self._fault(f"Line {pushed_off.line} lost the stock that was held for it, and was not told.")
         queue = self._waiting.get(sku)
         largest = max((batch.available for batch in self._of_sku[sku]), default=0)
         if not queue or largest < min(each.qty for each in queue.values()):
@@ -238,6 +244,11 @@ class Replay:
         batch.purchased = data["qty"]
         if batch.shipped > batch.purchased:
             self._fault(f"Of batch {data['batchref']}, {batch.shipped} were shipped, and it is to hold {data['qty']}.")
+        while batch.available < 0 and batch.held:
+            line = batch.held[-1][1]
+            held = self.lines[line]
+            self._take_back(line)
+            self._pushed_off[batch.sku].append(PushedOff(line, held))
 
     def _line_quantity_changed(self, data: Mapping[str, Any]) -> None:
         line = _line(data)
@@ -260,6 +271,7 @@ class Replay:
 
     def _held(self, data: Mapping[str, Any]) -> None:
         line = _line(data)
+        self._was_pushed_off(line)
         own = self._take_back(line)
         due = own if own and own.available >= data["qty"] else self._best(data["sku"], data["qty"], None)
         if self.batches.get(data["batchref"]) is not due:
@@ -269,21 +281,26 @@ class Replay:
 
     def _hold_lapsed(self, data: Mapping[str, Any]) -> None:
         line = _line(data)
-        held = self.lines.get(line)
-        if line not in self._held_lines or held != (data["batchref"], data["qty"]):
+        held = self._was_pushed_off(line)
+        if held and self._best(data["sku"], data["qty"], None):
+            self._fault(f"The hold of line {line} lapsed, and another batch had enough.")
+        elif line in self._held_lines:
+            held = self.lines[line]
+        if held != (data["batchref"], data["qty"]):
             self._fault(f"Line {line} holds {held}, and a hold of {data['qty']} of {data['batchref']} lapsed.")
         self._take_back(line)
         self._places.pop(line, None)
         self._terms.pop(line, None)
 
-    def _check_pushed_off(self, data: Mapping[str, Any]) -> None:
-        """Check that a shrink ends no hold without need, and the last one first."""
-        line, batch = _line(data), self.batches.get(data["batchref"])
-        if batch is None or batch.allocated <= batch.purchased:
-            self._fault(f"The hold of line {line} was ended, and batch {data['batchref']} had enough.")
-        elif not batch.held or line != batch.held[-1][1]:
-            self._fault(f"The hold of line {line} was ended before one that asked later.")
-        self._pushed_off[line[1]][line] = self._places[line]
+    def _was_pushed_off(self, line: LineKey) -> tuple[str, int] | None:
+        """Return what was held for a line until its batch shrank, and strike it off those that have to be answered."""
+        waiting = self._pushed_off[line[1]]
+        if not waiting:
+            return None
+        due = waiting.pop()
+        if due.line != line:
+            self._fault(f"Line {line} was answered before {due.line}, which lost its held stock.")
+        return due.held
 
     def _take_back(self, line: LineKey) -> BatchState | None:
         """Take the stock back that is only held for a line, if any is. Return its batch."""

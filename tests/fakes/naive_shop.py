@@ -148,14 +148,14 @@ class NaiveShop:
         line = self._line(command.orderid, command.sku, command.lineid)
         if line is None or line.until != command.until:
             return []
-        self.lines.remove(line)
-        return [self._lapse(line), *self._serve(command.sku)]
+        own, line.batch = line.batch, None
+        return [self._lapse(line, own), *self._serve(command.sku)]
 
-    def _lapse(self, line: NaiveLine) -> Answer:
+    def _lapse(self, line: NaiveLine, own: NaiveBatch | None) -> Answer:
         orderid, sku, lineid = line.key
-        assert line.batch
-        body = {"orderid": orderid, "sku": sku, "lineid": lineid, "qty": line.qty, "batchref": line.batch.reference}
-        line.batch = None
+        assert own
+        self.lines.remove(line)
+        body = {"orderid": orderid, "sku": sku, "lineid": lineid, "qty": line.qty, "batchref": own.reference}
         return ("hold-lapsed.v1", body | {"sequence": self._count(line)})
 
     def _deallocate(self, command: Deallocate) -> list[Answer]:
@@ -246,7 +246,10 @@ class NaiveShop:
         while self.available(batch) < 0:
             holding = [line for line in self.lines if line.batch is batch and not line.shipped]
             last = max(holding, key=lambda line: (line.until is not None, _place(line)))
-            answers.append(self._lapse(last) if last.until else self._take_off(last, "batch-quantity-changed"))
+            if last.until:
+                last.batch = None
+            else:
+                answers.append(self._take_off(last, "batch-quantity-changed"))
             moved.append(last)
         for line in sorted(moved, key=lambda line: (line.until is not None, _place(line))):
             if line.until is None:
@@ -254,7 +257,7 @@ class NaiveShop:
             elif takers := [other for other in self._for(line) if self.available(other) >= line.qty]:
                 answers.append(self._take(line, takers[0]))
             else:
-                self.lines.remove(line)
+                answers.append(self._lapse(line, batch))
         return answers + self._serve(batch.sku)
 
     def _change_eta(self, command: ChangeBatchEta) -> list[Answer]:

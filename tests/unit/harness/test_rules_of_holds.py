@@ -105,7 +105,19 @@ def lapsed(orderid: str, qty: int, batchref: str) -> Told:
         ),
         (
             [created("b", 2), held("o1", 1, "b"), allocated("o2", 1, "b"), changed("b", 1, 2), taken_off("o2", 1, "b")],
-            "Line ('o2', 'LAMP', '') was taken off batch b before one that asked later.",
+            "Line ('o2', 'LAMP', '') was taken off batch b, which had enough.",
+        ),
+        (
+            [created("b", 1), held("o1", 1, "b"), created("c", 1), changed("b", 0, 1), lapsed("o1", 1, "b")],
+            "The hold of line ('o1', 'LAMP', '') lapsed, and another batch had enough.",
+        ),
+        (
+            [created("b", 1), held("o1", 1, "b"), changed("b", 0, 1)],
+            "Line ('o1', 'LAMP', '') lost the stock that was held for it, and was not told.",
+        ),
+        (
+            [created("b", 2), held("o1", 1, "b"), held("o2", 1, "b"), changed("b", 0, 2), lapsed("o2", 1, "b")],
+            "Line ('o2', 'LAMP', '') was answered before ('o1', 'LAMP', ''), which lost its held stock.",
         ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
