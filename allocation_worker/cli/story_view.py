@@ -170,8 +170,9 @@ def _followed(story: Story, event: ProductEvent | Rejection) -> Iterator[str]:
     taken_off, lapsed = count[events.Deallocated], count[events.HoldLapsed]
     if isinstance(event, events.BatchEtaChanged):
         yield f"{_lines(count[events.PromiseChanged], 'of it was', 'of it were')} told of the change."
-    if lapsed and shrunk:
-        yield f"{_lines(lapsed, 'was', 'were')} only held and taken off first; {count[events.Held]} held elsewhere."
+    if shrunk and (lapsed or count[events.Held]):
+        held = count[events.Held]
+        yield f"{_lines(lapsed + held, 'was', 'were')} only held, and taken off first: {held} held again, {lapsed} lapsed."
     if taken_off:
         why = "no longer fitted, the last asked" if shrunk else "needed it before"
         yield (
@@ -179,7 +180,7 @@ def _followed(story: Story, event: ProductEvent | Rejection) -> Iterator[str]:
             f"{again[events.Allocated]} allocated, {again[events.Backordered]} waiting, "
             f"{again[events.OutOfStock]} out of stock."
         )
-    if shrunk and not taken_off and not lapsed:
+    if shrunk and not (taken_off or lapsed or count[events.Held]):
         yield "No line had to be moved."
     if story.served:
         yield f"{_lines(story.served)} that waited got stock: the higher priority first, then the first asked."

@@ -5,7 +5,7 @@ before the decision. Then the domain's rules decide again, and the result is com
 """
 
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
@@ -124,6 +124,8 @@ def explain(records: Records, message_id: str) -> Story | None:
             story.before = past.shares.get(first.event.sequence)
         _tell_since(story, first, records)
     _tell(story, first, past, records)
+    if isinstance(first.event, events.BatchQuantityChanged):
+        _take_holds_off(past, records.answers(message_id, arrival.received_at if arrival else None))
     for answer in answers:
         _tell(story, answer, past, records)
     return story
@@ -138,10 +140,12 @@ class _Past:
         shares: What the line of each event had before it, if it had something; by the sequence of the event. Known are
             those of lines that were ever held or changed in quantity.
         changed_since: As of Story.
+        freed: The sequences of events before which the holds of their lines had been taken off a batch already.
     """
 
     stock: Stock | None = None
-    shares: Mapping[int, Share] = field(default_factory=dict)
+    shares: dict[int, Share] = field(default_factory=dict)
+    freed: set[int] = field(default_factory=set)
     changed_since: events.LineQuantityChanged | None = None
 
 
@@ -161,6 +165,17 @@ def _past_of(records: Records, first: ProductEvent, created_at: datetime) -> _Pa
     if past.changed_since is None:
         past.stock = _stock_before(records, first, created_at, shares)
     return past
+
+
+def _take_holds_off(past: _Past, answers: Iterator[Answer]) -> None:
+    """Free the stock that a batch that shrinks takes from holds: at first, though it is told at last."""
+    if past.stock is None:
+        return
+    for answer in answers:
+        event = answer.event
+        if isinstance(event, events.HoldLapsed | events.Held) and (share := past.shares.get(event.sequence)):
+            past.stock[share.batchref].allocated_quantity -= share.qty
+            past.freed.add(event.sequence)
 
 
 def _stock_before(
@@ -200,13 +215,14 @@ def _tell(story: Story, answer: Answer, past: _Past, records: Records) -> None:
         return
     if story.events > 1:
         _count(story, event)
-    before = past.shares.get(event.sequence)
+    freed = event.sequence in past.freed
+    before = None if freed else past.shares.get(event.sequence)
     if isinstance(event, DecidedEvent) and not _is_confirmation(event, before):
         story.decided += 1
         if past.stock is not None and len(story.decisions) < DECISIONS_TOLD:
             terms = records.terms(event.sku, (event.orderid, event.lineid))
             story.decisions.append(decide_again(past.stock, event, terms, before))
-    if past.stock is not None:
+    if past.stock is not None and not (freed and isinstance(event, events.HoldLapsed)):
         redo(past.stock, event, before)
 
 

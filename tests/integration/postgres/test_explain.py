@@ -84,7 +84,9 @@ def test_what_has_happened_since_does_not_matter(shop: PostgresStore) -> None:
         ("n", create("new-shelf", 1000)),
         ("m9", order("o9", 30)),
     )
-    assert as_json(story_of(shop, "m2")) == before
+    after = as_json(story_of(shop, "m2"))
+    assert [told["type"] for told in after["since"]] == ["deallocated.v1", "allocated.v1"]
+    assert after | {"since": [], "later_events": 0} == before
 
 
 def test_out_of_stock_has_passed_over_all(shop: PostgresStore) -> None:
@@ -300,11 +302,25 @@ def test_a_hold_that_is_given_back_or_taken_off_says_so(store: PostgresStore) ->
         ("x", ChangeBatchQuantity(batchref="b", qty=0)),
     )
     assert "3 of batch b were freed.\nThey were only held for it." in words(story_of(store, "d"))
-    assert since(store, "h2") == [
-        ("hold-lapsed.v1", "batch b: from 5 to 0", "x"),
-        ("held.v1", "batch b: from 5 to 0", "x"),
+    assert since(store, "h2") == [("held.v1", "batch b: from 5 to 0", "x")]
+    assert "1 line was only held, and taken off first: 1 held again, 0 lapsed." in words(story_of(store, "x"))
+
+
+def test_a_shrink_tells_what_was_left_after_it_had_taken_its_holds_off(store: PostgresStore) -> None:
+    decide(
+        store,
+        ("c", create("b", 10)),
+        ("m1", order("o1", 2)),
+        ("m2", order("o2", 5)),
+        ("h", Hold(orderid="h", sku="LAMP", qty=3, until=LONG_AGO)),
+        ("x", ChangeBatchQuantity(batchref="b", qty=6)),
+    )
+    story = story_of(store, "x")
+    assert [(type(each.event).__name__, each.considered[0].batch.available_quantity) for each in story.decisions] == [
+        ("OutOfStock", 4),
+        ("Held", 4),
     ]
-    assert "1 line was only held and taken off first; 1 held elsewhere." in words(story_of(store, "x"))
+    assert all(decision.agrees for decision in story.decisions)
 
 
 def test_the_batches_before_a_quantity_was_changed_are_known(shop: PostgresStore) -> None:
