@@ -172,7 +172,8 @@ def _followed(story: Story, event: ProductEvent | Rejection) -> Iterator[str]:
         yield f"{_lines(count[events.PromiseChanged], 'of it was', 'of it were')} told of the change."
     if shrunk and (lapsed or count[events.Held]):
         held = count[events.Held]
-        yield f"{_lines(lapsed + held, 'was', 'were')} only held, and taken off first: {held} held again, {lapsed} lapsed."
+        both = _lines(lapsed + held, "was", "were")
+        yield f"{both} only held, and taken off first: {held} held again, {lapsed} lapsed."
     if taken_off:
         why = "no longer fitted, the last asked" if shrunk else "needed it before"
         yield (
