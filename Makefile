@@ -75,6 +75,7 @@ test-long: servers
 
 # As the teams that copy them would run them: with servers of their own.
 test-examples: servers
+	cd examples/promise && ../../$(BIN)/pytest -q
 	cd examples/shipping && ../../$(BIN)/pytest -q
 	cd examples/upstream && ../../$(BIN)/pytest -q
 

@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, PrivateAttr, ValidationError, field_validator
+from pydantic import Field, PrivateAttr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from allocation_contracts import AllocationError
@@ -78,6 +78,12 @@ class Settings(BaseSettings):
     lock_timeout: int = Field(default=5, ge=1, le=3600, description="The longest wait for a locked row.")
     history_days: int = Field(default=30, ge=1, description="How many days published events are kept.")
     inbox_days: int = Field(default=7, ge=1, description="How many days a repeated message_id is recognised.")
+    lines_days: int = Field(
+        default=0,
+        ge=0,
+        description="How many days a line is kept after it was shipped or cancelled, and a batch of which nothing is "
+        "left; 0: for ever. Not fewer than the two settings before.",
+    )
     hold_limit: int = Field(
         default=86_400, ge=1, le=86_400, description="The longest that stock is held for a line that was not ordered."
     )
@@ -119,6 +125,14 @@ class Settings(BaseSettings):
         if not all(part.isascii() and part.isdigit() and 1 <= int(part) <= 86400 for part in parts):  # noqa: PLR2004 - a day
             raise ValueError("it must be whole seconds from 1 to 86400, separated by commas, such as 1,5,30")
         return tuple(map(int, parts))
+
+    @field_validator("lines_days")
+    @classmethod
+    def _outlive_what_tells_of_lines(cls, value: int, given: ValidationInfo) -> int:
+        for other in ("inbox_days", "history_days"):
+            if 0 < value < given.data.get(other, 0):
+                raise ValueError(f"it must be 0, or not fewer than {name_of(other)}, which is {given.data[other]}")
+        return value
 
     def source(self, field: str) -> str:
         """Return where the value of a setting comes from: `default`, `environment`, or the path of a file."""

@@ -2,17 +2,26 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from time import monotonic
 
 import allocation_contracts as contracts
-from allocation_contracts import Allocate, ChangeBatchQuantity, Deallocate
+from allocation_contracts import (
+    Allocate,
+    Allocated,
+    ChangeBatchEta,
+    ChangeBatchQuantity,
+    Deallocate,
+    PromiseChanged,
+    Ship,
+)
 from demo import words
 from demo.plan import CHAIR, LAMP, VASE, Day, batch_of
 from demo.shop import Moves, moves_in
 from demo.stage import Stage
 
 _BY_NOON = 0.55
+_DELAY = timedelta(days=7)
 _NOON, _UNTIL_KILL, _DOWN, _BACK = 4.0, 0.7, 1.3, 1.6
 """The seconds for the first orders, and for the orders before, during and after the outage of `consume`."""
 
@@ -102,25 +111,60 @@ def a_cancellation(cast: Cast) -> str:
     )
 
 
-def a_shortage(cast: Cast) -> str:
-    """Order more lamps than any batch has, then announce a batch that has enough."""
+def a_line_waits(cast: Cast) -> str:
+    """Order more lamps than any batch has, and wait for them. Then announce a ship that has enough."""
     stage = cast.stage
-    wanted = Allocate(orderid=_next_order(cast, 1), sku=LAMP, qty=stage.shop.largest_available(LAMP) + 7)
+    wanted = Allocate(orderid=_next_order(cast, 1), sku=LAMP, qty=stage.shop.largest_available(LAMP) + 7, wait=True)
     answer = stage.ask(wanted)
     event = contracts.read_event(answer.type, answer.body)
-    if not isinstance(event, contracts.OutOfStock):
+    if not isinstance(event, contracts.Backordered):
         raise PlotError(f"No batch has {wanted.qty} {LAMP}, and yet the answer was {answer.type}.")
-    stage.tell(f"A hotel wants {wanted.qty} {LAMP}: {words.shortage(event)}.", rest=1.2)
+    stage.tell(f"A hotel wants {wanted.qty} {LAMP}, and can wait: {words.shortage(event)}.", rest=1.2)
     ship = batch_of(LAMP, "calypso", qty=wanted.qty + 5, today=cast.today)
-    stage.ask(ship)
-    stage.tell(f"More are bought, due {words.day(ship.eta)}, and the hotel asks again.", rest=0.5)
-    again = stage.ask(wanted)
-    if again.data.get("batchref") != ship.batchref:
-        raise PlotError(f"Batch {ship.batchref} has {ship.qty} {LAMP}, and the answer for {wanted.qty} was {again}.")
+    stage.tell(f"More are bought, due {words.day(ship.eta)}.", rest=0.5)
+    bought = stage.send(ship)
+    stage.wait_settled()
+    served = [each.data["orderid"] for each in stage.caused_by(bought) if each.type == Allocated.TYPE]
+    if served != [wanted.orderid]:
+        raise PlotError(f"Batch {ship.batchref} has the {wanted.qty} {LAMP} of {wanted.orderid}, and served {served}.")
     return (
-        f"{wanted.orderid} wants {wanted.qty} lamps, and {event.largest_available} is the most to be had: out of "
-        f"stock. Asked again, it has them from {ship.batchref}."
+        f"{wanted.orderid} wants {wanted.qty} lamps, {event.largest_available} is the most to be had, and it waits. As "
+        f"soon as {ship.batchref} is announced, it is served; nobody asked again."
     )
+
+
+def a_date_moves(cast: Cast) -> str:
+    """Let the ship with the most allocated chairs come a week later. Then it comes in, and a line of it is shipped."""
+    stage = cast.stage
+    ship = stage.shop.fullest_ship(CHAIR)
+    promised, lines = ship.eta or cast.today, stage.shop.lines_of(ship.ref)
+    late = promised + _DELAY
+    stage.tell(f"A storm: {ship.ref} will not come on {words.day(promised)}, but on {words.day(late)}.", rest=0.8)
+    _check_told(stage, ChangeBatchEta(batchref=ship.ref, eta=late), before=promised)
+    stage.tell(f"Each of its lines is told both dates: {words.count(len(lines), 'line')}.", rest=0.8)
+    _check_told(stage, ChangeBatchEta(batchref=ship.ref, eta=None), before=late)
+    orderid, sku, lineid = min(lines)
+    left = stage.ask(Ship(orderid=orderid, sku=sku, lineid=lineid))
+    if left.type != contracts.Shipped.TYPE:
+        raise PlotError(f"Batch {ship.ref} is there, and to ship {orderid} was answered by {left.type}.")
+    told = words.count(len(lines), "line was", "lines were")
+    return (
+        f"{ship.ref} comes on {words.day(late)}, not on {words.day(promised)}: {told} told. Then it is there, and "
+        f"{orderid} is shipped."
+    )
+
+
+def _check_told(stage: Stage, change: ChangeBatchEta, *, before: date) -> None:
+    """Send the change, and check that each line of the batch is told the date before and the new one, once."""
+    lines = stage.shop.lines_of(change.batchref)
+    change_id = stage.send(change)
+    stage.wait_settled()
+    events = {each.message_id: contracts.read_event(each.type, each.body) for each in stage.caused_by(change_id)}
+    told = [each for each in events.values() if isinstance(each, PromiseChanged)]
+    if sorted((each.orderid, each.sku, each.lineid) for each in told) != sorted(lines):
+        raise PlotError(f"Batch {change.batchref} has another date, and {len(told)} of {len(lines)} lines were told.")
+    if any((each.previous_eta, each.eta) != (before, change.eta) for each in told):
+        raise PlotError(f"A line was told a date of batch {change.batchref} that it did not have.")
 
 
 def a_message_comes_again(cast: Cast) -> str:
@@ -152,7 +196,8 @@ PROGRAMME = (
     Act(title="A worker is killed", play=the_worker_is_killed),
     Act(title="A shipment shrinks", play=a_shipment_shrinks),
     Act(title="A cancellation", play=a_cancellation),
-    Act(title="A shortage", play=a_shortage),
+    Act(title="A line waits", play=a_line_waits),
+    Act(title="A date moves", play=a_date_moves),
     Act(title="A message again", play=a_message_comes_again),
 )
 

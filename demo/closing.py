@@ -67,6 +67,11 @@ def _checks(ending: Ending) -> Iterator[str]:
     yield f"Every command was answered, and once: {ending.answered:,} of {ending.answered:,}."
     count = words.count(len(batches), "batch", "batches")
     yield f"Nothing was oversold: {count}, {allocated:,} of {purchased:,} pieces allocated."
+    waited, told = ending.shop.waited, ending.shop.told
+    yield (
+        f"No line waits for what is there, and none was left with an old date: {words.count(waited, 'line')} waited, "
+        f"{words.count(told, 'new date was', 'new dates were')} told."
+    )
     yield (
         f"The sequences have no gap: {sum(ending.report.counts.values()):,} events of "
         f"{words.count(len(ending.shop.skus()), 'SKU')}, each SKU's in order."

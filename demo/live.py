@@ -26,6 +26,8 @@ _EVENT_STYLES = {
     contracts.CommandRejected.TYPE: "red",
     contracts.Deallocated.TYPE: "yellow",
     contracts.BatchQuantityChanged.TYPE: "yellow",
+    contracts.BatchEtaChanged.TYPE: "yellow",
+    contracts.PromiseChanged.TYPE: "yellow",
     contracts.BatchCreated.TYPE: "cyan",
 }
 

@@ -40,7 +40,10 @@ class Shop:
 
     Attributes:
         batches: The batches by reference, in the order of their creation.
-        held: The batch and the quantity that each line holds.
+        held: The batch and the quantity that each line holds that was not shipped.
+        waiting: The quantity of each line that waits.
+        waited: The number of lines that have waited, or wait.
+        told: The number of times that a line was told another date.
         caused: The message_ids of the answered commands.
         latest: The last events, oldest first.
         largest: The largest quantity that any batch ever had.
@@ -51,16 +54,23 @@ class Shop:
     caused: set[str] = field(default_factory=set)
     latest: deque[contracts.Event] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
     largest: int = 1
+    waiting: dict[Line, int] = field(default_factory=dict)
+    waited: int = 0
+    told: int = 0
     _seen: set[str] = field(default_factory=set)
     _adrift: set[Line] = field(default_factory=set)
 
     @property
     def settled(self) -> bool:
-        """Whether no batch holds more than it has, and every line that lost its place was answered again.
+        """Whether no batch holds more than it has, no line waits for what there is, and each line was told what it has.
 
-        A shrink answers with several events; in between, the shop is not.
+        Some commands cause several events; in between, the shop is not settled.
         """
-        return not self._adrift and all(stock.available >= 0 for stock in self.batches.values())
+        return (
+            not self._adrift
+            and all(stock.available >= 0 for stock in self.batches.values())
+            and all(qty > self.largest_available(sku) for (_, sku, _), qty in self.waiting.items())
+        )
 
     def take(self, received: ReceivedEvent) -> None:
         """Apply the next event. A repeated event changes only `caused`."""
@@ -93,7 +103,11 @@ class Shop:
         """
         return max((stock for stock in self.of(sku) if stock.eta), key=lambda stock: stock.allocated)
 
-    def _apply(self, event: contracts.Event) -> None:
+    def lines_of(self, reference: str) -> set[Line]:
+        """Return the lines that hold stock of a batch and were not shipped."""
+        return {line for line, (batchref, _) in self.held.items() if batchref == reference}
+
+    def _apply(self, event: contracts.Event) -> None:  # noqa: C901 - one for each event
         match event:
             case contracts.BatchCreated():
                 self.batches[event.batchref] = Stock(
@@ -107,22 +121,35 @@ class Shop:
                 self.largest = max(self.largest, event.qty)
             case contracts.BatchEtaChanged():
                 self.batches[event.batchref].eta = event.eta
+                if event.eta != event.previous_eta:
+                    self._adrift |= self.lines_of(event.batchref)
+            case contracts.PromiseChanged():
+                self._adrift.discard((event.orderid, event.sku, event.lineid))
+                self.told += 1
+            case contracts.Shipped():
+                self.held.pop((event.orderid, event.sku, event.lineid), None)
             case contracts.Allocated():
                 self._allocated(event)
             case contracts.Deallocated():
                 self._deallocated(event)
-            case contracts.OutOfStock() | contracts.Backordered():
+            case contracts.OutOfStock():
                 self._adrift.discard((event.orderid, event.sku, event.lineid))
+            case contracts.Backordered():
+                self._adrift.discard((event.orderid, event.sku, event.lineid))
+                self.waiting[event.orderid, event.sku, event.lineid] = event.qty
+                self.waited += 1
 
     def _allocated(self, event: contracts.Allocated) -> None:
         line = (event.orderid, event.sku, event.lineid)
         self._adrift.discard(line)
+        self.waiting.pop(line, None)
         self.held[line] = (event.batchref, event.qty)
         self.batches[event.batchref].allocated += event.qty
 
     def _deallocated(self, event: contracts.Deallocated) -> None:
         line = (event.orderid, event.sku, event.lineid)
         self.held.pop(line, None)
+        self.waiting.pop(line, None)
         if event.batchref is not None:
             self.batches[event.batchref].allocated -= event.qty
         if event.reason != "cancelled":

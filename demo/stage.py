@@ -91,7 +91,7 @@ class Stage:
         return self._client.answers(message_id)
 
     def wait_settled(self) -> None:
-        """Wait until every command is answered, and every moved line has an outcome.
+        """Wait until every command is answered, and every line has been told what became of it.
 
         Raises:
             TimeoutError: It takes too long.
@@ -101,7 +101,11 @@ class Stage:
         wait_until(
             self._is_settled,
             within=_ANSWERED_WITHIN,
-            otherwise=lambda: f"{self.waiting} of {len(self._sent)} commands were not answered in {_ANSWERED_WITHIN} s",
+            otherwise=lambda: (
+                f"{self.waiting} of {len(self._sent)} commands were not answered in {_ANSWERED_WITHIN} s"
+                if self.waiting
+                else f"lines that wait, or were moved, were not answered in {_ANSWERED_WITHIN} s"
+            ),
         )
 
     def tell(self, sentence: str, *, rest: float = 1.0) -> None:

@@ -61,7 +61,12 @@ def _relay(settings: Settings, signs: SignsOfLife, network: Network, telemetry: 
     telemetry.measure_connections(database)
     active = threading.Event()
     pruner = Pruner(
-        pruned_tables(database, history_days=settings.history_days, inbox_days=settings.inbox_days),
+        pruned_tables(
+            database,
+            history_days=settings.history_days,
+            inbox_days=settings.inbox_days,
+            lines_days=settings.lines_days,
+        ),
         PruneClock(PostgresPruneTimes(database)),
         active=active,
         stopping=stopping,

@@ -86,7 +86,7 @@ class BatchShippedError(RefusalError):
 
 
 class BatchExistsError(RefusalError):
-    """The batch was created with other content."""
+    """The batch was created with other content, or is no longer kept."""
 
     reason = "batch-exists"
 

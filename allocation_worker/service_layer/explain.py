@@ -184,9 +184,12 @@ def _stock_before(
     last, stock = records.stock(first.sku)
     due = last
     for event in records.back_to(first.sku, first.sequence, created_at):
-        if event.sequence != due:
+        share = shares.get(event.sequence)
+        named = {getattr(event, "batchref", None), share and share.batchref}
+        batch_is_gone = named - {None, *stock}
+        if event.sequence != due or batch_is_gone:
             return None
-        undo(stock, event, shares.get(event.sequence))
+        undo(stock, event, share)
         due -= 1
     return stock if due == first.sequence - 1 else None
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from allocation_worker.domain import commands, events
 from allocation_worker.domain.errors import (
+    BatchExistsError,
     LineNotAllocatedError,
     UnknownBatchError,
     UnknownLineError,
@@ -67,6 +68,8 @@ def create_batch(command: commands.CreateBatch, uow: UnitOfWork) -> None:
     if owner := uow.products.get_by_batchref(command.batchref):
         owner.announce_batch_again(command.batchref, command.sku, command.qty, command.eta)
         return
+    if uow.products.was_pruned(command.batchref):
+        raise BatchExistsError(f"{_gone(command.batchref)}; use another reference.")
     product = uow.products.get(command.sku) or uow.products.add(Product(command.sku))
     product.create_batch(command.batchref, command.qty, command.eta)
 
@@ -109,9 +112,15 @@ def _product_with_batches(sku: str, line: LineId, uow: UnitOfWork, what: str) ->
 
 def _owner(batchref: str, uow: UnitOfWork) -> Product:
     product = uow.products.get_by_batchref(batchref)
+    if product is None and uow.products.was_pruned(batchref):
+        raise UnknownBatchError(f"{_gone(batchref)}; more stock is a new batch.")
     if product is None:
         raise UnknownBatchError(f"No batch has the reference {quoted(batchref)}; create it first.")
     return product
+
+
+def _gone(batchref: str) -> str:
+    return f"Batch {quoted(batchref)} was created before, and is no longer kept, since nothing of it was left to ship"
 
 
 def _terms(command: commands.Allocate) -> Terms:

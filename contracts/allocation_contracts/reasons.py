@@ -41,8 +41,11 @@ class RejectionReason(_Reason):
     LINE_SHIPPED = "line-shipped", "The line has been shipped."
     BATCH_NOT_ARRIVED = "batch-not-arrived", "The batch of the line has not arrived, not even after a short wait."
     BATCH_SHIPPED = "batch-shipped", "More of the batch has been shipped than it is to hold."
-    BATCH_EXISTS = "batch-exists", "The reference belongs to a batch that was created with other content."
-    UNKNOWN_BATCH = "unknown-batch", "No batch has the reference."
+    BATCH_EXISTS = (
+        "batch-exists",
+        "The reference belongs to a batch that was created with other content, or was pruned.",
+    )
+    UNKNOWN_BATCH = "unknown-batch", "No batch has the reference, or it was pruned."
     BATCH_ARRIVED = "batch-arrived", "The batch has arrived, so it has no day of arrival any more."
 
 

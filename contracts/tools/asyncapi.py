@@ -37,6 +37,10 @@ A command that the broker has confirmed is never lost. It is answered by exactly
 `x-detail`. Publish a command again under the same `message_id` when you can't tell whether the broker has it: it has
 its effect once.
 
+What a command does to other lines follows its outcome, as events with the same `{CAUSATION_ID_HEADER}`: a batch that
+grows serves lines that wait, one that shrinks or comes too late moves lines. A `hold-lapsed.v1` names the message of
+its `hold.v1`.
+
 Declare the exchange `{COMMANDS_EXCHANGE}` passively, or not at all: it has the argument `alternate-exchange`, and the
 broker refuses a plain declaration with 406 `PRECONDITION_FAILED`.
 

@@ -315,8 +315,9 @@ export interface CommandRejected {
    * short wait. `not-enough-stock`: No batch can take the line in its new quantity; it keeps what it has. `line-not-
    * allocated`: The line holds no stock. `line-shipped`: The line has been shipped. `batch-not-arrived`: The batch of
    * the line has not arrived, not even after a short wait. `batch-shipped`: More of the batch has been shipped than it
-   * is to hold. `batch-exists`: The reference belongs to a batch that was created with other content. `unknown-batch`:
-   * No batch has the reference. `batch-arrived`: The batch has arrived, so it has no day of arrival any more.
+   * is to hold. `batch-exists`: The reference belongs to a batch that was created with other content, or was pruned.
+   * `unknown-batch`: No batch has the reference, or it was pruned. `batch-arrived`: The batch has arrived, so it has no
+   * day of arrival any more.
    */
   reason: "unknown-sku" | "line-quantity-conflict" | "line-cancelled" | "unknown-line" | "not-enough-stock" | "line-not-allocated" | "line-shipped" | "batch-not-arrived" | "batch-shipped" | "batch-exists" | "unknown-batch" | "batch-arrived" | (string & {});
   /** The reason for people, in one English sentence. */

@@ -61,7 +61,7 @@ def main(folder: Path, host_folder: str, host_port: str) -> None:
         write(folder / service / "ca.pem", (folder / "ca.pem").read_text())
         for name, address in addresses.items():
             write(folder / service / f"allocation_{name}", address)
-    for user in ("shop", "purchasing", "shipping", BROKER_ADMIN):
+    for user in ("shop", "purchasing", "shipping", "dispatch", BROKER_ADMIN):
         address = f"amqps://{user}:{broker[user]}@localhost:{host_port}/{VHOST}?cacertfile={host_folder}/ca.pem"
         write(folder / "host" / user, address)
 

@@ -24,11 +24,14 @@ GRANT SELECT (id) ON outbox_pages TO allocation_consume;
 
 -- consume
 GRANT SELECT, INSERT, UPDATE ON products, batches, order_lines TO allocation_consume;
+GRANT SELECT ON pruned_batches TO allocation_consume;
 GRANT SELECT, INSERT, UPDATE, DELETE ON inbox_entries TO allocation_consume;
 GRANT INSERT ON outbox_pages TO allocation_consume;
 
 -- relay, which also ends holds and prunes. It locks the rows that it deletes, and that needs UPDATE.
-GRANT SELECT, UPDATE ON products, batches, order_lines TO allocation_relay;
+GRANT SELECT, UPDATE ON products TO allocation_relay;
+GRANT SELECT, UPDATE, DELETE ON batches, order_lines TO allocation_relay;
+GRANT SELECT, INSERT ON pruned_batches TO allocation_relay;
 GRANT INSERT ON outbox_pages TO allocation_relay;
 GRANT SELECT, UPDATE, DELETE ON outbox_pages, inbox_entries TO allocation_relay;
 GRANT SELECT, INSERT, UPDATE, DELETE ON outbox_unrouted TO allocation_relay;

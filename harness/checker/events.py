@@ -129,6 +129,8 @@ class Report:
     batches: dict[str, BatchState] = field(default_factory=dict)
     lines: dict[LineKey, tuple[str, int]] = field(default_factory=dict)
     """The batch and the quantity that each line holds, by (orderid, sku, lineid)."""
+    shipped: set[LineKey] = field(default_factory=set)
+    """The lines that were shipped."""
     counts: dict[str, int] = field(default_factory=dict)
 
     def fault(self, sentence: str) -> None:
@@ -219,4 +221,4 @@ def _replay(report: Report, commands: Mapping[str, SentCommand], received: Itera
             {"type": command.type, **json.loads(command.body)} if command else {},
         )
     replay.end()
-    report.batches, report.lines = replay.batches, replay.lines
+    report.batches, report.lines, report.shipped = replay.batches, replay.lines, replay.shipped

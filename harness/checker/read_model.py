@@ -88,14 +88,20 @@ def write_model(database_url: str) -> Contents:
     with closing(psycopg2.connect(dsn)) as connection, connection, connection.cursor() as cursor:
         cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         cursor.execute("""
-            SELECT orderid, sku, lineid,
-                CASE WHEN cancelled THEN 'cancelled' WHEN shipped THEN 'shipped'
-                    WHEN batchref IS NOT NULL THEN CASE WHEN held_until IS NULL THEN 'allocated' ELSE 'held' END
-                    WHEN coalesce(place, sequence) = 0 THEN 'lapsed' WHEN wait THEN 'waiting' ELSE 'out-of-stock' END,
-                qty, batchref
+            SELECT orderid, sku, lineid, qty, batchref, CASE
+                WHEN cancelled THEN 'cancelled'
+                WHEN shipped THEN 'shipped'
+                WHEN held_until IS NOT NULL THEN 'held'
+                WHEN batchref IS NOT NULL THEN 'allocated'
+                WHEN qty = 0 THEN 'lapsed'
+                WHEN wait THEN 'waiting'
+                ELSE 'out-of-stock'
+            END
             FROM order_lines
         """)
-        lines = {(orderid, sku, lineid): tuple(state) for orderid, sku, lineid, *state in cursor}
+        lines = {
+            (orderid, sku, lineid): (status, qty, batchref) for orderid, sku, lineid, qty, batchref, status in cursor
+        }
         cursor.execute("SELECT reference, sku, purchased, allocated, eta::text FROM batches")
         batches = {reference: tuple(numbers) for reference, *numbers in cursor}
         cursor.execute("SELECT sku, sequence FROM products")

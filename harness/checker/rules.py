@@ -109,7 +109,7 @@ class Replay:
         self._places: dict[LineKey, int] = {}
         self._terms: dict[LineKey, AskedFor] = {}
         self._waiting: defaultdict[str, dict[LineKey, Backorder]] = defaultdict(dict)
-        self._sent: set[LineKey] = set()
+        self.shipped: set[LineKey] = set()
         self._to_tell: dict[str, ToTellAgain] = {}
         self._changed_while_waiting = False
         self._cause: dict[str, str] = {}
@@ -175,7 +175,7 @@ class Replay:
     def _hear(self, data: Mapping[str, Any], command: Mapping[str, Any]) -> None:
         """Take note of a line's place and terms. A line that waits is taken from the queue: it has an answer."""
         line = _line(data)
-        if line in self._sent:
+        if line in self.shipped:
             self._fault(f"Line {line} was shipped, and there is event {data['sequence']} about it.")
         self._places.setdefault(line, data["sequence"])
         queue = self._waiting[line[1]]
@@ -330,7 +330,7 @@ class Replay:
             self._fault(f"Line {line} was shipped of batch {data['batchref']}, which arrives on {batch.eta}.")
         batch.shipped += data["qty"]
         batch.lines.pop(bisect_left(batch.lines, self._place(line)))
-        self._sent.add(line)
+        self.shipped.add(line)
 
     def _eta_changed(self, data: Mapping[str, Any]) -> None:
         batch = self.batches.get(data["batchref"])
@@ -419,7 +419,7 @@ class Replay:
             if batch.held or not batch.lines or line != batch.lines[-1][1]:
                 self._fault(f"Line {line} was taken off batch {held[0]} before one that asked later.")
             self._taken_off[line[1]].append(self._place(line))
-        if line not in self._sent:
+        if line not in self.shipped:
             self._strike_off(batch, line)
         self._held_lines.discard(line)
         batch.allocated -= held[1]

@@ -6,6 +6,7 @@ import secrets
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,23 @@ import pika
 import pytest
 from pika.exceptions import ChannelClosedByBroker
 
-from allocation_contracts import COMMANDS_EXCHANGE, ORDERS_QUEUE, STOCK_QUEUE, Allocate, Allocated, CreateBatch, Event
+from allocation_contracts import (
+    COMMANDS,
+    COMMANDS_EXCHANGE,
+    ORDERS_QUEUE,
+    STOCK_QUEUE,
+    Allocate,
+    Allocated,
+    ChangeBatchEta,
+    ChangeBatchQuantity,
+    ChangeLineQuantity,
+    Command,
+    CreateBatch,
+    Deallocate,
+    Event,
+    Hold,
+    Ship,
+)
 from allocation_contracts.amqp import Publisher, RefusedError, Subscriber
 from allocation_contracts.message import encode
 from allocation_contracts.names import EVENTS_EXCHANGE, PARKING_EXCHANGE
@@ -179,6 +196,34 @@ def test_a_subscriber_cannot_bring_a_command_in_by_any_way(service: RunningServi
         with pytest.raises(ChannelClosedByBroker, match="ACCESS_REFUSED"):
             ask(urls["shipping"], "queue_bind", queue, PARKING_EXCHANGE, queue)
     assert depth(service, STOCK_QUEUE) == 0
+
+
+def test_each_command_may_be_sent_by_one_kind_of_program(urls: Urls) -> None:
+    until = datetime.now(UTC) + timedelta(minutes=1)
+    commands: dict[str, list[Command]] = {
+        "shop": [
+            Allocate(orderid="o1", sku="VASE", qty=1),
+            ChangeLineQuantity(orderid="o1", sku="VASE", qty=2),
+            Hold(orderid="o2", sku="VASE", qty=1, until=until),
+            Deallocate(orderid="o1", sku="VASE"),
+        ],
+        "purchasing": [
+            CreateBatch(batchref="v", sku="VASE", qty=10),
+            ChangeBatchQuantity(batchref="v", qty=9),
+            ChangeBatchEta(batchref="v", eta=None),
+        ],
+        "dispatch": [Ship(orderid="o1", sku="VASE")],
+    }
+    assert sorted(each.TYPE for sent in commands.values() for each in sent) == sorted(COMMANDS)
+    for user in commands:
+        with Publisher(urls[user]) as publisher:
+            for sender, sent in commands.items():
+                for command in sent:
+                    if sender == user:
+                        publisher.publish(command)
+                    else:
+                        with pytest.raises(RefusedError, match="ACCESS_REFUSED"):
+                            publisher.publish(command)
 
 
 def smuggle(url: str, message_id: str, body: bytes) -> None:

@@ -70,6 +70,13 @@ def test_the_tutorial_can_be_followed_to_the_letter(environment: dict[str, str],
     assert not (tmp_path / "try-allocation").exists(), "the last step cleans up"
 
 
+def test_the_tests_on_the_page_about_testing_pass(environment: dict[str, str], tmp_path: Path) -> None:
+    page = [each.text for each in blocks(ROOT / "docs" / "howto" / "test.md") if each.language == "python"]
+    steps = [Block("python", text, f"test_{number}.py") for number, text in enumerate(page)]
+    printed = follow([*steps, Block("sh", "pytest -p no:cacheprovider\n", None)], tmp_path, environment)
+    assert "2 passed" in printed[-1]
+
+
 @pytest.fixture(scope="module")
 def stocked(client: ExternalClient) -> ExternalClient:
     assert client.ask(CreateBatch(batchref="batch-1", sku="RED-CHAIR", qty=100)).type == BatchCreated.TYPE

@@ -149,7 +149,7 @@ FORBIDDEN = [
     ("allocation_consume", "UPDATE outbox_pages SET published_at = now()"),
     ("allocation_consume", "UPDATE schema_revision SET version_num = '1'"),
     ("allocation_relay", "INSERT INTO products (sku) VALUES ('LAMP')"),
-    ("allocation_relay", "DELETE FROM order_lines"),
+    ("allocation_relay", "DELETE FROM products"),
     ("allocation_relay", "INSERT INTO inbox_entries (key) VALUES (gen_random_uuid())"),
     ("allocation_project", "UPDATE products SET sequence = 1"),
     ("allocation_project", "SELECT FROM inbox_entries"),

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing, suppress
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -21,13 +22,24 @@ from allocation_contracts import (
     EVENTS_EXCHANGE,
     Allocate,
     Allocated,
+    Backordered,
     BatchCreated,
+    BatchEtaChanged,
+    ChangeBatchEta,
     ChangeBatchQuantity,
+    ChangeLineQuantity,
     Command,
     CommandRejected,
     CreateBatch,
     Deallocate,
+    Held,
+    Hold,
+    HoldLapsed,
+    LineQuantityChanged,
     OutOfStock,
+    PromiseChanged,
+    Ship,
+    Shipped,
     encode,
 )
 from allocation_contracts.amqp import Outgoing, Publisher
@@ -101,6 +113,39 @@ def test_events_gives_all_that_stands_there_by_now(stack: AllocationStack) -> No
             channel.basic_publish(EVENTS_EXCHANGE, event.ROUTING_KEY, encode(event), properties)
 
     assert [event.sequence for event in stack.events() if isinstance(event, BatchCreated)] == list(range(1, 1102))
+
+
+def test_an_event_of_a_later_version_is_left_out(stack: AllocationStack) -> None:
+    with pika.BlockingConnection(pika.URLParameters(stack.amqp_url)) as connection:
+        channel = connection.channel()
+        channel.confirm_delivery()
+        properties = pika.BasicProperties(type="gift-wrapped.v1", message_id="m1")
+        channel.basic_publish(EVENTS_EXCHANGE, "gift-wrapped", b'{"sku": "CHAIR", "sequence": 1}', properties)
+    stack.send(CHAIRS)
+    stack.expect(BatchCreated)
+    assert [type(each) for each in stack.events()] == [BatchCreated]
+
+
+def test_every_command_can_be_sent_and_every_event_expected(stack: AllocationStack) -> None:
+    soon = datetime.now(UTC) + timedelta(seconds=1)
+    stack.send(CreateBatch(batchref="ship", sku="CHAIR", qty=10, eta=date(2030, 1, 1)))
+    stack.send(Allocate(orderid="o1", sku="CHAIR", qty=4))
+    stack.expect(Allocated, orderid="o1", eta=date(2030, 1, 1))
+    stack.send(ChangeLineQuantity(orderid="o1", sku="CHAIR", qty=5, from_qty=4))
+    stack.expect(LineQuantityChanged, orderid="o1", qty=5, previous_qty=4)
+    stack.send(Allocate(orderid="o2", sku="CHAIR", qty=6, wait=True))
+    stack.expect(Backordered, orderid="o2")
+    asked = stack.send(Hold(orderid="basket", sku="CHAIR", qty=5, until=soon))
+    stack.expect(Held, orderid="basket", batchref="ship")
+    stack.expect(HoldLapsed, orderid="basket", caused_by=asked, within=30)
+    asked = stack.send(ChangeLineQuantity(orderid="o1", sku="CHAIR", qty=4))
+    stack.expect(Allocated, orderid="o2", caused_by=asked)
+    stack.send(ChangeBatchEta(batchref="ship", eta=None))
+    stack.expect(BatchEtaChanged, batchref="ship")
+    stack.expect(PromiseChanged, orderid="o2", eta=None, previous_eta=date(2030, 1, 1))
+    stack.send(Ship(orderid="o1", sku="CHAIR"))
+    stack.expect(Shipped, orderid="o1", qty=4)
+    assert stack.dead_letters() == []
 
 
 def test_a_field_that_the_event_does_not_have_is_told_at_once(stack: AllocationStack) -> None:

@@ -4,7 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from allocation_worker.domain.lines import LineId
 from allocation_worker.service_layer.ports import Step
+from tests.fakes.unit_of_work import FakeDatabase
 
 TODAY = datetime(2031, 1, 1, tzinfo=UTC)
 
@@ -61,6 +63,93 @@ class FakeTable:
 
     def left(self) -> set[str]:
         return {row.label.rpartition("-")[0] for row in self.rows}
+
+
+class FakeEndedLines:
+    """The lines of the store in memory, as `EndedRows` prunes them.
+
+    Args:
+        database: The store.
+        keep: How long a line is kept.
+        spared: Says that a line is not pruned, for whatever reason.
+    """
+
+    name = "order_lines"
+
+    def __init__(
+        self,
+        database: FakeDatabase,
+        *,
+        keep: timedelta = timedelta(days=90),
+        spared: Callable[[str, LineId], bool] = lambda _sku, _line: False,
+    ) -> None:
+        self.keep = keep
+        self._database = database
+        self._spared = spared
+
+    def step(self, now: datetime) -> Step:
+        committed = self._database.committed
+        gone = 0
+        for (sku, line_id), ended_at in list(committed.ended.items()):
+            if self._database.locks.holder(("sku", sku)):
+                continue
+            if ended_at is None:
+                committed.ended[sku, line_id] = self._database.now
+            elif ended_at < now - self.keep and not self._spared(sku, line_id):
+                del committed.ended[sku, line_id]
+                line = committed.products[sku].lines.pop(line_id)
+                if line.batchref is not None:
+                    committed.pruned[line.batchref] = committed.pruned.get(line.batchref, 0) + line.qty
+                gone += 1
+        return Step(gone, ended=True)
+
+    def steps_left(self) -> int:
+        return 1
+
+
+class FakeEndedBatches:
+    """The batches of the store in memory, as `EndedRows` prunes them.
+
+    Args:
+        database: The store.
+        keep: How long a batch is kept.
+        spared: Says that a batch is not pruned, for whatever reason.
+    """
+
+    name = "batches"
+
+    def __init__(
+        self,
+        database: FakeDatabase,
+        *,
+        keep: timedelta = timedelta(days=90),
+        spared: Callable[[str], bool] = lambda _reference: False,
+    ) -> None:
+        self.keep = keep
+        self._database = database
+        self._spared = spared
+
+    def step(self, now: datetime) -> Step:
+        committed = self._database.committed
+        today = self._database.now.date()
+        gone = 0
+        for sku, product in list(committed.products.items()):
+            if self._database.locks.holder(("sku", sku)):
+                continue
+            for reference, batch in list(product.batches.items()):
+                nothing_left = batch.purchased_quantity == committed.pruned.get(reference, 0)
+                if not nothing_left or (batch.eta and batch.eta >= today):
+                    continue
+                ended_at = committed.batches_ended.get(reference)
+                if ended_at is None:
+                    committed.batches_ended[reference] = self._database.now
+                elif ended_at < now - self.keep and not self._spared(reference):
+                    committed.prune_batch(reference, sku)
+                    gone += 1
+        return Step(gone, ended=True)
+
+    def steps_left(self) -> int:
+        return 1
 
 
 class FakeTimes:

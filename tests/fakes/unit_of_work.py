@@ -64,6 +64,10 @@ class State:
         published: The ids of the pages that are marked.
         unrouted: The ids of events of marked pages that no queue is bound for.
         waits_since: When each line began to wait that waits; by SKU, orderid and lineid.
+        ended: The lines that have ended, and when; None if that was not noted yet.
+        pruned: How much of each batch was shipped by lines that were pruned.
+        batches_ended: The batches of which nothing is left, and when that was noted.
+        pruned_batches: The SKU of each batch that was pruned.
     """
 
     products: dict[str, Product] = field(default_factory=dict)
@@ -74,10 +78,18 @@ class State:
     published: set[int] = field(default_factory=set)
     unrouted: set[int] = field(default_factory=set)
     waits_since: dict[tuple[str, str, str], datetime] = field(default_factory=dict)
+    ended: dict[tuple[str, LineId], datetime | None] = field(default_factory=dict)
+    pruned: dict[str, int] = field(default_factory=dict)
+    batches_ended: dict[str, datetime] = field(default_factory=dict)
+    pruned_batches: dict[str, str] = field(default_factory=dict)
 
     def waits(self, id_: int) -> bool:
         """Return whether this event is still to be published."""
         return id_ in self.unrouted or id_ // PLACES not in self.published
+
+    def prune_batch(self, batchref: str, sku: str) -> None:
+        self.products[sku] = _copied(self.products[sku], without=batchref)
+        self.pruned_batches[batchref] = sku
 
     def sku_of(self, batchref: str) -> str | None:
         return next((sku for sku, product in self.products.items() if batchref in product.batches), None)
@@ -193,6 +205,9 @@ class Transaction:
         own = (sku for sku, product in self.products.items() if batchref in product.batches)
         return next(own, None) or self._committed.sku_of(batchref)
 
+    def was_pruned(self, batchref: str) -> bool:
+        return batchref in self._committed.pruned_batches
+
     def receipt(self, message_id: str) -> bytes | None:
         """The fingerprint known under this id, once nobody else is taking it."""
         self._database.locks.take(("message", message_id), self)
@@ -229,6 +244,8 @@ class Transaction:
 
     def apply(self) -> None:
         """Make it all durable at one stroke."""
+        for sku, product in self.products.items():
+            self._note_ends(product, self._committed.products.get(sku) or Product(sku))
         self._committed.products |= {sku: _copied(product) for sku, product in self.products.items()}
         self._committed.streams |= self.streams
         self._note_since()
@@ -252,6 +269,20 @@ class Transaction:
                 else:
                     self._committed.waits_since.pop((sku, *line_id), None)
 
+    def _note_ends(self, product: Product, before: Product) -> None:
+        for line_id, line in product.lines.items():
+            known = before.lines.get(line_id)
+            if line == known or not line.sequence:
+                continue
+            if not has_ended(line):
+                self._committed.ended.pop((product.sku, line_id), None)
+            else:
+                noted = self._database.now if known and known.sequence else None
+                self._committed.ended[product.sku, line_id] = noted
+        for reference, batch in product.batches.items():
+            if batch != before.batches.get(reference):
+                self._committed.batches_ended.pop(reference, None)
+
     def _page_products(self) -> dict[int, str]:
         """The product of each page but the first whose events are all of one."""
         products: dict[int, set[str | None]] = {}
@@ -266,7 +297,12 @@ class Transaction:
         self._database.locks.release(self)
 
 
-def _copied(product: Product) -> Product:
+def has_ended(line: OrderLine) -> bool:
+    """Return whether nothing more happens to the line unless somebody asks for it again."""
+    return line.shipped or (line.batchref is None and (line.cancelled or not line.terms.wait))
+
+
+def _copied(product: Product, *, without: str | None = None) -> Product:
     twin = Product(
         product.sku,
         sequence=product.sequence,
@@ -274,7 +310,8 @@ def _copied(product: Product) -> Product:
         smallest_waiting=product.smallest_waiting,
     )
     for batch in product.batches.values():
-        twin.bring_in(copy(batch))
+        if batch.reference != without:
+            twin.bring_in(copy(batch))
     twin.lines = {line_id: copy(line) for line_id, line in product.lines.items()}
     return twin
 
@@ -316,6 +353,9 @@ class FakeProducts:
     def get_by_batchref(self, reference: str) -> Product | None:
         sku = self._transaction.sku_of(reference)
         return None if sku is None else self.get(sku)
+
+    def was_pruned(self, reference: str) -> bool:
+        return self._transaction.was_pruned(reference)
 
     def add(self, product: Product, line: LineId | None = None) -> Product:
         self._transaction.products[product.sku] = product

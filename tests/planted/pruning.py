@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+from allocation_contracts import Allocate, CreateBatch, Ship
 from harness.processes import WorkerProcess
 from harness.service import RunningService
 from tests.planted.steps import (
@@ -64,7 +65,49 @@ def old_events_wait(service: RunningService) -> Sequence[str]:
         return [*missed, *faults_of(service, client)]
 
 
-PRUNING = (clock_jumps, old_events_wait)
+def lines_end(service: RunningService) -> Sequence[str]:
+    """All lines are said to have ended long ago, and those that have are pruned. Then a batch comes again."""
+    with service.client() as client:
+        _ready(service.start("consume"))
+        relay = _prunes(service)
+        for command in (
+            CreateBatch(batchref="b1", sku="LAMP", qty=4),
+            Allocate(orderid="shipped", sku="LAMP", qty=2),
+            Allocate(orderid="stays", sku="LAMP", qty=2),
+            CreateBatch(batchref="b2", sku="LAMP", qty=2),
+            Allocate(orderid="waits", sku="LAMP", qty=3, wait=True),
+            Allocate(orderid="sold-out", sku="LAMP", qty=2),
+            Ship(orderid="shipped", sku="LAMP"),
+            Ship(orderid="sold-out", sku="LAMP"),
+        ):
+            client.ask(command)
+        relay.terminate()
+        _age(service, "order_lines")
+        relay = _prunes(service)
+        missed = not_seen(lambda: '"table": "order_lines"' in relay.log, "No line was pruned.")
+        relay.terminate()
+        relay = _prunes(service)
+        missed += rows(service, "SELECT count(*) FROM batches WHERE ended_at IS NOT NULL", 1)
+        relay.terminate()
+        _age(service, "batches")
+        relay = _prunes(service)
+        missed += not_seen(lambda: '"table": "batches"' in relay.log, "No batch was pruned.")
+        client.ask(CreateBatch(batchref="b2", sku="LAMP", qty=2))
+        client.ask(CreateBatch(batchref="b3", sku="LAMP", qty=3))
+        return [*missed, *faults_of(service, client)]
+
+
+PRUNING = (clock_jumps, old_events_wait, lines_end)
+
+
+def _prunes(service: RunningService) -> WorkerProcess:
+    return _ready(service.start("relay", settings={"ALLOCATION_LINES_DAYS": "30"}))
+
+
+def _age(service: RunningService, table: str) -> None:
+    with database(service) as cursor:
+        cursor.execute(f"UPDATE {table} SET ended_at = now() - interval '40 days'")  # noqa: S608 - ours
+        cursor.connection.commit()
 
 
 def _ready(process: WorkerProcess) -> WorkerProcess:

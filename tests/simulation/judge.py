@@ -125,12 +125,34 @@ def _check_model(world: World) -> list[str]:
         found = [_answer(event) for event in answers[message_id]]
         if found != expected:
             faults.append(f"{message_id} was answered by {found} instead of {expected}.")
+    stock = {batch.reference: (batch.qty, batch.qty - shop.available(batch)) for batch in shop.batches}
+    faults += _prune_model(world.database, shop)
+    stock = {batch.reference: stock[batch.reference] for batch in shop.batches}
     lines = {(*line.key, line.qty, line.batch and line.batch.reference, line.cancelled) for line in shop.lines}
     if world.database.lines() != lines:
         faults.append(f"The lines are {sorted(map(str, world.database.lines()))} instead of {sorted(map(str, lines))}.")
-    stock = {batch.reference: (batch.qty, batch.qty - shop.available(batch)) for batch in shop.batches}
     if world.database.stock() != stock:
         faults.append(f"The stock is {world.database.stock()} instead of {stock}.")
+    return faults
+
+
+def _prune_model(database: FakeDatabase, shop: NaiveShop) -> list[str]:
+    """Take from the shop what was pruned, and say what should not have been."""
+    kept = {(orderid, sku, lineid) for orderid, sku, lineid, *_ in database.lines()}
+    pruned: dict[str, int] = defaultdict(int)
+    faults = []
+    for line in [each for each in shop.lines if each.key not in kept]:
+        if line.waits or (line.batch and not line.shipped):
+            faults.append(f"Line {line.key} was pruned, and has not ended.")
+        elif line.batch:
+            pruned[line.batch.reference] += line.qty
+        shop.lines.remove(line)
+    if database.committed.pruned != pruned:
+        faults.append(f"The batches count {database.committed.pruned} as pruned, and {dict(pruned)} was.")
+    for batch in [each for each in shop.batches if each.reference in database.committed.pruned_batches]:
+        if batch.qty != pruned[batch.reference]:
+            faults.append(f"Batch {batch.reference} was pruned, and not all of it was shipped.")
+        shop.batches.remove(batch)
     return faults
 
 

@@ -1,6 +1,8 @@
 """The consumer and the relay, wired as in `bootstrap`, in the simulated world."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import timedelta
 from functools import partial
 from threading import Event
 from typing import TYPE_CHECKING, TypeVar
@@ -18,9 +20,16 @@ from allocation_worker.service_layer.handlers import COMMAND_HANDLERS, EVENT_HAN
 from allocation_worker.service_layer.messagebus import MessageBus
 from allocation_worker.service_layer.messages import CommandMessage
 from allocation_worker.service_layer.outgoing import MessageResult, OutgoingEvent
-from allocation_worker.service_layer.ports import StoreContentionError, StoreError, StoreUnavailableError, UnitOfWork
+from allocation_worker.service_layer.ports import (
+    PrunedTable,
+    StoreContentionError,
+    StoreError,
+    StoreUnavailableError,
+    UnitOfWork,
+)
+from tests.fakes.prune import FakeEndedBatches, FakeEndedLines
 from tests.simulation import current, faults
-from tests.simulation.database import SimulatedUnitOfWork, open_pending
+from tests.simulation.database import Session, SimulatedUnitOfWork, open_pending
 from tests.simulation.faults import Options, Outcome
 from tests.simulation.link import SimulatedLink
 from tests.simulation.scheduler import Killed, Task
@@ -32,6 +41,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 GRACE = 30.0
+PRUNE_EVERY = 0.2
+"""Seconds."""
 
 
 def _nothing() -> None:
@@ -215,14 +226,34 @@ def relay(process: Process) -> None:
     publisher = RabbitMQEventPublisher(
         ["amqp://simulated"], wake=process.waker.wake, name="publisher", link=partial(SimulatedLink, process)
     )
+    active = Event()
     loop = Relay(
         partial(open_pending, world.database, process),
         WatchedPublisher(publisher, process),
         waker=process.waker,
-        active=Event(),
+        active=active,
         stopping=process.stopping,
         window=world.setting.window,
         poll=1.0,
         clock=now,
     )
     process.spawn("relay", loop.run)
+    if world.setting.prunes:
+        process.spawn("prune", partial(_prune, process, active))
+
+
+def _prune(process: Process, active: Event) -> None:
+    """Prune whatever has ended, and no message that is on its way names."""
+    world = process.world
+    tables: list[PrunedTable] = [
+        FakeEndedLines(world.database, keep=timedelta(), spared=world.names_line),
+        FakeEndedBatches(world.database, keep=timedelta(), spared=world.names_batch),
+    ]
+    while not process.stopping.is_set():
+        sleep(PRUNE_EVERY)
+        for table in tables if active.is_set() else ():
+            now = world.database.now + timedelta(seconds=1)
+            session = Session(process, _nothing)
+            with suppress(StoreUnavailableError):
+                session.statement(f"pruned {table.name}", faults.WRITE, partial(table.step, now))
+            session.close()

@@ -145,8 +145,9 @@ def any_setting(random: Random) -> Setting:
     unbound = random.sample(sorted(EVENTS), 2) if random.random() < 0.2 else []
     if unbound:
         upheavals.append((random.random() * 20, SUBSCRIBER_BINDS))
+    sent = histories.anything(random)
     return Setting(
-        sent=histories.anything(random),
+        sent=sent,
         consumers=random.choice([1, 2, 2]),
         relays=random.choice([1, 2]),
         group_limit=random.choice([1, 3, 500]),
@@ -156,6 +157,7 @@ def any_setting(random: Random) -> Setting:
         slow_start=random.choice([0.0, 3.0]),
         unbound=unbound,
         upheavals=sorted(upheavals),
+        prunes=len(sent) % 3 == 0,
     )
 
 

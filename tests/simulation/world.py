@@ -1,7 +1,7 @@
 """One simulated run: a history, processes, and faults, until the system is idle."""
 
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from random import Random
@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from allocation_contracts.names import COMMANDS_EXCHANGE
+from allocation_worker.domain.commands import Command
+from allocation_worker.domain.lines import LineId
 from allocation_worker.service_layer.retries import RetryPolicy
 from tests.fakes import policies
 from tests.fakes.unit_of_work import FakeDatabase
@@ -42,6 +44,7 @@ class Setting:
         slow_start: the most seconds until a process that died is there again.
         unbound: types of events that no queue wants until the subscriber binds.
         upheavals: when, and what happens to the servers.
+        prunes: whether the relay prunes lines and batches as soon as they have ended.
     """
 
     sent: Sequence[Sent]
@@ -55,6 +58,7 @@ class Setting:
     slow_start: float = 0.0
     unbound: Collection[str] = ()
     upheavals: Sequence[tuple[float, str]] = ()
+    prunes: bool = False
 
 
 class World:
@@ -144,6 +148,23 @@ class World:
     def kills(self, message_id: object) -> bool:
         """Whether this message kills whoever reads it."""
         return message_id in self._deadly
+
+    def names_line(self, sku: str, line: LineId) -> bool:
+        """Whether a message that is on its way names this line."""
+        named = (sku, *line)
+        return any(
+            (getattr(command, "sku", None), getattr(command, "orderid", None), getattr(command, "lineid", None))
+            == named
+            for command in self._on_their_way()
+        )
+
+    def names_batch(self, reference: str) -> bool:
+        """Whether a message that is on its way names this batch."""
+        return any(getattr(command, "batchref", None) == reference for command in self._on_their_way())
+
+    def _on_their_way(self) -> Iterator[Command | None]:
+        taken = self.database.committed.inbox
+        return (sent.command for sent in self.setting.sent if sent.message_id not in taken)
 
     def reconnect_after(self) -> float:
         return 0.2 * self._random.uniform(0.5, 1.0)

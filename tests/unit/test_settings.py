@@ -180,3 +180,25 @@ def test_opentelemetry_is_on_if_one_of_its_variables_says_where_to(
         monkeypatch.setenv(name, value)
 
     assert opentelemetry_is_wanted() is wanted
+
+
+@pytest.mark.parametrize(
+    ("days", "sentence"),
+    [
+        ("29", "ALLOCATION_LINES_DAYS is wrong: it must be 0, or not fewer than ALLOCATION_HISTORY_DAYS, which is 30."),
+        ("9", "ALLOCATION_LINES_DAYS is wrong: it must be 0, or not fewer than ALLOCATION_INBOX_DAYS, which is 10."),
+    ],
+)
+def test_lines_are_not_kept_for_a_shorter_time_than_what_tells_of_them(
+    monkeypatch: pytest.MonkeyPatch, days: str, sentence: str
+) -> None:
+    monkeypatch.setenv("ALLOCATION_INBOX_DAYS", "10")
+    monkeypatch.setenv("ALLOCATION_LINES_DAYS", days)
+    with pytest.raises(SettingsError) as error:
+        load()
+    assert str(error.value) == sentence
+
+
+@pytest.mark.parametrize("days", [0, 30, 3650])
+def test_lines_are_kept_for_ever_or_as_long_as_their_history(days: int) -> None:
+    assert load(lines_days=days).lines_days == days

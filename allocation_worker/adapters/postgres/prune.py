@@ -3,18 +3,27 @@
 The cost of a step does not depend on the size of its table. The inbox is read in the order of its pages, a few at a
 time: its rows are about as old as their neighbours, because they were written together. The outbox is read in the order
 of its ids, from the oldest on. Neither needs an index by age, which every command would have to write.
+
+Lines and batches that have ended are read like the inbox. They are deleted under the locks of their products, as a
+command would change them.
 """
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
+from allocation_worker.adapters.postgres.arrays import array
+from allocation_worker.adapters.postgres.statements import ENDED
 from allocation_worker.service_layer.ports import Step
 
 PAGES_AT_A_TIME = 128
 """A megabyte; at most some 8,000 rows of the inbox."""
+
+LINES_PAGES_AT_A_TIME = 32
+"""At most some 3,000 lines, so that the locks of their products are held for a moment only."""
 
 ROWS_AT_A_TIME = 1000
 OUTBOX_PAGES_AT_A_TIME = 100
@@ -26,6 +35,29 @@ BEGIN_AGAIN_AFTER = timedelta(hours=1)
 PAGES = sa.text("""
     SELECT pg_relation_size(CAST(:name AS regclass)) / CAST(current_setting('block_size') AS bigint)
 """)
+
+LOCK_PRODUCTS = sa.text("""
+    SELECT sku FROM products WHERE sku = ANY(CAST(:skus AS text[])) ORDER BY sku FOR UPDATE SKIP LOCKED
+""")
+
+# What was shipped stays allocated and shipped in the batch, though its line has gone.
+DELETE_LINES = """
+    WITH gone AS (DELETE FROM order_lines WHERE {due} RETURNING batchref, qty),
+    counted AS (
+        UPDATE batches SET pruned = pruned + lines.qty
+        FROM (SELECT batchref, sum(qty) AS qty FROM gone WHERE batchref IS NOT NULL GROUP BY batchref) AS lines
+        WHERE reference = batchref
+    )
+    SELECT count(*) FROM gone
+"""
+
+# All of it was shipped, and those lines have gone; or it was reduced to nothing, and the day of its arrival has passed.
+BATCH_ENDED = "purchased = pruned AND (eta IS NULL OR eta < current_date)"
+DELETE_BATCHES = """
+    WITH gone AS (DELETE FROM batches WHERE {due} RETURNING reference, sku),
+    remembered AS (INSERT INTO pruned_batches (reference, sku) SELECT reference, sku FROM gone)
+    SELECT count(*) FROM gone
+"""
 
 SERVER_TIME = sa.text("SELECT now()")
 REACHED = sa.text("SELECT reached FROM prune_clock")
@@ -74,13 +106,56 @@ class TableByPages:
             if page >= pages:
                 page, pages = 0, connection.execute(PAGES, {"name": self.name}).scalar_one()
             limits = {"first": f"({page},0)", "after": f"({page + self._at_a_time},0)"}
-            rows = connection.execute(self.delete, {**limits, "before": now - self.keep}).rowcount
+            rows = self._prune(connection, {**limits, "before": now - self.keep})
         self._page, self._pages = page + self._at_a_time, pages
         return Step(rows, ended=self._page >= pages)
 
     def steps_left(self) -> int:
         """Return how many steps this round has left; at least 1."""
         return max(1, (self._pages - self._page) // self._at_a_time)
+
+    def _prune(self, connection: Connection, parameters: Mapping[str, object]) -> int:
+        return connection.execute(self.delete, parameters).rowcount
+
+
+class EndedRows(TableByPages):
+    """Lines or batches that have ended. They go at a certain time after their end.
+
+    A row that has ended and has no time yet gets one when it is first seen. Nothing is done about products that others
+    have locked. The next round sees to their rows.
+
+    Args:
+        engine: The database.
+        name: The table. It has a column `sku`.
+        keep: How long a row is kept after its end.
+        ended: The condition for a row to have ended.
+        delete: Begins with the deletion of rows, its condition is `{due}`, and it returns how many have gone.
+    """
+
+    def __init__(self, engine: Engine, name: str, *, keep: timedelta, ended: str, delete: str) -> None:
+        super().__init__(engine, name, "ended_at", keep=keep, pages=LINES_PAGES_AT_A_TIME)
+        pages = "ctid >= CAST(:first AS tid) AND ctid < CAST(:after AS tid)"
+        locked = "sku = ANY(CAST(:skus AS text[]))"
+        self.find = sa.text(f"""
+            SELECT DISTINCT sku FROM {name} WHERE {pages} AND ({ended}) AND (ended_at IS NULL OR ended_at < :before)
+        """)  # noqa: S608 - texts of our own
+        self.note = sa.text(f"""
+            UPDATE {name} SET ended_at = now() WHERE {pages} AND ({ended}) AND ended_at IS NULL AND {locked}
+        """)  # noqa: S608 - as above
+        self.delete = sa.text(delete.format(due=f"{pages} AND ({ended}) AND ended_at < :before AND {locked}"))
+
+    def _prune(self, connection: Connection, parameters: Mapping[str, object]) -> int:
+        skus = connection.scalars(self.find, {**parameters}).all()
+        if skus:
+            # Without waiting, so that it never waits for a command that waits for it.
+            skus = connection.scalars(LOCK_PRODUCTS, {"skus": array(skus)}).all()
+        if not skus:
+            return 0
+        # These statements see what others have committed before the locks were taken.
+        here = {"first": parameters["first"], "after": parameters["after"], "skus": array(skus)}
+        gone: int = connection.execute(self.delete, {**here, "before": parameters["before"]}).scalar_one()
+        connection.execute(self.note, here)
+        return gone
 
 
 class _Place(NamedTuple):
@@ -190,7 +265,9 @@ class TableByIds:
         return 1
 
 
-def pruned_tables(engine: Engine, *, history_days: int, inbox_days: int) -> tuple[TableByPages, TableByIds, TableByIds]:
+def pruned_tables(
+    engine: Engine, *, history_days: int, inbox_days: int, lines_days: int = 0
+) -> list[TableByPages | TableByIds]:
     """Return the tables to prune.
 
     Args:
@@ -198,19 +275,28 @@ def pruned_tables(engine: Engine, *, history_days: int, inbox_days: int) -> tupl
         history_days: The days to keep an event that was published, or that no queue is bound for. Events that wait to
             be published are never deleted.
         inbox_days: The days to keep a message_id.
+        lines_days: The days to keep a line or a batch that has ended; 0 to keep them for ever.
     """
-    return (
+    history = timedelta(days=history_days)
+    tables: list[TableByPages | TableByIds] = [
         TableByPages(engine, "inbox_entries", "received_at", keep=timedelta(days=inbox_days)),
         TableByIds(
             engine,
             "outbox_pages",
             "created_at",
-            keep=timedelta(days=history_days),
+            keep=history,
             may_go="published_at IS NOT NULL",
             rows=OUTBOX_PAGES_AT_A_TIME,
         ),
-        TableByIds(engine, "outbox_unrouted", "created_at", keep=timedelta(days=history_days), may_go="true"),
-    )
+        TableByIds(engine, "outbox_unrouted", "created_at", keep=history, may_go="true"),
+    ]
+    if lines_days:
+        keep = timedelta(days=lines_days)
+        tables += [
+            EndedRows(engine, "order_lines", keep=keep, ended=ENDED, delete=DELETE_LINES),
+            EndedRows(engine, "batches", keep=keep, ended=BATCH_ENDED, delete=DELETE_BATCHES),
+        ]
+    return tables
 
 
 class PostgresPruneTimes:

@@ -64,6 +64,8 @@ class PostgresProducts:
         self._streams: dict[str, Stream] = {}
         self._beginning: int | None = None
         self._sku_of_batch: dict[str, str] = {}
+        self._found_batches: set[str] = set()
+        self._pruned_batches: set[str] = set()
         self._touched: list[Product] = []
         self._rows = Rows(writer)
         self._page: list[OrderLine] = []
@@ -115,9 +117,14 @@ class PostgresProducts:
             self._load(set(), set(), {reference: ""})
         product = self._products.get(self._sku_of_batch[reference])
         if product is None or reference not in product.batches:
+            if reference in self._found_batches:
+                raise StoreContentionError(f"Batch {reference!r} was pruned while this transaction was looking.")
             return None
         self._touched.append(product)
         return product
+
+    def was_pruned(self, reference: str) -> bool:
+        return reference in self._pruned_batches
 
     def add(self, product: Product, line: LineId | None = None) -> Product:
         self._looked_for.add(product.sku)
@@ -203,7 +210,10 @@ class PostgresProducts:
         """Return the SKUs of the batches that exist. An unknown batch gets the SKU that its command names."""
         if not batches:
             return set()
-        found = self.skus_of_batches(batches)
+        rows = self._connection.execute(statements.LOCATE_BATCHES, {"refs": array(sorted(batches))}).all()
+        found = {row.reference: row.sku for row in rows if not row.pruned}
+        self._found_batches.update(found)
+        self._pruned_batches.update(row.reference for row in rows if row.pruned)
         self._sku_of_batch.update(batches | found)
         return set(found.values())
 

@@ -6,6 +6,13 @@ from allocation_worker.adapters.postgres.writer import Write, new_rows
 
 SKUS_OF_BATCHES = sa.text("SELECT reference, sku FROM batches WHERE reference = ANY(CAST(:refs AS text[]))")
 
+# A batch that was pruned has left its reference.
+LOCATE_BATCHES = sa.text("""
+    SELECT reference, sku, false AS pruned FROM batches WHERE reference = ANY(CAST(:refs AS text[]))
+    UNION ALL
+    SELECT reference, sku, true FROM pruned_batches WHERE reference = ANY(CAST(:refs AS text[]))
+""")
+
 # In SKU order, so that two transactions wait for each other and never both for the other.
 LOCK_PRODUCTS = sa.text("""
     SELECT sku, encode(uuid_send(stream), 'hex') AS stream, sequence, batches_arrived, smallest_waiting FROM products
@@ -17,6 +24,8 @@ _PLACE = "coalesce(place, sequence)"
 HOLDS = "batchref IS NOT NULL AND shipped IS NOT TRUE"
 HELD = "held_until IS NOT NULL AND batchref IS NOT NULL"
 WAITS = "wait AND batchref IS NULL AND NOT cancelled"
+# A line that was shipped or cancelled, that is out of stock and does not wait, or whose hold has lapsed.
+ENDED = "shipped OR batchref IS NULL AND (cancelled OR wait IS NOT TRUE)"
 _LINE = f"""
     orderid, sku, lineid, qty, batchref, cancelled, sequence, {_PLACE} AS place, wait, priority, needed_by, shipped,
     held_until AT TIME ZONE 'UTC' AS held_until, held_by
@@ -121,7 +130,7 @@ INSERT_BATCHES = new_rows(
 UPDATE_BATCHES = Write(
     "batch",
     """
-    UPDATE batches SET purchased = new.purchased, allocated = new.allocated
+    UPDATE batches SET purchased = new.purchased, allocated = new.allocated, ended_at = NULL
     FROM unnest(CAST(:batch0 AS text[]), CAST(:batch1 AS integer[]), CAST(:batch2 AS integer[]))
         AS new (reference, purchased, allocated)
     WHERE batches.reference = new.reference
@@ -140,7 +149,7 @@ UPDATE_SHIPPED = Write(
 UPDATE_ETAS = Write(
     "eta",
     """
-    UPDATE batches SET eta = new.eta, created_eta = new.created_eta, eta_changed = true
+    UPDATE batches SET eta = new.eta, created_eta = new.created_eta, eta_changed = true, ended_at = NULL
     FROM unnest(CAST(:eta0 AS text[]), CAST(:eta1 AS date[]), CAST(:eta2 AS date[]))
         AS new (reference, eta, created_eta)
     WHERE batches.reference = new.reference
@@ -171,15 +180,19 @@ _SPECIAL_COLUMNS = {
 INSERT_LINES = new_rows("order_lines", _LINE_COLUMNS)
 INSERT_SPECIAL_LINES = new_rows("order_lines", {**_LINE_COLUMNS, **_SPECIAL_COLUMNS}, name="special_lines")
 
+_ENDED_NOW = "new.shipped OR new.batchref IS NULL AND (new.cancelled OR new.wait IS NOT TRUE)"
+
+# A line that has ended when it is inserted gets its time later: pruning sees to it, and a plain line costs no more.
 UPDATE_LINES = Write(
     "line",
-    """
+    f"""
     UPDATE order_lines
     SET qty = new.qty, batchref = new.batchref, cancelled = new.cancelled, sequence = new.sequence, place = new.place,
         wait = new.wait, priority = new.priority, needed_by = new.needed_by, shipped = new.shipped,
         answer = new.answer, held_until = new.held_until, held_by = new.held_by,
         waits_since = CASE WHEN new.wait AND new.batchref IS NULL AND NOT new.cancelled
-            THEN coalesce(order_lines.waits_since, now()) END
+            THEN coalesce(order_lines.waits_since, now()) END,
+        ended_at = CASE WHEN {_ENDED_NOW} THEN now() END
     FROM unnest(
         CAST(:line0 AS uuid[]), CAST(:line1 AS integer[]), CAST(:line2 AS text[]), CAST(:line3 AS boolean[]),
         CAST(:line4 AS bigint[]), CAST(:line5 AS bigint[]), CAST(:line6 AS boolean[]), CAST(:line7 AS smallint[]),
@@ -188,5 +201,5 @@ UPDATE_LINES = Write(
         AS new (id, qty, batchref, cancelled, sequence, place, wait, priority, needed_by, shipped, answer, held_until,
             held_by)
     WHERE order_lines.id = new.id
-""",
+""",  # noqa: S608 - a constant
 )

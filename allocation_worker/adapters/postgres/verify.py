@@ -50,10 +50,10 @@ CHECKS = (
         "allocated-miscounted",
         "Batch {reference} counts {allocated} as allocated, and its lines hold {held}.",
         """
-        SELECT reference, allocated, coalesce(held, 0) AS held FROM batches LEFT JOIN (
+        SELECT reference, allocated, coalesce(held, 0) + pruned AS held FROM batches LEFT JOIN (
             SELECT batchref, sum(qty) AS held FROM order_lines WHERE batchref IS NOT NULL GROUP BY batchref
         ) AS lines ON batchref = reference
-        WHERE allocated <> coalesce(held, 0)
+        WHERE allocated <> coalesce(held, 0) + pruned
         """,
     ),
     Check(
@@ -65,10 +65,10 @@ CHECKS = (
         "shipped-miscounted",
         "Batch {reference} counts {shipped} as shipped, and {sent} of its lines were.",
         """
-        SELECT reference, shipped, coalesce(sent, 0) AS sent FROM batches LEFT JOIN (
+        SELECT reference, shipped, coalesce(sent, 0) + pruned AS sent FROM batches LEFT JOIN (
             SELECT batchref, sum(qty) AS sent FROM order_lines WHERE batchref IS NOT NULL AND shipped GROUP BY batchref
         ) AS lines ON batchref = reference
-        WHERE shipped <> coalesce(sent, 0)
+        WHERE shipped <> coalesce(sent, 0) + pruned
         """,
     ),
     Check(
@@ -111,8 +111,10 @@ CHECKS = (
         "batches-miscounted",
         "SKU {sku} counts {batches_arrived} batches, and has {there}.",
         """
-        SELECT sku, batches_arrived, coalesce(there, 0) AS there
-        FROM products LEFT JOIN (SELECT sku, count(*) AS there FROM batches GROUP BY sku) AS arrived USING (sku)
+        SELECT sku, batches_arrived, coalesce(there, 0) AS there FROM products LEFT JOIN (
+            SELECT sku, count(*) AS there
+            FROM (SELECT sku FROM batches UNION ALL SELECT sku FROM pruned_batches) AS every_batch GROUP BY sku
+        ) AS arrived USING (sku)
         WHERE batches_arrived <> coalesce(there, 0)
         """,
     ),

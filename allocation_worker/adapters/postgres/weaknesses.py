@@ -14,6 +14,7 @@ KEYS: Final[Mapping[str, Sequence[str]]] = {
     "outbox_pages": ("id",),
     "outbox_unrouted": ("id",),
     "restorations": ("number",),
+    "pruned_batches": ("reference",),
 }
 """Our tables, and the columns of their unique keys. The columns of a key are sorted."""
 

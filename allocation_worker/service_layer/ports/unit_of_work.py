@@ -48,6 +48,9 @@ class Products(Protocol):
     def get_by_batchref(self, reference: str) -> Product | None:
         """Return the product that has this batch, with the batch among its batches; None if there is no such batch."""
 
+    def was_pruned(self, reference: str) -> bool:
+        """Return whether a batch that `get_by_batchref` has not found was there once, and was pruned."""
+
     def add(self, product: Product, line: LineId | None = None) -> Product:
         """Add a new product, with a blank entry for `line` if one is given. Returns `product`."""
 

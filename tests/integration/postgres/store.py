@@ -36,6 +36,7 @@ TABLES = (
     "outbox_pages",
     "outbox_unrouted",
     "restorations",
+    "pruned_batches",
 )
 # What `edit` puts between the view `events` and the pages.
 TAKE_APART = "CREATE TEMPORARY TABLE history ON COMMIT DROP AS SELECT *, id / 8192 AS page FROM events"

@@ -29,6 +29,7 @@ skus = st.sampled_from(["LAMP", "LAMP", "VASE", "NULL"])
 orderids = st.sampled_from(["o1", "o2", "o3", '{"o4"}'])
 lineids = st.sampled_from(["", "2"])
 batchrefs = st.sampled_from(["b1", "b2", "b3", "b\\4"])
+times = st.sampled_from([datetime(2026, 1, 1, 12, tzinfo=UTC), datetime(2026, 1, 1, 13, tzinfo=UTC)])
 etas = st.sampled_from([None, date(2026, 1, 1), date(2026, 1, 2)])
 
 commands: st.SearchStrategy[Command] = st.one_of(
@@ -60,7 +61,7 @@ holds: st.SearchStrategy[Command] = st.builds(
     lineid=lineids,
     qty=st.sampled_from([1, 2, 3, 5]),
     # Long ago, so that the clock of the database does not shorten it. Nothing ends holds here.
-    until=st.sampled_from([datetime(2026, 1, 1, 12, tzinfo=UTC), datetime(2026, 1, 1, 13, tzinfo=UTC)]),
+    until=times,
 )
 # One message in three or so has an id that another may have.
 message_ids = st.none() | st.none() | st.integers(1, 4).map("id-{}".format)

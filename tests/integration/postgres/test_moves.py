@@ -52,8 +52,11 @@ FROM {table} ORDER BY id
 
 @pytest.fixture
 def bare(database_url: str) -> Iterator[Engine]:
-    """A database at revision 0001."""
-    engine = create_engine(database_url, application_name="tests", statement_timeout=None, pool_size=8)
+    """A database at revision 0001. As in `bootstrap.migrate`, nothing limits how long a statement waits.
+
+    The build of an index waits for every transaction under way, such as an ANALYZE of a million rows by autovacuum.
+    """
+    engine = create_engine(database_url, application_name="tests", statement_timeout=None, lock_timeout=0, pool_size=8)
     with engine.begin() as connection:
         config = Config()
         config.set_main_option("script_location", str(SCRIPTS))

@@ -35,6 +35,7 @@ from tests.integration.postgres.store import PostgresStore
 TABLES = {
     *{"products", "batches", "order_lines", "inbox", "outbox", "alembic_version"},
     *{"inbox_entries", "outbox_pages", "outbox_unrouted", "prune_clock", "schema_revision", "restorations"},
+    "pruned_batches",
 }
 
 

@@ -308,7 +308,7 @@ BROKEN = {
     "a field missing": (b'{"sku": "CHAIR"}', "allocated.v1", "c"),
     "no cause": (encode(allocated(1)), "allocated.v1", None),
     "no type": (encode(allocated(1)), "", "c"),
-    "no JSON, of an unknown type": (b"{", "backordered.v1", "c"),
+    "no JSON, of an unknown type": (b"{", "gift-wrapped.v1", "c"),
 }
 
 
@@ -343,10 +343,10 @@ def test_unknown_fields_are_ignored(place: Place, worker: Worker, start: Callabl
     assert place.depth(QUEUE) == place.depth(shipping.subscriber.parked) == 0
 
 
-def backordered(worker: Worker, sequence: int, sku: str = "CHAIR") -> None:
+def gift_wrapped(worker: Worker, sequence: int, sku: str = "CHAIR") -> None:
     """Announce an event of a type that a later version of the worker may add."""
-    body = json.dumps({"orderid": "o", "sku": sku, "weeks": 3, "sequence": sequence}).encode()
-    worker.announce_raw(body, "backordered.v1", "backordered", causation_id=None)
+    body = json.dumps({"orderid": "o", "sku": sku, "paper": 3, "sequence": sequence}).encode()
+    worker.announce_raw(body, "gift-wrapped.v1", "gift-wrapped", causation_id=None)
 
 
 def test_an_unknown_type_in_the_sequence_of_a_sku_makes_no_gap_and_is_not_handed_over(
@@ -355,11 +355,11 @@ def test_an_unknown_type_in_the_sequence_of_a_sku_makes_no_gap_and_is_not_handed
     positions: dict[str, Position] = {}
     shipping = start(positions=positions, patience=0.2)
     worker.announce(allocated(1))
-    backordered(worker, 2)
+    gift_wrapped(worker, 2)
     worker.announce(allocated(3))
-    backordered(worker, 2)
-    backordered(worker, 4)
-    backordered(worker, 1, "TABLE")
+    gift_wrapped(worker, 2)
+    gift_wrapped(worker, 4)
+    gift_wrapped(worker, 1, "TABLE")
     worker.announce(allocated(2, "TABLE"))
     eventually(lambda: len(shipping.events) == 3)
     shipping.stop()
@@ -375,7 +375,7 @@ def test_an_unknown_type_that_comes_too_early_is_held_back_as_any_event(
 ) -> None:
     shipping = start(patience=15)
     worker.announce(allocated(1))
-    backordered(worker, 3)
+    gift_wrapped(worker, 3)
     worker.announce(allocated(4), allocated(2))
     eventually(lambda: shipping.sequences == [1, 2, 4])
 
@@ -384,7 +384,7 @@ def test_an_unknown_type_that_is_missing_is_a_gap(worker: Worker, start: Callabl
     gaps: list[GapError] = []
     shipping = start(on_gap=gaps.append, patience=0.2)
     worker.announce(allocated(1))
-    backordered(worker, 3)
+    gift_wrapped(worker, 3)
     worker.announce(allocated(4))
     eventually(lambda: shipping.sequences == [1, 4])
     assert [(gap.expected, gap.got) for gap in gaps] == [(2, 3)]
@@ -410,7 +410,7 @@ def test_a_queue_that_an_older_version_has_bound_gets_unknown_types_and_each_eve
         place.channel.queue_bind(QUEUE, EVENTS_EXCHANGE, event.ROUTING_KEY)
     shipping = start(patience=0.2)
     worker.announce(allocated(1))
-    backordered(worker, 2)
+    gift_wrapped(worker, 2)
     worker.announce(allocated(3))
     eventually(lambda: shipping.sequences == [1, 3])
     assert shipping.repeats == []

@@ -12,12 +12,12 @@ from allocation_worker.adapters.redis.address import parse
 from allocation_worker.adapters.redis.client import connect
 from allocation_worker.adapters.redis.read_model import RedisReadModel
 from allocation_worker.adapters.redis.views import RedisViews
-from allocation_worker.domain.commands import Command
+from allocation_worker.domain.commands import Command, LapseHold
 from allocation_worker.domain.events import ProductEvent
 from allocation_worker.service_layer.project import EventMessage, Projector
 from harness.checker import read_model as comparing
 from tests.fakes.messages import message
-from tests.integration.postgres.staging import process
+from tests.integration.postgres.staging import BUS, process
 from tests.integration.postgres.store import PostgresStore
 
 
@@ -55,12 +55,22 @@ class Models:
         """Decide these, one transaction each; the events of products that came out."""
         before = len(self.store.published())
         for command in commands:
-            process(self.store.unit_of_work, message(command))
+            if isinstance(command, LapseHold):
+                self._end_hold(command)
+            else:
+                process(self.store.unit_of_work, message(command))
         return [
             wire.product_event(event.type, json.dumps(event.body).encode())
             for event in self.store.published()[before:]
             if event.sku is not None
         ]
+
+    def _end_hold(self, command: LapseHold) -> None:
+        """As the relay does: that command has no place in the inbox."""
+        with self.store.unit_of_work() as uow:
+            uow.products.lock_for([command])
+            BUS.handle(message(command), uow)
+            uow.commit()
 
     def forget_history(self) -> None:
         """As if all events were too old to be kept."""

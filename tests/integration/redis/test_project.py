@@ -1,7 +1,7 @@
 """The read model follows the write model, even if events are lost, repeated or reordered."""
 
 import random
-from datetime import date
+from datetime import UTC, date, datetime
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -11,7 +11,18 @@ from structlog.testing import capture_logs
 
 from allocation_worker.adapters.postgres.project import open_write_model
 from allocation_worker.adapters.redis import read_model as redis_read_model
-from allocation_worker.domain.commands import ChangeBatchQuantity, Command, CreateBatch, Deallocate
+from allocation_worker.domain.commands import (
+    Allocate,
+    ChangeBatchEta,
+    ChangeBatchQuantity,
+    ChangeLineQuantity,
+    Command,
+    CreateBatch,
+    Deallocate,
+    Hold,
+    LapseHold,
+    Ship,
+)
 from allocation_worker.domain.events import OutOfStock, ProductEvent
 from allocation_worker.service_layer import project
 from allocation_worker.service_layer.outcomes import Done
@@ -26,7 +37,15 @@ from allocation_worker.service_layer.project import EventMessage
 from allocation_worker.testing.servers.redis_server import local_redis
 from tests.integration.postgres.staging import create, order
 from tests.integration.postgres.store import PostgresStore
-from tests.integration.postgres.test_model_against_reality import commands
+from tests.integration.postgres.test_model_against_reality import (
+    changes_of_lines,
+    commands,
+    holds,
+    lineids,
+    orderids,
+    skus,
+    times,
+)
 from tests.integration.rabbitmq.rig import eventually
 from tests.integration.redis.rig import Models, delivered
 
@@ -43,6 +62,92 @@ A_DAY: list[Command] = [
     Deallocate(orderid="never-seen", sku="BOWL"),
     ChangeBatchQuantity(batchref="shelf", qty=1),
 ]
+
+
+NOON, ONE = datetime(2026, 1, 1, 12, tzinfo=UTC), datetime(2026, 1, 1, 13, tzinfo=UTC)
+JANUARY, FEBRUARY = date(2026, 1, 1), date(2026, 2, 1)
+
+
+def hold(orderid: str, qty: int, until: datetime = NOON) -> Command:
+    return Hold(orderid=orderid, sku="LAMP", qty=qty, until=until)
+
+
+def lapse(orderid: str, until: datetime = NOON) -> Command:
+    return LapseHold(orderid=orderid, sku="LAMP", until=until)
+
+
+def wait(orderid: str, qty: int, needed_by: date | None = None) -> Command:
+    return Allocate(orderid=orderid, sku="LAMP", qty=qty, wait=True, needed_by=needed_by)
+
+
+def resize(orderid: str, qty: int) -> Command:
+    return ChangeLineQuantity(orderid=orderid, sku="LAMP", qty=qty)
+
+
+SHELF, SHIP = create("shelf", 10), CreateBatch(batchref="ship", sku="LAMP", qty=10, eta=JANUARY)
+
+STORIES: dict[str, list[Command]] = {
+    "a hold that lapses": [SHELF, hold("o1", 4), lapse("o1"), lapse("o1"), hold("o2", 10)],
+    "a hold that is confirmed": [SHELF, hold("o1", 4), order("o1", 4), lapse("o1")],
+    "a hold that is prolonged": [SHELF, hold("o1", 4), hold("o1", 4, ONE), lapse("o1"), lapse("o1", ONE)],
+    "a hold in more": [SHELF, hold("o1", 4), hold("o1", 6), hold("o1", 11)],
+    "a hold that moves for more": [SHELF, SHIP, hold("o1", 4), order("o2", 6), hold("o1", 8)],
+    "a hold that is resized": [SHELF, SHIP, hold("o1", 4), order("o2", 5), resize("o1", 2), resize("o1", 9)],
+    "a hold that is given back": [SHELF, hold("o1", 4), Deallocate(orderid="o1", sku="LAMP"), hold("o1", 4)],
+    "a hold of a batch that comes later": [
+        SHIP,
+        hold("o1", 4),
+        ChangeBatchEta(batchref="ship", eta=FEBRUARY),
+        resize("o1", 5),
+        ChangeBatchEta(batchref="ship", eta=None),
+        order("o1", 5),
+    ],
+    "a hold that is confirmed too late for its batch": [SHIP, hold("o1", 4), wait("o1", 4, date(2025, 1, 1)), SHELF],
+    "a hold of a line that waits": [SHELF, wait("o1", 11), hold("o1", 4), resize("o1", 3), lapse("o1")],
+    "a shrink that takes a hold off": [
+        SHELF,
+        order("o1", 3),
+        hold("o2", 4),
+        hold("o3", 2),
+        SHIP,
+        ChangeBatchQuantity(batchref="ship", qty=4),
+        ChangeBatchQuantity(batchref="shelf", qty=2),
+        lapse("o2"),
+    ],
+    "a lapse that serves": [SHELF, hold("o1", 8), wait("o2", 3), wait("o3", 5), lapse("o1"), hold("o1", 2)],
+    "a line that waits and is served": [
+        SHELF,
+        wait("o1", 11),
+        wait("o2", 12),
+        ChangeBatchQuantity(batchref="shelf", qty=30),
+    ],
+    "a line that waits and is resized": [SHELF, wait("o1", 11), resize("o1", 12), resize("o1", 9), resize("o1", 1)],
+    "a line that stops waiting": [SHELF, wait("o1", 11), order("o1", 11), resize("o1", 10), order("o1", 10)],
+    "a line that moves": [SHELF, SHIP, order("o1", 4), order("o2", 6), resize("o1", 9), resize("o2", 10)],
+    "a line that is shipped": [SHELF, order("o1", 4), resize("o1", 5), Ship(orderid="o1", sku="LAMP"), resize("o1", 6)],
+    "a batch that is late": [
+        SHIP,
+        wait("o1", 4),
+        wait("o2", 3, JANUARY),
+        ChangeBatchEta(batchref="ship", eta=FEBRUARY),
+        ChangeBatchEta(batchref="ship", eta=None),
+        Ship(orderid="o1", sku="LAMP"),
+    ],
+}
+
+
+@pytest.mark.parametrize("name", STORIES)
+def test_it_is_level_after_each_event_of(models: Models, name: str) -> None:
+    projector = models.projector()
+    for command in STORIES[name]:
+        for event in models.answer(command):
+            projector.process(delivered([event]))
+        assert models.differences() == [], command
+    models.projector().rebuild()
+    assert models.differences() == []
+    models.forget_history()
+    models.projector().rebuild()
+    assert models.differences() == []
 
 
 def test_all_events_in_order(models: Models) -> None:
@@ -333,6 +438,9 @@ def test_many_are_read_a_few_at_a_time(models: Models, monkeypatch: pytest.Monke
     assert models.differences() == []
 
 
+lapses: st.SearchStrategy[Command] = st.builds(LapseHold, orderid=orderids, sku=skus, lineid=lineids, until=times)
+
+
 def mangled(luck: random.Random, events: list[ProductEvent]) -> list[ProductEvent]:
     """Some lost, some twice, some overtaken."""
     kept = [event for event in events if luck.random() < 0.8 for _ in range(luck.choice([1, 1, 2]))]
@@ -345,7 +453,12 @@ def mangled(luck: random.Random, events: list[ProductEvent]) -> list[ProductEven
 @settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
-@given(story=st.lists(st.lists(commands, min_size=1, max_size=6), min_size=1, max_size=6), luck=st.randoms())
+@given(
+    story=st.lists(
+        st.lists(st.one_of(commands, changes_of_lines, holds, lapses), min_size=1, max_size=6), min_size=1, max_size=6
+    ),
+    luck=st.randoms(),
+)
 def test_whatever_is_lost_repeated_or_overtaken(
     models: Models, story: list[list[Command]], luck: random.Random
 ) -> None:

@@ -52,3 +52,23 @@ def out_of_stock(orderid: str, qty: int, largest: int, *, next_eta: date | None 
     return contracts.OutOfStock(
         orderid=orderid, sku="LAMP", lineid="", qty=qty, largest_available=largest, next_eta=next_eta, sequence=1
     )
+
+
+def backordered(orderid: str, qty: int, largest: int) -> contracts.Backordered:
+    return contracts.Backordered(
+        orderid=orderid, sku="LAMP", lineid="", qty=qty, largest_available=largest, next_eta=None, sequence=1
+    )
+
+
+def comes(batchref: str, eta: date | None, previous: date) -> contracts.BatchEtaChanged:
+    return contracts.BatchEtaChanged(batchref=batchref, sku="LAMP", eta=eta, previous_eta=previous, sequence=1)
+
+
+def promised(orderid: str, batchref: str, qty: int, eta: date | None, previous: date) -> contracts.PromiseChanged:
+    return contracts.PromiseChanged(
+        orderid=orderid, sku="LAMP", lineid="", qty=qty, batchref=batchref, eta=eta, previous_eta=previous, sequence=1
+    )
+
+
+def shipped(orderid: str, batchref: str, qty: int) -> contracts.Shipped:
+    return contracts.Shipped(orderid=orderid, sku="LAMP", lineid="", qty=qty, batchref=batchref, sequence=1)

@@ -1,11 +1,15 @@
 """The final output of the demo: a line for each check, or the faults."""
 
+from datetime import date
+
 from demo import words
 from demo.closing import Ending, verdict
 from demo.shop import Shop
 from harness.checker.events import Report
 from harness.checker.rules import BatchState
-from tests.unit.demo.demo_events import created, received
+from tests.unit.demo.demo_events import allocated, backordered, comes, created, promised, received
+
+SOON = date(2030, 1, 1)
 
 
 def ending(*faults: str, **exit_codes: int) -> Ending:
@@ -13,7 +17,14 @@ def ending(*faults: str, **exit_codes: int) -> Ending:
     report.batches = {"shelf": BatchState("LAMP", 10, 4)}
     report.counts = {"batch-created.v1": 1, "allocated.v1": 2}
     shop = Shop()
-    shop.take(received(created("shelf", 10)))
+    for event in (
+        created("shelf", 10, eta=SOON),
+        backordered("o1", 12, 10),
+        allocated("o2", "shelf", 4),
+        comes("shelf", None, SOON),
+        promised("o2", "shelf", 4, None, SOON),
+    ):
+        shop.take(received(event))
     codes = {"consume": 0, "relay": 0} | exit_codes
     return Ending(shop=shop, chronicle=[], report=report, answered=3, exit_codes=codes)
 
@@ -27,6 +38,7 @@ def test_every_check_has_a_line() -> None:
         "",
         "✓ Every command was answered, and once: 3 of 3.",
         "✓ Nothing was oversold: 1 batch, 4 of 10 pieces allocated.",
+        "✓ No line waits for what is there, and none was left with an old date: 1 line waited, 1 new date was told.",
         "✓ The sequences have no gap: 3 events of 1 SKU, each SKU's in order.",
         "✓ consume and relay ended when asked, and so did the servers.",
     ]

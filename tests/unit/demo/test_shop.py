@@ -6,7 +6,19 @@ import pytest
 
 import allocation_contracts as contracts
 from demo.shop import Shop, moves_in
-from tests.unit.demo.demo_events import allocated, cancelled, created, out_of_stock, received, shrunk, taken_off
+from tests.unit.demo.demo_events import (
+    allocated,
+    backordered,
+    cancelled,
+    comes,
+    created,
+    out_of_stock,
+    promised,
+    received,
+    shipped,
+    shrunk,
+    taken_off,
+)
 
 SOON, LATER = date(2030, 1, 1), date(2030, 6, 1)
 
@@ -56,17 +68,55 @@ def test_the_events_of_one_command_are_one_answer() -> None:
 def test_a_shop_is_not_settled_until_every_line_that_moved_has_a_place_or_none() -> None:
     shop = shop_after(created("ship", 10), created("shelf", 6), allocated("o1", "ship", 6), allocated("o2", "ship", 4))
     assert shop.settled
-    settled = []
-    for event in (
+    assert settled_after_each(
+        shop,
         shrunk("ship", 10, 3),
         taken_off("o2", "ship", 4),
         taken_off("o1", "ship", 6),
         out_of_stock("o2", 4, 3),
         allocated("o1", "shelf", 6),
-    ):
+    ) == [False, False, False, False, True]
+
+
+def settled_after_each(shop: Shop, *events: contracts.Event) -> list[bool]:
+    settled = []
+    for event in events:
         shop.take(received(event))
         settled.append(shop.settled)
-    assert settled == [False, False, False, False, True]
+    return settled
+
+
+def test_a_shop_is_not_settled_while_a_line_waits_for_what_there_is() -> None:
+    shop = shop_after(created("shelf", 10), backordered("o1", 12, 10), backordered("o2", 40, 10))
+    assert settled_after_each(shop, created("ship", 15, eta=SOON), allocated("o1", "ship", 12)) == [False, True]
+    assert (shop.waiting, shop.waited) == ({("o2", "LAMP", ""): 40}, 2)
+
+
+def test_a_shop_is_not_settled_until_every_line_has_been_told_the_new_date() -> None:
+    shop = shop_after(
+        created("ship", 15, eta=SOON),
+        allocated("o1", "ship", 5),
+        allocated("o2", "ship", 5),
+        allocated("o3", "ship", 5),
+        cancelled("o3", "ship", 5),
+    )
+    assert settled_after_each(
+        shop,
+        comes("ship", LATER, SOON),
+        promised("o1", "ship", 5, LATER, SOON),
+        promised("o2", "ship", 5, LATER, SOON),
+        comes("ship", LATER, LATER),
+        comes("ship", None, LATER),
+        promised("o1", "ship", 5, None, LATER),
+        promised("o2", "ship", 5, None, LATER),
+    ) == [False, False, True, True, False, False, True]
+    assert (shop.batches["ship"].eta, shop.told) == (None, 4)
+
+
+def test_a_shipped_line_is_told_no_more() -> None:
+    shop = shop_after(created("shelf", 10), allocated("o1", "shelf", 5), shipped("o1", "shelf", 5))
+    assert shop.lines_of("shelf") == set()
+    assert shop.batches["shelf"].available == 5
 
 
 def test_a_batch_remembers_how_much_it_lost() -> None:

@@ -134,7 +134,7 @@ def test_more_lines_than_are_told_at_a_time_are_told_by_one_command() -> None:
     shop = Shop()
     count = 2 * AT_A_TIME + 1
     terms = [{"needed_by": SOON} if number % 1000 == 999 else {} for number in range(count)]
-    shop(create("ship", count, SOON), *(order(f"o{number}", 1, **terms[number]) for number in range(count)))
+    shop.together(create("ship", count, SOON), *(order(f"o{number}", 1, **terms[number]) for number in range(count)))
     told = shop(change(LATER))
     assert [orderid for kind, orderid, _ in told if kind == "promise-changed"] == [
         f"o{number}" for number in range(count) if number % 1000 != 999

@@ -156,12 +156,12 @@ def test_lowering_and_cancelling_a_line_that_waits_frees_nothing(shop: Shop) -> 
 
 def test_more_lines_than_are_served_at_a_time_are_served_by_one_command(shop: Shop) -> None:
     count = 2 * AT_A_TIME + 1
-    shop(*(wait(f"w{number}", 1 + number % 2) for number in range(count)))
+    shop.together(*(wait(f"w{number}", 1 + number % 2) for number in range(count)))
     served = shop(create("b2", 10 * count))[1:]
     assert served == [("allocated", f"w{number}", "b2") for number in range(count)]
 
 
 def test_lines_that_are_passed_over_do_not_end_the_pass(shop: Shop) -> None:
     """More of them than are served at a time."""
-    shop(*(wait(f"w{number}", 1, needed_by=SOON) for number in range(AT_A_TIME + 1)), wait("last", 1))
+    shop.together(*(wait(f"w{number}", 1, needed_by=SOON) for number in range(AT_A_TIME + 1)), wait("last", 1))
     assert shop(create("later", 5, LATER))[1:] == [("allocated", "last", "later")]

@@ -7,8 +7,8 @@ The index of waiting lines by this time is built by `migrate`, in `indexes`.
 
 from alembic import op
 
-revision = "0010"
-down_revision = "0009"
+revision = "0011"
+down_revision = "0010"
 oldest_program = "0001"
 
 WAITS_SINCE = "ALTER TABLE order_lines ADD COLUMN waits_since timestamptz"
