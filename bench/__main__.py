@@ -15,7 +15,7 @@ from rich.console import Console
 
 from allocation_worker import logs
 from allocation_worker.testing.servers import NoServersError, Servers, start_servers
-from bench import bad_messages, measured, others, pruning, report, written
+from bench import bad_messages, lapsing, large, measured, others, plain_allocate, pruning, report, small_batch, written
 from bench.peers.row import peers
 from bench.processor_time import processor_time
 from bench.profiling import profile as run_profile
@@ -44,7 +44,12 @@ def _rows(servers: Servers, shown: ProgressBar, *, quick: bool) -> Iterator[tupl
     if quick:
         return
     yield "history", throughput.with_history
-    yield "shrink", partial(others.shrink, servers, shown)
+    yield "shrink", partial(large.shrink, servers, shown)
+    yield "serve", partial(large.serve, servers, shown)
+    yield "later-ship", partial(large.later_ship, servers, shown)
+    yield "too-late", partial(large.too_late, servers, shown)
+    yield "small-batch", partial(small_batch.small_batch, servers, shown)
+    yield "lapsing", partial(lapsing.lapsing, servers, shown)
     yield "retail", throughput.retail
     yield "kill", partial(bad_messages.after_a_kill, servers, shown)
     yield "bad-message", partial(bad_messages.one_bad_message, servers, shown)
@@ -52,6 +57,7 @@ def _rows(servers: Servers, shown: ProgressBar, *, quick: bool) -> Iterator[tupl
     yield "memory", partial(others.memory, servers, shown)
     yield "written", partial(written.written, servers, shown)
     yield "processor-time", partial(processor_time, servers, shown, repeats=repeats, count=2 * count)
+    yield "plain-allocate", partial(plain_allocate.plain_allocate, servers, shown, repeats=repeats, count=2 * count)
     yield "measured", partial(measured.measured, servers, shown, repeats=repeats, count=2 * count)
     yield "consumers", throughput.consumers
     yield "prune", partial(pruning.prune, servers, shown)

@@ -1,9 +1,8 @@
 """The processor time of a command, beside the version before the events were stored in pages."""
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from allocation_worker.testing.servers import Servers
@@ -11,10 +10,10 @@ from allocation_worker.testing.servers.local import LocalBroker
 from allocation_worker.testing.servers.local_database import LocalDatabase
 from allocation_worker.testing.servers.reaper import processes_of
 from bench import clock, workloads
+from bench.earlier import in_pairs
 from bench.progress import ProgressBar
 from bench.results import Result
-from bench.sides import EarlierSide, WorkerSide, used_cpu_seconds
-from harness.earlier_version import NoSuchCommitError, unpack_version
+from bench.sides import WorkerSide, used_cpu_seconds
 
 COMMIT = "27972e8"
 GOAL = 0.8
@@ -39,30 +38,29 @@ def processor_time(servers: Servers, shown: ProgressBar, *, repeats: int, count:
     Returns:
         None where the servers are not private programs, or the repository does not have the commit.
     """
-    if not (isinstance(servers.broker, LocalBroker) and isinstance(servers.database, LocalDatabase)):
+    folders = folders_of(servers)
+    if not folders:
         shown.say(f"{WORK}: left out, since the servers are not private programs")
         return None
-    folders = (servers.database.folder, servers.broker.folder)
-    pairs = []
-    with TemporaryDirectory() as folder:
-        try:
-            version = unpack_version(COMMIT, Path(folder))
-        except NoSuchCommitError as error:
-            shown.say(f"{WORK}: left out: {error}")
-            return None
-        sides: list[Callable[[], WorkerSide]] = [lambda: EarlierSide(servers, version), lambda: WorkerSide(servers)]
-        for number in range(repeats):
-            found = {}
-            for new_side in sides if number % 2 == 0 else reversed(sides):
-                side = new_side()
-                found[side.name] = _used_by(side, folders, count, shown)
-                shown.say(f"{WORK}: {side.name}: {found[side.name]}")
-                servers.database.drop(side.database_url)
-            pairs.append((found[EarlierSide.name], found[WorkerSide.name]))
-    return _compared(pairs)
+    pairs = in_pairs(
+        servers,
+        shown,
+        COMMIT,
+        lambda side: used_by(side, folders, count, shown.counting(f"{WORK}: {side.name}")),
+        repeats=repeats,
+        relay_logs=("relay is active", "amqp_connected"),
+    )
+    return _compared(pairs) if pairs else None
 
 
-def _used_by(side: WorkerSide, folders: Sequence[Path], count: int, shown: ProgressBar) -> Used:
+def folders_of(servers: Servers) -> list[Path]:
+    """Return the folders of the database and the broker, by which their processes are found; none if there are none."""
+    if isinstance(servers.broker, LocalBroker) and isinstance(servers.database, LocalDatabase):
+        return [servers.database.folder, servers.broker.folder]
+    return []
+
+
+def used_by(side: WorkerSide, folders: Sequence[Path], count: int, told: clock.Told) -> Used:
     """Return the microseconds for each command."""
     load = workloads.allocates(count, skus=1000)
     side.seed(load.stock)
@@ -73,7 +71,7 @@ def _used_by(side: WorkerSide, folders: Sequence[Path], count: int, shown: Progr
         marks.append(Used(consume, used_cpu_seconds(side.relay.pid), *map(_used_by_server, folders)))
         return sum(marks[-1])
 
-    run = clock.run_started(side, load, shown.counting(f"{WORK}: {side.name}"), used=used)
+    run = clock.run_started(side, load, told, used=used)
     before, after = marks
     return Used(*(1e6 * (now - then) / run.commands for then, now in zip(before, after, strict=True)))
 
@@ -86,7 +84,7 @@ def _used_by_server(folder: Path) -> float:
 def _compared(pairs: Sequence[tuple[Used, Used]]) -> Result:
     ratios = [sum(now) / sum(before) for before, now in pairs]
     ratio = statistics.median(ratios)
-    earlier, worker = (Used(*map(statistics.median, zip(*runs, strict=True))) for runs in zip(*pairs, strict=True))
+    earlier, worker = (median_of(runs) for runs in zip(*pairs, strict=True))
     return Result(
         work=WORK,
         goal=f"<= {GOAL} of commit {COMMIT}",
@@ -100,3 +98,8 @@ def _compared(pairs: Sequence[tuple[Used, Used]]) -> Result:
             "worker_us_a_command": [now._asdict() for _, now in pairs],
         },
     )
+
+
+def median_of(runs: Sequence[Used]) -> Used:
+    """Return the median of each program."""
+    return Used(*map(statistics.median, zip(*runs, strict=True)))

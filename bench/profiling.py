@@ -58,7 +58,7 @@ def profile(results: Path) -> None:
     console = Console(width=160)
     results.mkdir(parents=True, exist_ok=True)
     with start_servers() as servers:
-        counted = _count_statements(servers)
+        counted = count_statements(servers)
         side = WorkerSide(servers)
         workload = allocates(COMMANDS, skus=1000)
         side.seed(workload.stock)
@@ -81,7 +81,7 @@ def profile(results: Path) -> None:
             _show_statements(console, side.database_url)
 
 
-def _count_statements(servers: Servers) -> bool:
+def count_statements(servers: Servers) -> bool:
     """Load pg_stat_statements, which takes a restart; False where the server is not ours to restart."""
     if servers.how != "programs":
         return False

@@ -142,6 +142,11 @@ class WorkerSide:
         """On their way up."""
         self.consumers = [self._start("consume") for _ in range(self._count)]
 
+    def wait_until_consuming(self) -> None:
+        """Until each takes commands."""
+        for consumer in self.consumers:
+            consumer.wait_for("consuming", queue=ORDERS_QUEUE)
+
     def wait_for_consumers(self) -> None:
         """Until each takes commands at full speed."""
         for consumer in self.consumers:
@@ -157,22 +162,24 @@ class WorkerSide:
 
 
 class EarlierSide(WorkerSide):
-    """The worker as it was at commit 27972e8, before its events were stored in pages.
+    """The worker as it was at an earlier commit.
 
     Args:
         servers: The servers.
+        commit: The commit.
         version: What `unpack_version` has returned for that commit.
+        relay_logs: What its relay logs once it is the active one and connected.
     """
 
-    name = "commit 27972e8"
-
-    def __init__(self, servers: Servers, version: Mapping[str, str]) -> None:
+    def __init__(self, servers: Servers, commit: str, version: Mapping[str, str], relay_logs: tuple[str, str]) -> None:
+        self.name = f"commit {commit}"
         self._version = version
+        self._relay_logs = relay_logs
         super().__init__(servers)
 
     def start_relay(self) -> None:
         self.relay = self._start("relay")
-        for event in ("relay is active", "amqp_connected"):
+        for event in self._relay_logs:
             self.relay.wait_for(event)
 
     def _prepare(self, service: RunningService) -> None:

@@ -3,8 +3,9 @@
 import json
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Container, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import pika
 from pika.channel import Channel
@@ -25,6 +26,20 @@ class Latency:
     longest: float
 
 
+class FollowedEvent(NamedTuple):
+    """An event that was caused by another message than the orders.
+
+    Attributes:
+        at: When it arrived.
+        cause: The message_id of its cause.
+        sequence: Its own.
+    """
+
+    at: float
+    cause: str
+    sequence: int
+
+
 class OrderStream:
     """Publishes at a rate and listens, in one thread on one connection. The subscriber's queue stands.
 
@@ -32,6 +47,7 @@ class OrderStream:
         url: The broker.
         orders: Published in turn, `rate` a second.
         special: Published besides, `special_after` seconds from the start; how it is answered is for the caller.
+        followed: The message_ids of other messages whose events are for the caller.
     """
 
     def __init__(
@@ -42,6 +58,7 @@ class OrderStream:
         *,
         special: EncodedCommand | None = None,
         special_after: float = 0,
+        followed: Collection[str] = (),
     ) -> None:
         self._orders = orders
         self._rate = rate
@@ -53,8 +70,9 @@ class OrderStream:
         self._channel: Channel
         self.waited: dict[str, float] = {}
         self.special_sent = 0.0
-        self.special_events: list[tuple[float, int]] = []
-        """When the events that the special command caused arrived, and the sequence of each."""
+        self._followed = {*followed, *([special.message_id] if special else [])}
+        self.followed: list[FollowedEvent] = []
+        """The events that the special command and the followed messages caused, as they arrived."""
         self._connection = pika.SelectConnection(
             pika.URLParameters(url),
             on_open_callback=lambda it: it.channel(on_open_callback=self._opened),
@@ -81,9 +99,15 @@ class OrderStream:
         """All is sent and answered."""
         return len(self.waited) == len(self._orders)
 
-    def latency(self, since: float = 0.0, until: float = float("inf")) -> Latency:
-        """Of the orders that were sent between two moments of `time.perf_counter`."""
-        found = sorted(1000 * wait for key, wait in self.waited.items() if since <= self._sent[key] <= until)
+    def latency(
+        self, since: float = 0.0, until: float = float("inf"), *, only: Container[str] | None = None
+    ) -> Latency:
+        """Of the orders that were sent between two moments of `time.perf_counter`; of some only, by message_id."""
+        found = sorted(
+            1000 * wait
+            for key, wait in self.waited.items()
+            if since <= self._sent[key] <= until and (only is None or key in only)
+        )
         return Latency(
             count=len(found),
             median=statistics.median(found),
@@ -119,5 +143,5 @@ class OrderStream:
         cause = str((properties.headers or {})[CAUSATION_ID_HEADER])
         if cause in self._sent:
             self.waited.setdefault(cause, now - self._sent[cause])
-        elif self._special and cause == self._special.message_id:
-            self.special_events.append((now, json.loads(body)["sequence"]))
+        elif cause in self._followed:
+            self.followed.append(FollowedEvent(now, cause, json.loads(body)["sequence"]))

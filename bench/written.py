@@ -47,7 +47,7 @@ def written(servers: Servers, shown: ProgressBar) -> Result:
     work = "bytes that a command writes"
     grouped = _count(servers, GROUPED, clock.run)
     shown.say(f"{work}: in groups: {grouped.wal:.0f} B of WAL, {grouped.stored:.0f} B stored")
-    alone = _count(servers, ONE_BY_ONE, _one_by_one)
+    alone = _count(servers, ONE_BY_ONE, one_by_one)
     shown.say(f"{work}: one by one: {alone.wal:.0f} B of WAL, {alone.stored:.0f} B stored")
     return Result(
         work=f"{work}: WAL, and stored in inbox, outbox and lines",
@@ -72,11 +72,13 @@ def _count(servers: Servers, commands: int, run: Callable[[WorkerSide, Workload]
     return Bytes(wal, stored)
 
 
-def _one_by_one(side: WorkerSide, load: Workload) -> None:
+def one_by_one(side: WorkerSide, load: Workload, rate: int = RATE) -> None:
+    """Have so many commands come a second."""
     with Watch(side.amqp_url) as watch:
         watch.subscribe()
     with side.running():
-        traffic = OrderStream(side.amqp_url, load.orders, RATE)
+        side.wait_until_consuming()
+        traffic = OrderStream(side.amqp_url, load.orders, rate)
         traffic.run(lambda: traffic.finished)
 
 

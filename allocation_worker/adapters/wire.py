@@ -74,11 +74,13 @@ def read(delivery: IncomingMessage) -> CommandMessage:
     properties = contracts.read_command_properties(delivery.properties)
     model = model_of(properties.type, contracts.COMMANDS)
     data = strict_json.read(delivery.body, content_encoding=delivery.properties.content_encoding)
-    command = validate(model, data)
+    fields = validate(model, data).__dict__
+    if model is contracts.Hold:
+        fields = fields | {"message_id": properties.message_id, "correlation_id": properties.correlation_id}
     if (headers := delivery.properties.headers) and properties.tracestate is None:
         _tell_dropped_trace(properties, headers)
     return CommandMessage(
-        command=_command(command, properties),
+        command=_COMMANDS[model](**fields),
         type=properties.type,
         message_id=properties.message_id,
         correlation_id=properties.correlation_id,
@@ -88,13 +90,6 @@ def read(delivery: IncomingMessage) -> CommandMessage:
         attempts=delivery.attempts,
         tracestate=properties.tracestate,
     )
-
-
-def _command(model: contracts.Command, about: contracts.CommandProperties) -> commands.Command:
-    fields = model.__dict__
-    if isinstance(model, contracts.Hold):
-        fields = fields | {"message_id": about.message_id, "correlation_id": about.correlation_id}
-    return _COMMANDS[type(model)](**fields)
 
 
 def read_queued(delivery: QueuedMessage) -> CommandMessage:

@@ -138,11 +138,12 @@ class Product:
         if line.shipped:
             raise LineShippedError(f"{self._name(line)} was shipped; use another lineid to order again.")
         if line.batchref is None:
-            if line.waits and terms.wait and line.qty == qty:
-                self._announce(line)
-                return
-            if line.waits and qty > line.qty:
-                line.place = 0
+            if line.waits:
+                if terms.wait and line.qty == qty:
+                    self._announce(line)
+                    return
+                if qty > line.qty:
+                    line.place = 0
             line.qty, line.terms = qty, terms
             self._look_for_stock(line)
         elif line.qty != qty:
@@ -532,7 +533,7 @@ class Product:
 
     def _batch_for(self, line: OrderLine) -> Batch | None:
         qty = line.qty
-        for batch in self._by_preference if line.terms is PLAIN else self._allowed(line):
+        for batch in self._by_preference if line.terms.needed_by is None else self._allowed(line):
             # Not `available_quantity`: a property costs a call, and this is the innermost loop.
             if batch.purchased_quantity - batch.allocated_quantity >= qty:
                 return batch

@@ -73,9 +73,14 @@ class HoldLapser:
             StoreError: The database is unreachable, or others have locked a product for long; try again.
         """
         found = self._due.find(AT_A_TIME, self._locked)
-        if not found:
+        if found:
+            self._end(found)
+        more = len(found) == AT_A_TIME
+        if not more:
             self._locked.clear()
-            return False
+        return more
+
+    def _end(self, found: Sequence[DueHold]) -> None:
         with self._new_unit_of_work() as uow:
             locked = uow.products.locked_by_others({hold.sku for hold in found})
             self._locked.update(product.sku for product in locked)
@@ -84,7 +89,6 @@ class HoldLapser:
             for message in messages:
                 self._bus.handle(message, uow)
             uow.commit()
-        return True
 
 
 def message_of(hold: DueHold) -> CommandMessage:

@@ -1,6 +1,7 @@
 """The repository of products. The number of statements does not depend on the number of commands."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 from uuid import uuid4
 
 import sqlalchemy as sa
@@ -141,14 +142,26 @@ class PostgresProducts:
     def lines_last_asked_first(self, product: Product, batchref: str) -> Iterator[OrderLine]:
         self._rows.flush_lines([product])
         self._writer.flush()
-        for statement in (statements.HELD_LINES_OF_BATCH, statements.LINES_OF_BATCH):
-            before, limit = MAX_PLACE, LINES_AT_FIRST
-            while rows := self._connection.execute(
-                statement, {"batchref": batchref, "before": before, "limit": limit}
-            ).all():
-                for row in rows:
-                    yield self._rows.line(product, row)
-                before, limit = rows[-1].place, LINES_AT_A_TIME
+        parameters = {"batchref": batchref, "before": MAX_PLACE, "limit": LINES_AT_FIRST}
+        first = self._connection.execute(statements.LAST_LINES_OF_BATCH, parameters).all()
+        held = [row for row in first if row.held_until is not None]
+        allocated = [row for row in first if row.held_until is None]
+        for statement, rows in ((statements.HELD_LINES_OF_BATCH, held), (statements.LINES_OF_BATCH, allocated)):
+            yield from self._onwards(product, batchref, statement, rows)
+
+    def _onwards(
+        self, product: Product, batchref: str, statement: sa.TextClause, rows: Sequence[sa.Row[Any]]
+    ) -> Iterator[OrderLine]:
+        """Yield the lines of these rows, and then those that the statement finds before them."""
+        limit = LINES_AT_FIRST
+        while rows:
+            for row in rows:
+                yield self._rows.line(product, row)
+            if len(rows) < limit:
+                break
+            limit = LINES_AT_A_TIME
+            parameters = {"batchref": batchref, "before": rows[-1].place, "limit": limit}
+            rows = self._connection.execute(statement, parameters).all()
 
     def lines_first_asked_first(self, product: Product, batchref: str, *, after: int, limit: int) -> list[OrderLine]:
         parameters = {"batchref": batchref, "after": after, "limit": limit}

@@ -5,11 +5,9 @@ from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
-from sqlalchemy.engine import Row
-
 from allocation_worker.adapters import wire
 from allocation_worker.adapters.postgres import statements
-from allocation_worker.adapters.postgres.writer import Values, Writer
+from allocation_worker.adapters.postgres.writer import ROWS_AT_A_TIME, Values, Writer
 from allocation_worker.domain.events import ProductEvent
 from allocation_worker.domain.lines import PLAIN, Holding, LineId, OrderLine, Terms
 from allocation_worker.domain.model import Batch, Product
@@ -47,8 +45,6 @@ class Rows:
         self._products: dict[str, Values] = {}
         self._smallest_waiting: dict[str, int | None] = {}
         self._batches: dict[str, Values] = {}
-        self._etas: dict[str, object] = {}
-        self._shipped: dict[str, int] = {}
         self._lines: dict[LineKey, Values] = {}
         self._line_uuids: dict[LineKey, str] = {}
 
@@ -60,39 +56,37 @@ class Rows:
     def batch(self, row: Sequence[Any]) -> Batch:
         # Unpacked in one statement: hundreds of these are read for each group.
         reference, sku, purchased, eta, arrival, created_qty, created_eta, sequence, allocated, shipped = row
-        self._batches[reference] = (purchased, allocated)
-        if shipped:
-            self._shipped[reference] = shipped
-        if eta != created_eta:
-            self._etas[reference] = eta
+        self._batches[reference] = (purchased, allocated, eta, shipped)
         return Batch(reference, sku, purchased, eta, arrival, created_qty, created_eta, sequence, allocated, shipped)
 
-    def line(self, product: Product, row: Row[Any]) -> OrderLine:
+    def line(self, product: Product, row: Sequence[Any]) -> OrderLine:
         """Return the line of this row: the one that the product holds, or a new one that it does not hold yet.
 
         Raises:
             StoreContentionError: The line was taken for new, and is not.
         """
-        line_id = (row.orderid, row.lineid)
+        # Unpacked in one statement: a queue may have a hundred thousand of these.
+        orderid, _, lineid, qty, batchref, cancelled, sequence, place, *terms, shipped, until, held_by, answer = row
+        line_id = (orderid, lineid)
         line = product.lines.get(line_id)
         if line is None:
             line = OrderLine(
-                row.orderid,
-                row.lineid,
-                row.qty,
-                row.batchref,
-                row.cancelled,
-                row.sequence,
-                row.place,
-                PLAIN if row.wait is None else Terms(row.wait, row.priority, row.needed_by),
-                bool(row.shipped),
-                row.answer and _read_answer(row.answer),
+                orderid,
+                lineid,
+                qty,
+                batchref,
+                cancelled,
+                sequence,
+                place,
+                PLAIN if terms[0] is None else Terms(*terms),
+                bool(shipped),
+                answer and _read_answer(answer),
                 # A program that does not know holds may have taken the stock away.
-                None if row.held_until is None or row.batchref is None else read_hold(row.held_until, row.held_by),
+                None if until is None or batchref is None else read_hold(until, held_by),
             )
             self._lines[product.sku, line_id] = _line_values(line)
         elif (product.sku, line_id) not in self._lines:
-            raise StoreContentionError(f"A line of order {row.orderid!r} was taken for new, and is not.")
+            raise StoreContentionError(f"A line of order {orderid!r} was taken for new, and is not.")
         return line
 
     def forget(self, product: Product, lines: Iterable[OrderLine]) -> None:
@@ -101,18 +95,20 @@ class Rows:
             line_id = (line.orderid, line.lineid)
             product.lines.pop(line_id, None)
             self._lines.pop((product.sku, line_id), None)
-            self._line_uuids.pop((product.sku, line_id), None)
 
     def has_line(self, key: LineKey) -> bool:
         """Return whether the line was there before this transaction, or is written by now."""
         return key in self._lines
 
     def line_uuid(self, key: LineKey) -> str:
-        """Return the same as the function, computed once for each line."""
+        """Return the same as the function, and keep it until the line is written."""
         known = self._line_uuids.get(key)
         if known is None:
             known = self._line_uuids[key] = line_uuid(key)
         return known
+
+    def _take_line_uuid(self, key: LineKey) -> str:
+        return self._line_uuids.pop(key, None) or line_uuid(key)
 
     def flush(self, products: Collection[Product], streams: Mapping[str, Stream]) -> None:
         """Write everything in the order that foreign keys require."""
@@ -133,15 +129,18 @@ class Rows:
                 if values == (known or BLANK_LINE):
                     continue
                 if known is not None:
-                    changed.append((self.line_uuid(key), *_columns(line)))
+                    changed.append((self._take_line_uuid(key), *_columns(line)))
                 elif line.terms is PLAIN and line.place == line.sequence and line.hold is None:
-                    new.append((self.line_uuid(key), line.orderid, product.sku, line.lineid, *values[:4]))
+                    new.append((self._take_line_uuid(key), line.orderid, product.sku, line.lineid, *values[:4]))
                 else:
                     # PostgreSQL takes the word `now` for the time of the transaction.
-                    waits_since = "now" if line.waits else None
-                    row = (self.line_uuid(key), line.orderid, product.sku, line.lineid, *_columns(line), waits_since)
-                    special.append(row)
+                    since = "now" if line.waits else None
+                    id_ = self._take_line_uuid(key)
+                    special.append((id_, line.orderid, product.sku, line.lineid, *_columns(line), since))
                 self._lines[key] = values
+                if len(changed) == ROWS_AT_A_TIME:  # a batch may have lost a hundred thousand
+                    self._writer.add(statements.UPDATE_LINES, changed)
+                    changed = []
         self._writer.add(statements.INSERT_LINES, new)
         self._writer.add(statements.INSERT_SPECIAL_LINES, special)
         self._writer.add(statements.UPDATE_LINES, changed)
@@ -176,23 +175,26 @@ class Rows:
             values = _batch_values(batch)
             known = self._batches.get(batch.reference)
             if known is None:
+                known = (*values[:2], batch.created_eta, 0)
                 new.append(
                     (
                         batch.reference,
                         batch.sku,
-                        *values,
+                        *values[:2],
                         batch.created_eta,
                         batch.arrival,
                         batch.created_qty,
                         batch.sequence,
                     )
                 )
-            elif known != values:
-                changed.append((batch.reference, *values))
-            if batch.shipped_quantity != self._shipped.get(batch.reference, 0):
-                shipped.append((batch.reference, batch.shipped_quantity))
-            if batch.eta != self._etas.get(batch.reference, batch.created_eta):
+            if values == known:
+                continue
+            if values[:2] != known[:2]:
+                changed.append((batch.reference, *values[:2]))
+            if batch.eta != known[2]:
                 new_etas.append((batch.reference, batch.eta, batch.created_eta))
+            if batch.shipped_quantity != known[3]:
+                shipped.append((batch.reference, batch.shipped_quantity))
         self._writer.add(statements.INSERT_BATCHES, new)
         self._writer.add(statements.UPDATE_BATCHES, changed)
         self._writer.add(statements.UPDATE_ETAS, new_etas)
@@ -204,7 +206,7 @@ def _product_values(product: Product) -> Values:
 
 
 def _batch_values(batch: Batch) -> Values:
-    return (batch.purchased_quantity, batch.allocated_quantity)
+    return (batch.purchased_quantity, batch.allocated_quantity, batch.eta, batch.shipped_quantity)
 
 
 def _line_values(line: OrderLine) -> Values:

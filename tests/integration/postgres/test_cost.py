@@ -10,6 +10,7 @@ from sqlalchemy import TextClause
 
 from allocation_worker.adapters.postgres import statements
 from allocation_worker.adapters.postgres.arrays import array
+from allocation_worker.adapters.postgres.holds import DUE_HOLDS
 from allocation_worker.adapters.postgres.relay import OLDEST_UNROUTED
 from allocation_worker.adapters.postgres.rows import line_uuid
 from allocation_worker.adapters.postgres.show import QUEUE
@@ -237,6 +238,52 @@ class TestPlans:
             assert product
             assert product.batches.keys() <= {"fresh", "used-7", "used-9"}
             assert product.lines.keys() == {("old-7", ""), ("new", "")}
+
+
+class TestPlansOfNewLines:
+    """Very many lines have just come, and the database knows nothing of them yet."""
+
+    @pytest.fixture
+    def new_lines(self, store: PostgresStore) -> Iterator[PostgresStore]:
+        store.execute("ALTER TABLE order_lines SET (autovacuum_enabled = off)")
+        process(store.unit_of_work, message(create("b", 3)), message(order("o", 1)))
+        store.execute("ANALYZE order_lines")
+        for columns, values in (
+            ("batchref", "'b'"),
+            ("wait, priority", "true, 0"),
+            ("batchref, held_until, held_by", "'b', now() - interval '1 minute', E'm\\nm'"),
+        ):
+            store.execute(
+                f"INSERT INTO order_lines (id, orderid, sku, lineid, qty, cancelled, sequence, {columns}) "  # noqa: S608 - constants
+                f"SELECT gen_random_uuid(), 'new-' || n, 'LAMP', '', 7, false, n, {values} "
+                "FROM generate_series(1, :count) AS n",
+                count=USED_UP,
+            )
+        yield store
+        store.execute("TRUNCATE products, batches, order_lines, inbox_entries, outbox_pages")
+        store.execute("ALTER TABLE order_lines RESET (autovacuum_enabled)")
+
+    def test_those_that_wait_are_found_by_their_own_index(self, new_lines: PostgresStore) -> None:
+        indexes, rows = explain(
+            new_lines, statements.WAITING_LINES, sku="LAMP", urgency=0, place=500, at_most=7, limit=AT_A_TIME
+        )
+        assert indexes == {"waiting_lines"}
+        assert rows == AT_A_TIME
+
+    def test_lines_to_be_told_are_found_by_their_own_index(self, new_lines: PostgresStore) -> None:
+        indexes, rows = explain(new_lines, statements.LINES_OF_BATCH_FORWARDS, batchref="b", after=500, limit=AT_A_TIME)
+        assert indexes == {"unshipped_lines_of_batch"}
+        assert rows == AT_A_TIME
+
+    def test_held_lines_of_a_batch_are_found_by_their_own_index(self, new_lines: PostgresStore) -> None:
+        indexes, rows = explain(new_lines, statements.HELD_LINES_OF_BATCH, batchref="b", before=500, limit=30)
+        assert indexes == {"held_lines_of_batch"}
+        assert rows == 30
+
+    def test_holds_that_are_due_are_found_by_their_own_index(self, new_lines: PostgresStore) -> None:
+        indexes, rows = explain(new_lines, DUE_HOLDS, besides=array(["VASE"]), limit=500)
+        assert indexes == {"held_lines"}
+        assert rows == 500
 
 
 def test_the_oldest_unrouted_are_found_without_reading_the_others(store: PostgresStore) -> None:

@@ -26,44 +26,44 @@ def lapsed(store: PostgresStore) -> list[tuple[str, str]]:
     return [(event.body["orderid"], event.causation_id) for event in published if event.type == "hold-lapsed.v1"]
 
 
-def test_those_due_are_found_the_first_first(postgres_store: PostgresStore) -> None:
+def test_those_due_are_found_the_first_first(store: PostgresStore) -> None:
     later = LONG_AGO + timedelta(hours=1)
     process(
-        postgres_store.unit_of_work,
+        store.unit_of_work,
         message(create("b", 9)),
         message(hold("second", until=later)),
         message(hold("first"), "m-first", correlation_id="basket"),
         message(hold("not-yet", until=datetime.now(UTC) + timedelta(hours=1))),
     )
-    found = PostgresDueHolds(postgres_store.engine).find(9, ())
+    found = PostgresDueHolds(store.engine).find(9, ())
     assert [each.orderid for each in found] == ["first", "second"]
     assert found[0][3:] == (LONG_AGO, "m-first", "basket")
-    assert PostgresDueHolds(postgres_store.engine).find(9, {"LAMP"}) == []
+    assert PostgresDueHolds(store.engine).find(9, {"LAMP"}) == []
 
 
-def test_each_lapses_once_however_many_end_holds(postgres_store: PostgresStore) -> None:
+def test_each_lapses_once_however_many_end_holds(store: PostgresStore) -> None:
     orders = [f"o{number}" for number in range(20)]
-    process(postgres_store.unit_of_work, message(create("b", 20)), *(message(hold(each), each) for each in orders))
+    process(store.unit_of_work, message(create("b", 20)), *(message(hold(each), each) for each in orders))
     with ThreadPoolExecutor(4) as pool:
-        for ended in [pool.submit(lapser(postgres_store).step) for _ in range(4)]:
+        for ended in [pool.submit(lapser(store).step) for _ in range(4)]:
             ended.result()
-    while lapser(postgres_store).step():
+    while lapser(store).step():
         pass
-    assert sorted(lapsed(postgres_store)) == sorted((each, each) for each in orders)
-    assert postgres_store.stock() == {"b": (20, 0)}
+    assert sorted(lapsed(store)) == sorted((each, each) for each in orders)
+    assert store.stock() == {"b": (20, 0)}
 
 
-def test_holds_of_a_locked_product_do_not_keep_others(postgres_store: PostgresStore) -> None:
+def test_holds_of_a_locked_product_do_not_keep_others(store: PostgresStore) -> None:
     process(
-        postgres_store.unit_of_work,
+        store.unit_of_work,
         message(create("b", 9)),
         message(create("v", 9, "VASE")),
         message(hold("o1")),
         message(hold("o2", "VASE"), "m2"),
     )
-    ending = lapser(postgres_store)
-    with postgres_store.unit_of_work() as uow:
+    ending = lapser(store)
+    with store.unit_of_work() as uow:
         uow.products.get("LAMP")
-        assert ending.step()
-        assert lapsed(postgres_store) == [("o2", "m2")]
+        ending.step()
+        assert lapsed(store) == [("o2", "m2")]
         assert not ending.step()

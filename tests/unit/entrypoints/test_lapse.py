@@ -9,7 +9,7 @@ import pytest
 from allocation_worker.domain.commands import Allocate, CreateBatch, Hold
 from allocation_worker.entrypoints.lapse import LOOK_EVERY, Lapsing
 from allocation_worker.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
-from allocation_worker.service_layer.lapse import DueHold, HoldLapser
+from allocation_worker.service_layer.lapse import AT_A_TIME, DueHold, HoldLapser
 from allocation_worker.service_layer.messagebus import MessageBus
 from allocation_worker.service_layer.ports import StoreUnavailableError
 from tests.fakes.messages import message
@@ -114,6 +114,22 @@ def test_a_product_that_others_have_locked_is_left_for_later(stage: Stage) -> No
         assert not stage.lapser.step()
     stage.lapser.step()
     assert stage.lapsed() == [("VASE", "hold-VASE"), ("LAMP", "hold-LAMP")]
+
+
+def test_fewer_than_can_end_at_once_are_all_that_are_due(stage: Stage) -> None:
+    """Else a relay would end holds one by one, as they come due."""
+    stage.database.now += timedelta(minutes=1)
+    assert not stage.lapser.step()
+    assert len(stage.lapsed()) == 2
+
+
+def test_as_many_as_can_end_at_once_may_not_be_all(stage: Stage) -> None:
+    stage.send(CreateBatch(batchref="large", sku="LAMP", qty=AT_A_TIME), "large")
+    for number in range(AT_A_TIME):
+        stage.send(Hold(orderid=f"o{number}", sku="LAMP", qty=1, until=stage.database.now), f"m{number}")
+    assert stage.lapser.step()
+    assert not stage.lapser.step()
+    assert len(stage.lapsed()) == AT_A_TIME
 
 
 def test_only_the_active_relay_ends_holds(stage: Stage) -> None:
