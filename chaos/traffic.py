@@ -19,7 +19,8 @@ from allocation_contracts.amqp.queues import NO_DELIVERY_LIMIT
 from allocation_worker.adapters.rabbitmq.errors import BrokerError
 from allocation_worker.adapters.rabbitmq.urls import connect_any
 from chaos.orders import POISON, Orders
-from harness.checker.events import OUTCOMES, ReceivedEvent, SentCommand
+from harness.checker.answers import OUTCOMES
+from harness.checker.messages import ReceivedEvent, SentCommand
 from harness.command_publisher import CommandPublisher
 
 RECORD = "chaos.record"

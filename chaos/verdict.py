@@ -7,17 +7,18 @@ from pika.exceptions import AMQPError
 from allocation_contracts import DEAD_LETTERS
 from allocation_worker.adapters.rabbitmq.errors import BrokerError
 from allocation_worker.testing.waiting import wait_until
+from chaos.orders import LONG_HOLD
 from chaos.sandbox import Sandbox
 from chaos.traffic import Upstream, read_dead_letters, read_record
 from harness.checker.events import Report, check
 from harness.checker.read_model import compare, read_model, write_model
-from harness.checker.tables import check_tables, count_unpublished
+from harness.checker.tables import check_tables, count_holds, count_unpublished
 
 _EQUAL_WITHIN = 120.0
 
 
 def is_drained(sandbox: Sandbox) -> bool:
-    """Return whether no command waits in a queue, and no event in the outbox."""
+    """Return whether no command waits in a queue, no event in the outbox, and no hold has to end soon."""
     try:
         depths = sandbox.cluster.queue_depths(",".join(sandbox.amqp_urls))
     except (AMQPError, BrokerError, OSError):
@@ -25,7 +26,8 @@ def is_drained(sandbox: Sandbox) -> bool:
     waiting = [
         name for name, depth in depths.items() if depth and name.startswith("allocation.") and name != DEAD_LETTERS
     ]
-    return not waiting and not count_unpublished(sandbox.database_url)
+    url = sandbox.database_url
+    return not waiting and not count_holds(url, LONG_HOLD / 2) and not count_unpublished(url)
 
 
 def judge(sandbox: Sandbox, upstream: Upstream) -> Report:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import date
 
 import allocation_contracts as contracts
-from harness.checker.events import ReceivedEvent
+from harness.checker.messages import ReceivedEvent
 
 Line = tuple[str, str, str]
 """(orderid, sku, lineid)"""

@@ -9,7 +9,7 @@ from allocation_worker.testing.waiting import wait_until
 from demo.meter import Meter
 from demo.shop import Shop
 from demo.views import Running, Scene, View
-from harness.checker.events import ReceivedEvent
+from harness.checker.messages import ReceivedEvent
 from harness.client import ExternalClient
 from harness.processes import WorkerProcess
 from harness.service import RunningService

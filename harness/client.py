@@ -16,8 +16,12 @@ import allocation_contracts as contracts
 from allocation_worker.adapters.rabbitmq.errors import CONNECTION_ERRORS, BrokerError
 from allocation_worker.adapters.rabbitmq.urls import connect_any
 from allocation_worker.testing.waiting import wait_until
-from harness.checker.events import OUTCOMES, ReceivedEvent, SentCommand
+from harness.checker.answers import OUTCOMES
+from harness.checker.messages import ReceivedEvent, SentCommand
 from harness.command_publisher import CommandPublisher
+
+_MARK = "mark"
+"""The type of our own messages in the event queue, between its events."""
 
 log = structlog.get_logger()
 
@@ -44,6 +48,7 @@ class ExternalClient:
         """The time of each of these, by `time.monotonic`, in order."""
         self._seen: set[tuple[str, str]] = set()
         self._sent: dict[str, SentCommand] = {}
+        self._marks: set[str] = set()
 
     def __enter__(self) -> Self:
         self._listener.start()
@@ -102,6 +107,17 @@ class ExternalClient:
             ),
         )
 
+    def catch_up(self, within: float = 60) -> None:
+        """Wait until all events have been taken that are in the queue by now.
+
+        Raises:
+            TimeoutError: They were not taken in time.
+        """
+        mark = str(uuid4())
+        with connect_any([self._url]) as connection:
+            connection.channel().basic_publish("", self.queue, b"", BasicProperties(type=_MARK, message_id=mark))
+        wait_until(lambda: mark in self._marks, within=within, otherwise=lambda: f"{self.queue} was not read.")
+
     def answers(self, message_id: str) -> list[ReceivedEvent]:
         """Return the events that this command has caused so far."""
         return [event for event in self.received if event.causation_id == message_id]
@@ -132,6 +148,10 @@ class ExternalClient:
         channel.queue_delete(self.queue)
 
     def _take(self, channel: BlockingChannel, method: Basic.Deliver, properties: BasicProperties, body: bytes) -> None:
+        if properties.type == _MARK:
+            self._marks.add(str(properties.message_id))
+            channel.basic_ack(method.delivery_tag or 0)
+            return
         event = ReceivedEvent.of(properties, body, routing_key=method.routing_key or "")
         self.received.append(event)
         command = self._sent.get(event.causation_id)

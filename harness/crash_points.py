@@ -17,6 +17,7 @@ from itertools import count
 from typing import Any
 
 from allocation_worker.adapters import wire
+from allocation_worker.adapters.postgres.holds import PostgresDueHolds
 from allocation_worker.adapters.postgres.inbox import PostgresInbox
 from allocation_worker.adapters.postgres.outbox import PostgresOutbox
 from allocation_worker.adapters.postgres.relay import PendingEvents
@@ -53,6 +54,20 @@ RELAY_POINTS: Mapping[str, tuple[Any, str]] = {
     "marked": (PendingEvents, "mark_published"),
 }
 
+# Within the transaction of a command that sees to more than a thousand lines.
+PORTION_POINTS: Mapping[str, tuple[Any, str]] = {
+    "portion-to-tell-read": (PostgresProducts, "lines_first_asked_first"),
+    "portion-to-serve-read": (PostgresProducts, "waiting"),
+}
+
+# In the relay, which handles no other commands.
+LAPSE_POINTS: Mapping[str, tuple[Any, str]] = {
+    "holds-found": (PostgresDueHolds, "find"),
+    "hold-ended": (MessageBus, "handle"),
+    "holds-flushed": (PostgresOutbox, "flush"),
+    "holds-committed": (PostgresUnitOfWork, "commit"),
+}
+
 PROJECT_POINTS: Mapping[str, tuple[Any, str]] = {
     "event-received": (DeliveryBuffer, "take"),
     "event-parsed": (wire, "read_event"),
@@ -84,6 +99,8 @@ REPLACE_POINTS: Mapping[str, tuple[Any, str]] = {
 _POINTS = {
     **CONSUME_POINTS,
     **RELAY_POINTS,
+    **PORTION_POINTS,
+    **LAPSE_POINTS,
     **PROJECT_POINTS,
     **REBUILD_POINTS,
     **DEAD_LETTER_POINTS,

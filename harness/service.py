@@ -88,6 +88,7 @@ class RunningService:
             every=0.2,
             otherwise=lambda: f"Still under way: {self._under_way()}\n{self.logs()}",
         )
+        client.catch_up()
         report = check(client.sent, client.received, dead=dead)
         check_tables(report, self.database_url)
         return report

@@ -66,11 +66,15 @@ class Hold:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LapseHold:
-    """End the hold of an order line, if it still is until this time. The worker gives itself this command."""
+    """End the hold of an order line. The worker gives itself this command.
+
+    Attributes:
+        message_id: Of the message that asked for the hold. A hold that another message has changed since stays.
+    """
 
     orderid: str
     sku: str
-    until: datetime
+    message_id: str
     lineid: str = ""
 
 

@@ -209,10 +209,10 @@ class Product:
         self._answer(line)
         self._announce(line)
 
-    def lapse_hold(self, line_id: LineId, until: datetime) -> None:
-        """End the hold of the line. Nothing happens if there is none by now, or if it is until another time."""
+    def lapse_hold(self, line_id: LineId, message_id: str) -> None:
+        """End the hold that this message asked for. Nothing happens if the line has none by now, or another one."""
         line = self.lines[line_id]
-        if line.hold and line.hold.until == until:
+        if line.hold and line.hold.message_id == message_id:
             self._give_back(line)
             self._lapse(line)
 

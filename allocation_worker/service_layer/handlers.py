@@ -35,7 +35,7 @@ def lapse_hold(command: commands.LapseHold, uow: UnitOfWork) -> None:
     """End the hold of a line whose time has passed; those that wait are served."""
     line = (command.orderid, command.lineid)
     if product := uow.products.get(command.sku, line):
-        product.lapse_hold(line, command.until)
+        product.lapse_hold(line, command.message_id)
 
 
 def deallocate(command: commands.Deallocate, uow: UnitOfWork) -> None:

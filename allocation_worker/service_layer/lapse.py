@@ -94,7 +94,7 @@ class HoldLapser:
 def message_of(hold: DueHold) -> CommandMessage:
     """Return the command that ends a hold. Its events name the message that asked for the hold as their cause."""
     return CommandMessage(
-        command=LapseHold(orderid=hold.orderid, sku=hold.sku, lineid=hold.lineid, until=hold.until),
+        command=LapseHold(orderid=hold.orderid, sku=hold.sku, lineid=hold.lineid, message_id=hold.message_id),
         type="lapse-hold",
         message_id=hold.message_id,
         correlation_id=hold.correlation_id,

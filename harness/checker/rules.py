@@ -4,6 +4,7 @@ from bisect import bisect_left, insort
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import allocation_contracts as contracts
@@ -31,6 +32,7 @@ class BatchState:
         arrival: Its number among the batches of its SKU.
         shipped: How much of the allocated quantity was shipped.
         eta: The ETA as `YYYY-MM-DD`; None for stock in the warehouse.
+        created: The SKU, the quantity and the ETA at creation.
         lines: The lines that were allocated and not shipped, by their places, in order.
         held: The lines for which its stock is only held, by their places, in order.
     """
@@ -41,6 +43,7 @@ class BatchState:
     arrival: int = 0
     shipped: int = 0
     eta: str | None = None
+    created: tuple[str, int, str | None] | None = field(default=None, compare=False)
     lines: list[Place] = field(default_factory=list, compare=False)
     held: list[Place] = field(default_factory=list, compare=False)
 
@@ -59,13 +62,35 @@ class BatchState:
 
 
 class AskedFor(NamedTuple):
-    """What was asked for a line: its priority, and the day by which it is needed as `YYYY-MM-DD`."""
+    """What was asked for a line: its priority, the day by which it is needed as `YYYY-MM-DD`, whether it waits."""
 
-    priority: int
-    needed_by: str | None
+    priority: int = 0
+    needed_by: str | None = None
+    wait: bool = False
 
 
-PLAIN = AskedFor(0, None)
+PLAIN = AskedFor()
+
+
+class LineState(NamedTuple):
+    """A line that holds stock or waits for it.
+
+    Attributes:
+        status: `allocated`, `held`, `shipped` or `waiting`.
+        batchref: The batch; None if it waits.
+        qty: The quantity.
+    """
+
+    status: str
+    batchref: str | None
+    qty: int
+
+
+class HoldState(NamedTuple):
+    """Until when stock is held for a line, and the message_id of the command that asked for it."""
+
+    until: str
+    cause: str
 
 
 class Backorder(NamedTuple):
@@ -102,14 +127,19 @@ class Replay:
         self.batches: dict[str, BatchState] = {}
         self.lines: dict[LineKey, tuple[str, int]] = {}
         """The batch and the quantity that each line holds."""
+        self.cancelled: set[LineKey] = set()
+        self.shipped: set[LineKey] = set()
         self._fault = fault
         self._held_lines: set[LineKey] = set()
+        self._holds: dict[LineKey, HoldState] = {}
+        """How stock is held for the lines; some have been allocated since."""
+        self._quantities: dict[LineKey, int] = {}
+        """The quantity in the last event about each line."""
         self._pushed_off: defaultdict[str, list[PushedOff]] = defaultdict(list)
         """By SKU, the held lines that a shrink has taken off and that were not answered yet, the first asked last."""
         self._places: dict[LineKey, int] = {}
         self._terms: dict[LineKey, AskedFor] = {}
         self._waiting: defaultdict[str, dict[LineKey, Backorder]] = defaultdict(dict)
-        self.shipped: set[LineKey] = set()
         self._to_tell: dict[str, ToTellAgain] = {}
         self._changed_while_waiting = False
         self._cause: dict[str, str] = {}
@@ -127,12 +157,17 @@ class Replay:
             contracts.HoldLapsed.TYPE: self._hold_lapsed,
             contracts.Allocated.TYPE: self._allocated,
             contracts.Deallocated.TYPE: self._deallocated,
-            contracts.OutOfStock.TYPE: self._short_of_stock,
+            contracts.OutOfStock.TYPE: self._out_of_stock,
             contracts.Backordered.TYPE: self._backordered,
         }
 
     def apply(
-        self, type_: str, data: Mapping[str, Any], cause: str = "", command: Mapping[str, Any] = NO_COMMAND
+        self,
+        type_: str,
+        data: Mapping[str, Any],
+        cause: str = "",
+        command: Mapping[str, Any] = NO_COMMAND,
+        timestamp: int | None = None,
     ) -> None:
         """Apply the next event.
 
@@ -141,6 +176,7 @@ class Replay:
             data: Its body.
             cause: The message_id of the command that caused it.
             command: The body of that command, with its type.
+            timestamp: When the event was published, in seconds since the epoch.
         """
         if cause != self._cause.setdefault(data["sku"], cause):
             self._cause[data["sku"]] = cause
@@ -148,7 +184,25 @@ class Replay:
         self._check_taken_off(type_, data)
         if "orderid" in data:
             self._hear(data, command)
+        if type_ == contracts.HoldLapsed.TYPE and command.get("type") != contracts.ChangeBatchQuantity.TYPE:
+            self._check_time_and_cause(data, cause, timestamp)
+        if type_ == contracts.Held.TYPE and command.get("type") == contracts.Hold.TYPE:
+            self._holds[_line(data)] = HoldState(data["until"], cause)
         self._rules[type_](data)
+        if "orderid" in data:
+            self._quantities[_line(data)] = data["qty"]
+
+    def states(self) -> dict[LineKey, LineState]:
+        """Return the lines that hold stock or wait for it."""
+        waiting = (waiting for queue in self._waiting.values() for waiting in queue.values())
+        return {line: LineState(self._status(line), *held) for line, held in self.lines.items()} | {
+            each.line: LineState("waiting", None, each.qty) for each in waiting
+        }
+
+    def _status(self, line: LineKey) -> str:
+        if line in self._held_lines:
+            return "held"
+        return "shipped" if line in self.shipped else "allocated"
 
     def end(self) -> None:
         """Check the final state, after the last event."""
@@ -177,6 +231,8 @@ class Replay:
         line = _line(data)
         if line in self.shipped:
             self._fault(f"Line {line} was shipped, and there is event {data['sequence']} about it.")
+        if line in self.cancelled and data.get("reason") != "cancelled":
+            self._fault(f"Line {line} was cancelled, and there is event {data['sequence']} about it.")
         self._places.setdefault(line, data["sequence"])
         queue = self._waiting[line[1]]
         waiting = queue.pop(line, None)
@@ -187,13 +243,24 @@ class Replay:
             if waiting and command["qty"] > waiting.qty:
                 self._places[line] = data["sequence"]
             if command.get("type") == contracts.Allocate.TYPE:
-                self._terms[line] = AskedFor(command.get("priority") or 0, command.get("needed_by"))
+                self._terms[line] = AskedFor(
+                    command.get("priority") or 0, command.get("needed_by"), bool(command.get("wait"))
+                )
             if command.get("type") == contracts.Hold.TYPE:
                 self._terms[line] = PLAIN
             if command.get("type") == contracts.ChangeLineQuantity.TYPE:
                 self._changed_while_waiting = waiting is not None
+                if command.get("from_qty") not in {None, data.get("previous_qty")}:
+                    self._fault(f"Line {line} was changed, and did not have the quantity {command['from_qty']}.")
+
+    def _out_of_stock(self, data: Mapping[str, Any]) -> None:
+        if self._terms.get(_line(data), PLAIN).wait:
+            self._fault(f"Line {_line(data)} is out of stock, and was to wait.")
+        self._short_of_stock(data)
 
     def _backordered(self, data: Mapping[str, Any]) -> None:
+        if not self._terms.get(_line(data), PLAIN).wait:
+            self._fault(f"Line {_line(data)} waits, and was not asked to.")
         self._short_of_stock(data)
         self._wait(data)
 
@@ -228,7 +295,13 @@ class Replay:
         if reference in self.batches:
             self._fault(f"Batch {reference} was created twice.")
             return
-        batch = BatchState(data["sku"], data["qty"], arrival=len(self._of_sku[data["sku"]]), eta=data["eta"])
+        batch = BatchState(
+            data["sku"],
+            data["qty"],
+            arrival=len(self._of_sku[data["sku"]]),
+            eta=data["eta"],
+            created=(data["sku"], data["qty"], data["eta"]),
+        )
         self.batches[reference] = batch
         self._of_sku[batch.sku].append(batch)
         # The sort is stable, so equal batches keep their order of arrival.
@@ -258,8 +331,10 @@ class Replay:
             own = self.batches[held[0]]
             self._strike_off(own, line)
             own.allocated -= held[1]
-            if held[1] != data["previous_qty"] or data["batchref"] is None:
-                self._fault(f"Line {line} held {held}, and was changed from {data['previous_qty']}.")
+            if data["batchref"] is None:
+                self._fault(f"Line {line} held {held}, and lost it by a change of its quantity.")
+        if self._quantities.get(line) != data["previous_qty"]:
+            self._fault(f"Line {line} had {self._quantities.get(line)}, and was changed from {data['previous_qty']}.")
         if data["batchref"] is None:
             if self._changed_while_waiting:
                 self._wait(data)
@@ -291,6 +366,16 @@ class Replay:
         self._take_back(line)
         self._places.pop(line, None)
         self._terms.pop(line, None)
+
+    def _check_time_and_cause(self, data: Mapping[str, Any], cause: str, timestamp: int | None) -> None:
+        """Check that a hold has not lapsed before its time, and that its end names the message that asked for it."""
+        hold = self._holds.get(_line(data))
+        if hold is None:
+            return
+        if hold.cause != cause:
+            self._fault(f"The hold of line {_line(data)} was asked for by {hold.cause}, and its end names {cause}.")
+        if timestamp is not None and timestamp < int(datetime.fromisoformat(hold.until).timestamp()):
+            self._fault(f"The hold of line {_line(data)} was until {hold.until}, and lapsed by {timestamp}.")
 
     def _was_pushed_off(self, line: LineKey) -> tuple[str, int] | None:
         """Return what was held for a line until its batch shrank, and strike it off those that have to be answered."""
@@ -394,6 +479,8 @@ class Replay:
         if batch is None:
             return
         self.lines[line] = (data["batchref"], data["qty"])
+        if data["eta"] != batch.eta:
+            self._fault(f"Line {line} was told that batch {data['batchref']} comes on {data['eta']}, not {batch.eta}.")
         insort(batch.held if line in self._held_lines else batch.lines, self._place(line))
         batch.allocated += data["qty"]
         if batch.allocated > batch.purchased or batch.sku != data["sku"]:
@@ -401,6 +488,8 @@ class Replay:
 
     def _deallocated(self, data: Mapping[str, Any]) -> None:
         line = _line(data)
+        if data["reason"] == "cancelled":
+            self.cancelled.add(line)
         held = self.lines.pop(line, None)
         freed = None if data["batchref"] is None else (data["batchref"], data["qty"])
         if held != freed:

@@ -1,6 +1,7 @@
 """Checks the tables against themselves and against the published events."""
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -9,6 +10,7 @@ from sqlalchemy.engine import Connection
 from allocation_worker.adapters.postgres.engine import create_engine
 from allocation_worker.adapters.postgres.verify import CHECKS, WRONG_IDS, audit
 from harness.checker.events import Report
+from harness.checker.rules import LineState
 
 _STATEMENT_TIMEOUT = 600
 _DAYS = 30
@@ -45,9 +47,10 @@ def _set_pruned_aside(report: Report, connection: Connection) -> None:
     """Leave the lines and batches out of the comparison that were pruned, if they may go and are counted."""
     stored = _lines_in(connection)
     missing: dict[str, int] = {}
-    for line in report.shipped - stored.keys():
-        batchref, qty = report.lines.pop(line)
-        missing[batchref] = missing.get(batchref, 0) + qty
+    for line, state in list(report.lines.items()):
+        if state.status == "shipped" and line not in stored:
+            del report.lines[line]
+            missing[str(state.batchref)] = missing.get(str(state.batchref), 0) + state.qty
     for (batchref,) in connection.execute(sa.text("SELECT reference FROM pruned_batches")):
         batch = report.batches.pop(batchref, None)
         if batch is None or batch.purchased != missing.pop(batchref, 0):
@@ -59,11 +62,20 @@ def _set_pruned_aside(report: Report, connection: Connection) -> None:
 
 def count_unpublished(database_url: str) -> int:
     """Return the number of events in unpublished pages, so without those that no queue is bound for."""
+    return _count(database_url, "SELECT sum(count) FROM outbox_pages WHERE published_at IS NULL")
+
+
+def count_holds(database_url: str, within: timedelta) -> int:
+    """Return the number of holds that lapse within this time, or should have lapsed."""
+    statement = "SELECT count(*) FROM order_lines WHERE held_until < now() + make_interval(secs => :seconds)"
+    return _count(database_url, statement, seconds=within.total_seconds())
+
+
+def _count(database_url: str, statement: str, **parameters: float) -> int:
     engine = create_engine(database_url, application_name="checker")
-    statement = sa.text("SELECT sum(count) FROM outbox_pages WHERE published_at IS NULL")
     try:
         with engine.connect() as connection:
-            return int(connection.scalar(statement) or 0)
+            return int(connection.scalar(sa.text(statement), parameters) or 0)
     finally:
         engine.dispose()
 
@@ -75,16 +87,28 @@ def _compare(what: str, told: Mapping[Any, object], stored: Mapping[Any, object]
 
 
 def _batches(report: Report) -> dict[object, object]:
-    return {key: (batch.sku, batch.purchased, batch.allocated) for key, batch in report.batches.items()}
+    return {
+        key: (batch.sku, batch.purchased, batch.allocated, batch.shipped, batch.eta)
+        for key, batch in report.batches.items()
+    }
 
 
 def _batches_in(connection: Connection) -> dict[object, object]:
-    rows = connection.execute(sa.text("SELECT reference, sku, purchased, allocated FROM batches"))
-    return {reference: (sku, purchased, allocated) for reference, sku, purchased, allocated in rows}
+    rows = connection.execute(sa.text("SELECT reference, sku, purchased, allocated, shipped, eta::text FROM batches"))
+    return {reference: tuple(numbers) for reference, *numbers in rows}
 
 
 def _lines_in(connection: Connection) -> dict[object, object]:
     rows = connection.execute(
-        sa.text("SELECT orderid, sku, lineid, batchref, qty FROM order_lines WHERE batchref IS NOT NULL")
+        sa.text("""
+            SELECT orderid, sku, lineid, batchref, qty, CASE
+                WHEN batchref IS NULL THEN 'waiting'
+                WHEN shipped THEN 'shipped'
+                WHEN held_until IS NOT NULL THEN 'held'
+                ELSE 'allocated' END
+            FROM order_lines WHERE batchref IS NOT NULL OR (wait AND NOT cancelled)
+        """)
     )
-    return {(orderid, sku, lineid): (batchref, qty) for orderid, sku, lineid, batchref, qty in rows}
+    return {
+        (orderid, sku, lineid): LineState(status, batchref, qty) for orderid, sku, lineid, batchref, qty, status in rows
+    }

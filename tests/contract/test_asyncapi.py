@@ -20,7 +20,7 @@ from allocation_contracts import (
     read_command_properties,
     read_event_properties,
 )
-from harness.checker.events import OUTCOMES
+from harness.checker.answers import OUTCOMES
 from tests.fakes.messages import FakeProperties
 from tools.asyncapi import document, main, text
 from tools.examples import EXAMPLES

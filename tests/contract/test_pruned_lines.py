@@ -74,7 +74,7 @@ class Life:
             now = PostgresPruneTimes(self.store.engine).server_time()
         else:
             assert isinstance(self.store, MemoryStore)
-            now = self.store.now
+            now = self.store.now()
         return [_round(table, now + timedelta(days=days)) for table in self._tables]
 
     def answers(self, *commands: Command) -> list[str]:
@@ -100,9 +100,8 @@ class Life:
             assert product
             held = product.lines[orderid, ""].hold
             assert held
-            until = held.until
         with self.store.unit_of_work() as uow:
-            due = DueHold("LAMP", orderid, "", until, "m", "c")
+            due = DueHold("LAMP", orderid, "", *held)
             told = message_of(due)
             assert isinstance(told.command, LapseHold)
             uow.products.lock_for([told.command])

@@ -8,14 +8,21 @@ from typing import Any
 
 import pytest
 
-from allocation_worker.domain.commands import Allocate, ChangeBatchQuantity, Command, CreateBatch, Deallocate, Hold
+from allocation_worker.domain.commands import (
+    Allocate,
+    ChangeBatchQuantity,
+    Command,
+    CreateBatch,
+    Deallocate,
+    Hold,
+    LapseHold,
+)
 from allocation_worker.domain.errors import RefusalError
 from allocation_worker.domain.events import Backordered, Deallocated
 from allocation_worker.domain.lines import OrderLine, Terms
 from allocation_worker.domain.model import Product
 from allocation_worker.service_layer.groups import GroupProcessor
 from allocation_worker.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
-from allocation_worker.service_layer.lapse import DueHold, message_of
 from allocation_worker.service_layer.messagebus import MessageBus
 from allocation_worker.service_layer.messages import CommandMessage
 from allocation_worker.service_layer.outcomes import DeadLettered, Done, Outcome, Retry, SetAside
@@ -786,13 +793,13 @@ def test_after_a_restored_backup_old_and_new_products_go_on_from_its_sequence(st
 
 
 def hold(orderid: str, qty: int, until: datetime = LONG_AGO) -> Hold:
-    return Hold(orderid=orderid, sku="LAMP", qty=qty, until=until)
+    return Hold(orderid=orderid, sku="LAMP", qty=qty, until=until, message_id=f"{orderid} until {until:%H}")
 
 
 def end_hold(store: Store, orderid: str, until: datetime = LONG_AGO) -> None:
     """As the process that ends holds does."""
     with store.unit_of_work() as uow:
-        BUS.handle(message_of(DueHold("LAMP", orderid, "", until, "hold", "hold")), uow)
+        BUS.handle(message(LapseHold(orderid=orderid, sku="LAMP", message_id=f"{orderid} until {until:%H}")), uow)
         uow.commit()
 
 
@@ -809,13 +816,14 @@ class TestHolds:
         end_hold(store, "o")
         end_hold(store, "o")
         told = [(event.type, event.causation_id) for event in store.published()][3:]
-        assert told == [("hold-lapsed.v1", "hold"), ("allocated.v1", "hold")]
+        cause = hold("o", 3).message_id
+        assert told == [("hold-lapsed.v1", cause), ("allocated.v1", cause)]
         assert store.lines() == {("w", "LAMP", "", 4, "b", False)}
 
     def test_a_line_is_blank_after_its_hold_and_may_be_held_again(self, store: Store) -> None:
         given(store, create("b", 5), hold("o", 3), order("later", 1))
         end_hold(store, "o")
-        given(store, hold("o", 4))
+        given(store, hold("o", 4, LONG_AGO + timedelta(hours=1)))
         given(store, change("b", 4))
         assert [event.type for event in store.published()][-2:] == ["batch-quantity-changed.v1", "hold-lapsed.v1"]
 

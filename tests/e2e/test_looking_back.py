@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from allocation_contracts import Allocate, CreateBatch, Deallocate
 from allocation_worker.testing.waiting import wait_until
-from harness.checker.events import ReceivedEvent
+from harness.checker.messages import ReceivedEvent
 from harness.client import ExternalClient
 from harness.processes import run_verb
 from harness.service import RunningService

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from itertools import count
 from typing import Any
 
@@ -19,6 +20,7 @@ from allocation_worker.domain.commands import (
     LapseHold,
     Ship,
 )
+from allocation_worker.domain.lines import Holding
 from allocation_worker.service_layer import lapse
 from allocation_worker.service_layer.messages import CommandMessage
 
@@ -94,10 +96,10 @@ def message(
 ) -> CommandMessage:
     """The same, understood. No other program sends the command that ends a hold."""
     if isinstance(command, LapseHold):
-        hold_id = message_id or f"message-{next(_numbers)}"
-        return lapse.message_of(
-            lapse.DueHold(command.sku, command.orderid, command.lineid, command.until, hold_id, hold_id)
-        )
+        hold = Holding(datetime.max.replace(tzinfo=UTC), command.message_id, command.message_id)
+        return lapse.message_of(lapse.DueHold(command.sku, command.orderid, command.lineid, *hold))
+    if isinstance(command, Hold) and command.message_id:
+        message_id = command.message_id
     return wire.read(
         delivery(command, message_id, correlation_id=correlation_id, traceparent=traceparent, attempts=attempts)
     )

@@ -47,6 +47,7 @@ class NaiveLine:
     answer: dict[str, Any] | None = None
     answer_type: str = ""
     until: datetime | None = None
+    held_by: str = ""
 
     @property
     def waits(self) -> bool:
@@ -140,13 +141,13 @@ class NaiveShop:
         if own and not takers:
             line.batch, line.qty = own, before
             return [rejected("not-enough-stock")]
-        line.until = command.until if takers else None
+        line.until, line.held_by = (command.until, command.message_id) if takers else (None, "")
         taken = self._take(line, own if own in takers else takers[0]) if takers else self._look_for_stock(line)
         return [taken, *self._serve(command.sku)]
 
     def _end_hold(self, command: LapseHold) -> list[Answer]:
         line = self._line(command.orderid, command.sku, command.lineid)
-        if line is None or line.until != command.until:
+        if line is None or line.until is None or line.held_by != command.message_id:
             return []
         own, line.batch = line.batch, None
         return [self._lapse(line, own), *self._serve(command.sku)]
@@ -329,7 +330,7 @@ class NaiveShop:
         line.batch = batch
         line.answer = body | {"batchref": batch.reference, "eta": batch.eta and batch.eta.isoformat()}
         if line.until:
-            line.answer["until"] = line.until.strftime("%Y-%m-%dT%H:%M:%SZ")
+            line.answer["until"] = line.until.isoformat().replace("+00:00", "Z")
         line.answer_type = "held.v1" if line.until else "allocated.v1"
         return (line.answer_type, line.answer)
 

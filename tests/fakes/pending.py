@@ -108,7 +108,7 @@ class FakePending:
             correlation_id=event.correlation_id,
             causation_id=event.causation_id,
             traceparent=event.traceparent,
-            timestamp=1_800_000_000,
+            timestamp=int(self._database.now().timestamp()),
             tracestate=event.tracestate,
         )
 

@@ -94,7 +94,7 @@ class FakeEndedLines:
             if self._database.locks.holder(("sku", sku)):
                 continue
             if ended_at is None:
-                committed.ended[sku, line_id] = self._database.now
+                committed.ended[sku, line_id] = self._database.now()
             elif ended_at < now - self.keep and not self._spared(sku, line_id):
                 del committed.ended[sku, line_id]
                 line = committed.products[sku].lines.pop(line_id)
@@ -131,7 +131,7 @@ class FakeEndedBatches:
 
     def step(self, now: datetime) -> Step:
         committed = self._database.committed
-        today = self._database.now.date()
+        today = self._database.now().date()
         gone = 0
         for sku, product in list(committed.products.items()):
             if self._database.locks.holder(("sku", sku)):
@@ -142,7 +142,7 @@ class FakeEndedBatches:
                     continue
                 ended_at = committed.batches_ended.get(reference)
                 if ended_at is None:
-                    committed.batches_ended[reference] = self._database.now
+                    committed.batches_ended[reference] = self._database.now()
                 elif ended_at < now - self.keep and not self._spared(reference):
                     committed.prune_batch(reference, sku)
                     gone += 1

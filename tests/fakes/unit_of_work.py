@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Self
 from uuid import UUID, uuid4, uuid5
 
 from allocation_worker.adapters import wire
-from allocation_worker.domain.commands import BatchCommand, Command, CreateBatch
+from allocation_worker.domain.commands import BatchCommand, Command, CreateBatch, LapseHold
 from allocation_worker.domain.events import CommandRejected, Event, RaisedEvent
 from allocation_worker.domain.lines import LineId, OrderLine, Turn
 from allocation_worker.domain.model import Product
@@ -43,6 +43,9 @@ class Published:
 EVENTS_A_PAGE = 3
 """Fewer than in PostgreSQL, so that a transaction soon has several."""
 
+START = datetime(2030, 1, 1, tzinfo=UTC)
+"""When the clock of the store starts."""
+
 PLACES = 100
 """The id of an event is `page * PLACES + place`."""
 
@@ -64,6 +67,7 @@ class State:
         published: The ids of the pages that are marked.
         unrouted: The ids of events of marked pages that no queue is bound for.
         waits_since: When each line began to wait that waits; by SKU, orderid and lineid.
+        lapses: The commands that ended holds, each with the number of messages that were in the inbox before it.
         ended: The lines that have ended, and when; None if that was not noted yet.
         pruned: How much of each batch was shipped by lines that were pruned.
         batches_ended: The batches of which nothing is left, and when that was noted.
@@ -78,6 +82,7 @@ class State:
     published: set[int] = field(default_factory=set)
     unrouted: set[int] = field(default_factory=set)
     waits_since: dict[tuple[str, str, str], datetime] = field(default_factory=dict)
+    lapses: list[tuple[int, LapseHold]] = field(default_factory=list)
     ended: dict[tuple[str, LineId], datetime | None] = field(default_factory=dict)
     pruned: dict[str, int] = field(default_factory=dict)
     batches_ended: dict[str, datetime] = field(default_factory=dict)
@@ -109,6 +114,7 @@ class FakeDatabase:
     Args:
         condition: what transactions wait by.
         new_uuid: where random ids come from.
+        now: tells the time.
 
     Attributes:
         failures: what is to befall the next commits, one each; None lets one pass.
@@ -116,11 +122,15 @@ class FakeDatabase:
         numbered: the first page that each transaction under way has numbered.
         relay: the session that reads the outbox, if any.
         restored_at: the sequence from which new products go on, after a restored backup.
-        now: the time.
         longest_hold: how long stock may be held.
     """
 
-    def __init__(self, condition: Callable[[], Condition] = Condition, new_uuid: Callable[[], UUID] = uuid4) -> None:
+    def __init__(
+        self,
+        condition: Callable[[], Condition] = Condition,
+        new_uuid: Callable[[], UUID] = uuid4,
+        now: Callable[[], datetime] = lambda: START,
+    ) -> None:
         self.committed = State()
         self.locks = Locks(condition)
         self.new_uuid = new_uuid
@@ -131,7 +141,7 @@ class FakeDatabase:
         self.transactions_begun = 0
         self.relay: object | None = None
         self.restored_at = 0
-        self.now = datetime(2030, 1, 1, tzinfo=UTC)
+        self.now = now
         self.longest_hold = timedelta(days=1)
 
     def unit_of_work(self) -> "FakeUnitOfWork":
@@ -183,6 +193,7 @@ class Transaction:
         self.streams: dict[str, UUID] = {}
         self.receipts: dict[str, bytes | None] = {}
         self.events: list[OutboxEvent] = []
+        self.lapses: list[LapseHold] = []
         self._ids: list[int] = []
 
     def product(self, sku: str, timeout: float = LOCK_TIMEOUT) -> Product | None:
@@ -254,6 +265,7 @@ class Transaction:
                 self._committed.inbox.pop(message_id, None)
             else:
                 self._committed.inbox[message_id] = fingerprint
+        self._committed.lapses += [(len(self._committed.inbox), lapse) for lapse in self.lapses]
         self._committed.outbox |= zip(self._ids, self.events, strict=True)
         self._committed.page_products |= self._page_products()
         if self.events:
@@ -277,7 +289,7 @@ class Transaction:
             if not has_ended(line):
                 self._committed.ended.pop((product.sku, line_id), None)
             else:
-                noted = self._database.now if known and known.sequence else None
+                noted = self._database.now() if known and known.sequence else None
                 self._committed.ended[product.sku, line_id] = noted
         for reference, batch in product.batches.items():
             if batch != before.batches.get(reference):
@@ -457,7 +469,7 @@ class FakeUnitOfWork:
         self._transaction.end()
 
     def latest_hold(self) -> datetime:
-        return self._database.now + self._database.longest_hold
+        return self._database.now() + self._database.longest_hold
 
     def collect_new_events(self) -> list[RaisedEvent]:
         return self.products.collect_new_events()

@@ -11,10 +11,12 @@ from allocation_contracts import (
     CreateBatch,
     Deallocate,
     Hold,
+    HoldLapsed,
     Ship,
 )
+from harness.client import ExternalClient
 from harness.service import RunningService
-from tests.planted.steps import faults_of
+from tests.planted.steps import faults_of, not_seen
 
 SOON, LATER, LATEST = date(2031, 1, 1), date(2031, 2, 1), date(2031, 3, 1)
 
@@ -132,4 +134,39 @@ def holds(service: RunningService) -> Sequence[str]:
         return faults_of(service, client)
 
 
-DOMAIN = (waiting, later_ship, shipping, quantities, holds)
+def lapses(service: RunningService) -> Sequence[str]:
+    """Holds lapse: to the good of a line that waits, and of one that is asked for anew. One is prolonged."""
+    with service.client() as client:
+        service.start("consume")
+        service.start("relay")
+        client.ask(CreateBatch(batchref="b1", sku="SKU", qty=6))
+        late = datetime.now(UTC) + timedelta(hours=1)
+        client.ask(Hold(orderid="early", sku="SKU", qty=1, until=_soon()))
+        client.ask(Hold(orderid="lapses", sku="SKU", qty=3, until=_soon()))
+        client.ask(Hold(orderid="prolonged", sku="SKU", qty=1, until=_soon()))
+        client.ask(Hold(orderid="prolonged", sku="SKU", qty=1, until=late))
+        client.ask(Allocate(orderid="w", sku="SKU", qty=4, wait=True))
+        missed = not_seen(lambda: _lapsed(client, "lapses", "early"), "Holds did not lapse.")
+        client.ask(Allocate(orderid="between", sku="SKU", qty=1))
+        client.ask(Allocate(orderid="early", sku="SKU", qty=1, wait=True))
+        client.ask(CreateBatch(batchref="b2", sku="SKU", qty=1))
+        # The line that was only held before asked after the other one, and is the first victim.
+        client.ask(CreateBatch(batchref="b3", sku="OTHER", qty=2))
+        client.ask(Hold(orderid="other", sku="OTHER", qty=1, until=_soon()))
+        client.ask(Allocate(orderid="first", sku="OTHER", qty=1))
+        missed += not_seen(lambda: _lapsed(client, "other"), "A hold did not lapse.")
+        client.ask(Allocate(orderid="other", sku="OTHER", qty=1))
+        client.ask(ChangeBatchQuantity(batchref="b3", qty=1))
+        return [*missed, *faults_of(service, client)]
+
+
+def _soon() -> datetime:
+    return datetime.now(UTC) + timedelta(seconds=1)
+
+
+def _lapsed(client: ExternalClient, *orderids: str) -> bool:
+    lapsed = {event.data["orderid"] for event in client.received if event.type == HoldLapsed.TYPE}
+    return lapsed.issuperset(orderids)
+
+
+DOMAIN = (waiting, later_ship, shipping, quantities, holds, lapses)

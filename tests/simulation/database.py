@@ -4,11 +4,13 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self, TypeVar
 
-from allocation_worker.domain.commands import Command
+from allocation_worker.domain.commands import Command, LapseHold
+from allocation_worker.service_layer.lapse import DueHold
 from allocation_worker.service_layer.messages import CommandMessage
 from allocation_worker.service_layer.outcomes import LockedProduct
 from allocation_worker.service_layer.outgoing import OutgoingEvent, Page
 from allocation_worker.service_layer.ports import Receipt, StoreUnavailableError
+from tests.fakes.due_holds import FakeDueHolds
 from tests.fakes.pending import FakePending
 from tests.fakes.unit_of_work import FakeDatabase, FakeInbox, FakeProducts, FakeUnitOfWork, Transaction
 from tests.simulation import faults
@@ -95,6 +97,23 @@ class SimulatedProducts(FakeProducts):
         )
 
 
+class SimulatedDueHolds(FakeDueHolds):
+    """The holds that are due, read in a transaction of their own."""
+
+    def __init__(self, database: FakeDatabase, process: "Process") -> None:
+        super().__init__(database)
+        self._process = process
+
+    def find(self, limit: int, besides: Collection[str]) -> list[DueHold]:
+        session = Session(self._process, lambda: None)
+        try:
+            return session.statement(
+                "holds-looked-for", faults.STATEMENT, lambda: super(SimulatedDueHolds, self).find(limit, besides)
+            )
+        finally:
+            session.close()
+
+
 class SimulatedUnitOfWork(FakeUnitOfWork):
     """A transaction of a process."""
 
@@ -117,6 +136,10 @@ class SimulatedUnitOfWork(FakeUnitOfWork):
         self._session.close()
         if not self._detached:
             self._transaction.end()
+
+    def note_lapse(self, command: LapseHold) -> None:
+        """Take note, for the judge, of a command that is in no inbox."""
+        self._transaction.lapses.append(command)
 
     def commit(self) -> None:
         self._session.statement("flushed", faults.STATEMENT, self._flush)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
+from datetime import date, timedelta
 from random import Random
 
 from pika.spec import BasicProperties
@@ -21,8 +21,11 @@ from allocation_worker.domain.commands import (
     Ship,
 )
 from tests.fakes.messages import delivery
+from tests.fakes.unit_of_work import START
 
 ALWAYS = 1_000
+SOON_OVER = [START + timedelta(seconds=seconds) for seconds in (0.5, 3, 10)]
+"""Times of holds that lapse while commands come."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,6 +137,16 @@ def backlog(good: int, bad: int, random: Random) -> Sequence[Sent]:
     return [send(_batch("b1", good), "good-0"), *killers]
 
 
+def prolonged(count: int) -> Sequence[Sent]:
+    """Stock is held for some lines, whose time is soon over, and for each of them at once for longer."""
+    soon, late = START + timedelta(seconds=1), START + timedelta(hours=1)
+    sent = [send(_batch("b1", count), "create")]
+    for number in range(count):
+        hold = Hold(orderid=f"o{number}", sku="LAMP", qty=1, until=soon)
+        sent += [send(hold, f"hold-{number}"), send(replace(hold, until=late), f"longer-{number}")]
+    return sent
+
+
 def _with_deadly(sent: Sequence[Sent], bad: int, random: Random, make: Callable[[int], Command]) -> Sequence[Sent]:
     mixed = list(sent)
     for number in range(bad):
@@ -172,12 +185,27 @@ def later() -> Sequence[Sent]:
     ]
 
 
+def held() -> Sequence[Sent]:
+    """Stock is held for three lines: one is ordered, one held for longer, one lapses, to the good of one that waits."""
+    soon, late = START + timedelta(seconds=2), START + timedelta(hours=1)
+    return [
+        send(_batch("b1", 6), "create"),
+        send(Hold(orderid="o1", sku="LAMP", qty=2, until=soon), "hold-1", after=0.1),
+        send(Hold(orderid="o2", sku="LAMP", qty=2, until=soon), "hold-2"),
+        send(Hold(orderid="o3", sku="LAMP", qty=2, until=soon), "hold-3"),
+        send(_order("o4", 2, wait=True), "wait-4", after=0.1),
+        send(_order("o1", 2), "order-1"),
+        send(Hold(orderid="o2", sku="LAMP", qty=2, until=late), "hold-longer"),
+    ]
+
+
 SMALL: Mapping[str, Callable[[], Sequence[Sent]]] = {
     "shrink": shrink,
     "move": move,
     "early": early,
     "wait": wait,
     "later": later,
+    "held": held,
 }
 
 
@@ -215,9 +243,12 @@ def _commands(random: Random) -> Iterator[Command]:  # noqa: C901 - one for each
             batches += 1
             eta = random.choice([None, date(2031, 1, 1), date(2031, 1, 2)])
             yield replace(_batch(f"b{batches}", random.randint(1, 12), sku), eta=eta)
-        elif kind < 0.19:
-            until = datetime(2030, 1, 1, random.choice([12, 13]), tzinfo=UTC)
-            yield Hold(orderid=orderid, sku=sku, qty=random.choice([1, 2, 3]), until=until)
+        elif kind < 0.21:
+            until = random.choice([*SOON_OVER, START + timedelta(hours=12), START + timedelta(hours=13)])
+            basket = Hold(orderid=orderid, sku=sku, qty=random.choice([1, 2, 3]), until=until)
+            yield basket
+            if random.random() < 0.5:
+                yield replace(basket, until=until + timedelta(seconds=2))
         elif kind < 0.62:
             order = _order(orderid, random.choice([1, 2, 2, 3, 5]), sku)
             if random.random() < 0.4:

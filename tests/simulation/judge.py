@@ -1,13 +1,15 @@
 """Checks a run: the commands, the events and the tables must agree."""
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections import defaultdict, deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import allocation_contracts as contracts
 from allocation_contracts.names import STOCK_QUEUE
 from allocation_worker.adapters.rabbitmq.prefetch_policy import FAILURES_BEFORE_RETURN
-from allocation_worker.domain.commands import BatchCommand, CreateBatch
-from harness.checker.events import ReceivedEvent, SentCommand, check
+from allocation_worker.domain.commands import BatchCommand, Command, CreateBatch, Hold
+from harness.checker.events import check
+from harness.checker.messages import ReceivedEvent, SentCommand
 from tests.fakes.naive_shop import Answer, NaiveShop
 from tests.fakes.unit_of_work import FakeDatabase, Published
 from tests.simulation.broker import Letter
@@ -112,19 +114,18 @@ def stock_order(world: World) -> list[str]:
 
 def _check_model(world: World) -> list[str]:
     """Answer the same commands, in the order in which they were committed, as plainly as can be."""
-    faults = []
     shop = NaiveShop()
-    commands = {sent.message_id: sent.command for sent in world.setting.sent}
-    answers: dict[str, list[Published]] = defaultdict(list)
+    expected: dict[str, list[Answer]] = defaultdict(list)
+    for cause, command in _committed(world):
+        expected[cause] += shop.answer(command)
+    found: dict[str, list[Answer]] = defaultdict(list)
     for event in world.database.published():
-        answers[event.causation_id].append(event)
-    for message_id in world.database.committed.inbox:
-        command = commands[message_id]
-        assert command is not None, f"{message_id} is broken, and was taken"
-        expected = shop.answer(command)
-        found = [_answer(event) for event in answers[message_id]]
-        if found != expected:
-            faults.append(f"{message_id} was answered by {found} instead of {expected}.")
+        found[event.causation_id].append(_answer(event))
+    faults = [
+        f"{cause} was answered by {found[cause]} instead of {expected[cause]}."
+        for cause in {**expected, **found}
+        if found[cause] != expected[cause]
+    ]
     stock = {batch.reference: (batch.qty, batch.qty - shop.available(batch)) for batch in shop.batches}
     faults += _prune_model(world.database, shop)
     stock = {batch.reference: stock[batch.reference] for batch in shop.batches}
@@ -134,6 +135,20 @@ def _check_model(world: World) -> list[str]:
     if world.database.stock() != stock:
         faults.append(f"The stock is {world.database.stock()} instead of {stock}.")
     return faults
+
+
+def _committed(world: World) -> Iterator[tuple[str, Command]]:
+    """Return the commands in the order in which they were committed, and the ends of holds, each with its cause."""
+    commands = {sent.message_id: sent.command for sent in world.setting.sent}
+    lapses = deque(world.database.committed.lapses)
+    for number, message_id in enumerate([*world.database.committed.inbox, ""]):
+        while lapses and lapses[0][0] == number:
+            _, lapse = lapses.popleft()
+            yield lapse.message_id, lapse
+        if message_id:
+            command = commands[message_id]
+            assert command is not None, f"{message_id} is broken, and was taken"
+            yield message_id, replace(command, message_id=message_id) if isinstance(command, Hold) else command
 
 
 def _prune_model(database: FakeDatabase, shop: NaiveShop) -> list[str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from datetime import timedelta
 from random import Random
 from typing import Any, Protocol
 from unittest.mock import patch
@@ -23,6 +24,7 @@ from allocation_worker.service_layer.groups import GroupProcessor
 from allocation_worker.service_layer.outcomes import Done
 from allocation_worker.service_layer.outgoing import OutgoingEvent
 from allocation_worker.service_layer.ports import Receipt
+from tests.fakes.due_holds import FakeDueHolds
 from tests.simulation.amqp import SimulatedChannel
 from tests.simulation.database import SimulatedInbox
 
@@ -160,6 +162,51 @@ def counter_lost_on_a_shrink() -> AbstractContextManager[Any]:
     return patch.object(Product, "_take_off", careless)
 
 
+def a_hold_that_was_prolonged_lapses_at_its_first_time() -> AbstractContextManager[Any]:
+    lapse = Product.lapse_hold
+
+    def careless(self: Product, line_id: Any, message_id: str) -> None:
+        hold = self.lines[line_id].hold
+        lapse(self, line_id, hold.message_id if hold else message_id)
+
+    return patch.object(Product, "lapse_hold", careless)
+
+
+def a_lapse_forgets_those_that_wait() -> AbstractContextManager[Any]:
+    lapse = Product.lapse_hold
+
+    def forgetful(self: Product, line_id: Any, message_id: str) -> None:
+        lapse(self, line_id, message_id)
+        self._freed = False
+
+    return patch.object(Product, "lapse_hold", forgetful)
+
+
+def a_line_keeps_its_place_when_its_hold_lapses() -> AbstractContextManager[Any]:
+    lapse = Product._lapse
+
+    def kept(self: Product, line: Any) -> None:
+        place = line.place
+        lapse(self, line)
+        line.place = place
+
+    return patch.object(Product, "_lapse", kept)
+
+
+def holds_lapse_before_their_time() -> AbstractContextManager[Any]:
+    find = FakeDueHolds.find
+
+    def hasty(self: FakeDueHolds, limit: int, besides: Any) -> Any:
+        now = self._database.now
+        self._database.now = lambda: now() + timedelta(seconds=1)
+        try:
+            return find(self, limit, besides)
+        finally:
+            self._database.now = now
+
+    return patch.object(FakeDueHolds, "find", hasty)
+
+
 def failures_taken_for_success() -> AbstractContextManager[Any]:
     answer = QueueWorker._process
 
@@ -231,6 +278,10 @@ PLANTED = _named(
     acks_on_the_wrong_channel,
     copies_carry_their_death,
     counter_lost_on_a_shrink,
+    a_hold_that_was_prolonged_lapses_at_its_first_time,
+    a_lapse_forgets_those_that_wait,
+    a_line_keeps_its_place_when_its_hold_lapses,
+    holds_lapse_before_their_time,
     failures_taken_for_success,
     taken_together_whatever_has_failed,
     stock_commands_taken_in_parts,

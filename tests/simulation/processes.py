@@ -13,10 +13,13 @@ from allocation_worker.adapters.rabbitmq.consumer import Consumer
 from allocation_worker.adapters.rabbitmq.deliveries import DeliveryBuffer, Results
 from allocation_worker.adapters.rabbitmq.delivery import Delivery
 from allocation_worker.adapters.rabbitmq.publisher import RabbitMQEventPublisher
+from allocation_worker.domain.commands import LapseHold
 from allocation_worker.entrypoints.consume import QueueWorker
+from allocation_worker.entrypoints.lapse import Lapsing
 from allocation_worker.entrypoints.relay import Relay
 from allocation_worker.service_layer.groups import GroupProcessor
 from allocation_worker.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
+from allocation_worker.service_layer.lapse import HoldLapser
 from allocation_worker.service_layer.messagebus import MessageBus
 from allocation_worker.service_layer.messages import CommandMessage
 from allocation_worker.service_layer.outgoing import MessageResult, OutgoingEvent
@@ -29,7 +32,7 @@ from allocation_worker.service_layer.ports import (
 )
 from tests.fakes.prune import FakeEndedBatches, FakeEndedLines
 from tests.simulation import current, faults
-from tests.simulation.database import Session, SimulatedUnitOfWork, open_pending
+from tests.simulation.database import Session, SimulatedDueHolds, SimulatedUnitOfWork, open_pending
 from tests.simulation.faults import Options, Outcome
 from tests.simulation.link import SimulatedLink
 from tests.simulation.scheduler import Killed, Task
@@ -154,6 +157,16 @@ class WatchedBus(MessageBus):
         self._process.point("handled")
 
 
+class WatchedLapses(WatchedBus):
+    """A bus for the ends of holds."""
+
+    def handle(self, message: CommandMessage, uow: UnitOfWork) -> None:
+        super().handle(message, uow)
+        assert isinstance(uow, SimulatedUnitOfWork)
+        assert isinstance(message.command, LapseHold)
+        uow.note_lapse(message.command)
+
+
 class WatchedPublisher:
     """A publisher, with points."""
 
@@ -226,7 +239,7 @@ def relay(process: Process) -> None:
     publisher = RabbitMQEventPublisher(
         ["amqp://simulated"], wake=process.waker.wake, name="publisher", link=partial(SimulatedLink, process)
     )
-    active = Event()
+    active = SimulatedEvent()
     loop = Relay(
         partial(open_pending, world.database, process),
         WatchedPublisher(publisher, process),
@@ -237,7 +250,19 @@ def relay(process: Process) -> None:
         poll=1.0,
         clock=now,
     )
+    lapsing = Lapsing(
+        HoldLapser(
+            SimulatedDueHolds(world.database, process),
+            WatchedLapses(process),
+            partial(SimulatedUnitOfWork, world.database, process),
+        ),
+        active=active,
+        stopping=process.stopping,
+        sleep=sleep,
+        clock=now,
+    )
     process.spawn("relay", loop.run)
+    process.spawn("holds", lapsing.run)
     if world.setting.prunes:
         process.spawn("prune", partial(_prune, process, active))
 
@@ -252,7 +277,7 @@ def _prune(process: Process, active: Event) -> None:
     while not process.stopping.is_set():
         sleep(PRUNE_EVERY)
         for table in tables if active.is_set() else ():
-            now = world.database.now + timedelta(seconds=1)
+            now = world.database.now() + timedelta(seconds=1)
             session = Session(process, _nothing)
             with suppress(StoreUnavailableError):
                 session.statement(f"pruned {table.name}", faults.WRITE, partial(table.step, now))

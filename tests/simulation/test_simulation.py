@@ -12,8 +12,8 @@ import pytest
 from allocation_contracts.names import ORDERS_QUEUE, STOCK_QUEUE
 from allocation_worker.adapters.rabbitmq.prefetch_policy import FAILURES_BEFORE_RETURN
 from tests.simulation.broker import DELIVERY_LIMIT
-from tests.simulation.faults import CONNECTION_LOST, KILLED, LEFT_TO_CHANCE, OK, Options, Outcome, Strikes
-from tests.simulation.histories import backlog, crowd, deadly
+from tests.simulation.faults import CONNECTION_LOST, KILLED, LEFT_TO_CHANCE, OK, Chance, Options, Outcome, Strikes
+from tests.simulation.histories import backlog, crowd, deadly, prolonged
 from tests.simulation.judge import judge, stock_order
 from tests.simulation.planted import PLANTED, Plant
 from tests.simulation.runs import (
@@ -130,6 +130,11 @@ def test_however_soon_it_is_struck_again_no_innocent_stock_command_is_dead_lette
         assert most_spent(world, STOCK_QUEUE) <= DELIVERY_LIMIT - 2
 
 
+def test_a_hold_that_is_prolonged_while_it_lapses_either_has_lapsed_or_goes_on() -> None:
+    for seed in range(8):
+        assert not judge(prolonged_while_it_lapses(seed))
+
+
 def test_a_seed_is_always_the_same_run() -> None:
     for seed in range(5):
         assert by_seed(seed, trace=True) == by_seed(seed, trace=True)
@@ -143,7 +148,14 @@ def test_a_planted_bug_is_found(plant: Plant) -> None:
             or any(ended.faults for ended in one_fault_at_a_time())
             or any(judge(crowded(200, 5, 128, seed)) for seed in range(4))
             or any(judge(struck(0, *WORKING["killed"], seed)) for seed in range(4))
+            or any(judge(prolonged_while_it_lapses(seed)) for seed in range(4))
         )
+
+
+def prolonged_while_it_lapses(seed: int) -> World:
+    """Many holds, prolonged one by one when their time is over. Nothing fails, and much takes a while."""
+    setting = Setting(sent=prolonged(40), group_limit=1, interleave=True)
+    return disturbed(setting, seed, lambda random: Chance(random, fault=0.0, slow=0.2, most=0, focus="nothing"))
 
 
 def crowded(good: int, bad: int, prefetch: int, seed: int) -> World:

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from functools import partial
 from random import Random
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from allocation_worker.domain.commands import Command
 from allocation_worker.domain.lines import LineId
 from allocation_worker.service_layer.retries import RetryPolicy
 from tests.fakes import policies
-from tests.fakes.unit_of_work import FakeDatabase
+from tests.fakes.unit_of_work import START, FakeDatabase
 from tests.simulation import current, processes
 from tests.simulation.broker import Broker, Letter
 from tests.simulation.faults import OK, Options, Outcome, Schedule
@@ -76,7 +77,9 @@ class World:
         self.setting = setting
         self.scheduler = Scheduler(choose)
         self.scheduler.after_turn = self._bury_the_dead
-        self.database = FakeDatabase(SimulatedCondition, lambda: UUID(int=random.getrandbits(128), version=4))
+        self.database = FakeDatabase(
+            SimulatedCondition, lambda: UUID(int=random.getrandbits(128), version=4), self._database_time
+        )
         self.broker = Broker(self.scheduler.later, setting.policy.all_delays)
         self.broker.unbound |= set(setting.unbound)
         self.broker.twice = lambda name: self.decide(name, (OK, Outcome.TWICE)) is Outcome.TWICE
@@ -240,8 +243,20 @@ class World:
         for session in list(self.sessions):
             session.break_off()
 
+    def _database_time(self) -> datetime:
+        return START + timedelta(seconds=self.scheduler.now)
+
     def _drained(self) -> bool:
         return not any(self._left().values())
+
+    def _holds_that_lapse_soon(self) -> int:
+        untils = [
+            line.hold.until
+            for product in self.database.committed.products.values()
+            for line in product.lines.values()
+            if line.hold
+        ]
+        return sum(until < START + timedelta(seconds=LONGEST) for until in untils)
 
     def _left(self) -> dict[str, object]:
         """What is still to be done, where there is anything."""
@@ -254,4 +269,5 @@ class World:
             "processes to start": self._starting,
             "upheavals to come": self._upheavals_left,
             "held": self.held,
+            "holds that lapse soon": self._holds_that_lapse_soon(),
         }

@@ -1,7 +1,7 @@
 """The checker finds differences between events and tables."""
 
 from harness.checker.events import Report
-from harness.checker.rules import BatchState
+from harness.checker.rules import BatchState, LineState
 from harness.checker.tables import check_tables, count_unpublished
 from tests.fakes.messages import message
 from tests.integration.postgres.staging import create, order, process
@@ -13,7 +13,7 @@ def report_of(**lines: tuple[str, int]) -> Report:
     allocated = sum(qty for _, qty in lines.values())
     return Report(
         batches={"shelf": BatchState("LAMP", 10, allocated)},
-        lines={(orderid, "LAMP", ""): held for orderid, held in lines.items()},
+        lines={(orderid, "LAMP", ""): LineState("allocated", *held) for orderid, held in lines.items()},
     )
 
 
@@ -36,8 +36,11 @@ def test_what_agrees_has_no_fault(store: PostgresStore) -> None:
 def test_a_line_that_only_one_of_them_knows_is_a_fault(store: PostgresStore) -> None:
     a_shop(store)
     assert faults(store, report_of()) == [
-        "Batch shelf is ('LAMP', 10, 0) by its events, and ('LAMP', 10, 4) in the tables.",
-        "Line ('o1', 'LAMP', '') is None by its events, and ('shelf', 4) in the tables.",
+        "Batch shelf is ('LAMP', 10, 0, 0, None) by its events, and ('LAMP', 10, 4, 0, None) in the tables.",
+        (
+            "Line ('o1', 'LAMP', '') is None by its events, "
+            "and LineState(status='allocated', batchref='shelf', qty=4) in the tables."
+        ),
     ]
 
 
@@ -45,7 +48,7 @@ def test_a_batch_that_was_never_announced_is_a_fault(store: PostgresStore) -> No
     a_shop(store)
     report = report_of(o1=("shelf", 4))
     del report.batches["shelf"]
-    assert faults(store, report) == ["Batch shelf is None by its events, and ('LAMP', 10, 4) in the tables."]
+    assert faults(store, report) == ["Batch shelf is None by its events, and ('LAMP', 10, 4, 0, None) in the tables."]
 
 
 def test_an_event_that_still_waits_is_a_fault(store: PostgresStore) -> None:

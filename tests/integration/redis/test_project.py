@@ -69,11 +69,16 @@ JANUARY, FEBRUARY = date(2026, 1, 1), date(2026, 2, 1)
 
 
 def hold(orderid: str, qty: int, until: datetime = NOON) -> Command:
-    return Hold(orderid=orderid, sku="LAMP", qty=qty, until=until)
+    return Hold(orderid=orderid, sku="LAMP", qty=qty, until=until, message_id=_name(orderid, qty, until))
 
 
-def lapse(orderid: str, until: datetime = NOON) -> Command:
-    return LapseHold(orderid=orderid, sku="LAMP", until=until)
+def lapse(orderid: str, qty: int, until: datetime = NOON) -> Command:
+    """End the hold that was asked for in this quantity, until this time."""
+    return LapseHold(orderid=orderid, sku="LAMP", message_id=_name(orderid, qty, until))
+
+
+def _name(orderid: str, qty: int, until: datetime) -> str:
+    return f"{orderid}: {qty} until {until:%H}"
 
 
 def wait(orderid: str, qty: int, needed_by: date | None = None) -> Command:
@@ -87,9 +92,9 @@ def resize(orderid: str, qty: int) -> Command:
 SHELF, SHIP = create("shelf", 10), CreateBatch(batchref="ship", sku="LAMP", qty=10, eta=JANUARY)
 
 STORIES: dict[str, list[Command]] = {
-    "a hold that lapses": [SHELF, hold("o1", 4), lapse("o1"), lapse("o1"), hold("o2", 10)],
-    "a hold that is confirmed": [SHELF, hold("o1", 4), order("o1", 4), lapse("o1")],
-    "a hold that is prolonged": [SHELF, hold("o1", 4), hold("o1", 4, ONE), lapse("o1"), lapse("o1", ONE)],
+    "a hold that lapses": [SHELF, hold("o1", 4), lapse("o1", 4), lapse("o1", 4), hold("o2", 10)],
+    "a hold that is confirmed": [SHELF, hold("o1", 4), order("o1", 4), lapse("o1", 4)],
+    "a hold that is prolonged": [SHELF, hold("o1", 4), hold("o1", 4, ONE), lapse("o1", 4), lapse("o1", 4, ONE)],
     "a hold in more": [SHELF, hold("o1", 4), hold("o1", 6), hold("o1", 11)],
     "a hold that moves for more": [SHELF, SHIP, hold("o1", 4), order("o2", 6), hold("o1", 8)],
     "a hold that is resized": [SHELF, SHIP, hold("o1", 4), order("o2", 5), resize("o1", 2), resize("o1", 9)],
@@ -103,7 +108,7 @@ STORIES: dict[str, list[Command]] = {
         order("o1", 5),
     ],
     "a hold that is confirmed too late for its batch": [SHIP, hold("o1", 4), wait("o1", 4, date(2025, 1, 1)), SHELF],
-    "a hold of a line that waits": [SHELF, wait("o1", 11), hold("o1", 4), resize("o1", 3), lapse("o1")],
+    "a hold of a line that waits": [SHELF, wait("o1", 11), hold("o1", 4), resize("o1", 3), lapse("o1", 4)],
     "a shrink that takes a hold off": [
         SHELF,
         order("o1", 3),
@@ -112,9 +117,9 @@ STORIES: dict[str, list[Command]] = {
         SHIP,
         ChangeBatchQuantity(batchref="ship", qty=4),
         ChangeBatchQuantity(batchref="shelf", qty=2),
-        lapse("o2"),
+        lapse("o2", 4),
     ],
-    "a lapse that serves": [SHELF, hold("o1", 8), wait("o2", 3), wait("o3", 5), lapse("o1"), hold("o1", 2)],
+    "a lapse that serves": [SHELF, hold("o1", 8), wait("o2", 3), wait("o3", 5), lapse("o1", 8), hold("o1", 2)],
     "a line that waits and is served": [
         SHELF,
         wait("o1", 11),

@@ -6,7 +6,7 @@ from itertools import count
 from pika.spec import BasicProperties
 
 import allocation_contracts as contracts
-from harness.checker.events import ReceivedEvent
+from harness.checker.messages import ReceivedEvent
 
 _numbers = count(1)
 

@@ -1,12 +1,15 @@
 """Random histories have the same events as in the naive implementation."""
 
 from collections import defaultdict
+from contextlib import ExitStack
 from datetime import UTC, date, datetime
+from unittest.mock import patch
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from allocation_worker.domain import model
 from allocation_worker.domain.commands import (
     Allocate,
     ChangeBatchEta,
@@ -20,6 +23,7 @@ from allocation_worker.domain.commands import (
     Ship,
 )
 from allocation_worker.domain.errors import RefusalError
+from allocation_worker.service_layer import handlers
 from allocation_worker.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
 from allocation_worker.service_layer.messagebus import MessageBus
 from tests.fakes.messages import message
@@ -42,6 +46,7 @@ class AnyHistory(RuleBasedStateMachine):
         self.database = FakeDatabase()
         self.bus = MessageBus(COMMAND_HANDLERS, EVENT_HANDLERS)
         self.naive = NaiveShop()
+        self.holds = 0
 
     @rule(orderid=orderids, sku=skus, lineid=lineids, qty=st.integers(1, 12))
     def allocate(self, orderid: str, sku: str, lineid: str, qty: int) -> None:
@@ -77,17 +82,19 @@ class AnyHistory(RuleBasedStateMachine):
 
     @rule(orderid=orderids, sku=skus, lineid=lineids, qty=st.integers(1, 12), until=untils)
     def hold(self, orderid: str, sku: str, lineid: str, qty: int, until: datetime) -> None:
-        self.compare(Hold(orderid=orderid, sku=sku, lineid=lineid, qty=qty, until=until))
+        self.holds += 1
+        message_id = f"hold-{self.holds}"
+        self.compare(Hold(orderid=orderid, sku=sku, lineid=lineid, qty=qty, until=until, message_id=message_id))
 
-    @rule(orderid=orderids, sku=skus, lineid=lineids, until=untils)
-    def lapse_hold(self, orderid: str, sku: str, lineid: str, until: datetime) -> None:
-        self.compare(LapseHold(orderid=orderid, sku=sku, lineid=lineid, until=until))
+    @rule(orderid=orderids, sku=skus, lineid=lineids, number=st.integers(1, 9))
+    def lapse_hold(self, orderid: str, sku: str, lineid: str, number: int) -> None:
+        self.compare(LapseHold(orderid=orderid, sku=sku, lineid=lineid, message_id=f"hold-{number}"))
 
     @rule(orderid=orderids, sku=skus, lineid=lineids)
     def lapse_as_held(self, orderid: str, sku: str, lineid: str) -> None:
         for line in self.naive.lines:
             if line.key == (orderid, sku, lineid) and line.until:
-                self.compare(LapseHold(orderid=orderid, sku=sku, lineid=lineid, until=line.until))
+                self.compare(LapseHold(orderid=orderid, sku=sku, lineid=lineid, message_id=line.held_by))
                 break
 
     @rule(batchref=batchrefs, sku=skus, qty=st.integers(1, 20), eta=etas)
@@ -151,5 +158,20 @@ class AnyHistory(RuleBasedStateMachine):
         return [(event.type, event.body) for event in self.database.published()[before:]]
 
 
+class AnyHistoryInPortions(AnyHistory):
+    """As above, where a command sees to two lines at a time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.small_portions = ExitStack()
+        for module in (model, handlers):
+            self.small_portions.enter_context(patch.object(module, "AT_A_TIME", 2))
+
+    def teardown(self) -> None:
+        self.small_portions.close()
+
+
 AnyHistory.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+AnyHistoryInPortions.TestCase.settings = AnyHistory.TestCase.settings
 TestAnyHistory = AnyHistory.TestCase
+TestAnyHistoryInPortions = AnyHistoryInPortions.TestCase

@@ -1,5 +1,6 @@
 """Stock is held for a line until a time: nobody waits for it, and nobody is displaced by it."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -30,11 +31,12 @@ ONE = datetime(2030, 1, 1, 13, tzinfo=UTC)
 
 
 def hold(orderid: str, qty: int, until: datetime = NOON) -> Hold:
-    return Hold(orderid=orderid, sku="LAMP", qty=qty, until=until)
+    return Hold(orderid=orderid, sku="LAMP", qty=qty, until=until, message_id=f"{orderid} until {until:%H}")
 
 
 def lapse(orderid: str, until: datetime = NOON) -> LapseHold:
-    return LapseHold(orderid=orderid, sku="LAMP", until=until)
+    """End the hold of an order that was asked for until this time."""
+    return LapseHold(orderid=orderid, sku="LAMP", message_id=f"{orderid} until {until:%H}")
 
 
 @pytest.fixture
@@ -111,6 +113,11 @@ class TestHoldingAgain:
         assert shop(hold("A", 3, ONE)) == [("held", "A", "b1")]
         assert shop(lapse("A", NOON)) == []
         assert shop(lapse("A", ONE)) == [("hold-lapsed", "A", "b1")]
+
+    def test_another_hold_until_the_same_time_lapses_in_the_name_of_its_own_message(self, shop: Shop) -> None:
+        shop(replace(hold("A", 2), message_id="another"))
+        assert shop(lapse("A")) == []
+        assert shop(replace(lapse("A"), message_id="another")) == [("hold-lapsed", "A", "b1")]
 
     def test_the_same_again_is_announced_again(self, shop: Shop) -> None:
         shop(hold("A", 3))

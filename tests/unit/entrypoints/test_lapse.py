@@ -1,6 +1,5 @@
 """Holds lapse once their time has passed, while this relay is the active one."""
 
-from collections.abc import Collection
 from datetime import timedelta
 from threading import Event
 
@@ -9,45 +8,28 @@ import pytest
 from allocation_worker.domain.commands import Allocate, CreateBatch, Hold
 from allocation_worker.entrypoints.lapse import LOOK_EVERY, Lapsing
 from allocation_worker.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
-from allocation_worker.service_layer.lapse import AT_A_TIME, DueHold, HoldLapser
+from allocation_worker.service_layer.lapse import AT_A_TIME, HoldLapser
 from allocation_worker.service_layer.messagebus import MessageBus
 from allocation_worker.service_layer.ports import StoreUnavailableError
+from tests.fakes.due_holds import FakeDueHolds
 from tests.fakes.messages import message
-from tests.fakes.unit_of_work import FakeDatabase
+from tests.fakes.unit_of_work import START, FakeDatabase
 
 BUS = MessageBus(COMMAND_HANDLERS, EVENT_HANDLERS)
-
-
-class FakeDueHolds:
-    """Finds the holds in memory whose time has passed."""
-
-    def __init__(self, database: FakeDatabase) -> None:
-        self._database = database
-        self.failures: list[Exception] = []
-
-    def find(self, limit: int, besides: Collection[str]) -> list[DueHold]:
-        if self.failures:
-            raise self.failures.pop()
-        found = [
-            DueHold(sku, line.orderid, line.lineid, *line.hold)
-            for sku, product in self._database.committed.products.items()
-            for line in product.lines.values()
-            if line.hold and line.hold.until <= self._database.now and sku not in besides
-        ]
-        return sorted(found, key=lambda hold: hold.until)[:limit]
 
 
 class Stage:
     """A database with a batch of 5 of each of two SKUs, all of it held for a minute."""
 
     def __init__(self) -> None:
-        self.database = FakeDatabase()
+        self.now = START
+        self.database = FakeDatabase(now=lambda: self.now)
         self.due = FakeDueHolds(self.database)
         self.lapser = HoldLapser(self.due, BUS, self.database.unit_of_work)
         self.active, self.stopping = Event(), Event()
         self.active.set()
         self.pauses: list[float] = []
-        until = self.database.now + timedelta(minutes=1)
+        until = self.now + timedelta(minutes=1)
         for sku in ("LAMP", "VASE"):
             self.send(CreateBatch(batchref=f"of-{sku}", sku=sku, qty=5), f"batch-{sku}")
             self.send(Hold(orderid="basket", sku=sku, qty=5, until=until), f"hold-{sku}")
@@ -82,14 +64,14 @@ def test_nothing_lapses_before_its_time(stage: Stage) -> None:
 
 
 def test_each_hold_lapses_once_and_names_the_message_that_asked_for_it(stage: Stage) -> None:
-    stage.database.now += timedelta(minutes=1)
+    stage.now += timedelta(minutes=1)
     stage.run()
     assert stage.lapsed() == [("LAMP", "hold-LAMP"), ("VASE", "hold-VASE")]
     assert stage.database.stock() == {"of-LAMP": (5, 0), "of-VASE": (5, 0)}
 
 
 def test_a_hold_that_was_confirmed_meanwhile_does_not_lapse(stage: Stage) -> None:
-    stage.database.now += timedelta(minutes=1)
+    stage.now += timedelta(minutes=1)
     found = stage.due.find(9, ())
     stage.send(Allocate(orderid="basket", sku="LAMP", qty=5), "order")
     stage.due.find = lambda *_: found  # type: ignore[method-assign] # what another process has just changed
@@ -99,14 +81,14 @@ def test_a_hold_that_was_confirmed_meanwhile_does_not_lapse(stage: Stage) -> Non
 
 def test_those_that_wait_are_served_with_what_was_held(stage: Stage) -> None:
     stage.send(Allocate(orderid="w", sku="LAMP", qty=4, wait=True), "waits")
-    stage.database.now += timedelta(minutes=1)
+    stage.now += timedelta(minutes=1)
     stage.run()
     served = [event for event in stage.database.published() if event.type == "allocated.v1"]
     assert [(event.body["orderid"], event.causation_id) for event in served] == [("w", "hold-LAMP")]
 
 
 def test_a_product_that_others_have_locked_is_left_for_later(stage: Stage) -> None:
-    stage.database.now += timedelta(minutes=1)
+    stage.now += timedelta(minutes=1)
     with stage.database.unit_of_work() as uow:
         uow.products.get("LAMP")
         stage.lapser.step()
@@ -118,7 +100,7 @@ def test_a_product_that_others_have_locked_is_left_for_later(stage: Stage) -> No
 
 def test_fewer_than_can_end_at_once_are_all_that_are_due(stage: Stage) -> None:
     """Else a relay would end holds one by one, as they come due."""
-    stage.database.now += timedelta(minutes=1)
+    stage.now += timedelta(minutes=1)
     assert not stage.lapser.step()
     assert len(stage.lapsed()) == 2
 
@@ -126,7 +108,7 @@ def test_fewer_than_can_end_at_once_are_all_that_are_due(stage: Stage) -> None:
 def test_as_many_as_can_end_at_once_may_not_be_all(stage: Stage) -> None:
     stage.send(CreateBatch(batchref="large", sku="LAMP", qty=AT_A_TIME), "large")
     for number in range(AT_A_TIME):
-        stage.send(Hold(orderid=f"o{number}", sku="LAMP", qty=1, until=stage.database.now), f"m{number}")
+        stage.send(Hold(orderid=f"o{number}", sku="LAMP", qty=1, until=stage.now), f"m{number}")
     assert stage.lapser.step()
     assert not stage.lapser.step()
     assert len(stage.lapsed()) == AT_A_TIME
@@ -134,13 +116,13 @@ def test_as_many_as_can_end_at_once_may_not_be_all(stage: Stage) -> None:
 
 def test_only_the_active_relay_ends_holds(stage: Stage) -> None:
     stage.active.clear()
-    stage.database.now += timedelta(minutes=1)
+    stage.now += timedelta(minutes=1)
     stage.run()
     assert stage.lapsed() == []
 
 
 def test_it_goes_on_after_an_absence_of_the_database(stage: Stage) -> None:
     stage.due.failures.append(StoreUnavailableError("away"))
-    stage.database.now += timedelta(minutes=1)
+    stage.now += timedelta(minutes=1)
     stage.run()
     assert len(stage.lapsed()) == 2

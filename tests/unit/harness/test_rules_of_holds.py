@@ -1,6 +1,7 @@
 """The checker finds no fault in what the worker does with holds, and names the rule that an event breaks."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, date, datetime
 
 import pytest
@@ -36,7 +37,7 @@ sku = st.just("LAMP")
 stories: st.SearchStrategy[list[Command]] = st.lists(
     st.one_of(
         st.builds(Hold, orderid=orderids, sku=sku, qty=quantities, until=st.just(NOON)),
-        st.builds(LapseHold, orderid=orderids, sku=sku, until=st.just(NOON)),
+        st.builds(LapseHold, orderid=orderids, sku=sku, message_id=st.just("")),
         st.builds(Allocate, orderid=orderids, sku=sku, qty=quantities, wait=st.booleans(), needed_by=etas),
         st.builds(ChangeLineQuantity, orderid=orderids, sku=sku, qty=quantities),
         st.builds(Deallocate, orderid=orderids, sku=sku),
@@ -58,7 +59,7 @@ def test_what_the_worker_does_with_holds_has_no_fault(story: list[Command]) -> N
     for number, command in enumerate([CreateBatch(batchref="b0", sku="LAMP", qty=6), *story]):
         cause = f"m{number}"
         if isinstance(command, LapseHold):
-            cause = _cause_of_the_hold(database, command)
+            command = replace(command, message_id=_cause_of_the_hold(database, command))  # noqa: PLW2901 - as of now
         else:
             sending = delivery(command, cause)
             sent[cause] = {"type": sending.properties.type, **json.loads(sending.body)}
@@ -124,3 +125,28 @@ def lapsed(orderid: str, qty: int, batchref: str) -> Told:
 )
 def test_a_broken_rule_of_holds_is_told(history: list[Told], fault: str) -> None:
     assert faults(*history)[0] == fault
+
+
+@pytest.mark.parametrize(
+    ("cause", "timestamp", "expected"),
+    [
+        ("m2", 1_893_499_200, []),
+        (
+            "m2",
+            1_893_499_199,
+            ["The hold of line ('o1', 'LAMP', '') was until 2030-01-01T12:00:00Z, and lapsed by 1893499199."],
+        ),
+        ("m1", 1_893_499_200, ["The hold of line ('o1', 'LAMP', '') was asked for by m2, and its end names m1."]),
+    ],
+    ids=["right", "too early", "of another message"],
+)
+def test_when_and_by_whose_message_a_hold_lapses_is_checked(cause: str, timestamp: int, expected: list[str]) -> None:
+    found: list[str] = []
+    replay = Replay(found.append)
+    hold = {"type": "hold.v1", "orderid": "o1", "sku": "LAMP", "qty": 1}
+    for sequence, ((type_, data), sender) in enumerate(
+        [(created("b", 5), "m0"), (held("o1", 1, "b"), "m2"), (lapsed("o1", 1, "b"), cause)], start=1
+    ):
+        replay.apply(type_, data | {"sequence": sequence}, sender, hold, timestamp)
+    replay.end()
+    assert found == expected

@@ -1,0 +1,30 @@
+"""Finds the holds in memory whose time has passed."""
+
+from collections.abc import Collection
+
+from allocation_worker.service_layer.lapse import DueHold
+from tests.fakes.unit_of_work import FakeDatabase
+
+
+class FakeDueHolds:
+    """The holds whose time has passed by the clock of the database.
+
+    Attributes:
+        failures: what the next calls raise, the last first.
+    """
+
+    def __init__(self, database: FakeDatabase) -> None:
+        self._database = database
+        self.failures: list[Exception] = []
+
+    def find(self, limit: int, besides: Collection[str]) -> list[DueHold]:
+        if self.failures:
+            raise self.failures.pop()
+        now = self._database.now()
+        found = [
+            DueHold(sku, line.orderid, line.lineid, *line.hold)
+            for sku, product in self._database.committed.products.items()
+            for line in product.lines.values()
+            if line.hold and line.hold.until <= now and sku not in besides
+        ]
+        return sorted(found, key=lambda hold: hold.until)[:limit]
