@@ -73,7 +73,7 @@ class FakeLinesNow:
         )
 
     def _seconds_left(self, until: datetime) -> float:
-        return (until - self._database.now).total_seconds()
+        return (until - self._database.now()).total_seconds()
 
 
 def _first(lines: Sequence[WaitingLine]) -> datetime | None:

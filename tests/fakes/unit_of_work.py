@@ -273,7 +273,7 @@ class Transaction:
                 listener()
 
     def _note_since(self) -> None:
-        now = self._database.now + timedelta(microseconds=self.serial)
+        now = self._database.now() + timedelta(microseconds=self.serial)
         for sku, product in self.products.items():
             for line_id, line in product.lines.items():
                 if line.waits:
