@@ -5,6 +5,7 @@ import re
 import signal
 from collections.abc import Iterable, Iterator
 from contextlib import closing
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,17 @@ import pika
 import pytest
 import sqlalchemy as sa
 
-from allocation_contracts import EVENTS_EXCHANGE, Allocate, ChangeBatchQuantity, CreateBatch, Deallocate
+from allocation_contracts import (
+    EVENTS_EXCHANGE,
+    Allocate,
+    ChangeBatchEta,
+    ChangeBatchQuantity,
+    ChangeLineQuantity,
+    CreateBatch,
+    Deallocate,
+    Hold,
+    Ship,
+)
 from allocation_worker.testing.servers import Servers
 from allocation_worker.testing.servers.redis_server import LocalRedis, RedisServer, local_redis
 from allocation_worker.testing.waiting import wait_until
@@ -95,6 +106,51 @@ def test_what_was_decided_before_and_after_its_start_is_shown(projected: Running
         r"`allocation-worker explain --order nobody` asks the database\.\n",
         unknown.stderr,
     )
+
+
+def test_what_waits_is_held_has_lapsed_or_was_shipped_is_shown(projected: RunningService) -> None:
+    project = projected.start("project")
+    now = datetime.now(UTC)
+    with projected.client() as client:
+        client.ask(CreateBatch(batchref="ship", sku="LAMP", qty=10, eta=date(2030, 1, 1)))
+        for command in (
+            Allocate(orderid="shipped", sku="LAMP", qty=2),
+            Allocate(orderid="resized", sku="LAMP", qty=2),
+            Allocate(orderid="waits", sku="LAMP", qty=20, wait=True),
+            Hold(orderid="held", sku="LAMP", qty=1, until=now + timedelta(hours=1)),
+            Hold(orderid="confirmed", sku="LAMP", qty=1, until=now + timedelta(hours=1)),
+            Hold(orderid="lapsed", sku="LAMP", qty=1, until=now + timedelta(seconds=1)),
+            ChangeLineQuantity(orderid="resized", sku="LAMP", qty=3),
+            ChangeLineQuantity(orderid="held", sku="LAMP", qty=2),
+            ChangeBatchEta(batchref="ship", eta=None),
+            Allocate(orderid="confirmed", sku="LAMP", qty=1),
+            Ship(orderid="shipped", sku="LAMP"),
+        ):
+            client.ask(command)
+        wait_until(
+            lambda: "hold-lapsed.v1" in {event.type for event in client.received}, within=30, otherwise=projected.logs
+        )
+        wait_until_equal(projected)
+    expected = {
+        "shipped": ("shipped", 2),
+        "resized": ("allocated", 3),
+        "waits": ("waiting", 20),
+        "held": ("held", 2),
+        "confirmed": ("allocated", 1),
+        "lapsed": ("lapsed", 0),
+    }
+    assert {order: shown(projected, order) for order in expected} == expected
+    assert project.terminate() == 0
+    done = run_verb("project", "--rebuild", settings=projected.settings)
+    assert done.returncode == 0, done.stderr
+    assert differences(projected) == []
+    assert {order: shown(projected, order) for order in expected} == expected
+
+
+def shown(service: RunningService, order: str) -> tuple[str, int]:
+    """The status and the quantity of the only line of an order."""
+    [line] = json.loads(run_verb("show", "order", order, "--json", settings=service.settings).stdout)["lines"]
+    return line["status"], line["qty"]
 
 
 def test_what_it_has_not_heard_of_yet_is_never_denied(projected: RunningService) -> None:
