@@ -22,16 +22,16 @@ GRANT SELECT ON SEQUENCE outbox_pages_id_seq
     TO allocation_consume, allocation_relay, allocation_project, allocation_reader;
 GRANT SELECT (id) ON outbox_pages TO allocation_consume;
 
+-- What is left of batches that were pruned: `consume` creates none a second time, and `verify` counts them.
+GRANT SELECT ON pruned_batches TO allocation_consume, allocation_reader;
+
 -- consume
 GRANT SELECT, INSERT, UPDATE ON products, batches, order_lines TO allocation_consume;
-GRANT SELECT ON pruned_batches TO allocation_consume;
 GRANT SELECT, INSERT, UPDATE, DELETE ON inbox_entries TO allocation_consume;
 GRANT INSERT ON outbox_pages TO allocation_consume;
 
 -- relay, which also ends holds and prunes. It locks the rows that it deletes, and that needs UPDATE.
-GRANT SELECT, UPDATE ON products TO allocation_relay;
-GRANT SELECT, UPDATE, DELETE ON batches, order_lines TO allocation_relay;
-GRANT SELECT, INSERT ON pruned_batches TO allocation_relay;
+GRANT SELECT, UPDATE ON products, batches, order_lines TO allocation_relay;
 GRANT INSERT ON outbox_pages TO allocation_relay;
 GRANT SELECT, UPDATE, DELETE ON outbox_pages, inbox_entries TO allocation_relay;
 GRANT SELECT, INSERT, UPDATE, DELETE ON outbox_unrouted TO allocation_relay;
@@ -44,3 +44,7 @@ GRANT SELECT ON products, batches, order_lines, outbox_pages, outbox_unrouted, e
 -- pg_monitor, too.
 GRANT SELECT ON products, batches, order_lines, inbox_entries, outbox_pages, outbox_unrouted, events, prune_clock
     TO allocation_reader;
+
+-- Only if ALLOCATION_LINES_DAYS is set: relay deletes lines and batches, under the locks of their products.
+-- GRANT DELETE ON batches, order_lines TO allocation_relay;
+-- GRANT INSERT ON pruned_batches TO allocation_relay;

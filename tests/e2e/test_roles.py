@@ -14,6 +14,7 @@ from redis.exceptions import NoPermissionError
 from sqlalchemy import make_url
 
 from allocation_contracts import Allocate, Allocated, ChangeBatchQuantity, CreateBatch, Deallocate, Hold
+from allocation_worker.adapters.postgres.prune import DELETE_BATCHES, DELETE_LINES
 from allocation_worker.testing.servers import Servers
 from allocation_worker.testing.servers.redis_server import LocalRedis, local_redis
 from allocation_worker.testing.waiting import wait_until
@@ -149,7 +150,7 @@ FORBIDDEN = [
     ("allocation_consume", "UPDATE outbox_pages SET published_at = now()"),
     ("allocation_consume", "UPDATE schema_revision SET version_num = '1'"),
     ("allocation_relay", "INSERT INTO products (sku) VALUES ('LAMP')"),
-    ("allocation_relay", "DELETE FROM products"),
+    ("allocation_relay", "DELETE FROM order_lines"),
     ("allocation_relay", "INSERT INTO inbox_entries (key) VALUES (gen_random_uuid())"),
     ("allocation_project", "UPDATE products SET sequence = 1"),
     ("allocation_project", "SELECT FROM inbox_entries"),
@@ -160,6 +161,26 @@ FORBIDDEN = [
     *((group, "CREATE TABLE products_too (sku text)") for group in GROUPS),
     *((group, "TRUNCATE outbox_pages") for group in GROUPS),
 ]
+
+
+def test_the_grants_for_pruning_lines_are_enough(service: RunningService, databases: Urls) -> None:
+    grants = (DOCKER / "sql" / "roles.sql").read_text("utf-8").partition("-- Only if ALLOCATION_LINES_DAYS is set")[2]
+    with closing(psycopg2.connect(service.database_url.replace("+psycopg2", ""))) as connection:
+        cursor = connection.cursor()
+        # Undone at the end: roles are those of the whole server.
+        for line in grants.splitlines()[1:]:
+            cursor.execute(line.removeprefix("-- "))
+        cursor.execute("INSERT INTO products VALUES ('PRUNED', gen_random_uuid(), 2, 1)")
+        cursor.execute(
+            "INSERT INTO order_lines (id, orderid, sku, lineid, qty, cancelled, sequence, ended_at) "
+            "VALUES (gen_random_uuid(), 'o', 'PRUNED', '', 1, true, 2, now() - interval '40 days')"
+        )
+        cursor.execute(f"SET LOCAL ROLE {make_url(databases['allocation_relay']).username}")
+        cursor.execute("SELECT sku FROM products WHERE sku = 'PRUNED' FOR UPDATE SKIP LOCKED")
+        cursor.execute(DELETE_LINES.format(due="sku = 'PRUNED'"))
+        assert cursor.fetchall() == [(1,)]
+        cursor.execute(DELETE_BATCHES.format(due="sku = 'PRUNED'"))
+        connection.rollback()
 
 
 @pytest.mark.parametrize(("group", "statement"), FORBIDDEN)
