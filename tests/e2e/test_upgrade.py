@@ -1,10 +1,11 @@
-"""Programs of the version before, which knows revision 0001 only, beside this one on one database."""
+"""Programs of an earlier version beside this one on one database."""
 
 import json
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import NamedTuple, Self
@@ -15,22 +16,34 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy import make_url
 
-from allocation_contracts import Allocate, ChangeBatchQuantity, CreateBatch, Deallocate, Deallocated
+from allocation_contracts import (
+    Allocate,
+    ChangeBatchEta,
+    ChangeBatchQuantity,
+    ChangeLineQuantity,
+    CreateBatch,
+    Deallocate,
+    Deallocated,
+    Hold,
+    Ship,
+)
 from allocation_worker.adapters.postgres.outbox import event_id
 from allocation_worker.adapters.postgres.schema import REVISION
 from allocation_worker.bootstrap import topology
 from allocation_worker.config import load
 from allocation_worker.testing.servers import Servers
+from allocation_worker.testing.waiting import wait_until
 from harness.checker.events import check
-from harness.checker.tables import check_tables
+from harness.checker.tables import check_tables, count_holds
 from harness.client import ExternalClient
 from harness.earlier_version import unpack_version
 from harness.processes import WorkerProcess, run_verb
 from harness.service import RunningService
 
-VERSION_BEFORE = "84aabce"
+LAST_OF_0001 = "84aabce"
 """The last commit whose tables are those of revision 0001."""
-MIGRATED = f"The schema was at 0001, and is at {REVISION}.\n"
+LAST_OF_0005 = "c01b094"
+"""The same of revision 0005. Its programs know no line that waits, and neither ship nor hold."""
 
 SKUS = 5
 
@@ -42,18 +55,21 @@ OLD_SKUS = 100
 @pytest.fixture(scope="session")
 def version_before(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
     """The environment variables with which the programs of the version before are started."""
-    return unpack_version(VERSION_BEFORE, tmp_path_factory.mktemp("version-before"))
+    return unpack_version(LAST_OF_0001, tmp_path_factory.mktemp("version-before"))
 
 
 class Upgrade(RunningService):
     """A service whose database was made by the version before."""
 
-    def __init__(self, servers: Servers, folder: Path, version_before: Mapping[str, str]) -> None:
+    def __init__(
+        self, servers: Servers, folder: Path, version_before: Mapping[str, str], revision: str = "0001"
+    ) -> None:
         super().__init__(servers, folder)
         self.before = version_before
+        self.revision = revision
 
     def __enter__(self) -> Self:
-        assert self.verb_before("migrate").stdout == "The schema was at nothing, and is at 0001.\n"
+        assert self.verb_before("migrate").stdout == f"The schema was at nothing, and is at {self.revision}.\n"
         topology.declare_topology(load(amqp_url=self.amqp_url))
         return self
 
@@ -84,6 +100,12 @@ class Upgrade(RunningService):
 @pytest.fixture
 def upgrade(servers: Servers, tmp_path: Path, version_before: Mapping[str, str]) -> Iterator[Upgrade]:
     with Upgrade(servers, tmp_path, version_before) as running:
+        yield running
+
+
+@pytest.fixture
+def upgrade_of_0005(servers: Servers, tmp_path: Path) -> Iterator[Upgrade]:
+    with Upgrade(servers, tmp_path, unpack_version(LAST_OF_0005, tmp_path / "before"), "0005") as running:
         yield running
 
 
@@ -118,7 +140,9 @@ def test_all_programs_are_replaced_one_by_one_and_nothing_is_lost_doubled_or_reo
         client.wait_answered()
         old_relay.terminate()
         trade(client, 1)  # its events wait
-        assert run_verb("migrate", settings=upgrade.settings).stdout == MIGRATED
+        assert (
+            run_verb("migrate", settings=upgrade.settings).stdout == f"The schema was at 0001, and is at {REVISION}.\n"
+        )
         trade(client, 2)
         consume, relay = upgrade.start_now("consume"), upgrade.start_now("relay")
         old_relay = upgrade.start_before("relay")  # it has nothing to publish
@@ -137,6 +161,56 @@ def test_all_programs_are_replaced_one_by_one_and_nothing_is_lost_doubled_or_reo
         assert without_old_rules(upgrade.judge(client).faults) == []
         assert (consume.exit_code, relay.exit_code) == (None, None)
         assert upgrade.rows("SELECT FROM outbox") == []
+
+
+def trade_anew(client: ExternalClient, sku: str) -> None:
+    """Commands that the version before does not know, about its lines and about new ones."""
+    now = datetime.now(UTC)
+    client.send(CreateBatch(batchref=f"ship-{sku}", sku=sku, qty=8, eta=date(2031, 1, 1)))
+    client.send(Ship(orderid="o0-0", sku=sku))
+    client.send(ChangeLineQuantity(orderid="o4-2", sku=sku, qty=1, from_qty=2))
+    for number in range(4):
+        client.send(Allocate(orderid=f"w{number}", sku=sku, qty=2 + number, wait=True, priority=number % 2))
+    client.send(Hold(orderid="lapses", sku=sku, qty=1, until=now + timedelta(seconds=1)))
+    client.send(Hold(orderid="held", sku=sku, qty=1, until=now + timedelta(hours=20)))
+    client.send(Hold(orderid="ordered", sku=sku, qty=1, until=now + timedelta(hours=20)))
+    client.send(Allocate(orderid="ordered", sku=sku, qty=1, needed_by=date(2031, 1, 1)))
+    client.send(ChangeBatchEta(batchref=f"ship-{sku}", eta=date(2031, 2, 1)))
+    client.send(Deallocate(orderid="o4-3", sku=sku))
+    client.send(ChangeBatchQuantity(batchref=f"ship-{sku}", qty=4))
+    client.wait_confirmed()
+
+
+def test_the_new_commands_are_taken_once_the_programs_of_0005_are_replaced(upgrade_of_0005: Upgrade) -> None:
+    upgrade = upgrade_of_0005
+    with upgrade.client() as client:
+        old_consume, old_relay = upgrade.start_before("consume"), upgrade.start_before("relay")
+        trade(client, 0)
+        with ThreadPoolExecutor() as beside:
+            migrating = beside.submit(run_verb, "migrate", settings=upgrade.settings)
+            trade(client, 1)
+            assert migrating.result().stdout == f"The schema was at 0005, and is at {REVISION}.\n"
+        trade(client, 2)
+        client.wait_answered()
+        upgrade.start_now("consume")
+        old_relay.terminate()
+        upgrade.start_now("relay")
+        trade(client, 3)
+        client.wait_answered()
+        old_consume.terminate()
+        trade(client, 4)
+        for number in range(SKUS):
+            trade_anew(client, f"SKU-{number}")
+            trade_anew(client, f"NEW-{number}")
+        client.wait_answered()
+        wait_until(
+            lambda: not count_holds(upgrade.database_url, timedelta(hours=1)),
+            within=30,
+            otherwise=lambda: "Holds do not lapse.",
+        )
+        faults = upgrade.judge(client).faults
+        assert without_old_rules(faults) == []
+        assert [fault for fault in faults if "NEW-" in fault] == []
 
 
 def test_a_message_that_one_version_has_taken_is_a_repeat_for_the_other(upgrade: Upgrade) -> None:
@@ -226,7 +300,7 @@ def test_a_million_rows_are_moved_between_traffic_of_both_versions(upgrade: Upgr
         with ThreadPoolExecutor() as beside:
             migrating = beside.submit(run_verb, "migrate", settings=upgrade.settings, within=600)
             trade(client, 2)
-            assert migrating.result().stdout == MIGRATED
+            assert migrating.result().stdout == f"The schema was at 0001, and is at {REVISION}.\n"
         upgrade.start_now("consume")
         old_consume.terminate()
         upgrade.start_now("relay")

@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from allocation_worker.adapters.postgres.unit_of_work import Optimism
+from allocation_worker.domain import model
 from allocation_worker.domain.commands import (
     Allocate,
     ChangeBatchEta,
@@ -18,6 +20,7 @@ from allocation_worker.domain.commands import (
     Hold,
     Ship,
 )
+from allocation_worker.service_layer import handlers
 from allocation_worker.service_layer.messages import CommandMessage
 from allocation_worker.service_layer.outcomes import Outcome
 from tests.fakes.messages import message
@@ -90,6 +93,7 @@ def answers(store: PostgresStore | FakeDatabase, group: Sequence[CommandMessage]
     return process(store.unit_of_work, *group)
 
 
+@pytest.mark.parametrize("at_a_time", [model.AT_A_TIME, 2])
 @settings(
     max_examples=50,
     deadline=None,
@@ -100,7 +104,11 @@ def test_groups_in_postgresql_are_single_messages_in_memory(
     store: PostgresStore,
     story: list[list[CommandMessage]],
     optimistic: bool,  # noqa: FBT001 - hypothesis gives it
+    at_a_time: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    for module in (model, handlers):
+        monkeypatch.setattr(module, "AT_A_TIME", at_a_time)
     store.empty()
     store.optimism = Optimism() if optimistic else None
     memory = FakeDatabase()
