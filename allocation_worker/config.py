@@ -98,7 +98,10 @@ class Settings(BaseSettings):
         description="A folder for text files with metrics, such as that of node exporter's textfile collector.",
     )
     metrics_interval: int = Field(
-        default=15, ge=1, le=60, description="How often these files are written, and outbox and queues looked at."
+        default=15,
+        ge=1,
+        le=60,
+        description="How often these files are written, and outbox, lines and queues looked at.",
     )
     health_folder: str | None = Field(
         default=None,

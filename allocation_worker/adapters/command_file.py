@@ -4,12 +4,13 @@ import csv
 import json
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from hashlib import blake2b
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import Any, BinaryIO, Final, NamedTuple
+from types import NoneType
+from typing import Annotated, Any, BinaryIO, Final, NamedTuple, get_args, get_origin
 
 from pydantic import ValidationError
 
@@ -32,6 +33,18 @@ _is_integer = re.compile(r"-?[0-9]{1,20}").fullmatch
 _TYPES: Mapping[str, str] = {
     name: type_ for type_, model in contracts.COMMANDS.items() for name in (type_, model.ROUTING_KEY)
 }
+
+
+def _kinds(annotation: object) -> frozenset[object]:
+    parts = get_args(annotation) or (annotation,)
+    return frozenset(get_args(part)[0] if get_origin(part) is Annotated else part for part in parts)
+
+
+_KINDS: Mapping[str, Mapping[str, Collection[object]]] = {
+    type_: {name: _kinds(info.annotation) for name, info in model.model_fields.items()}
+    for type_, model in contracts.COMMANDS.items()
+}
+"""The types that the value of each field of a command may have."""
 
 
 class _Once(NamedTuple):
@@ -244,13 +257,13 @@ class CommandFile:
         except CommandFileError as error:
             return BadRow(number, f"{self._name}, row {number}: {error}")
         values: dict[str, Any] = {}
-        for name, info in contracts.COMMANDS[type_].model_fields.items():
+        for name, kinds in _KINDS[type_].items():
             column = self._columns.get(name, name)
             if column == ROW_NUMBER:
                 values[name] = str(number)
             elif column in record:
                 cell = record[column]
-                values[name] = _from_text(cell, info.annotation) if self._is_csv else cell
+                values[name] = _from_text(cell, kinds) if self._is_csv else cell
         try:
             return GoodRow(number, contracts.read_command(type_, json.dumps(values).encode()))
         except ContractError as violation:
@@ -287,10 +300,12 @@ class CommandFile:
         return type_
 
 
-def _from_text(cell: Any, annotation: object) -> Any:  # noqa: ANN401 - a value of JSON
+def _from_text(cell: Any, kinds: Collection[object]) -> Any:  # noqa: ANN401 - a value of JSON
     """Return what a cell of text means for a field of this type; the cell itself if it means nothing."""
-    if annotation is int and _is_integer(cell):
+    if cell == "null" and NoneType in kinds:
+        return None
+    if int in kinds and _is_integer(cell):
         return int(cell)
-    if annotation is bool and isinstance(cell, str):
+    if bool in kinds and isinstance(cell, str):
         return {"true": True, "false": False}.get(cell.lower(), cell)
     return cell

@@ -189,6 +189,11 @@ def projected_event(type_: str, body: bytes) -> ProjectedEvent | None:
     return None if unknown is None else CountedEvent(unknown.sku, unknown.sequence)
 
 
+def type_of(kind: type[events.ProductEvent]) -> str:
+    """Return the type of an event on the wire."""
+    return _MODELS[kind].TYPE
+
+
 def product_event(type_: str, body: bytes) -> events.ProductEvent:
     """Return the event that `write` has turned into this body.
 

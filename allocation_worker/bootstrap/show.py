@@ -1,12 +1,17 @@
-"""Wires `show`, which reads the read model."""
+"""Wires `show`, which reads the read model, and the lines that wait or are held from the database."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from allocation_contracts import AllocationError
+from allocation_worker.adapters.postgres.show import open_lines
 from allocation_worker.adapters.rabbitmq.errors import RabbitMQError
 from allocation_worker.adapters.rabbitmq.queue_states import read_model_state
 from allocation_worker.bootstrap.addresses import BrokerUrls, redis_address
+from allocation_worker.bootstrap.database import migrated_database
 from allocation_worker.config import Settings
+from allocation_worker.service_layer.ports.show import LinesNow
 from allocation_worker.service_layer.show import Freshness
 
 if TYPE_CHECKING:
@@ -18,6 +23,17 @@ class RedisNotInstalledError(AllocationError):
 
     def __init__(self) -> None:
         super().__init__("The read model needs redis-py: install allocation-worker[redis].")
+
+
+@contextmanager
+def lines_now(settings: Settings) -> Iterator[LinesNow]:
+    """Yield the lines that wait or are held, as the database has them now.
+
+    Raises:
+        StoreError: The database is away, or its schema has another revision.
+    """
+    with migrated_database(settings, "show") as database, open_lines(database) as lines:
+        yield lines
 
 
 def freshness(settings: Settings, found: "RedisViews") -> Freshness:

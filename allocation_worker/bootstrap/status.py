@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from threading import Event
 
 from allocation_worker.adapters.postgres import schema
-from allocation_worker.adapters.postgres.status import count_waiting_lines, look
+from allocation_worker.adapters.postgres.status import look, look_at_lines
 from allocation_worker.adapters.rabbitmq.dead_letter_queue import open_dead_letters
 from allocation_worker.adapters.rabbitmq.errors import RabbitMQError
 from allocation_worker.adapters.rabbitmq.queue_states import queue_states
@@ -16,7 +16,7 @@ from allocation_worker.bootstrap.management import management
 from allocation_worker.bootstrap.signals import CLOSING_TIME, stopped_by_signals
 from allocation_worker.config import Settings
 from allocation_worker.service_layer.ports import StoreError
-from allocation_worker.service_layer.status import Backlog, Finding, Process, QueueState, Status
+from allocation_worker.service_layer.status import Backlog, Finding, Lines, Process, QueueState, Status
 
 _MOST_LETTERS_READ = 1000
 """Dead letters are held while they are read, so that nobody else can read them."""
@@ -42,7 +42,7 @@ class StatusReader:
         queues: Sequence[QueueState] = []
         processes: Sequence[Process] = []
         backlog: Backlog | None = None
-        waiting_lines: int | None = None
+        lines: Lines | None = None
         try:
             queues = queue_states(self._urls, self._settings.retry_policy.all_delays)
             self._read_letters(queues)
@@ -53,7 +53,7 @@ class StatusReader:
         try:
             schema.check(self._database)
             processes, backlog = look(self._database)
-            waiting_lines = count_waiting_lines(self._database)
+            lines = look_at_lines(self._database)
         except StoreError as error:
             database = str(error)
         letters = None if broker else self._letters[1]
@@ -63,8 +63,8 @@ class StatusReader:
             queues=queues,
             processes=processes,
             backlog=backlog,
+            lines=lines,
             dead_letters=letters,
-            waiting_lines=waiting_lines,
             policies=policies,
         )
 

@@ -12,7 +12,7 @@ from sqlalchemy.engine import Engine
 from allocation_contracts.names import EVENTS_EXCHANGE
 from allocation_worker import __version__
 from allocation_worker.adapters.postgres.engine import observe_connections
-from allocation_worker.adapters.postgres.status import count_pending, look
+from allocation_worker.adapters.postgres.status import count_pending, look, look_at_lines
 from allocation_worker.adapters.rabbitmq.errors import RabbitMQError
 from allocation_worker.adapters.rabbitmq.queue_states import QueueWatch
 from allocation_worker.bootstrap.addresses import BrokerUrls
@@ -112,7 +112,7 @@ class Telemetry:
 
     @contextmanager
     def outbox_and_queues(self, database: Engine, active: Event) -> Iterator[None]:
-        """Look at the outbox and the queues now and then, while `active` is set, until the block ends."""
+        """Look at the outbox, the lines and the queues now and then, while `active` is set, until the block ends."""
         if not self._recorders:
             yield
             return
@@ -120,6 +120,7 @@ class Telemetry:
         gauges = Gauges(
             [
                 lambda: telemetry.readings_of_outbox(look(database)[1], count_pending(database)),
+                lambda: telemetry.readings_of_lines(look_at_lines(database)),
                 lambda: telemetry.readings_of_queues(queues.read()),
             ],
             failures=(StoreError, RabbitMQError),

@@ -92,7 +92,7 @@ def _told(event: contracts.Event) -> tuple[str, str, str, str]:  # noqa: C901 - 
         case contracts.PromiseChanged():
             words = f"{event.qty} from {event.batchref}, {_due(event.previous_eta)} -> {_due(event.eta)}"
         case contracts.Shipped():
-            words = f"{event.qty} from {event.batchref}, on its way"
+            words = f"{event.qty} from {event.batchref}, shipped"
         case contracts.Held():
             words = f"{event.qty} from {event.batchref}, {_due(event.eta)}, until {event.until:%Y-%m-%d %H:%M:%S} UTC"
         case contracts.HoldLapsed():

@@ -14,7 +14,7 @@ from allocation_worker.bootstrap.status import StatusReader
 from allocation_worker.cli import exit_codes, tables
 from allocation_worker.cli.loading import load_settings
 from allocation_worker.cli.output import cell, echo
-from allocation_worker.service_layer.status import Finding, Status, findings
+from allocation_worker.service_layer.status import Finding, Lines, Status, findings
 
 _EVERY = 2.0
 """Seconds between two looks of `--watch`."""
@@ -30,7 +30,10 @@ def status(
         bool, typer.Option("--check", help="Exit 4 if something is wrong, 69 if a server is away.")
     ] = False,
     stuck_after: Annotated[
-        float, typer.Option(min=0, help="Seconds after which an event that is not published counts as stuck.")
+        float,
+        typer.Option(
+            min=0, help="Seconds after which an event that is not published counts as stuck, and a hold as overdue."
+        ),
     ] = 60,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one object each time.")] = False,
 ) -> None:
@@ -89,15 +92,22 @@ def _lines(seen: Status, found: Sequence[Finding]) -> Iterator[str]:
             yield f"  {process.verb:<36} {process.sessions:>9} sessions, for {_age(process.seconds)}"
         oldest = seen.backlog.oldest
         yield f"Oldest event to be published: {'none' if oldest is None else _age(oldest)}"
-        if seen.waiting_lines:
-            yield f"Lines that wait for stock: {seen.waiting_lines:,}"
         for type_, count in seen.backlog.unrouted.items():
             yield f"No queue wants {type_}: {count:,} events are kept"
+    if seen.lines is not None:
+        yield from _of_lines(seen.lines)
+
+
+def _of_lines(lines: Lines) -> Iterator[str]:
+    if lines.waiting:
+        since = "" if lines.longest_wait is None else f", the first for {tables.duration(lines.longest_wait)}"
+        yield f"Lines that wait for stock: {lines.waiting:,}{since}"
+    if lines.held:
+        overdue = ""
+        if lines.most_overdue is not None:
+            overdue = f", of which {lines.overdue:,} are overdue, the first for {tables.duration(lines.most_overdue)}"
+        yield f"Lines that are held: {lines.held:,}{overdue}"
 
 
 def _age(seconds: float | None) -> str:
-    if seconds is None:
-        return "unknown (only members of pg_monitor see it)"
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
+    return "unknown (only members of pg_monitor see it)" if seconds is None else tables.duration(seconds)

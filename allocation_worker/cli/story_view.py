@@ -1,35 +1,45 @@
 """Formats the output of `explain`: the story of one command, as text or JSON."""
 
 from collections.abc import Iterator
-from datetime import date
+from shlex import quote
 from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
+from allocation_worker.cli import event_words as words
 from allocation_worker.cli.output import lines
 from allocation_worker.cli.tables import console, shown, table
 from allocation_worker.domain import events
 from allocation_worker.domain.events import ProductEvent
+from allocation_worker.domain.history import Share
 from allocation_worker.domain.model import Batch
-from allocation_worker.service_layer.explain import Considered, DecidedEvent, Decision, Events, Story
+from allocation_worker.service_layer.decisions import Considered, Decision, Verdict
+from allocation_worker.service_layer.explain import Events, Story, Told
 from allocation_worker.service_layer.ports import Answer, Rejection
 
 A_SCREEN = 20
+
+_OTHERWISE = (
+    "Today's rules would decide otherwise: another version of the program decided then, or the line was asked for with "
+    "another day then."
+)
 
 
 def print_story(story: Story) -> None:
     """Print a story as sentences and tables."""
     out = console()
-    out.print(Text(lines("\n".join(_opening(story)))))
+    out.print(Text(lines("\n".join(opening(story)))))
     for decision in story.decisions:
         out.print(_batches(decision))
         if not decision.agrees:
-            out.print(Text("Today's rules would decide otherwise: another version of the program decided then."))
+            out.print(Text(_OTHERWISE))
     if story.decided > len(story.decisions) and story.batches_known:
         out.print(Text(f"{story.decided - len(story.decisions)} more lines looked for stock."))
     if story.events:
         out.print(_events(story))
+    if story.since:
+        out.print(_since(story))
 
 
 def print_events_about(subject: str, found: Events) -> None:
@@ -37,9 +47,16 @@ def print_events_about(subject: str, found: Events) -> None:
     console().print(
         table(
             f"Events about {subject}",
-            ("time", "type", "SKU", "order or batch", "change", "command"),
+            ("time", "type", "SKU", "order or batch", "change", "because", "command"),
             [
-                (shown(each.created_at), each.type, *_subject(each.event), _change(each.event), each.causation_id)
+                (
+                    shown(each.answer.created_at),
+                    each.answer.type,
+                    *words.subject(each.answer.event),
+                    words.change(each.answer.event),
+                    words.because(each),
+                    each.answer.causation_id,
+                )
                 for each in found.last
             ],
             besides=f"Besides, {found.left_out} earlier ones." if found.left_out else "",
@@ -49,69 +66,15 @@ def print_events_about(subject: str, found: Events) -> None:
 
 def events_as_json(found: Events) -> dict[str, Any]:
     """Return the events about an order or a SKU for JSON."""
-    return {
-        "earlier_events": found.left_out,
-        "events": [
-            _answer_json(each)
-            | {
-                "causation_id": each.causation_id,
-                "created_at": each.created_at.isoformat(),
-                "sku": _subject(each.event)[0],
-                "subject": _subject(each.event)[1],
-                "change": _change(each.event),
-            }
-            for each in found.last
-        ],
+    return {"earlier_events": found.left_out, "events": [_told_json(each) for each in found.last]}
+
+
+def _told_json(told: Told) -> dict[str, Any]:
+    return _answer_json(told.answer) | {
+        "causation_id": told.answer.causation_id,
+        "created_at": told.answer.created_at.isoformat(),
+        "because": words.because(told) or None,
     }
-
-
-def _subject(event: ProductEvent | Rejection) -> tuple[str, str]:
-    """Return the SKU, and the line or the batch."""
-    match event:
-        case Rejection():
-            line = "/".join(str(event.data[name]) for name in ("orderid", "lineid") if event.data.get(name))
-            return str(event.data.get("sku", "")), line or str(event.data.get("batchref", ""))
-        case events.BatchCreated() | events.BatchQuantityChanged() | events.BatchEtaChanged():
-            return event.sku, event.batchref
-        case _:
-            return event.sku, f"{event.orderid}/{event.lineid}" if event.lineid else event.orderid
-
-
-def _change(event: ProductEvent | Rejection) -> str:  # noqa: C901, PLR0911 - one for each event
-    match event:
-        case Rejection():
-            return f"{event.command}, {event.reason}: {event.detail}"
-        case events.Allocated():
-            return f"{event.qty} of batch {event.batchref}, {_where(event.eta)}"
-        case events.OutOfStock() | events.Backordered():
-            return f"{event.qty} wanted, {event.largest_available} to be had"
-        case events.Deallocated():
-            freed = f"{event.qty} back to batch {event.batchref}" if event.batchref else "held no stock"
-            return f"{freed} ({event.reason})"
-        case events.BatchCreated():
-            return f"{event.qty}, {_where(event.eta)}"
-        case events.BatchQuantityChanged():
-            return f"from {event.previous_qty} to {event.qty}"
-        case events.BatchEtaChanged():
-            return f"{_where(event.previous_eta)}, now {_where(event.eta)}"
-        case events.PromiseChanged():
-            return f"{event.qty} of batch {event.batchref}, {_where(event.previous_eta)}, now {_where(event.eta)}"
-        case events.Shipped():
-            return f"{event.qty} of batch {event.batchref} shipped"
-        case events.Held():
-            return f"{event.qty} of batch {event.batchref}, {_where(event.eta)}, until {shown(event.until)}"
-        case events.HoldLapsed():
-            return f"{event.qty} back to batch {event.batchref}"
-        case events.LineQuantityChanged():
-            return f"from {event.previous_qty} to {event.qty}, {_held(event)}"
-
-
-def _held(event: events.LineQuantityChanged) -> str:
-    return f"allocated to batch {event.batchref}, {_where(event.eta)}" if event.batchref else "it holds no stock"
-
-
-def _where(eta: date | None) -> str:
-    return f"due on {eta}" if eta else "in the warehouse"
 
 
 def as_json(story: Story) -> dict[str, Any]:
@@ -120,73 +83,25 @@ def as_json(story: Story) -> dict[str, Any]:
         "message_id": story.message_id,
         "received_at": story.arrival and story.arrival.received_at.isoformat(),
         "deliveries": story.arrival and story.arrival.deliveries,
-        "outcome": story.first and outcome(story.first.event),
+        "outcome": story.first and words.outcome(story.first.event),
         "repeats": story.repeats
         and {"causation_id": story.repeats.causation_id, "created_at": story.repeats.created_at.isoformat()},
+        "priority": story.terms.priority,
+        "needed_by": story.terms.needed_by and story.terms.needed_by.isoformat(),
+        "before": story.before and story.before._asdict(),
         "batches_known": story.batches_known,
         "lines_decided": story.decided,
         "decisions": [_decision_json(decision) for decision in story.decisions],
         "events": story.events,
         "published": story.published,
         "first_events": [_answer_json(answer) for answer in story.answers],
+        "since": [_told_json(told) for told in story.since],
+        "later_events": len(story.since) + story.since_left_out,
     }
 
 
-def outcome(event: ProductEvent | Rejection) -> str:  # noqa: C901, PLR0911, PLR0912 - one for each event
-    """Return the outcome of a command in one sentence."""
-    match event:
-        case Rejection():
-            return f"{event.command} was rejected, {event.reason}: {event.detail} No batch was considered."
-        case events.Allocated():
-            return (
-                f"allocate.v1 asked for {event.qty} for {_line(event)}: allocated to batch {event.batchref}, "
-                f"{_where(event.eta)}."
-            )
-        case events.OutOfStock():
-            return (
-                f"allocate.v1 asked for {event.qty} for {_line(event)}: out of stock, "
-                f"the most that one batch could give was {event.largest_available}."
-            )
-        case events.Backordered():
-            return (
-                f"allocate.v1 asked for {event.qty} for {_line(event)}: it waits for stock, "
-                f"the most that one batch could give was {event.largest_available}."
-            )
-        case events.Deallocated():
-            freed = f"{event.qty} of batch {event.batchref} were freed" if event.batchref else "it held no stock"
-            return f"deallocate.v1 cancelled {_line(event)}: {freed}."
-        case events.BatchCreated():
-            return f"create-batch.v1 added batch {event.batchref}: {event.qty} of SKU {event.sku}, {_where(event.eta)}."
-        case events.BatchQuantityChanged():
-            return (
-                f"change-batch-quantity.v1 changed batch {event.batchref} of SKU {event.sku} "
-                f"from {event.previous_qty} to {event.qty}."
-            )
-        case events.BatchEtaChanged():
-            return (
-                f"change-batch-eta.v1 changed batch {event.batchref} of SKU {event.sku}: "
-                f"{_where(event.previous_eta)}, now {_where(event.eta)}."
-            )
-        case events.PromiseChanged():
-            return (
-                f"{_line(event)} stays with batch {event.batchref}: {_where(event.previous_eta)}, "
-                f"now {_where(event.eta)}."
-            )
-        case events.Shipped():
-            return f"ship.v1 shipped {_line(event)}: {event.qty} of batch {event.batchref}."
-        case events.Held():
-            return (
-                f"hold.v1 asked for {event.qty} for {_line(event)}: held of batch {event.batchref}, "
-                f"{_where(event.eta)}, until {shown(event.until)}."
-            )
-        case events.HoldLapsed():
-            return f"The hold of {_line(event)} lapsed: {event.qty} of batch {event.batchref} were freed."
-        case events.LineQuantityChanged():
-            change = f"from {event.previous_qty} to {event.qty}"
-            return f"change-line-quantity.v1 changed {_line(event)} {change}: {_held(event)}."
-
-
-def _opening(story: Story) -> Iterator[str]:
+def opening(story: Story) -> Iterator[str]:
+    """Yield what is known of a command, a sentence each."""
     if story.arrival is None:
         yield f"{story.message_id}: the inbox has forgotten it (ALLOCATION_INBOX_DAYS); its events are still kept."
     else:
@@ -196,23 +111,92 @@ def _opening(story: Story) -> Iterator[str]:
     if story.first is None:
         yield "It was answered, but the history has forgotten how (ALLOCATION_HISTORY_DAYS)."
         return
-    yield outcome(story.first.event)
+    yield words.outcome(story.first.event)
     if story.repeats:
         yield (
             f"Nothing had to change: {story.repeats.causation_id} had the same effect at "
             f"{shown(story.repeats.created_at)}, and its event was published again. No batch was considered."
         )
-    elif isinstance(story.first.event, events.BatchQuantityChanged):
-        yield _moved(story)
+    else:
+        yield from _of_line(story, story.first.event)
+        yield from _followed(story, story.first.event)
     if story.decided and not story.batches_known:
-        yield "The batches of that time are unknown: some of the SKU's later events were pruned."
+        yield _unknown(story)
+    if not story.since:
+        yield from _still(story, story.first.event)
 
 
-def _moved(story: Story) -> str:
-    if not story.decided:
-        return "No line had to be moved."
+def _of_line(story: Story, event: ProductEvent | Rejection) -> Iterator[str]:
+    """Yield what is known of the line of the outcome besides: what was asked for, and what it had before."""
+    if isinstance(event, events.Allocated | events.Backordered | events.OutOfStock):
+        if story.terms.needed_by:
+            yield f"It is needed by {story.terms.needed_by}; a batch that arrives later is not for it."
+        if story.terms.priority:
+            yield f"Its priority is {story.terms.priority}; of the lines that wait, the higher are served first."
+    if story.before is not None:
+        yield from _before(story.before, event)
+
+
+def _still(story: Story, event: ProductEvent | Rejection) -> Iterator[str]:
+    """Yield what the line of the outcome does now, if nothing has happened to it since."""
+    match event:
+        case events.Held():
+            yield "It is still held."
+        case events.Backordered() | events.LineQuantityChanged(batchref=None) if story.terms.wait:
+            yield f"It still waits; `allocation-worker show waiting --sku {quote(event.sku)}` shows the queue."
+
+
+def _before(share: Share, event: ProductEvent | Rejection) -> Iterator[str]:
+    had = f"{share.qty} of batch {share.batchref}"
+    match event:
+        case events.Allocated(batchref=share.batchref):
+            yield f"This confirmed its hold: {had}. No batch was considered."
+        case events.Allocated() | events.OutOfStock() | events.Backordered():
+            yield f"It gave up its hold, {had}, which arrives too late for it."
+        case events.Held():
+            yield f"This changed its hold, which was {had}."
+        case events.LineQuantityChanged() if share.only_held:
+            yield f"It is only held, as long as before; it was {had}."
+        case events.LineQuantityChanged():
+            yield f"It had {had} before."
+        case events.Deallocated() if share.only_held:
+            yield "They were only held for it."
+
+
+def _followed(story: Story, event: ProductEvent | Rejection) -> Iterator[str]:
+    """Yield what the command has done to other lines."""
+    count, again = story.followed, story.placed_again
+    shrunk = isinstance(event, events.BatchQuantityChanged)
+    taken_off, lapsed = count[events.Deallocated], count[events.HoldLapsed]
+    if isinstance(event, events.BatchEtaChanged):
+        yield f"{_lines(count[events.PromiseChanged], 'of it was', 'of it were')} told of the change."
+    if shrunk and (lapsed or count[events.Held]):
+        held = count[events.Held]
+        both = _lines(lapsed + held, "was", "were")
+        yield f"{both} only held, and taken off first: {held} held again, {lapsed} lapsed."
+    if taken_off:
+        why = "no longer fitted, the last asked" if shrunk else "needed it before"
+        yield (
+            f"{_lines(taken_off)} {why}; each looked for stock again, the first asked first: "
+            f"{again[events.Allocated]} allocated, {again[events.Backordered]} waiting, "
+            f"{again[events.OutOfStock]} out of stock."
+        )
+    if shrunk and not (taken_off or lapsed or count[events.Held]):
+        yield "No line had to be moved."
+    if story.served:
+        yield f"{_lines(story.served)} that waited got stock: the higher priority first, then the first asked."
+
+
+def _lines(count: int, one: str = "", more: str = "") -> str:
+    return f"1 line {one}".rstrip() if count == 1 else f"{count:,} lines {more}".rstrip()
+
+
+def _unknown(story: Story) -> str:
+    if story.changed_since is None:
+        return "The batches of that time are unknown: some of the SKU's later events were pruned."
     return (
-        f"{story.decided} lines no longer fitted, the last asked; each looked for stock again, the first asked first."
+        f"The batches of that time are unknown: the quantity of {words.line(story.changed_since)} was changed since, "
+        "and the event that tells its batch before was pruned."
     )
 
 
@@ -226,36 +210,66 @@ def _batches(decision: Decision) -> Table:
             batch.eta.isoformat() if batch.eta else "in the warehouse",
             batch.purchased_quantity,
             batch.available_quantity,
-            _verdict(batch, verdict, event),
+            _verdict(batch, verdict, decision),
         )
         for batch, verdict in decision.considered
         if batch.available_quantity or not long
     ]
+    needed_by = f" by {decision.terms.needed_by}" if decision.terms.needed_by else ""
+    own = "; its own stock counts as left" if decision.before else ""
+    wish = f"{words.line(event)}, which wants {event.qty}{needed_by}"
     return table(
-        f"Batches considered for {_line(event)}, which wants {event.qty}, just before the decision",
+        f"Batches considered for {wish}, just before the decision{own}",
         ("batch", "ETA", "purchased", "left", "verdict"),
         rows,
         besides=f"Besides, {used_up} batches had nothing left." if used_up else "",
     )
 
 
-def _verdict(batch: Batch, verdict: str, event: DecidedEvent) -> str:
+def _verdict(batch: Batch, verdict: Verdict, decision: Decision) -> str:
     if verdict == "too little left":
-        return f"passed over: {batch.available_quantity} left, {event.qty} wanted"
+        return f"passed over: {batch.available_quantity} left, {decision.event.qty} wanted"
     if verdict == "too late":
-        return "passed over: it arrives after the day that the line is needed"
-    if verdict == "not needed":
-        return "not needed"
-    return "took the line"
+        return f"passed over: it arrives after {decision.terms.needed_by}, the day that the line is needed"
+    return "not needed" if verdict == "not needed" else "took the line"
 
 
 def _events(story: Story) -> Table:
     left_out = story.events - len(story.answers)
     return table(
         f"Events: {story.events}, {story.published} of them published",
-        ("sequence", "type", "message_id", "published"),
-        [(_sequence(each) or "", each.type, each.message_id, _published(each)) for each in story.answers],
+        ("sequence", "type", "order or batch", "change", "message_id", "published"),
+        [
+            (
+                _sequence(each) or "",
+                each.type,
+                words.subject(each.event)[1],
+                "" if isinstance(each.event, Rejection) else words.change(each.event),
+                each.message_id,
+                _published(each),
+            )
+            for each in story.answers
+        ],
         besides=f"Besides, {left_out} more." if left_out else "",
+    )
+
+
+def _since(story: Story) -> Table:
+    _, subject = words.subject(story.since[0].answer.event)
+    return table(
+        f"What has happened to order {subject} since",
+        ("time", "type", "change", "because", "command"),
+        [
+            (
+                shown(each.answer.created_at),
+                each.answer.type,
+                words.change(each.answer.event),
+                words.because(each),
+                each.answer.causation_id,
+            )
+            for each in story.since
+        ],
+        besides=f"Besides, {story.since_left_out} more." if story.since_left_out else "",
     )
 
 
@@ -269,19 +283,6 @@ def _sequence(answer: Answer) -> int | None:
     return None if isinstance(answer.event, Rejection) else answer.event.sequence
 
 
-def _line(
-    event: DecidedEvent
-    | events.PromiseChanged
-    | events.LineQuantityChanged
-    | events.Shipped
-    | events.Held
-    | events.HoldLapsed
-    | events.Deallocated,
-) -> str:
-    suffix = f", lineid {event.lineid}" if event.lineid else ""
-    return f"order {event.orderid}, SKU {event.sku}{suffix}"
-
-
 def _decision_json(decision: Decision) -> dict[str, Any]:
     event = decision.event
     return {
@@ -289,7 +290,8 @@ def _decision_json(decision: Decision) -> dict[str, Any]:
         "sku": event.sku,
         "lineid": event.lineid,
         "qty": event.qty,
-        "batchref": event.batchref if isinstance(event, events.Allocated) else None,
+        "needed_by": decision.terms.needed_by and decision.terms.needed_by.isoformat(),
+        "batchref": None if isinstance(event, events.OutOfStock | events.Backordered) else event.batchref,
         "agrees": decision.agrees,
         "considered": [_considered_json(each) for each in decision.considered],
     }
@@ -307,10 +309,14 @@ def _considered_json(considered: Considered) -> dict[str, Any]:
 
 
 def _answer_json(answer: Answer) -> dict[str, Any]:
+    sku, subject = words.subject(answer.event)
     return {
         "type": answer.type,
         "message_id": answer.message_id,
         "sequence": _sequence(answer),
+        "sku": sku,
+        "subject": subject,
+        "change": words.change(answer.event),
         "published_at": answer.published_at and answer.published_at.isoformat(),
         "unwanted": answer.unwanted,
     }

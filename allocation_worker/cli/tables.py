@@ -9,7 +9,12 @@ from rich.table import Table
 
 from allocation_worker.cli.output import cell
 
-NUMBERS = frozenset({"quantity", "purchased", "allocated", "available", "in the warehouse", "left", "sequence"})
+NUMBERS = frozenset(
+    {
+        "quantity", "purchased", "allocated", "held", "shipped", "available", "in the warehouse", "left", "sequence",
+        "turn", "priority", "lines", "lines before it",
+    }
+)  # fmt: skip
 _WIDTH_OF_A_FILE = 250
 
 
@@ -38,3 +43,13 @@ def table(title: str, header: Sequence[str], rows: Sequence[Sequence[object]], *
 def shown(time: datetime) -> str:
     """Return a time in UTC, to the second."""
     return f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def duration(seconds: float) -> str:
+    """Return a time span in words, with its two largest units."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days} d {hours} h"
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -197,7 +197,7 @@ class Unsettled:
     sku: str
 
 
-ProductEvent = (
+LineEvent = (
     Allocated
     | OutOfStock
     | Backordered
@@ -207,10 +207,10 @@ ProductEvent = (
     | Held
     | HoldLapsed
     | Deallocated
-    | BatchCreated
-    | BatchQuantityChanged
-    | BatchEtaChanged
 )
+"""An event about a line."""
+
+ProductEvent = LineEvent | BatchCreated | BatchQuantityChanged | BatchEtaChanged
 """An event about one SKU, counted by its `sequence`."""
 
 Event = ProductEvent | CommandRejected

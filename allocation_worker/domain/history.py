@@ -1,21 +1,87 @@
 """What an event has done to the batches of its product: done again, or taken back.
 
-Some events can be neither, since they do not say what was held for the line before: `UNTRACEABLE`. An allocation of a
-line for which stock was held looks like any other, so it counts twice if the hold itself is not among the events.
+Some events take the place of what the line had before, and do not say what that was. Its earlier events do: `Holdings`
+follows them.
 """
 
+from typing import NamedTuple
+
 from allocation_worker.domain import events
+from allocation_worker.domain.lines import LineId
 from allocation_worker.domain.model import Batch
 
 Stock = dict[str, Batch]
 """All batches of one product, by reference."""
 
-UNTRACEABLE = (events.LineQuantityChanged, events.Held)
-"""Events after which it is not known what the batches were before."""
+ChangesOfLines: tuple[type[events.LineEvent], ...] = (events.LineQuantityChanged, events.Held)
+"""Events of lines that may have had stock before. The others had none, or it was only held for them."""
+
+_Placed = events.Allocated | events.OutOfStock | events.Backordered
 
 
-def redo(stock: Stock, event: events.ProductEvent) -> None:
-    """Bring the batches from just before the event to just after it."""
+class Share(NamedTuple):
+    """What a line has of a batch.
+
+    Attributes:
+        only_held: Whether it is held until a time, and not allocated.
+    """
+
+    batchref: str
+    qty: int
+    only_held: bool
+
+
+class Holdings:
+    """What lines have, as their events tell. Each is given all events of a line that are known, in order."""
+
+    def __init__(self) -> None:
+        self._shares: dict[LineId, Share | None] = {}
+
+    def know(self, event: events.ProductEvent) -> bool:
+        """Return whether it is known what the line of an event had before it.
+
+        A line without an earlier event had nothing. But one whose quantity was changed must have had an earlier event.
+        """
+        return line_of(event) in self._shares or not isinstance(event, events.LineQuantityChanged)
+
+    def take(self, event: events.ProductEvent) -> Share | None:
+        """Return what the line of an event had before it; None if nothing, or if the event is about no line."""
+        line = line_of(event)
+        if line is None:
+            return None
+        before = self._shares.get(line)
+        self._shares[line] = _share_after(event, before)
+        return before
+
+
+def line_of(event: object) -> LineId | None:
+    """Return the line that an event is about; None if it is about a batch, or is a rejection."""
+    return (event.orderid, event.lineid) if isinstance(event, events.LineEvent) else None
+
+
+def _share_after(event: events.ProductEvent, before: Share | None) -> Share | None:
+    match event:
+        case events.Allocated() | events.Shipped():
+            return Share(event.batchref, event.qty, only_held=False)
+        case events.Held():
+            return Share(event.batchref, event.qty, only_held=True)
+        case events.PromiseChanged() | events.LineQuantityChanged(batchref=str()):
+            return Share(str(event.batchref), event.qty, only_held=before is not None and before.only_held)
+    return None
+
+
+def given_back(event: events.ProductEvent, before: Share | None) -> Share | None:
+    """Return what an event frees without saying so, of what its line had before."""
+    if isinstance(event, ChangesOfLines):
+        return before
+    # Stock that was held is what the line is allocated now, or it was of no use to it.
+    return before if isinstance(event, _Placed) and before and before.only_held else None
+
+
+def redo(stock: Stock, event: events.ProductEvent, before: Share | None = None) -> None:
+    """Bring the batches from just before the event to just after it; `before` is what its line had."""
+    if freed := given_back(event, before):
+        stock[freed.batchref].allocated_quantity -= freed.qty
     match event:
         case events.BatchCreated():
             stock[event.batchref] = Batch(
@@ -32,18 +98,18 @@ def redo(stock: Stock, event: events.ProductEvent) -> None:
             stock[event.batchref].purchased_quantity = event.qty
         case events.BatchEtaChanged():
             stock[event.batchref].eta = event.eta
-        case events.Allocated():
-            stock[event.batchref].allocated_quantity += event.qty
+        case events.Allocated() | events.Held() | events.LineQuantityChanged(batchref=str()):
+            stock[str(event.batchref)].allocated_quantity += event.qty
         case events.Shipped():
             stock[event.batchref].shipped_quantity += event.qty
-        case events.HoldLapsed():
-            stock[event.batchref].allocated_quantity -= event.qty
-        case events.Deallocated(batchref=str(batchref)):
-            stock[batchref].allocated_quantity -= event.qty
+        case events.HoldLapsed() | events.Deallocated(batchref=str()):
+            stock[str(event.batchref)].allocated_quantity -= event.qty
 
 
-def undo(stock: Stock, event: events.ProductEvent) -> None:
-    """Bring the batches from just after the event to just before it."""
+def undo(stock: Stock, event: events.ProductEvent, before: Share | None = None) -> None:
+    """Bring the batches from just after the event to just before it; `before` is what its line had."""
+    if freed := given_back(event, before):
+        stock[freed.batchref].allocated_quantity += freed.qty
     match event:
         case events.BatchCreated():
             del stock[event.batchref]
@@ -51,11 +117,9 @@ def undo(stock: Stock, event: events.ProductEvent) -> None:
             stock[event.batchref].purchased_quantity = event.previous_qty
         case events.BatchEtaChanged():
             stock[event.batchref].eta = event.previous_eta
-        case events.Allocated():
-            stock[event.batchref].allocated_quantity -= event.qty
+        case events.Allocated() | events.Held() | events.LineQuantityChanged(batchref=str()):
+            stock[str(event.batchref)].allocated_quantity -= event.qty
         case events.Shipped():
             stock[event.batchref].shipped_quantity -= event.qty
-        case events.HoldLapsed():
-            stock[event.batchref].allocated_quantity += event.qty
-        case events.Deallocated(batchref=str(batchref)):
-            stock[batchref].allocated_quantity += event.qty
+        case events.HoldLapsed() | events.Deallocated(batchref=str()):
+            stock[str(event.batchref)].allocated_quantity += event.qty

@@ -4,47 +4,30 @@ It needs no data of its own. It takes the batches of today and undoes all later 
 before the decision. Then the domain's rules decide again, and the result is compared with the recorded decision.
 """
 
-from collections import deque
-from dataclasses import dataclass, field, replace
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from allocation_worker.domain import events
 from allocation_worker.domain.events import ProductEvent
-from allocation_worker.domain.history import UNTRACEABLE, Stock, redo, undo
-from allocation_worker.domain.lines import OrderLine, Terms
-from allocation_worker.domain.model import Batch, Product
+from allocation_worker.domain.history import Holdings, Share, Stock, line_of, redo, undo
+from allocation_worker.domain.lines import PLAIN, Terms
+from allocation_worker.service_layer.decisions import DecidedEvent, Decision, decide_again
 from allocation_worker.service_layer.ports import Answer, InboxEntry, Records, Rejection
 
 DECISIONS_TOLD = 20
 EVENTS_TOLD = 50
 EVENTS_LISTED = 200
-
-Verdict = Literal["took it", "too little left", "too late", "not needed"]
-DecidedEvent = events.Allocated | events.OutOfStock | events.Backordered
-"""An event that tells a decision on the stock for a line."""
+EVENTS_SINCE = 20
 
 
-class Considered(NamedTuple):
-    """A batch in its state just before a decision, and the verdict on it."""
+class Told(NamedTuple):
+    """An event of the history, and the outcome that it followed; None if it is the outcome itself."""
 
-    batch: Batch
-    verdict: Verdict
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
-    """One decision on the stock for a line.
-
-    Attributes:
-        event: The recorded decision.
-        considered: The batches, in order of preference.
-        agrees: Whether today's rules decide the same.
-    """
-
-    event: DecidedEvent
-    considered: list[Considered]
-    agrees: bool
+    answer: Answer
+    because: ProductEvent | Rejection | None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -56,31 +39,51 @@ class Story:
         arrival: The inbox entry; None if it was pruned (ALLOCATION_INBOX_DAYS).
         first: The outcome; None if it was pruned (ALLOCATION_HISTORY_DAYS).
         repeats: The earlier event that the outcome repeats, if it is not a new one.
+        before: What the line of the outcome had before, if it is known and the outcome is about a line.
+        terms: What was asked for the line of the outcome beside its quantity, as it stands today.
         batches_known: Whether the batches of that time could be reconstructed.
+        changed_since: A line whose quantity was changed since, and of which no earlier event is kept, if that is why
+            they could not.
         decisions: The first decisions on the stock for lines.
         decided: The number of these decisions.
         answers: The first events.
         events: The number of events.
         published: The number of published events.
+        followed: The number of events after the outcome, by kind.
+        placed_again: The outcomes of the lines that were taken off a batch, by kind.
+        since: The first later events about the line of the outcome.
+        since_left_out: The number of those after these.
     """
 
     message_id: str
     arrival: InboxEntry | None
     first: Answer | None = None
     repeats: Answer | None = None
+    before: Share | None = None
+    terms: Terms = PLAIN
     batches_known: bool = False
+    changed_since: events.LineQuantityChanged | None = None
     decisions: list[Decision] = field(default_factory=list)
     decided: int = 0
     answers: list[Answer] = field(default_factory=list)
     events: int = 0
     published: int = 0
+    followed: Counter[type] = field(default_factory=Counter)
+    placed_again: Counter[type] = field(default_factory=Counter)
+    since: list[Told] = field(default_factory=list)
+    since_left_out: int = 0
+
+    @property
+    def served(self) -> int:
+        """The number of lines that waited and were allocated."""
+        return self.followed[events.Allocated] - self.placed_again[events.Allocated]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Events:
     """The events about an order or a SKU: the last ones, and the number of those before them."""
 
-    last: list[Answer]
+    last: list[Told]
     left_out: int
 
 
@@ -90,7 +93,15 @@ def events_about(records: Records, *, orderid: str | None, sku: str | None) -> E
     count = 0
     for count, answer in enumerate(records.about(orderid, sku), start=1):  # noqa: B007 - the last number counts
         last.append(answer)
-    return Events(last=list(last), left_out=count - len(last))
+    return Events(last=[_told(records, answer) for answer in last], left_out=count - len(last))
+
+
+def _told(records: Records, answer: Answer) -> Told:
+    """Look for the outcome that an event followed, if it is one that can follow another."""
+    if line_of(answer.event) is None:
+        return Told(answer, None)
+    outcome = records.outcome(answer.causation_id, answer.created_at)
+    return Told(answer, None if outcome.id == answer.id else outcome.event)
 
 
 def explain(records: Records, message_id: str) -> Story | None:
@@ -101,33 +112,103 @@ def explain(records: Records, message_id: str) -> Story | None:
     story = Story(message_id=message_id, arrival=arrival, first=first)
     if first is None:
         return story if arrival else None
-    stock: Stock | None = None
+    past = _Past()
     if not isinstance(first.event, Rejection):
         original = records.first_announced(first.event.sku, first.event.sequence)
         if original.id != first.id:
             story.repeats = original
         else:
-            stock = _stock_before(records, first.event, first.created_at)
-            story.batches_known = stock is not None
-    _tell(story, first, stock, records)
+            past = _past_of(records, first.event, first.created_at)
+            story.batches_known = past.stock is not None
+            story.changed_since = past.changed_since
+            story.before = past.shares.get(first.event.sequence)
+        _tell_since(story, first, records)
+    _tell(story, first, past, records)
+    if isinstance(first.event, events.BatchQuantityChanged):
+        _take_holds_off(past, records.answers(message_id, arrival.received_at if arrival else None))
     for answer in answers:
-        _tell(story, answer, stock, records)
+        _tell(story, answer, past, records)
     return story
 
 
-def _stock_before(records: Records, first: ProductEvent, created_at: datetime) -> Stock | None:
+@dataclass(slots=True)
+class _Past:
+    """What was before a command.
+
+    Attributes:
+        stock: The batches just before the next event; None if they are not known.
+        shares: What the line of each event had before it, if it had something; by the sequence of the event. Known are
+            those of lines that were ever held or changed in quantity.
+        changed_since: As of Story.
+        freed: The sequences of events before which the holds of their lines had been taken off a batch already.
+    """
+
+    stock: Stock | None = None
+    shares: dict[int, Share] = field(default_factory=dict)
+    freed: set[int] = field(default_factory=set)
+    changed_since: events.LineQuantityChanged | None = None
+
+
+def _past_of(records: Records, first: ProductEvent, created_at: datetime) -> _Past:
+    shares: dict[int, Share] = {}
+    past = _Past(shares=shares)
+    holdings = Holdings()
+    for event in records.changed_lines(first.sku):
+        known = holdings.know(event)
+        share = holdings.take(event)
+        if event.sequence < first.sequence:
+            continue
+        if not known and isinstance(event, events.LineQuantityChanged):
+            past.changed_since = past.changed_since or event
+        elif share:
+            shares[event.sequence] = share
+    if past.changed_since is None:
+        past.stock = _stock_before(records, first, created_at, shares)
+    return past
+
+
+def _take_holds_off(past: _Past, answers: Iterator[Answer]) -> None:
+    """Free the stock that a batch that shrinks takes from holds: at first, though it is told at last."""
+    if past.stock is None:
+        return
+    for answer in answers:
+        event = answer.event
+        if isinstance(event, events.HoldLapsed | events.Held) and (share := past.shares.get(event.sequence)):
+            past.stock[share.batchref].allocated_quantity -= share.qty
+            past.freed.add(event.sequence)
+
+
+def _stock_before(
+    records: Records, first: ProductEvent, created_at: datetime, shares: Mapping[int, Share]
+) -> Stock | None:
     last, stock = records.stock(first.sku)
     due = last
     for event in records.back_to(first.sku, first.sequence, created_at):
-        batch_is_gone = getattr(event, "batchref", None) not in {None, *stock}
-        if event.sequence != due or batch_is_gone or isinstance(event, UNTRACEABLE):
+        share = shares.get(event.sequence)
+        named = {getattr(event, "batchref", None), share and share.batchref}
+        batch_is_gone = named - {None, *stock}
+        if event.sequence != due or batch_is_gone:
             return None
-        undo(stock, event)
+        undo(stock, event, share)
         due -= 1
     return stock if due == first.sequence - 1 else None
 
 
-def _tell(story: Story, answer: Answer, stock: Stock | None, records: Records) -> None:
+def _tell_since(story: Story, first: Answer, records: Records) -> None:
+    line = line_of(first.event)
+    if line is None or isinstance(first.event, Rejection):
+        return
+    sku, sequence = first.event.sku, first.event.sequence
+    story.terms = records.terms(sku, line)
+    created_at = story.repeats.created_at if story.repeats else first.created_at
+    for answer in records.since(sku, line, sequence, created_at):
+        if len(story.since) < EVENTS_SINCE:
+            story.since.append(_told(records, answer))
+        else:
+            story.since_left_out += 1
+
+
+def _tell(story: Story, answer: Answer, past: _Past, records: Records) -> None:
     story.events += 1
     story.published += answer.published_at is not None
     if len(story.answers) < EVENTS_TOLD:
@@ -135,46 +216,28 @@ def _tell(story: Story, answer: Answer, stock: Stock | None, records: Records) -
     event = answer.event
     if isinstance(event, Rejection) or story.repeats:
         return
-    if isinstance(event, DecidedEvent):
+    if story.events > 1:
+        _count(story, event)
+    freed = event.sequence in past.freed
+    before = None if freed else past.shares.get(event.sequence)
+    if isinstance(event, DecidedEvent) and not _is_confirmation(event, before):
         story.decided += 1
-        if stock is not None and len(story.decisions) < DECISIONS_TOLD:
+        if past.stock is not None and len(story.decisions) < DECISIONS_TOLD:
             terms = records.terms(event.sku, (event.orderid, event.lineid))
-            story.decisions.append(decide_again(stock, event, terms))
-    if stock is not None and not isinstance(event, UNTRACEABLE):
-        redo(stock, event)
+            story.decisions.append(decide_again(past.stock, event, terms, before))
+    if past.stock is not None and not (freed and isinstance(event, events.HoldLapsed)):
+        redo(past.stock, event, before)
 
 
-def decide_again(stock: Stock, event: DecidedEvent, terms: Terms) -> Decision:
-    """Repeat a decision with today's rules.
-
-    Args:
-        stock: The batches just before the decision. They are not changed.
-        event: The recorded decision.
-        terms: What was asked for the line, as it stands today.
-    """
-    product = Product(event.sku, sequence=event.sequence - 1)
-    for batch in stock.values():
-        product.bring_in(replace(batch))
-    line = (event.orderid, event.lineid)
-    product.lines[line] = OrderLine(*line)
-    product.allocate(line, event.qty, terms._replace(wait=isinstance(event, events.Backordered)))
-    [decided] = product.events
-    taker = product.lines[line].batchref
-    if isinstance(decided, events.OutOfStock) and isinstance(event, events.OutOfStock):
-        # It decides nothing, and earlier versions told another day.
-        decided = replace(decided, next_eta=event.next_eta)
-    return Decision(event=event, considered=_considered(stock, taker, terms), agrees=decided == event)
+def _count(story: Story, event: ProductEvent) -> None:
+    """Count an event that followed the outcome. Lines that were taken off a batch look for stock before others do."""
+    if isinstance(event, events.Allocated | events.OutOfStock | events.Backordered) and (
+        story.placed_again.total() < story.followed[events.Deallocated]
+    ):
+        story.placed_again[type(event)] += 1
+    story.followed[type(event)] += 1
 
 
-def _considered(stock: Stock, taker: str | None, terms: Terms) -> list[Considered]:
-    considered: list[Considered] = []
-    taken = False
-    for batch in sorted(stock.values(), key=Batch.preference):
-        verdict: Verdict = "not needed" if taken else "too little left"
-        if not taken and not terms.allow(batch.eta):
-            verdict = "too late"
-        if batch.reference == taker:
-            taken = True
-            verdict = "took it"
-        considered.append(Considered(replace(batch), verdict))
-    return considered
+def _is_confirmation(event: DecidedEvent, before: Share | None) -> bool:
+    """Return whether the line was allocated what was held for it. No batch was considered then."""
+    return isinstance(event, events.Allocated) and before is not None and before.batchref == event.batchref

@@ -43,6 +43,25 @@ class Backlog:
     unrouted: Mapping[str, int]
 
 
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """The order lines that wait for stock, and those for which it is held.
+
+    Attributes:
+        waiting: The number of those that wait.
+        longest_wait: For how many seconds the first of them has waited; None if none waits, or if that is not known.
+        held: The number of those for which stock is held.
+        overdue: The part of them whose time has passed.
+        most_overdue: How many seconds ago the first of their times has passed; None if none has.
+    """
+
+    waiting: int
+    longest_wait: float | None
+    held: int
+    overdue: int
+    most_overdue: float | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
     """What `status` has seen. What could not be asked is None, with the reason in `broker` or `database`.
@@ -53,7 +72,7 @@ class Status:
         queues: The queues.
         processes: The processes that are connected to the database.
         backlog: The events that wait.
-        waiting_lines: The number of order lines that wait for stock; None if the database was not asked.
+        lines: The order lines that wait or are held.
         dead_letters: Their number by reason; None if they were not read.
         policies: What policies of the broker do to the queues; None if they could not be seen.
     """
@@ -63,9 +82,9 @@ class Status:
     queues: Sequence[QueueState]
     processes: Sequence[Process]
     backlog: Backlog | None
+    lines: Lines | None
     dead_letters: Mapping[str, int] | None
     policies: Sequence[Finding] | None
-    waiting_lines: int | None = None
 
 
 def findings(status: Status, *, stuck_after: float) -> Iterator[Finding]:
@@ -73,7 +92,8 @@ def findings(status: Status, *, stuck_after: float) -> Iterator[Finding]:
 
     Args:
         status: What was seen.
-        stuck_after: Seconds after which an event that is not published counts as stuck.
+        stuck_after: Seconds after which an event that is not published counts as stuck, and a hold whose time has
+            passed as overdue.
     """
     if status.broker is not None:
         yield Finding(kind="broker", sentence=status.broker)
@@ -89,6 +109,9 @@ def findings(status: Status, *, stuck_after: float) -> Iterator[Finding]:
     if status.backlog.oldest is not None and status.backlog.oldest > stuck_after:
         waited = f"The oldest event has waited to be published for {status.backlog.oldest:.0f} s."
         yield Finding(kind="event-stuck", sentence=waited)
+    if status.lines and status.lines.most_overdue is not None and status.lines.most_overdue > stuck_after:
+        told = f"A hold should have lapsed {status.lines.most_overdue:.0f} s ago; look at the log of `relay`."
+        yield Finding(kind="hold-overdue", sentence=told)
 
 
 def _of_queue(queue: QueueState) -> Iterator[Finding]:

@@ -9,7 +9,7 @@ from time import time
 from typing import Any, NamedTuple
 
 from allocation_worker.service_layer.outcomes import DeadLettered, Done, Outcome, Retry, SetAside
-from allocation_worker.service_layer.status import Backlog, QueueState
+from allocation_worker.service_layer.status import Backlog, Lines, QueueState
 
 SYSTEM = "messaging.system"
 OPERATION = "messaging.operation.name"
@@ -111,6 +111,14 @@ POOL_WAIT = Metric(
 OUTBOX_AGE = Metric("allocation.outbox.oldest_age", "s", "Age of the oldest event that waits to be published.")
 OUTBOX_DEPTH = Metric("allocation.outbox.depth", "{event}", "Events that wait to be published.")
 UNROUTED = Metric("allocation.outbox.unrouted", "{event}", "Events that no queue is bound for.", (TYPE,))
+LINES_WAITING = Metric("allocation.lines.waiting", "{line}", "Order lines that wait for stock.")
+LONGEST_WAIT = Metric(
+    "allocation.lines.longest_wait", "s", "For how long the first of the lines has waited that wait for stock."
+)
+LINES_HELD = Metric("allocation.lines.held", "{line}", "Order lines for which stock is held until a time.")
+MOST_OVERDUE = Metric(
+    "allocation.lines.most_overdue", "s", "For how long the first hold is overdue whose time has passed."
+)
 QUEUE_MESSAGES = Metric("allocation.queue.messages", "{message}", "Messages that wait in a queue.", (DESTINATION,))
 QUEUE_CONSUMERS = Metric("allocation.queue.consumers", "{consumer}", "Consumers of a queue.", (DESTINATION,))
 LAST_SEEN = Metric(
@@ -132,6 +140,10 @@ GAUGES = (
     OUTBOX_AGE,
     OUTBOX_DEPTH,
     UNROUTED,
+    LINES_WAITING,
+    LONGEST_WAIT,
+    LINES_HELD,
+    MOST_OVERDUE,
     QUEUE_MESSAGES,
     QUEUE_CONSUMERS,
     LAST_SEEN,
@@ -181,6 +193,14 @@ def readings_of_outbox(backlog: Backlog, depth: int) -> Iterator[Reading]:
     yield Reading(OUTBOX_DEPTH, depth)
     for type_, count in backlog.unrouted.items():
         yield Reading(UNROUTED, count, {TYPE: type_})
+
+
+def readings_of_lines(lines: Lines) -> Iterator[Reading]:
+    """Yield what is told of the lines that wait or are held."""
+    yield Reading(LINES_WAITING, lines.waiting)
+    yield Reading(LONGEST_WAIT, lines.longest_wait or 0.0)
+    yield Reading(LINES_HELD, lines.held)
+    yield Reading(MOST_OVERDUE, lines.most_overdue or 0.0)
 
 
 def readings_of_queues(queues: Iterable[QueueState]) -> Iterator[Reading]:

@@ -30,7 +30,9 @@ GRANT SELECT, INSERT, UPDATE ON products, batches, order_lines TO allocation_con
 GRANT SELECT, INSERT, UPDATE, DELETE ON inbox_entries TO allocation_consume;
 GRANT INSERT ON outbox_pages TO allocation_consume;
 
--- relay, which also prunes. It locks the rows that it deletes, and that needs UPDATE.
+-- relay, which also ends holds and prunes. It locks the rows that it deletes, and that needs UPDATE.
+GRANT SELECT, UPDATE ON products, batches, order_lines TO allocation_relay;
+GRANT INSERT ON outbox_pages TO allocation_relay;
 GRANT SELECT, UPDATE, DELETE ON outbox_pages, inbox_entries TO allocation_relay;
 GRANT SELECT, INSERT, UPDATE, DELETE ON outbox_unrouted TO allocation_relay;
 GRANT SELECT, INSERT, UPDATE ON prune_clock TO allocation_relay;
@@ -38,12 +40,11 @@ GRANT SELECT, INSERT, UPDATE ON prune_clock TO allocation_relay;
 -- project
 GRANT SELECT ON products, batches, order_lines, outbox_pages, outbox_unrouted, events TO allocation_project;
 
--- verify, explain, replay and status. To see the sessions of other roles and the state of standbys, a login needs
+-- verify, explain, replay, status and show. To see the sessions of other roles and the state of standbys, a login needs
 -- pg_monitor, too.
 GRANT SELECT ON products, batches, order_lines, inbox_entries, outbox_pages, outbox_unrouted, events, prune_clock
     TO allocation_reader;
 
 -- Only if ALLOCATION_LINES_DAYS is set: relay deletes lines and batches, under the locks of their products.
--- GRANT SELECT, UPDATE ON products TO allocation_relay;
--- GRANT SELECT, UPDATE, DELETE ON batches, order_lines TO allocation_relay;
+-- GRANT DELETE ON batches, order_lines TO allocation_relay;
 -- GRANT INSERT ON pruned_batches TO allocation_relay;

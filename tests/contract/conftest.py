@@ -9,8 +9,10 @@ import pytest
 
 from allocation_worker.adapters.postgres.unit_of_work import Optimism
 from allocation_worker.service_layer.ports import Pending, UnitOfWork
+from allocation_worker.service_layer.ports.show import LinesNow
 from allocation_worker.testing.servers import Servers
 from tests.fakes.pending import open_pending
+from tests.fakes.show import open_lines
 from tests.fakes.unit_of_work import PLACES, FakeDatabase, OutboxEvent, Published
 from tests.integration.postgres.store import PostgresStore, migrated_engine
 
@@ -20,6 +22,7 @@ class Store(Protocol):
 
     def unit_of_work(self) -> UnitOfWork: ...
     def open_pending(self) -> AbstractContextManager[Pending]: ...
+    def open_lines(self) -> AbstractContextManager[LinesNow]: ...
     def write_pages(self, *pages: Sequence[str], product: str | None = None) -> list[int]: ...
     def restored(self) -> int: ...
     def published(self) -> list[Published]: ...
@@ -33,6 +36,9 @@ class MemoryStore(FakeDatabase):
 
     def open_pending(self) -> AbstractContextManager[Pending]:
         return open_pending(self)
+
+    def open_lines(self) -> AbstractContextManager[LinesNow]:
+        return open_lines(self)
 
     def write_pages(self, *pages: Sequence[str], product: str | None = None) -> list[int]:
         """Pages of events that nothing has caused, given by the types of their events; their ids."""

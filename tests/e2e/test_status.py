@@ -1,12 +1,14 @@
 """`status` on a service that works, waits, or is not there."""
 
 import json
+import re
 import signal
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pika.spec import BasicProperties
 
-from allocation_contracts import Allocate, CreateBatch
+from allocation_contracts import Allocate, CreateBatch, Hold
 from allocation_worker.testing.waiting import wait_until
 from harness.processes import run_verb
 from harness.service import RunningService
@@ -34,15 +36,26 @@ def test_an_order_that_waits_while_nothing_runs_is_told(fresh_service: RunningSe
     assert "Nobody consumes allocation.orders, in which 1 messages wait; start `consume`." in shown.stdout
 
 
-def test_the_lines_that_wait_for_stock_are_counted(fresh_service: RunningService) -> None:
+def test_the_lines_that_wait_or_are_held_are_counted(fresh_service: RunningService) -> None:
     fresh_service.start("consume")
     fresh_service.start("relay")
     with fresh_service.client() as client:
         client.ask(CreateBatch(batchref="b", sku="LAMP", qty=1))
         for number in range(2):
             client.ask(Allocate(orderid=f"o{number}", sku="LAMP", qty=2, wait=True))
-    assert look(fresh_service)[1]["waiting_lines"] == 2
-    assert "Lines that wait for stock: 2" in run_verb("status", settings=fresh_service.settings).stdout
+        soon = datetime.now(UTC) + timedelta(seconds=1)
+        fresh_service.processes[1].terminate()  # the relay, which ends holds
+        client.send(Hold(orderid="basket", sku="LAMP", qty=1, until=soon))
+        wait_until(
+            lambda: look(fresh_service)[1]["lines"]["overdue"] == 1, within=30, otherwise=fresh_service.logs, every=0.5
+        )
+    lines = look(fresh_service)[1]["lines"]
+    assert (lines["waiting"], lines["held"]) == (2, 1)
+    assert lines["longest_wait"] > lines["most_overdue"] > 0
+    shown = run_verb("status", "--stuck-after", "0", settings=fresh_service.settings).stdout
+    assert re.search(r"^Lines that wait for stock: 2, the first for \d+ s$", shown, re.MULTILINE)
+    assert re.search(r"^Lines that are held: 1, of which 1 are overdue, the first for \d+ s$", shown, re.MULTILINE)
+    assert re.search(r"^  A hold should have lapsed \d+ s ago; look at the log of `relay`\.$", shown, re.MULTILINE)
 
 
 def test_a_service_that_works_is_shown_on_a_screen(fresh_service: RunningService) -> None:

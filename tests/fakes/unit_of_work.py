@@ -66,6 +66,7 @@ class State:
         page_products: The product of each page that others may pass.
         published: The ids of the pages that are marked.
         unrouted: The ids of events of marked pages that no queue is bound for.
+        waits_since: When each line began to wait that waits; by SKU, orderid and lineid.
         lapses: The commands that ended holds, each with the number of messages that were in the inbox before it.
         ended: The lines that have ended, and when; None if that was not noted yet.
         pruned: How much of each batch was shipped by lines that were pruned.
@@ -80,6 +81,7 @@ class State:
     page_products: dict[int, str] = field(default_factory=dict)
     published: set[int] = field(default_factory=set)
     unrouted: set[int] = field(default_factory=set)
+    waits_since: dict[tuple[str, str, str], datetime] = field(default_factory=dict)
     lapses: list[tuple[int, LapseHold]] = field(default_factory=list)
     ended: dict[tuple[str, LineId], datetime | None] = field(default_factory=dict)
     pruned: dict[str, int] = field(default_factory=dict)
@@ -257,6 +259,7 @@ class Transaction:
             self._note_ends(product, self._committed.products.get(sku) or Product(sku))
         self._committed.products |= {sku: _copied(product) for sku, product in self.products.items()}
         self._committed.streams |= self.streams
+        self._note_since()
         for message_id, fingerprint in self.receipts.items():
             if fingerprint is None:
                 self._committed.inbox.pop(message_id, None)
@@ -268,6 +271,15 @@ class Transaction:
         if self.events:
             for listener in list(self._database.listeners):
                 listener()
+
+    def _note_since(self) -> None:
+        now = self._database.now() + timedelta(microseconds=self.serial)
+        for sku, product in self.products.items():
+            for line_id, line in product.lines.items():
+                if line.waits:
+                    self._committed.waits_since.setdefault((sku, *line_id), now)
+                else:
+                    self._committed.waits_since.pop((sku, *line_id), None)
 
     def _note_ends(self, product: Product, before: Product) -> None:
         for line_id, line in product.lines.items():

@@ -10,13 +10,14 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from allocation_worker.adapters import wire
+from allocation_worker.adapters.postgres.arrays import array
 from allocation_worker.adapters.postgres.inbox import inbox_key
 from allocation_worker.adapters.postgres.moves import SECONDS_A_PAGE
 from allocation_worker.adapters.postgres.project import reading, stream
 from allocation_worker.adapters.postgres.rows import line_uuid
 from allocation_worker.adapters.postgres.statements import BATCH
 from allocation_worker.domain.events import ProductEvent
-from allocation_worker.domain.history import Stock
+from allocation_worker.domain.history import ChangesOfLines, Stock, line_of
 from allocation_worker.domain.lines import PLAIN, LineId, Terms
 from allocation_worker.domain.model import Batch
 from allocation_worker.service_layer.ports import Answer, InboxEntry, Rejection
@@ -39,6 +40,8 @@ ANSWERS_OF_THAT_MOMENT = sa.text(f"""
     ORDER BY id
 """)  # noqa: S608 - the columns are constants
 
+OUTCOME = sa.text(f"{ANSWERS_OF_THAT_MOMENT.text} LIMIT 1")
+
 ANSWERS = sa.text(f"SELECT {_COLUMNS} FROM events WHERE causation_id = :message_id ORDER BY id")  # noqa: S608 - as above
 
 # A text may stand in another field, so the fields are compared as well, outside.
@@ -60,6 +63,27 @@ LAST = sa.text("SELECT sequence FROM products WHERE sku = :sku")
 BATCHES = sa.text(f"SELECT {BATCH} FROM batches WHERE sku = :sku")  # noqa: S608 - as above
 
 TERMS = sa.text("SELECT wait, priority, needed_by FROM order_lines WHERE id = CAST(:id AS uuid)")
+
+CHANGED_LINES = sa.text("""
+    WITH of_sku AS MATERIALIZED (
+        SELECT DISTINCT ON (sequence) sequence, type, body FROM events
+        WHERE position(:quoted_sku IN body) > 0 AND sku = :sku ORDER BY sequence
+    ), lines AS MATERIALIZED (
+        SELECT DISTINCT CAST(body AS jsonb) ->> 'orderid' AS orderid, CAST(body AS jsonb) ->> 'lineid' AS lineid
+        FROM of_sku WHERE type = ANY(CAST(:types AS text[]))
+    )
+    SELECT type, body FROM of_sku
+    WHERE EXISTS (SELECT FROM lines) AND (CAST(body AS jsonb) ->> 'orderid', CAST(body AS jsonb) ->> 'lineid') IN
+        (SELECT orderid, lineid FROM lines)
+    ORDER BY sequence
+""")
+
+SINCE = sa.text(f"""
+    SELECT {_COLUMNS} FROM events
+    WHERE page_created_at >= :since AND position(:quoted_sku IN body) > 0 AND position(:quoted_orderid IN body) > 0
+        AND sku = :sku AND sequence > :sequence AND NOT repeated
+    ORDER BY id
+""")  # noqa: S608 - as above
 
 BACK_TO = sa.text("""
     SELECT DISTINCT ON (sequence) type, body FROM events
@@ -105,6 +129,27 @@ class PostgresRecords:
     def terms(self, sku: str, line: LineId) -> Terms:
         row = self._connection.execute(TERMS, {"id": line_uuid((sku, line))}).one_or_none()
         return PLAIN if row is None or row.wait is None else Terms(*row)
+
+    def changed_lines(self, sku: str) -> Iterator[ProductEvent]:
+        types = array([wire.type_of(kind) for kind in ChangesOfLines])
+        rows = stream(self._connection, CHANGED_LINES, sku=sku, quoted_sku=wire.quoted(sku), types=types)
+        return (wire.product_event(type_, body.encode()) for type_, body in rows)
+
+    def since(self, sku: str, line: LineId, sequence: int, created_at: datetime) -> Iterator[Answer]:
+        rows = stream(
+            self._connection,
+            SINCE,
+            sku=sku,
+            quoted_sku=wire.quoted(sku),
+            quoted_orderid=wire.quoted(line[0]),
+            sequence=sequence,
+            since=created_at - LONGEST_TRANSACTION,
+        )
+        return (answer for row in rows if line_of((answer := _answer(*row)).event) == line)
+
+    def outcome(self, message_id: str, created_at: datetime) -> Answer:
+        parameters = {"message_id": message_id, "received_at": created_at}
+        return _answer(*self._connection.execute(OUTCOME, parameters).one())
 
     def back_to(self, sku: str, sequence: int, created_at: datetime) -> Iterator[ProductEvent]:
         since = created_at - LONGEST_TRANSACTION

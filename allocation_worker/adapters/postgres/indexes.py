@@ -34,6 +34,7 @@ INDEXES = (
         replaces="lines_of_batch",
     ),
     Index("waiting_lines", f"(sku, (-priority), coalesce(place, sequence)) WHERE {WAITS}"),
+    Index("waiting_lines_by_time", f"(waits_since) WHERE {WAITS}"),
     Index("held_lines", f"(held_until) WHERE {HELD}"),
     Index("held_lines_of_batch", f"(batchref, coalesce(place, sequence)) WHERE {HELD}"),
 )

@@ -133,8 +133,10 @@ class Rows:
                 elif line.terms is PLAIN and line.place == line.sequence and line.hold is None:
                     new.append((self._take_line_uuid(key), line.orderid, product.sku, line.lineid, *values[:4]))
                 else:
-                    row = (self._take_line_uuid(key), line.orderid, product.sku, line.lineid, *_columns(line))
-                    special.append(row)
+                    # PostgreSQL takes the word `now` for the time of the transaction.
+                    since = "now" if line.waits else None
+                    id_ = self._take_line_uuid(key)
+                    special.append((id_, line.orderid, product.sku, line.lineid, *_columns(line), since))
                 self._lines[key] = values
                 if len(changed) == ROWS_AT_A_TIME:  # a batch may have lost a hundred thousand
                     self._writer.add(statements.UPDATE_LINES, changed)

@@ -14,7 +14,7 @@ from sqlalchemy.engine import Connection, Engine
 from allocation_contracts import AllocationError
 from allocation_worker.service_layer.ports import StoreError
 
-REVISION = "0010"
+REVISION = "0011"
 """The newest revision, which this program needs."""
 VERSION_TABLE = "schema_revision"
 

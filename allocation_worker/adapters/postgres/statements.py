@@ -178,6 +178,7 @@ _SPECIAL_COLUMNS = {
     "answer": "text",
     "held_until": "timestamptz",
     "held_by": "text",
+    "waits_since": "timestamptz",
 }
 INSERT_LINES = new_rows("order_lines", _LINE_COLUMNS)
 INSERT_SPECIAL_LINES = new_rows("order_lines", {**_LINE_COLUMNS, **_SPECIAL_COLUMNS}, name="special_lines")
@@ -192,6 +193,8 @@ UPDATE_LINES = Write(
     SET qty = new.qty, batchref = new.batchref, cancelled = new.cancelled, sequence = new.sequence, place = new.place,
         wait = new.wait, priority = new.priority, needed_by = new.needed_by, shipped = new.shipped,
         answer = new.answer, held_until = new.held_until, held_by = new.held_by,
+        waits_since = CASE WHEN new.wait AND new.batchref IS NULL AND NOT new.cancelled
+            THEN coalesce(order_lines.waits_since, now()) END,
         ended_at = CASE WHEN {_ENDED_NOW} THEN now() END
     FROM unnest(
         CAST(:line0 AS uuid[]), CAST(:line1 AS integer[]), CAST(:line2 AS text[]), CAST(:line3 AS boolean[]),

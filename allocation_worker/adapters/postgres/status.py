@@ -3,8 +3,8 @@
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
-from allocation_worker.adapters.postgres.statements import WAITS
-from allocation_worker.service_layer.status import Backlog, Process
+from allocation_worker.adapters.postgres.statements import HELD, WAITS
+from allocation_worker.service_layer.status import Backlog, Lines, Process
 
 # The start of a session of another role is visible to members of pg_monitor only; then `seconds` is NULL.
 _PROCESSES = sa.text("""
@@ -18,7 +18,15 @@ _OLDEST = sa.text("""
     SELECT CAST(extract(epoch FROM now() - created_at) AS float) FROM outbox_pages
     WHERE published_at IS NULL ORDER BY partition, id LIMIT 1
 """)
-_WAITING_LINES = sa.text(f"SELECT count(*) FROM order_lines WHERE {WAITS}")  # noqa: S608 - a constant
+# Each part reads an index of such lines alone.
+LINES = sa.text(f"""
+    SELECT waiting, CAST(extract(epoch FROM now() - since) AS float), held, overdue,
+        CAST(extract(epoch FROM now() - due) AS float)
+    FROM (SELECT count(*) AS waiting FROM order_lines WHERE {WAITS}) AS waiting,
+        (SELECT min(waits_since) AS since FROM order_lines WHERE {WAITS}) AS oldest,
+        (SELECT count(*) AS held FROM order_lines WHERE {HELD}) AS held,
+        (SELECT count(*) AS overdue, min(held_until) AS due FROM order_lines WHERE {HELD} AND held_until < now()) AS due
+""")  # noqa: S608 - constants
 _UNROUTED = sa.text("SELECT type, count(*) FROM outbox_unrouted GROUP BY type ORDER BY type")
 
 
@@ -41,10 +49,10 @@ def look(engine: Engine) -> tuple[list[Process], Backlog]:
         return processes, Backlog(oldest=connection.scalar(_OLDEST), unrouted=unrouted)
 
 
-def count_waiting_lines(engine: Engine) -> int:
-    """Return the number of order lines that wait for stock. Errors are those of `look`."""
+def look_at_lines(engine: Engine) -> Lines:
+    """Return the lines that wait or are held. Errors are those of `look`."""
     with engine.connect().execution_options(postgresql_readonly=True) as connection:
-        return int(connection.scalar(_WAITING_LINES) or 0)
+        return Lines(*connection.execute(LINES).one())
 
 
 def count_pending(engine: Engine) -> int:

@@ -59,5 +59,14 @@ class Records(Protocol):
     def terms(self, sku: str, line: LineId) -> Terms:
         """What was asked for a line beside its quantity, as it stands today."""
 
+    def changed_lines(self, sku: str) -> Iterator[ProductEvent]:
+        """All kept events of each line of the SKU that was ever held or changed in quantity, in order; none twice."""
+
+    def since(self, sku: str, line: LineId, sequence: int, created_at: datetime) -> Iterator[Answer]:
+        """The events about a line after this one, which was decided then, in order; none twice."""
+
+    def outcome(self, message_id: str, created_at: datetime) -> Answer:
+        """The first event that a message has caused, of those that were decided then."""
+
     def back_to(self, sku: str, sequence: int, created_at: datetime) -> Iterator[ProductEvent]:
         """The SKU's events, from the latest back to this one, which was decided then; none twice."""

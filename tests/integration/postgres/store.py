@@ -15,8 +15,10 @@ from allocation_worker.adapters.postgres.migrate import migrate
 from allocation_worker.adapters.postgres.page import StoredEvent
 from allocation_worker.adapters.postgres.relay import PendingEvents, open_pending
 from allocation_worker.adapters.postgres.restored import restored
+from allocation_worker.adapters.postgres.show import open_lines
 from allocation_worker.adapters.postgres.unit_of_work import Optimism, PostgresUnitOfWork
 from allocation_worker.service_layer.ports import StoreUnavailableError
+from allocation_worker.service_layer.ports.show import LinesNow
 from tests.fakes.unit_of_work import Published
 from tests.integration.postgres.staging import until
 
@@ -95,6 +97,9 @@ class PostgresStore:
 
     def open_pending(self) -> AbstractContextManager[PendingEvents]:
         return open_pending(self.engine, lease=30.0)
+
+    def open_lines(self) -> AbstractContextManager[LinesNow]:
+        return open_lines(self.engine)
 
     def write_pages(self, *pages: Sequence[str], product: str | None = None) -> list[int]:
         """Pages of events that nothing has caused, given by the types of their events; their ids."""

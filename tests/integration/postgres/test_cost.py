@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import date
+from datetime import UTC, date, datetime
 
 import pytest
 import sqlalchemy as sa
@@ -13,9 +13,11 @@ from allocation_worker.adapters.postgres.arrays import array
 from allocation_worker.adapters.postgres.holds import DUE_HOLDS
 from allocation_worker.adapters.postgres.relay import OLDEST_UNROUTED
 from allocation_worker.adapters.postgres.rows import line_uuid
+from allocation_worker.adapters.postgres.show import QUEUE
+from allocation_worker.adapters.postgres.status import LINES
 from allocation_worker.adapters.postgres.unit_of_work import Optimism
 from allocation_worker.adapters.wire import EVENT_TYPES
-from allocation_worker.domain.commands import ChangeBatchEta, ChangeBatchQuantity, Command, Deallocate
+from allocation_worker.domain.commands import ChangeBatchEta, ChangeBatchQuantity, Command, Deallocate, Hold
 from allocation_worker.domain.model import AT_A_TIME
 from allocation_worker.service_layer.outcomes import Done
 from tests.fakes.messages import message
@@ -24,6 +26,7 @@ from tests.integration.postgres.store import PostgresStore
 
 USED_UP = 10_000
 WAITING = 2_500
+LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def count(store: PostgresStore, *commands: Command) -> int:
@@ -166,6 +169,12 @@ class TestQueue:
         assert indexes == {"waiting_lines"}
         assert rows <= 5
 
+    def test_the_first_of_those_that_wait_are_shown_by_their_index(self, waiting: PostgresStore) -> None:
+        waiting.execute("ANALYZE order_lines")
+        indexes, rows = explain(waiting, QUEUE, sku="LAMP", limit=5)
+        assert indexes == {"waiting_lines"}
+        assert rows <= 5
+
     def reads_of(self, store: PostgresStore, *commands: Command) -> int:
         with counting(store.engine) as sent:
             process(store.unit_of_work, *(message(command) for command in commands))
@@ -192,6 +201,15 @@ class TestPlans:
         store.execute("ANALYZE batches, order_lines, products")
         yield store
         store.execute("TRUNCATE products, batches, order_lines, inbox_entries, outbox_pages")
+
+    def test_status_reads_only_lines_that_wait_or_are_held(self, crowded: PostgresStore) -> None:
+        waiting = (message(replace(order(f"w{n}", 10), wait=True)) for n in range(5))
+        held = (message(Hold(orderid=f"h{n}", sku="LAMP", qty=1, until=LONG_AGO)) for n in range(3))
+        process(crowded.unit_of_work, *waiting, *held)
+        crowded.execute("ANALYZE order_lines")
+        indexes, rows = explain(crowded, LINES)
+        assert indexes <= {"waiting_lines", "waiting_lines_by_time", "held_lines", "held_lines_of_batch"}
+        assert rows <= 5 + 5 + 3 + 3
 
     def test_batches_in_stock_are_found_by_their_own_index(self, crowded: PostgresStore) -> None:
         indexes, rows = explain(crowded, statements.BATCHES, skus=array(["LAMP"]), refs=array(["used-5", "used-6"]))

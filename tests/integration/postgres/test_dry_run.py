@@ -1,12 +1,31 @@
 """A dry run predicts the outcome of a message with the real handlers, and stores nothing."""
 
+from datetime import UTC, datetime
 from functools import partial
 
 import pytest
 
 from allocation_worker.adapters.postgres.unit_of_work import DryRunUnitOfWork, PostgresUnitOfWork
-from allocation_worker.domain.commands import Allocate, CreateBatch, Deallocate
-from allocation_worker.domain.events import Allocated, CommandRejected, Deallocated, OutOfStock
+from allocation_worker.domain.commands import (
+    Allocate,
+    ChangeBatchEta,
+    ChangeLineQuantity,
+    Command,
+    CreateBatch,
+    Deallocate,
+    Hold,
+    Ship,
+)
+from allocation_worker.domain.events import (
+    Allocated,
+    Backordered,
+    BatchCreated,
+    BatchEtaChanged,
+    CommandRejected,
+    Deallocated,
+    Held,
+    OutOfStock,
+)
 from allocation_worker.service_layer.dry_run import DryRun, Prospect
 from allocation_worker.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
 from allocation_worker.service_layer.messagebus import MessageBus
@@ -15,6 +34,7 @@ from allocation_worker.service_layer.ports import UnitOfWork
 from tests.fakes.messages import message
 from tests.integration.postgres.store import PostgresStore
 
+NEXT_YEAR = datetime(2030, 1, 1, tzinfo=UTC)
 LINE = Allocate(orderid="o", sku="SKU", qty=3, lineid="")
 
 
@@ -49,13 +69,27 @@ def test_it_tells_the_events_and_leaves_nothing(store: PostgresStore, dry_run: D
         (Allocate(orderid="o", sku="SKU", qty=11, lineid=""), OutOfStock),
         (Allocate(orderid="o", sku="NEVER-SEEN", qty=1, lineid=""), CommandRejected),
         (Deallocate(orderid="o", sku="SKU", lineid=""), Deallocated),
+        (Allocate(orderid="o", sku="SKU", qty=11, wait=True), Backordered),
+        (Hold(orderid="o", sku="SKU", qty=3, until=NEXT_YEAR), Held),
+        (Hold(orderid="o", sku="SKU", qty=11, until=NEXT_YEAR), OutOfStock),
+        (Ship(orderid="o", sku="SKU"), CommandRejected),
+        (ChangeLineQuantity(orderid="o", sku="SKU", qty=2), CommandRejected),
+        (ChangeBatchEta(batchref="b", eta=None), BatchEtaChanged),
+        (ChangeBatchEta(batchref="never-seen", eta=None), CommandRejected),
     ],
 )
-def test_it_tells_refusals_too(
-    store: PostgresStore, dry_run: DryRun, command: Allocate | Deallocate, event: type
-) -> None:
+def test_it_tells_refusals_too(store: PostgresStore, dry_run: DryRun, command: Command, event: type) -> None:
     do(store, message(CreateBatch(batchref="b", sku="SKU", qty=10, eta=None)))
     assert [type(each) for each in dry_run.run(message(command)).events] == [event]
+
+
+def test_it_tells_the_lines_that_would_be_served(store: PostgresStore, dry_run: DryRun) -> None:
+    waiting = (Allocate(orderid=f"o{number}", sku="SKU", qty=3, wait=True) for number in range(3))
+    do(store, message(CreateBatch(batchref="b", sku="SKU", qty=1, eta=None)), *map(message, waiting))
+    before = (store.stock(), store.lines(), store.published())
+    found = dry_run.run(message(CreateBatch(batchref="b2", sku="SKU", qty=7, eta=None)))
+    assert [type(event) for event in found.events] == [BatchCreated, Allocated, Allocated]
+    assert (store.stock(), store.lines(), store.published()) == before
 
 
 def test_it_knows_what_was_done_under_an_id(store: PostgresStore, dry_run: DryRun) -> None:

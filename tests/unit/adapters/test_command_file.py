@@ -6,7 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from allocation_contracts import Allocate, ChangeBatchQuantity, CreateBatch, Deallocate
+from allocation_contracts import (
+    Allocate,
+    ChangeBatchEta,
+    ChangeBatchQuantity,
+    ChangeLineQuantity,
+    CreateBatch,
+    Deallocate,
+)
 from allocation_worker.adapters.command_file import CommandFile, spooled
 from allocation_worker.service_layer.ports import BadRow, CommandFileError, GoodRow
 
@@ -143,6 +150,25 @@ def test_a_wrong_request_is_told_in_a_sentence(
     with pytest.raises(CommandFileError) as failure:
         CommandFile(tmp_path / name, **keywords).survey()  # type: ignore[arg-type] # keyword arguments of several types
     assert sentence in str(failure.value)
+
+
+def test_cells_say_what_a_number_a_truth_and_nothing_are(tmp_path: Path) -> None:
+    text = (
+        "type,orderid,sku,qty,wait,needed_by,from_qty,batchref,eta\n"
+        "allocate,o,LAMP,2,TRUE,2030-01-31,,,\n"
+        "change-line-quantity,o,LAMP,3,,,2,,\n"
+        "change-batch-eta,,,,,,,b,null\n"
+        "change-batch-eta,,,,,,,b,\n"
+    )
+    allocate, change, arrived, forgotten = CommandFile(write(tmp_path, text)).rows()
+    assert isinstance(allocate, GoodRow)
+    assert allocate.command == Allocate(orderid="o", sku="LAMP", qty=2, wait=True, needed_by=date(2030, 1, 31))
+    assert isinstance(change, GoodRow)
+    assert change.command == ChangeLineQuantity(orderid="o", sku="LAMP", qty=3, from_qty=2)
+    assert isinstance(arrived, GoodRow)
+    assert arrived.command == ChangeBatchEta(batchref="b", eta=None)
+    assert isinstance(forgotten, BadRow)
+    assert "row 5, column eta" in forgotten.sentence
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,8 @@
 import json
 import time
 from collections.abc import Iterator
-from datetime import date
+from datetime import UTC, date, datetime
+from typing import Any
 
 import pytest
 
@@ -21,6 +22,9 @@ REJECTED = contracts.CommandRejected(
     detail="No batch of it.",
     data={"orderid": "order-17", "sku": "TABLE", "qty": 3},
 )
+
+
+LINE: dict[str, Any] = {"orderid": "o", "sku": "S", "lineid": "", "qty": 3}
 
 
 @pytest.fixture(autouse=True)
@@ -74,6 +78,54 @@ def seen(event: contracts.Event) -> SeenEvent:
 )
 def test_each_event_is_an_aligned_line(event: contracts.Event, line: str) -> None:
     assert as_text(seen(event)) == f"22:13:20  {line}"
+
+
+@pytest.mark.parametrize(
+    ("event", "subject", "words"),
+    [
+        (
+            contracts.Backordered(**LINE, largest_available=2, next_eta=date(2030, 1, 31), sequence=1),
+            "o",
+            "3 wanted, 2 to be had; more on 2030-01-31",
+        ),
+        (
+            contracts.BatchEtaChanged(batchref="b1", sku="S", eta=None, previous_eta=date(2030, 1, 31), sequence=2),
+            "b1",
+            "due 2030-01-31 -> in the warehouse",
+        ),
+        (
+            contracts.PromiseChanged(
+                **LINE, batchref="b1", eta=date(2030, 2, 1), previous_eta=date(2030, 1, 31), sequence=3
+            ),
+            "o",
+            "3 from b1, due 2030-01-31 -> due 2030-02-01",
+        ),
+        (contracts.Shipped(**LINE, batchref="b1", sequence=4), "o", "3 from b1, shipped"),
+        (
+            contracts.LineQuantityChanged(**LINE, previous_qty=5, batchref="b1", eta=None, sequence=5),
+            "o",
+            "5 -> 3, from b1, in the warehouse",
+        ),
+        (
+            contracts.LineQuantityChanged(**LINE, previous_qty=5, batchref=None, eta=None, sequence=5),
+            "o",
+            "5 -> 3, holds nothing",
+        ),
+        (
+            contracts.Held(
+                **LINE, batchref="b1", eta=None, until=datetime(2030, 1, 31, 12, 0, 5, tzinfo=UTC), sequence=6
+            ),
+            "o",
+            "3 from b1, in the warehouse, until 2030-01-31 12:00:05 UTC",
+        ),
+        (contracts.HoldLapsed(**LINE, batchref="b1", sequence=7), "o", "3 back to b1"),
+    ],
+)
+def test_what_happens_to_a_line_after_it_was_asked_for_is_a_line_too(
+    event: contracts.Event, subject: str, words: str
+) -> None:
+    sequence = getattr(event, "sequence", "")
+    assert as_text(seen(event)) == f"22:13:20  {event.TYPE:<25}  {sequence:>6}  {'S':16}  {subject:16}  {words}"
 
 
 def test_an_event_of_a_newer_worker_is_shown_as_it_is() -> None:

@@ -8,15 +8,15 @@ from hypothesis import strategies as st
 
 from allocation_worker.adapters import wire
 from allocation_worker.domain.commands import Command
-from allocation_worker.domain.history import Stock, redo, undo
+from allocation_worker.domain.history import Holdings, Stock, redo, undo
 from tests.fakes.messages import message
 from tests.fakes.unit_of_work import FakeDatabase
 from tests.integration.postgres.staging import process
-from tests.integration.postgres.test_model_against_reality import commands
+from tests.integration.postgres.test_model_against_reality import changes_of_lines, commands, holds
 
 
-@settings(max_examples=60, deadline=None)
-@given(story=st.lists(commands, min_size=1, max_size=25))
+@settings(max_examples=200, deadline=None)
+@given(story=st.lists(st.one_of(commands, changes_of_lines, holds), min_size=1, max_size=25))
 def test_there_and_back_again(story: list[Command]) -> None:
     database = FakeDatabase()
     process(database.unit_of_work, *(message(command) for command in story))
@@ -28,10 +28,12 @@ def test_there_and_back_again(story: list[Command]) -> None:
         }
         stock: Stock = {}
         steps: list[Stock] = []
+        holdings = Holdings()
+        before = {sequence: holdings.take(events[sequence]) for sequence in sorted(events, key=lambda each: each or 0)}
         for sequence in sorted(events, key=lambda each: each or 0):
             steps.append(deepcopy(stock))
-            redo(stock, events[sequence])
+            redo(stock, events[sequence], before[sequence])
         assert stock == product.batches
         for sequence in sorted(events, key=lambda each: -(each or 0)):
-            undo(stock, events[sequence])
+            undo(stock, events[sequence], before[sequence])
             assert stock == steps.pop()

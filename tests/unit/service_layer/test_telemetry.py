@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 
-from allocation_worker.service_layer.status import Backlog, QueueState
+from allocation_worker.service_layer.status import Backlog, Lines, QueueState
 from allocation_worker.service_layer.telemetry import (
     COUNTERS,
     GAUGES,
     HISTOGRAMS,
+    readings_of_lines,
     readings_of_outbox,
     readings_of_process,
     readings_of_queues,
@@ -38,6 +39,16 @@ def test_the_outbox_has_an_age_a_depth_and_the_events_that_nobody_wants() -> Non
         ("allocation.outbox.depth",): 0,
         ("allocation.outbox.unrouted", "allocated.v1"): 3,
     }
+
+
+def test_lines_that_wait_or_are_held_are_counted_and_where_none_does_nothing_is_late() -> None:
+    assert told(list(readings_of_lines(Lines(3, 90.5, 2, 1, 4.5)))) == {
+        ("allocation.lines.waiting",): 3,
+        ("allocation.lines.longest_wait",): 90.5,
+        ("allocation.lines.held",): 2,
+        ("allocation.lines.most_overdue",): 4.5,
+    }
+    assert set(told(list(readings_of_lines(Lines(0, None, 0, 0, None)))).values()) == {0}
 
 
 def test_a_queue_that_nobody_is_to_consume_has_no_consumers_to_tell_of_and_one_that_is_missing_nothing() -> None:
