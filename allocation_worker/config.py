@@ -62,7 +62,12 @@ class Settings(BaseSettings):
         default=(1, 5, 30),
         description="The pauses before a message that failed unexpectedly is tried again; a change needs `topology`.",
     )
-    grace_attempts: int = Field(default=3, ge=0, le=100, description="How often an unknown SKU is looked for again.")
+    grace_attempts: int = Field(
+        default=3,
+        ge=0,
+        le=100,
+        description="How often an unknown SKU or line, or the arrival of a batch, is looked for again.",
+    )
     grace_delay: int = Field(
         default=1, ge=1, le=3600, description="The pause before each of these; a change needs `topology`."
     )

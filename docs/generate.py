@@ -48,8 +48,8 @@ again, send the command under a new `message_id`."""
 
 _RETRIED = f"""\
 A reason that is retried is tried again `{PREFIX}GRACE_ATTEMPTS` times, `{PREFIX}GRACE_DELAY` seconds apart, since the
-batch may be on its way in the other queue. A message that breaks the contract is not rejected by an event. It is a
-[dead letter](dead-letter-reasons.md)."""
+batch, its arrival or the `allocate` of the line may be on its way. A message that breaks the contract is not rejected
+by an event. It is a [dead letter](dead-letter-reasons.md)."""
 _DURABILITY = """\
 `consume` and `relay` say at start what the guarantees rest on: one log event `durability` with the facts, and for each
 condition of the tables below one event `durability_weak` or `durability_notice`, with its `kind`. `verify` lists the

@@ -112,12 +112,10 @@ OUTBOX_AGE = Metric("allocation.outbox.oldest_age", "s", "Age of the oldest even
 OUTBOX_DEPTH = Metric("allocation.outbox.depth", "{event}", "Events that wait to be published.")
 UNROUTED = Metric("allocation.outbox.unrouted", "{event}", "Events that no queue is bound for.", (TYPE,))
 LINES_WAITING = Metric("allocation.lines.waiting", "{line}", "Order lines that wait for stock.")
-LONGEST_WAIT = Metric(
-    "allocation.lines.longest_wait", "s", "For how long the first of the lines has waited that wait for stock."
-)
+LONGEST_WAIT = Metric("allocation.lines.longest_wait", "s", "The longest that a line has waited that still waits.")
 LINES_HELD = Metric("allocation.lines.held", "{line}", "Order lines for which stock is held until a time.")
 MOST_OVERDUE = Metric(
-    "allocation.lines.most_overdue", "s", "For how long the first hold is overdue whose time has passed."
+    "allocation.lines.most_overdue", "s", "How long ago the hold that is most overdue should have lapsed."
 )
 QUEUE_MESSAGES = Metric("allocation.queue.messages", "{message}", "Messages that wait in a queue.", (DESTINATION,))
 QUEUE_CONSUMERS = Metric("allocation.queue.consumers", "{consumer}", "Consumers of a queue.", (DESTINATION,))
