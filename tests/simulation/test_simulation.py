@@ -49,7 +49,7 @@ def test_a_small_history_survives_every_fault_at_every_point_and_some_of_every_t
 
 
 @pytest.mark.long
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("small", SMALL, ids=str)
 def test_a_small_history_survives_every_two_faults(small: Small) -> None:
     assert all_good(every_schedule(small, most=2)) > 5000
