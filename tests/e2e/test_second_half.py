@@ -78,25 +78,29 @@ SEEN_IN_OTHER_SYSTEMS = {
     """,
     "A line that becomes larger and moves serves the queue.": """
         create b1 3              -> batch-created b1 3 -
-        create b2 4              -> batch-created b2 4 -
+        create b2 4 eta d5       -> batch-created b2 4 d5
         allocate A 3             -> allocated A 3 b1 -
-        allocate B 2             -> allocated B 2 b2 -
-        allocate C 2             -> allocated C 2 b2 -
-        allocate W 3 wait        -> backordered W 3 0 -
-        cancel B                 -> deallocated B 2 b2 cancelled
-        cancel C                 -> deallocated C 2 b2 cancelled; allocated W 3 b2 -
-        create b3 4              -> batch-created b3 4 -
-        allocate V 5 wait        -> backordered V 5 4 -
-        allocate U 2 wait        -> allocated U 2 b3 -
-        cancel U                 -> deallocated U 2 b3 cancelled
-        change A 4               -> line-quantity-changed A 4 3 b3 -
-        change V 3               -> line-quantity-changed V 3 5 b1 -
+        allocate W 3 by d4 wait  -> backordered W 3 0 -
+        change A 4               -> line-quantity-changed A 4 3 b2 d5; allocated W 3 b1 -
     """,
     "A hold that lapses serves the queue.": """
         create b 2               -> batch-created b 2 -
         hold A 2                 -> held A 2 b -
         allocate W 2 wait        -> backordered W 2 0 -
         hold A 2 soon            -> held A 2 b -; hold-lapsed A 2 b; allocated W 2 b -
+    """,
+    "A hold that becomes larger and moves serves the queue.": """
+        create b1 3              -> batch-created b1 3 -
+        create b2 4 eta d5       -> batch-created b2 4 d5
+        hold A 3                 -> held A 3 b1 -
+        allocate W 3 by d4 wait  -> backordered W 3 0 -
+        hold A 4                 -> held A 4 b2 d5; allocated W 3 b1 -
+    """,
+    "A held line whose batch is too late for its order serves the queue.": """
+        create b1 3 eta d5       -> batch-created b1 3 d5
+        hold A 3                 -> held A 3 b1 d5
+        allocate W 3 wait        -> backordered W 3 0 -
+        allocate A 3 by d4       -> out-of-stock A 3 0 -; allocated W 3 b1 d5
     """,
     "A hold that becomes smaller serves the queue.": """
         create b 3               -> batch-created b 3 -
