@@ -8,8 +8,7 @@ import pytest
 from allocation_worker.domain.commands import ChangeBatchEta, ChangeBatchQuantity
 from allocation_worker.domain.errors import BatchArrivedError, BatchExistsError, UnknownBatchError
 from allocation_worker.domain.model import AT_A_TIME
-from tests.unit.domain.test_shrinking import Shop
-from tests.unit.domain.test_waiting import LATER, SOON, cancel, create, order, wait
+from tests.unit.domain.shop import LATER, SOON, Shop, cancel, create, order, wait
 
 
 def change(eta: date | None, batchref: str = "ship") -> ChangeBatchEta:

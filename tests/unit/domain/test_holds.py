@@ -23,8 +23,7 @@ from allocation_worker.domain.errors import (
     UnknownLineError,
     UnknownSkuError,
 )
-from tests.unit.domain.test_shrinking import Shop
-from tests.unit.domain.test_waiting import LATER, SOON, cancel, create, order, wait
+from tests.unit.domain.shop import LATER, SOON, Shop, cancel, create, order, wait
 
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
 ONE = datetime(2030, 1, 1, 13, tzinfo=UTC)

@@ -10,8 +10,7 @@ from allocation_worker.domain.errors import (
     NotEnoughStockError,
     UnknownLineError,
 )
-from tests.unit.domain.test_shrinking import Shop
-from tests.unit.domain.test_waiting import LATER, SOON, cancel, create, order, wait
+from tests.unit.domain.shop import LATER, SOON, Shop, cancel, create, order, wait
 
 
 def change(orderid: str, qty: int, from_qty: int | None = None) -> ChangeLineQuantity:

@@ -11,8 +11,7 @@ from allocation_worker.domain.errors import (
     LineShippedError,
     RefusalError,
 )
-from tests.unit.domain.test_shrinking import Shop
-from tests.unit.domain.test_waiting import SOON, cancel, create, order, wait
+from tests.unit.domain.shop import SOON, Shop, cancel, create, order, wait
 
 
 def ship(orderid: str) -> Ship:

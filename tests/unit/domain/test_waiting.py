@@ -1,31 +1,12 @@
 """Lines that wait for stock, and who is served when some is freed."""
 
 from datetime import date
-from typing import Any
 
 import pytest
 
-from allocation_worker.domain.commands import Allocate, ChangeBatchQuantity, Command, CreateBatch, Deallocate
+from allocation_worker.domain.commands import ChangeBatchQuantity, Command
 from allocation_worker.domain.model import AT_A_TIME
-from tests.unit.domain.test_shrinking import Shop
-
-SOON, LATER = date(2031, 1, 1), date(2031, 2, 1)
-
-
-def create(batchref: str, qty: int, eta: date | None = None) -> CreateBatch:
-    return CreateBatch(batchref=batchref, sku="LAMP", qty=qty, eta=eta)
-
-
-def order(orderid: str, qty: int, **terms: Any) -> Allocate:
-    return Allocate(orderid=orderid, sku="LAMP", qty=qty, **terms)
-
-
-def wait(orderid: str, qty: int, **terms: Any) -> Allocate:
-    return order(orderid, qty, wait=True, **terms)
-
-
-def cancel(orderid: str) -> Deallocate:
-    return Deallocate(orderid=orderid, sku="LAMP")
+from tests.unit.domain.shop import LATER, SOON, Shop, cancel, create, order, wait
 
 
 def change(batchref: str, qty: int) -> ChangeBatchQuantity:
