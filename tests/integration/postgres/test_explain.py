@@ -24,11 +24,11 @@ from allocation_worker.domain.events import Allocated, OutOfStock
 from allocation_worker.service_layer import explain as explain_module
 from allocation_worker.service_layer.explain import Story, events_about, explain
 from allocation_worker.service_layer.ports import Rejection
+from tests.fakes.any_commands import commands
 from tests.fakes.messages import message
 from tests.integration.postgres.staging import create, order, process
 from tests.integration.postgres.store import PostgresStore
 from tests.integration.postgres.test_holds import lapser
-from tests.integration.postgres.test_model_against_reality import changes_of_lines, commands, holds
 
 NEW_YEAR = date(2026, 1, 1)
 
@@ -376,11 +376,7 @@ def test_a_batch_that_comes_late_tells_how_many_lines_it_has_moved(store: Postgr
 @settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
-@given(
-    history=st.lists(
-        st.lists(st.one_of(commands, changes_of_lines, holds), min_size=1, max_size=5), min_size=1, max_size=5
-    )
-)
+@given(history=st.lists(st.lists(commands, min_size=1, max_size=5), min_size=1, max_size=5))
 def test_the_rules_always_decide_as_they_did(store: PostgresStore, history: list[list[Command]]) -> None:
     store.empty()
     groups = [[message(command) for command in group] for group in history]

@@ -35,17 +35,9 @@ from allocation_worker.service_layer.ports import (
 )
 from allocation_worker.service_layer.project import EventMessage
 from allocation_worker.testing.servers.redis_server import local_redis
+from tests.fakes.any_commands import commands, lineids, orderids, skus, times
 from tests.integration.postgres.staging import create, order
 from tests.integration.postgres.store import PostgresStore
-from tests.integration.postgres.test_model_against_reality import (
-    changes_of_lines,
-    commands,
-    holds,
-    lineids,
-    orderids,
-    skus,
-    times,
-)
 from tests.integration.rabbitmq.rig import eventually
 from tests.integration.redis.rig import Models, delivered
 
@@ -459,9 +451,7 @@ def mangled(luck: random.Random, events: list[ProductEvent]) -> list[ProductEven
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 @given(
-    story=st.lists(
-        st.lists(st.one_of(commands, changes_of_lines, holds, lapses), min_size=1, max_size=6), min_size=1, max_size=6
-    ),
+    story=st.lists(st.lists(st.one_of(commands, lapses), min_size=1, max_size=6), min_size=1, max_size=6),
     luck=st.randoms(),
 )
 def test_whatever_is_lost_repeated_or_overtaken(

@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 from allocation_worker.adapters import wire
 from allocation_worker.domain.commands import Command
 from allocation_worker.domain.history import Holdings, Stock, redo, undo
+from tests.fakes.any_commands import commands
 from tests.fakes.messages import message
 from tests.fakes.unit_of_work import FakeDatabase
 from tests.integration.postgres.staging import process
-from tests.integration.postgres.test_model_against_reality import changes_of_lines, commands, holds
 
 
 @settings(max_examples=200, deadline=None)
-@given(story=st.lists(st.one_of(commands, changes_of_lines, holds), min_size=1, max_size=25))
+@given(story=st.lists(commands, min_size=1, max_size=25))
 def test_there_and_back_again(story: list[Command]) -> None:
     database = FakeDatabase()
     process(database.unit_of_work, *(message(command) for command in story))
