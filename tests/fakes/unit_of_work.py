@@ -1,6 +1,6 @@
 """The store in memory, with real rollbacks and row locks.
 
-The suite `tests/contract/test_unit_of_work.py` tests it and PostgreSQL alike.
+The suites `tests/contract/test_unit_of_work.py` and `test_lines.py` test it and PostgreSQL alike.
 """
 
 import json
