@@ -187,7 +187,8 @@ def main() -> int:
         case [path, "ship"], str(url):
             return 0 if ship(Shipping(path), url) else 1
     sys.stderr.write(
-        "Name the broker and the file: AMQP_URL=amqp://guest:guest@localhost/ python shipping.py picks.sqlite\n"
+        "Name the broker and the file: AMQP_URL=amqp://guest:guest@localhost/ python shipping.py picks.sqlite"
+        ", or picks.sqlite ship to ask for all that can leave\n"
     )
     return 1
 
