@@ -21,7 +21,9 @@ def verify(
     stuck_after: Annotated[
         float,
         typer.Option(
-            min=0, max=1_000_000_000, help="Seconds after which an event that is not published counts as stuck."
+            min=0,
+            max=1_000_000_000,
+            help="Seconds after which an event that is not published counts as stuck, and a hold as overdue.",
         ),
     ] = 300,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
