@@ -114,6 +114,15 @@ def test_as_many_as_can_end_at_once_may_not_be_all(stage: Stage) -> None:
     assert len(stage.lapsed()) == AT_A_TIME
 
 
+def test_many_that_are_due_at_once_leave_a_sign_of_life_after_each_step(stage: Stage) -> None:
+    """Else a relay with an hour of holds to end would count as stalled, and be killed."""
+    stage.send(CreateBatch(batchref="large", sku="LAMP", qty=AT_A_TIME), "large")
+    for number in range(AT_A_TIME):
+        stage.send(Hold(orderid=f"o{number}", sku="LAMP", qty=1, until=stage.now), f"m{number}")
+    stage.run()
+    assert stage.pauses == [0, LOOK_EVERY, LOOK_EVERY]
+
+
 def test_only_the_active_relay_ends_holds(stage: Stage) -> None:
     stage.active.clear()
     stage.now += timedelta(minutes=1)
