@@ -175,11 +175,16 @@ class PostgresProducts:
     def _next_page(
         self, product: Product, statement: sa.TextClause, parameters: Mapping[str, object], *, is_first: bool
     ) -> list[OrderLine]:
-        """Read lines. Those of the page before are kept in memory only if they have lost their stock."""
+        """Read lines. Of the page before, those are kept in memory that have lost their stock and look for other stock.
+
+        A line that waits on is not among the lines of the product. It is forgotten as well.
+        """
         self._rows.flush_lines([product])
         self._writer.flush()
         if not is_first:
-            self._rows.forget(product, (line for line in self._page if line.batchref))
+            kept = product.lines
+            gone = [line for line in self._page if line.batchref or (line.orderid, line.lineid) not in kept]
+            self._rows.forget(product, gone)
         rows = self._connection.execute(statement, parameters).all()
         lines = [self._rows.line(product, row) for row in rows]
         self._page = [line for line in lines if (line.orderid, line.lineid) not in product.lines]
