@@ -1,7 +1,6 @@
 """Ends the holds whose time has passed. Several processes may do so at once: a hold lapses once."""
 
 from collections.abc import Collection, Sequence
-from datetime import datetime
 from typing import NamedTuple, Protocol
 
 from allocation_worker.domain.commands import LapseHold
@@ -20,7 +19,6 @@ class DueHold(NamedTuple):
         sku: The SKU of the line.
         orderid: The order of the line.
         lineid: The id of the line.
-        until: When it lapses.
         message_id: Of the message that asked for the hold.
         correlation_id: Of that message.
     """
@@ -28,7 +26,6 @@ class DueHold(NamedTuple):
     sku: str
     orderid: str
     lineid: str
-    until: datetime
     message_id: str
     correlation_id: str
 
