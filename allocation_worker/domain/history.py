@@ -14,7 +14,7 @@ Stock = dict[str, Batch]
 """All batches of one product, by reference."""
 
 ChangesOfLines: tuple[type[events.LineEvent], ...] = (events.LineQuantityChanged, events.Held)
-"""Events of lines that may have had stock before. The others had none, or it was only held for them."""
+"""Events that give back whatever their line had before, without saying what that was."""
 
 _Placed = events.Allocated | events.OutOfStock | events.Backordered
 

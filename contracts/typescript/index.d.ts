@@ -122,9 +122,9 @@ export interface OutOfStock {
   lineid: string;
   /** The ordered quantity. */
   qty: number;
-  /** The largest quantity that one batch could give. */
+  /** The largest quantity that one batch could give, of those that arrive by the day that it is needed. */
   largest_available: number;
-  /** The day on which the next batch with stock arrives that largest_available does not count, or null. */
+  /** The day on which the next such batch with stock arrives that largest_available does not count, or null. */
   next_eta: string | null;
   /** Counts the events of one SKU: 1, 2, 3. Its one gap comes after the worker's database was restored from a backup. */
   sequence: number;

@@ -224,7 +224,7 @@ def _line_values(line: OrderLine) -> Values:
 
 
 def _columns(line: OrderLine) -> Values:
-    """Return the columns of a line that is not like nearly all: with all that it has of its own."""
+    """Return all columns of a line but those that identify it."""
     place = None if line.place == line.sequence else line.place
     terms = (None, None, None) if line.terms is PLAIN else line.terms
     answer = line.answer and _write_answer(line.answer)
