@@ -63,7 +63,7 @@ CHECKS = (
     ),
     Check(
         "shipped-miscounted",
-        "Batch {reference} counts {shipped} as shipped, and {sent} of its lines were.",
+        "Batch {reference} counts {shipped} as shipped, and {sent} were by its lines.",
         """
         SELECT reference, shipped, coalesce(sent, 0) + pruned AS sent FROM batches LEFT JOIN (
             SELECT batchref, sum(qty) AS sent FROM order_lines WHERE batchref IS NOT NULL AND shipped GROUP BY batchref
