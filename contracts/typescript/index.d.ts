@@ -313,11 +313,11 @@ export interface CommandRejected {
    * been created, not even after a short wait. `line-quantity-conflict`: The line has another quantity. `line-
    * cancelled`: The line was cancelled and stays so. `unknown-line`: No such line was ever asked for, not even after a
    * short wait. `not-enough-stock`: No batch can take the line in its new quantity; it keeps what it has. `line-not-
-   * allocated`: The line holds no stock. `line-shipped`: The line has been shipped. `batch-not-arrived`: The batch of
-   * the line has not arrived, not even after a short wait. `batch-shipped`: More of the batch has been shipped than it
-   * is to hold. `batch-exists`: The reference belongs to a batch that was created with other content, or was pruned.
-   * `unknown-batch`: No batch has the reference, or it was pruned. `batch-arrived`: The batch has arrived, so it has no
-   * day of arrival any more.
+   * allocated`: The line holds no stock, or stock is only held for it. `line-shipped`: The line has been shipped.
+   * `batch-not-arrived`: The batch of the line has not arrived, not even after a short wait. `batch-shipped`: More of
+   * the batch has been shipped than it is to hold. `batch-exists`: The reference belongs to a batch that was created
+   * with other content, or was pruned. `unknown-batch`: No batch has the reference, or it was pruned. `batch-arrived`:
+   * The batch has arrived, so it has no day of arrival any more.
    */
   reason: "unknown-sku" | "line-quantity-conflict" | "line-cancelled" | "unknown-line" | "not-enough-stock" | "line-not-allocated" | "line-shipped" | "batch-not-arrived" | "batch-shipped" | "batch-exists" | "unknown-batch" | "batch-arrived" | (string & {});
   /** The reason for people, in one English sentence. */

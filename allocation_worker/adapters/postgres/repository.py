@@ -219,10 +219,10 @@ class PostgresProducts:
         self._lock(skus, limit=limit)
         # A batch that shrinks may need any of its lines as it is.
         new = self._sure_to_be_written(to_allocate) - lines if self._optimistic and not batches else set()
-        held = self._load_lines(lines.union(to_allocate) - new)
+        of_lines = self._load_lines(lines.union(to_allocate) - new)
         self._add_blank_lines(new)
         self.found_known |= any(map(self._rows.has_line, to_allocate))
-        self._load_batches(skus, held | batches.keys(), limit=limit)
+        self._load_batches(skus, of_lines | batches.keys(), limit=limit)
 
     def _locate(self, batches: dict[str, str]) -> set[str]:
         """Return the SKUs of the batches that exist. An unknown batch gets the SKU that its command names."""
@@ -249,17 +249,17 @@ class PostgresProducts:
                 self._streams[sku] = Stream(bytes.fromhex(stream), sequence)
 
     def _load_lines(self, lines: set[LineKey]) -> set[str]:
-        """Load the lines, with blank entries for unknown ones, and return the batches that they hold stock of."""
+        """Load the lines, with blank entries for unknown ones, and return the batches that they have stock of."""
         if not lines:
             return set()
-        held: set[str] = set()
+        batchrefs: set[str] = set()
         ids = array([self._rows.line_uuid(key) for key in lines])
         for row in self._connection.execute(statements.LINES, {"ids": ids}):
             product = self._locked(row.sku)
             product.lines[row.orderid, row.lineid] = self._rows.line(product, row)
-            held.add(row.batchref)
+            batchrefs.add(row.batchref)
         self._add_blank_lines(lines)
-        return held - {None}
+        return batchrefs - {None}
 
     def _sure_to_be_written(self, to_allocate: Iterable[LineKey]) -> set[LineKey]:
         """Return the lines whose allocation is not refused. A product that never had a batch may refuse."""
