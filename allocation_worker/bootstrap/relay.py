@@ -1,4 +1,4 @@
-"""Wires `relay`, which publishes the outbox."""
+"""Wires `relay`, which publishes the outbox, deletes old rows, and lets holds lapse."""
 
 import threading
 from collections.abc import Callable, Iterator

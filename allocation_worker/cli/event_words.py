@@ -48,11 +48,12 @@ def change(event: ProductEvent | Rejection) -> str:  # noqa: C901, PLR0911 - one
         case events.HoldLapsed():
             return f"{event.qty} back to batch {event.batchref}"
         case events.LineQuantityChanged():
-            return f"from {event.previous_qty} to {event.qty}, {_held(event)}"
+            return _quantities(event)
 
 
-def _held(event: events.LineQuantityChanged) -> str:
-    return f"allocated to batch {event.batchref}, {_where(event.eta)}" if event.batchref else "it holds no stock"
+def _quantities(event: events.LineQuantityChanged) -> str:
+    stock = f" of batch {event.batchref}, {_where(event.eta)}" if event.batchref else ", it holds no stock"
+    return f"from {event.previous_qty} to {event.qty}{stock}"
 
 
 def _next(event: events.OutOfStock | events.Backordered) -> str:
@@ -113,8 +114,7 @@ def outcome(event: ProductEvent | Rejection) -> str:  # noqa: C901, PLR0911, PLR
         case events.HoldLapsed():
             return f"The hold of {line(event)} lapsed: {event.qty} of batch {event.batchref} were freed."
         case events.LineQuantityChanged():
-            change = f"from {event.previous_qty} to {event.qty}"
-            return f"change-line-quantity.v1 changed {line(event)} {change}: {_held(event)}."
+            return f"change-line-quantity.v1 changed {line(event)} {_quantities(event)}."
 
 
 def because(told: Told) -> str:

@@ -204,7 +204,7 @@ def send_hold(
     message_id: MessageId = None,
     correlation_id: CorrelationId = None,
     *,
-    minutes: Annotated[int, typer.Option(min=1, help="For how long.")] = 15,
+    minutes: Annotated[int, typer.Option(min=1, max=1440, help="For how long; a day at most.")] = 15,
     wait: Wait = False,
     timeout: Timeout = PATIENCE,
     as_json: AsJson = False,

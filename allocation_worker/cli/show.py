@@ -255,11 +255,11 @@ def _print_stock(title: str, sku: str, batches: Sequence[BatchView], now: _Stock
         echo(lines_view.holds_sentence(now.use))
 
 
-def _parts(batch: BatchView, now: _StockNow | None) -> tuple[int, ...]:
+def _parts(batch: BatchView, now: _StockNow | None) -> tuple[object, ...]:
     if now is None:
         return ()
     use = now.use.get(batch.reference)
-    return (use.held, use.shipped) if use else (0, 0)
+    return (use.held, use.shipped) if use else ("", "")  # it was pruned, and the read model has not been built anew
 
 
 def _print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

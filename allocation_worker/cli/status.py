@@ -105,7 +105,7 @@ def _of_lines(lines: Lines) -> Iterator[str]:
     if lines.held:
         overdue = ""
         if lines.most_overdue is not None:
-            overdue = f", of which {lines.overdue:,} are overdue, the first for {tables.duration(lines.most_overdue)}"
+            overdue = f", {lines.overdue:,} of them overdue, the first for {tables.duration(lines.most_overdue)}"
         yield f"Lines that are held: {lines.held:,}{overdue}"
 
 

@@ -61,7 +61,7 @@ class NotEnoughStockError(RefusalError):
 
 
 class LineNotAllocatedError(RefusalError):
-    """The line holds no stock."""
+    """The line holds no stock, or stock is only held for it."""
 
     reason = "line-not-allocated"
 

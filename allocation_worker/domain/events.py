@@ -28,9 +28,9 @@ class OutOfStock:
     """No single batch can take the line. A later allocate of the line tries again.
 
     Attributes:
-        largest_available: The largest quantity that one batch could give.
-        next_eta: The earliest ETA of the other batches that have stock left and are not in the warehouse yet. The batch
-            that `largest_available` counts is the first in order of preference that has so much.
+        largest_available: The largest quantity that one batch could give, of those that the line may use.
+        next_eta: The earliest ETA of the others of these batches that have stock left and are not in the warehouse yet.
+            The batch that `largest_available` counts is the first in order of preference that has so much.
     """
 
     orderid: str
@@ -47,8 +47,8 @@ class Backordered:
     """No single batch can take the line, and it waits for stock.
 
     Attributes:
-        largest_available: As of OutOfStock, among the batches that the line may use.
-        next_eta: As of OutOfStock, among the batches that the line may use.
+        largest_available: As of OutOfStock.
+        next_eta: As of OutOfStock.
     """
 
     orderid: str

@@ -1,6 +1,6 @@
 """What an event has done to the batches of its product: done again, or taken back.
 
-Some events take the place of what the line had before, and do not say what that was. Its earlier events do: `Holdings`
+Some events take the place of what the line had before, and do not say what that was. Its earlier events do: `Shares`
 follows them.
 """
 
@@ -14,7 +14,7 @@ Stock = dict[str, Batch]
 """All batches of one product, by reference."""
 
 ChangesOfLines: tuple[type[events.LineEvent], ...] = (events.LineQuantityChanged, events.Held)
-"""Events of lines that may have had stock before. The others had none, or it was only held for them."""
+"""Events that give back whatever their line had before, without saying what that was."""
 
 _Placed = events.Allocated | events.OutOfStock | events.Backordered
 
@@ -31,8 +31,8 @@ class Share(NamedTuple):
     only_held: bool
 
 
-class Holdings:
-    """What lines have, as their events tell. Each is given all events of a line that are known, in order."""
+class Shares:
+    """What each line has of a batch. It is told by all events of the line that are known, in order."""
 
     def __init__(self) -> None:
         self._shares: dict[LineId, Share | None] = {}

@@ -68,7 +68,7 @@ class ToTell(NamedTuple):
     Attributes:
         batchref: The batch.
         previous_eta: Its ETA before.
-        after: The place of the last line that was told.
+        after: The place of the last line that was told, or taken off the batch.
     """
 
     batchref: str
@@ -295,7 +295,10 @@ class Product:
         self._set_quantity(line, qty, batch)
 
     def _batch_for_quantity(self, line: OrderLine, qty: int) -> Batch | None:
-        """Return the batch that can take the line in this quantity, its own one first."""
+        """Return the batch that can take the line in this quantity, its own one first.
+
+        A line that is out of stock and does not wait gets none: it is for a later allocate to try.
+        """
         if line.batchref is None:
             return self._batch_for(replace(line, qty=qty)) if line.waits else None
         own = self.batches[line.batchref]

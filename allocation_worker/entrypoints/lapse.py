@@ -57,5 +57,6 @@ class Lapsing:
 
     def _end_due(self) -> None:
         while self._active.is_set() and not self._stopping.is_set():
-            if not self._lapser.step():
-                self._sleep(LOOK_EVERY)
+            more = self._lapser.step()
+            # Each sleep is a sign of life, even the shortest.
+            self._sleep(0.0 if more else LOOK_EVERY)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from allocation_worker.domain import events
 from allocation_worker.domain.events import ProductEvent
-from allocation_worker.domain.history import Holdings, Share, Stock, line_of, redo, undo
+from allocation_worker.domain.history import Share, Shares, Stock, line_of, redo, undo
 from allocation_worker.domain.lines import PLAIN, Terms
 from allocation_worker.service_layer.decisions import DecidedEvent, Decision, decide_again
 from allocation_worker.service_layer.ports import Answer, InboxEntry, Records, Rejection
@@ -152,10 +152,10 @@ class _Past:
 def _past_of(records: Records, first: ProductEvent, created_at: datetime) -> _Past:
     shares: dict[int, Share] = {}
     past = _Past(shares=shares)
-    holdings = Holdings()
+    earlier = Shares()
     for event in records.changed_lines(first.sku):
-        known = holdings.know(event)
-        share = holdings.take(event)
+        known = earlier.know(event)
+        share = earlier.take(event)
         if event.sequence < first.sequence:
             continue
         if not known and isinstance(event, events.LineQuantityChanged):

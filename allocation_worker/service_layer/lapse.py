@@ -1,13 +1,13 @@
 """Ends the holds whose time has passed. Several processes may do so at once: a hold lapses once."""
 
 from collections.abc import Collection, Sequence
-from datetime import datetime
+from contextlib import suppress
 from typing import NamedTuple, Protocol
 
 from allocation_worker.domain.commands import LapseHold
 from allocation_worker.service_layer.messagebus import MessageBus
 from allocation_worker.service_layer.messages import CommandMessage
-from allocation_worker.service_layer.ports import UnitOfWorkFactory
+from allocation_worker.service_layer.ports import StoreLockTimeoutError, UnitOfWork, UnitOfWorkFactory
 
 AT_A_TIME = 500
 """Holds that end in one transaction."""
@@ -20,7 +20,6 @@ class DueHold(NamedTuple):
         sku: The SKU of the line.
         orderid: The order of the line.
         lineid: The id of the line.
-        until: When it lapses.
         message_id: Of the message that asked for the hold.
         correlation_id: Of that message.
     """
@@ -28,7 +27,6 @@ class DueHold(NamedTuple):
     sku: str
     orderid: str
     lineid: str
-    until: datetime
     message_id: str
     correlation_id: str
 
@@ -61,34 +59,55 @@ class HoldLapser:
         self._due = due
         self._bus = bus
         self._new_unit_of_work = new_unit_of_work
-        self._locked: set[str] = set()
+        self._locked: dict[str, list[DueHold]] = {}
+        self._waited_for: set[str] = set()
 
     def step(self) -> bool:
         """End holds that are due, AT_A_TIME at most. Return whether there may be more now.
 
         A hold that was prolonged, confirmed or given back since it was found is left alone. Those of a product that
-        others have locked are left for later, so that the holds of other products lapse meanwhile.
+        others have locked are left for later, so that the holds of other products lapse meanwhile. In the end, one of
+        these products is waited for, a moment only.
 
         Raises:
-            StoreError: The database is unreachable, or others have locked a product for long; try again.
+            StoreError: The database is unreachable; try again.
         """
         found = self._due.find(AT_A_TIME, self._locked)
         if found:
-            self._end(found)
+            self._end_those_free(found)
         more = len(found) == AT_A_TIME
-        if not more:
+        if not more and self._locked:
+            self._wait_for_one()
             self._locked.clear()
         return more
 
-    def _end(self, found: Sequence[DueHold]) -> None:
+    def _end_those_free(self, found: Sequence[DueHold]) -> None:
         with self._new_unit_of_work() as uow:
-            locked = uow.products.locked_by_others({hold.sku for hold in found})
-            self._locked.update(product.sku for product in locked)
-            messages = [message_of(hold) for hold in found if hold.sku not in self._locked]
-            uow.products.lock_for([message.command for message in messages])
-            for message in messages:
-                self._bus.handle(message, uow)
-            uow.commit()
+            locked = {product.sku for product in uow.products.locked_by_others({hold.sku for hold in found})}
+            for hold in found:
+                if hold.sku in locked:
+                    self._locked.setdefault(hold.sku, []).append(hold)
+            self._end([hold for hold in found if hold.sku not in locked], uow)
+
+    def _wait_for_one(self) -> None:
+        """End the holds of a locked product, another one each time.
+
+        A product that several consumers use all the time is never found free: one of them always waits for it.
+        """
+        left = [sku for sku in self._locked if sku not in self._waited_for]
+        if not left:
+            left = list(self._locked)
+            self._waited_for.clear()
+        self._waited_for.add(left[0])
+        with suppress(StoreLockTimeoutError), self._new_unit_of_work() as uow:
+            self._end(self._locked[left[0]], uow, patient=False)
+
+    def _end(self, holds: Sequence[DueHold], uow: UnitOfWork, *, patient: bool = True) -> None:
+        messages = [message_of(hold) for hold in holds]
+        uow.products.lock_for([message.command for message in messages], patient=patient)
+        for message in messages:
+            self._bus.handle(message, uow)
+        uow.commit()
 
 
 def message_of(hold: DueHold) -> CommandMessage:

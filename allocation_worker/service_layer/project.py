@@ -5,7 +5,7 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from itertools import chain, groupby, islice
 from threading import Lock
-from typing import NamedTuple, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 import structlog
 
@@ -61,6 +61,17 @@ class EventMessage(NamedTuple):
     rejection: RejectionView | None = None
 
 
+Effect = Literal["created", "eta_changed", "frees", "frees_hold", "keeps_hold"]
+"""What an event does to what the read model had before.
+
+`created`: The batch is new.
+`eta_changed`: The batch has another ETA.
+`frees`: The line gives back what it had. If it had nothing and waits, it goes on waiting. If it was held, it stays so.
+`frees_hold`: The line gives back what was only held for it.
+`keeps_hold`: The line stays held if it was.
+"""
+
+
 class Change(NamedTuple):
     """What an event changes in the read model.
 
@@ -71,11 +82,8 @@ class Change(NamedTuple):
         batchref: The batch that changes, if any.
         allocated_by: The change of the batch's allocated quantity.
         purchased: The batch's new purchased quantity, if that changes.
-        created: Whether the batch is new, with `eta`.
-        frees: Whether the line gives back what it held before. If it held nothing and waits, it goes on waiting.
-        frees_hold: Whether the line gives back what was only held for it before.
-        keeps_hold: Whether the line stays held if it was.
-        eta_changed: Whether the batch has another ETA now, `eta`.
+        effect: What becomes of what the line or the batch had before, if the event does not say it all.
+        eta: The batch's ETA, if it is new or has another one.
     """
 
     sku: str
@@ -84,11 +92,7 @@ class Change(NamedTuple):
     batchref: str | None = None
     allocated_by: int = 0
     purchased: int | None = None
-    created: bool = False
-    eta_changed: bool = False
-    frees: bool = False
-    frees_hold: bool = False
-    keeps_hold: bool = False
+    effect: Effect | None = None
     eta: str | None = None
 
 
@@ -101,19 +105,19 @@ def change_of(event: ProjectedEvent) -> Change:  # noqa: C901, PLR0911, PLR0912 
             line = LineView(
                 event.orderid, sku, event.lineid, "allocated", event.qty, event.batchref, event.eta, sequence
             )
-            return Change(sku, sequence, line, event.batchref, allocated_by=event.qty, frees_hold=True)
+            return Change(sku, sequence, line, event.batchref, allocated_by=event.qty, effect="frees_hold")
         case events.Held():
             line = LineView(event.orderid, sku, event.lineid, "held", event.qty, event.batchref, event.eta, sequence)
-            return Change(sku, sequence, line, event.batchref, allocated_by=event.qty, frees_hold=True)
+            return Change(sku, sequence, line, event.batchref, allocated_by=event.qty, effect="frees_hold")
         case events.HoldLapsed():
             line = LineView(event.orderid, sku, event.lineid, "lapsed", 0, None, None, sequence)
             return Change(sku, sequence, line, event.batchref, allocated_by=-event.qty)
         case events.OutOfStock():
             line = LineView(event.orderid, sku, event.lineid, "out-of-stock", event.qty, None, None, sequence)
-            return Change(sku, sequence, line, frees_hold=True)
+            return Change(sku, sequence, line, effect="frees_hold")
         case events.Backordered():
             line = LineView(event.orderid, sku, event.lineid, "waiting", event.qty, None, None, sequence)
-            return Change(sku, sequence, line, frees_hold=True)
+            return Change(sku, sequence, line, effect="frees_hold")
         case events.Deallocated():
             # A line that a shrunk batch has lost is out of stock until its next event, which follows at once.
             status = "cancelled" if event.reason == "cancelled" else "out-of-stock"
@@ -123,20 +127,20 @@ def change_of(event: ProjectedEvent) -> Change:  # noqa: C901, PLR0911, PLR0912 
             line = LineView(
                 event.orderid, sku, event.lineid, "allocated", event.qty, event.batchref, event.eta, sequence
             )
-            return Change(sku, sequence, line, keeps_hold=True)
+            return Change(sku, sequence, line, effect="keeps_hold")
         case events.LineQuantityChanged():
             status = "allocated" if event.batchref else "out-of-stock"
             line = LineView(event.orderid, sku, event.lineid, status, event.qty, event.batchref, event.eta, sequence)
-            return Change(sku, sequence, line, event.batchref, allocated_by=event.qty, frees=True)
+            return Change(sku, sequence, line, event.batchref, allocated_by=event.qty, effect="frees")
         case events.Shipped():
             line = LineView(event.orderid, sku, event.lineid, "shipped", event.qty, event.batchref, None, sequence)
             return Change(sku, sequence, line)
         case events.BatchCreated():
             eta = event.eta.isoformat() if event.eta else None
-            return Change(sku, sequence, None, event.batchref, purchased=event.qty, created=True, eta=eta)
+            return Change(sku, sequence, None, event.batchref, purchased=event.qty, effect="created", eta=eta)
         case events.BatchEtaChanged():
             eta = event.eta.isoformat() if event.eta else None
-            return Change(sku, sequence, None, event.batchref, eta_changed=True, eta=eta)
+            return Change(sku, sequence, None, event.batchref, effect="eta_changed", eta=eta)
         case events.BatchQuantityChanged():
             return Change(sku, sequence, None, event.batchref, purchased=event.qty)
         case CountedEvent():

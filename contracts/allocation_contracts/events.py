@@ -80,9 +80,12 @@ class OutOfStock(Message):
     sku: Text = Field(description="The product that is ordered.")
     lineid: OptionalText = Field(description="The line's id; empty when the command had none.")
     qty: PositiveQuantity = Field(description="The ordered quantity.")
-    largest_available: Quantity = Field(description="The largest quantity that one batch could give.")
+    largest_available: Quantity = Field(
+        description="The largest quantity that one batch could give, of those that arrive by the day that it is needed."
+    )
     next_eta: DateOrNull = Field(
-        description="The day on which the next batch with stock arrives that largest_available does not count, or null."
+        description="The day on which the next such batch with stock arrives that largest_available does not count, or "
+        "null."
     )
     sequence: Sequence
 

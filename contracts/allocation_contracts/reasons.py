@@ -37,7 +37,7 @@ class RejectionReason(_Reason):
     LINE_CANCELLED = "line-cancelled", "The line was cancelled and stays so."
     UNKNOWN_LINE = "unknown-line", "No such line was ever asked for, not even after a short wait."
     NOT_ENOUGH_STOCK = "not-enough-stock", "No batch can take the line in its new quantity; it keeps what it has."
-    LINE_NOT_ALLOCATED = "line-not-allocated", "The line holds no stock."
+    LINE_NOT_ALLOCATED = "line-not-allocated", "The line holds no stock, or stock is only held for it."
     LINE_SHIPPED = "line-shipped", "The line has been shipped."
     BATCH_NOT_ARRIVED = "batch-not-arrived", "The batch of the line has not arrived, not even after a short wait."
     BATCH_SHIPPED = "batch-shipped", "More of the batch has been shipped than it is to hold."

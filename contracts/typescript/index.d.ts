@@ -122,9 +122,9 @@ export interface OutOfStock {
   lineid: string;
   /** The ordered quantity. */
   qty: number;
-  /** The largest quantity that one batch could give. */
+  /** The largest quantity that one batch could give, of those that arrive by the day that it is needed. */
   largest_available: number;
-  /** The day on which the next batch with stock arrives that largest_available does not count, or null. */
+  /** The day on which the next such batch with stock arrives that largest_available does not count, or null. */
   next_eta: string | null;
   /** Counts the events of one SKU: 1, 2, 3. Its one gap comes after the worker's database was restored from a backup. */
   sequence: number;
@@ -313,11 +313,11 @@ export interface CommandRejected {
    * been created, not even after a short wait. `line-quantity-conflict`: The line has another quantity. `line-
    * cancelled`: The line was cancelled and stays so. `unknown-line`: No such line was ever asked for, not even after a
    * short wait. `not-enough-stock`: No batch can take the line in its new quantity; it keeps what it has. `line-not-
-   * allocated`: The line holds no stock. `line-shipped`: The line has been shipped. `batch-not-arrived`: The batch of
-   * the line has not arrived, not even after a short wait. `batch-shipped`: More of the batch has been shipped than it
-   * is to hold. `batch-exists`: The reference belongs to a batch that was created with other content, or was pruned.
-   * `unknown-batch`: No batch has the reference, or it was pruned. `batch-arrived`: The batch has arrived, so it has no
-   * day of arrival any more.
+   * allocated`: The line holds no stock, or stock is only held for it. `line-shipped`: The line has been shipped.
+   * `batch-not-arrived`: The batch of the line has not arrived, not even after a short wait. `batch-shipped`: More of
+   * the batch has been shipped than it is to hold. `batch-exists`: The reference belongs to a batch that was created
+   * with other content, or was pruned. `unknown-batch`: No batch has the reference, or it was pruned. `batch-arrived`:
+   * The batch has arrived, so it has no day of arrival any more.
    */
   reason: "unknown-sku" | "line-quantity-conflict" | "line-cancelled" | "unknown-line" | "not-enough-stock" | "line-not-allocated" | "line-shipped" | "batch-not-arrived" | "batch-shipped" | "batch-exists" | "unknown-batch" | "batch-arrived" | (string & {});
   /** The reason for people, in one English sentence. */

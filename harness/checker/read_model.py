@@ -19,7 +19,7 @@ from allocation_worker.adapters.redis.views import parse_batch, parse_line
 Line = tuple[str, str, str]
 """(orderid, sku, lineid)."""
 
-Held = tuple[str, int, str | None]
+State = tuple[str, int, str | None]
 """(status, qty, batchref)."""
 
 Numbers = tuple[str, int, int, str | None]
@@ -36,7 +36,7 @@ AT_A_TIME = 1000
 class Contents:
     """The contents of a model."""
 
-    lines: Mapping[Line, Held] = field(default_factory=dict)
+    lines: Mapping[Line, State] = field(default_factory=dict)
     batches: Mapping[str, Numbers] = field(default_factory=dict)
     sequences: Mapping[str, int] = field(default_factory=dict)
 

@@ -101,7 +101,7 @@ class Life:
             held = product.lines[orderid, ""].hold
             assert held
         with self.store.unit_of_work() as uow:
-            due = DueHold("LAMP", orderid, "", *held)
+            due = DueHold("LAMP", orderid, "", held.message_id, held.correlation_id)
             told = message_of(due)
             assert isinstance(told.command, LapseHold)
             uow.products.lock_for([told.command])

@@ -54,7 +54,7 @@ def test_the_lines_that_wait_or_are_held_are_counted(fresh_service: RunningServi
     assert lines["longest_wait"] > lines["most_overdue"] > 0
     shown = run_verb("status", "--stuck-after", "0", settings=fresh_service.settings).stdout
     assert re.search(r"^Lines that wait for stock: 2, the first for \d+ s$", shown, re.MULTILINE)
-    assert re.search(r"^Lines that are held: 1, of which 1 are overdue, the first for \d+ s$", shown, re.MULTILINE)
+    assert re.search(r"^Lines that are held: 1, 1 of them overdue, the first for \d+ s$", shown, re.MULTILINE)
     assert re.search(r"^  A hold should have lapsed \d+ s ago; look at the log of `relay`\.$", shown, re.MULTILINE)
 
 

@@ -131,7 +131,7 @@ def test_a_story_goes_on_to_what_has_happened_since(service: RunningService) -> 
         return [(each["type"], each["because"], each["causation_id"]) for each in story["since"]]
 
     assert since("m1") == [("line-quantity-changed.v1", None, "q1"), ("shipped.v1", None, "s1")]
-    assert since("w2") == [("allocated.v1", "order o1: from 4 to 1, allocated to batch shelf, in the warehouse", "q1")]
+    assert since("w2") == [("allocated.v1", "order o1: from 4 to 1 of batch shelf, in the warehouse", "q1")]
     assert since("h1") == [("hold-lapsed.v1", "its time had passed", "h1")]
     assert since("m2")[0][:2] == (
         "promise-changed.v1",

@@ -22,9 +22,9 @@ class FakeDueHolds:
             raise self.failures.pop()
         now = self._database.now()
         found = [
-            DueHold(sku, line.orderid, line.lineid, *line.hold)
+            (line.hold.until, DueHold(sku, line.orderid, line.lineid, line.hold.message_id, line.hold.correlation_id))
             for sku, product in self._database.committed.products.items()
             for line in product.lines.values()
             if line.hold and line.hold.until <= now and sku not in besides
         ]
-        return sorted(found, key=lambda hold: hold.until)[:limit]
+        return [hold for _, hold in sorted(found, key=lambda due: due[0])[:limit]]

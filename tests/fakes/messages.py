@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from itertools import count
 from typing import Any
 
@@ -20,7 +19,6 @@ from allocation_worker.domain.commands import (
     LapseHold,
     Ship,
 )
-from allocation_worker.domain.lines import Holding
 from allocation_worker.service_layer import lapse
 from allocation_worker.service_layer.messages import CommandMessage
 
@@ -96,8 +94,8 @@ def message(
 ) -> CommandMessage:
     """The same, understood. No other program sends the command that ends a hold."""
     if isinstance(command, LapseHold):
-        hold = Holding(datetime.max.replace(tzinfo=UTC), command.message_id, command.message_id)
-        return lapse.message_of(lapse.DueHold(command.sku, command.orderid, command.lineid, *hold))
+        cause = (command.message_id, command.message_id)
+        return lapse.message_of(lapse.DueHold(command.sku, command.orderid, command.lineid, *cause))
     if isinstance(command, Hold) and command.message_id:
         message_id = command.message_id
     return wire.read(

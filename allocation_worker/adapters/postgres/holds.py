@@ -6,14 +6,14 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
 from allocation_worker.adapters.postgres.arrays import array
-from allocation_worker.adapters.postgres.rows import read_hold
+from allocation_worker.adapters.postgres.rows import read_cause
 from allocation_worker.adapters.postgres.statements import HELD
 from allocation_worker.service_layer.lapse import DueHold
 
 DUE_HOLDS = sa.text(f"""
-    SELECT sku, orderid, lineid, held_until AT TIME ZONE 'UTC' AS held_until, held_by FROM order_lines
+    SELECT sku, orderid, lineid, held_by FROM order_lines
     WHERE {HELD} AND held_until <= now() AND sku <> ALL(CAST(:besides AS text[]))
-    ORDER BY order_lines.held_until LIMIT :limit
+    ORDER BY held_until LIMIT :limit
 """)  # noqa: S608 - a constant
 
 
@@ -31,4 +31,4 @@ class PostgresDueHolds:
         """Return some of them, those due first. Those of the SKUs `besides` are left out."""
         with self._engine.begin() as connection:
             rows = connection.execute(DUE_HOLDS, {"limit": limit, "besides": array(sorted(besides))}).all()
-        return [DueHold(row.sku, row.orderid, row.lineid, *read_hold(row.held_until, row.held_by)) for row in rows]
+        return [DueHold(row.sku, row.orderid, row.lineid, *read_cause(row.held_by)) for row in rows]

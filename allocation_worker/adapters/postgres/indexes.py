@@ -7,7 +7,7 @@ import sqlalchemy as sa
 import structlog
 from sqlalchemy.engine import Connection, Engine
 
-from allocation_worker.adapters.postgres.statements import HELD, HOLDS, WAITS
+from allocation_worker.adapters.postgres.statements import HELD, PLACE, UNSHIPPED, WAITS
 
 log = structlog.get_logger()
 
@@ -30,13 +30,13 @@ class Index(NamedTuple):
 INDEXES = (
     Index(
         "unshipped_lines_of_batch",
-        f"(batchref, coalesce(place, sequence)) WHERE {HOLDS}",
+        f"(batchref, {PLACE}) WHERE {UNSHIPPED}",
         replaces="lines_of_batch",
     ),
-    Index("waiting_lines", f"(sku, (-priority), coalesce(place, sequence)) WHERE {WAITS}"),
+    Index("waiting_lines", f"(sku, (-priority), {PLACE}) WHERE {WAITS}"),
     Index("waiting_lines_by_time", f"(waits_since) WHERE {WAITS}"),
     Index("held_lines", f"(held_until) WHERE {HELD}"),
-    Index("held_lines_of_batch", f"(batchref, coalesce(place, sequence)) WHERE {HELD}"),
+    Index("held_lines_of_batch", f"(batchref, {PLACE}) WHERE {HELD}"),
 )
 
 _LOOK_AGAIN = 0.2

@@ -37,16 +37,15 @@ EVENTS_AFTER = sa.text("""
     ORDER BY events.sku, events.sequence
 """)
 
-LINES = sa.text("""
+LINES = sa.text(f"""
     SELECT orderid, order_lines.sku, lineid,
-        CASE WHEN cancelled THEN 'cancelled' WHEN order_lines.shipped THEN 'shipped'
-            WHEN held_until IS NOT NULL AND batchref IS NOT NULL THEN 'held'
+        CASE WHEN cancelled THEN 'cancelled' WHEN order_lines.shipped THEN 'shipped' WHEN {statements.HELD} THEN 'held'
             WHEN batchref IS NOT NULL THEN 'allocated' WHEN place = 0 THEN 'lapsed'
             WHEN wait THEN 'waiting' ELSE 'out-of-stock' END AS status,
         qty, batchref, eta, order_lines.sequence
     FROM order_lines LEFT JOIN batches ON reference = batchref
     WHERE order_lines.sku = ANY(CAST(:skus AS text[]))
-""")
+""")  # noqa: S608 - a constant
 
 BATCHES = sa.text("""
     SELECT reference, sku, purchased, allocated, eta, sequence FROM batches

@@ -53,9 +53,10 @@ DELETE_LINES = """
 
 # All of it was shipped, and those lines have gone; or it was reduced to nothing, and the day of its arrival has passed.
 BATCH_ENDED = "purchased = pruned AND (eta IS NULL OR eta < current_date)"
+# An older program may have created a batch anew that was pruned. Its reference is there then.
 DELETE_BATCHES = """
     WITH gone AS (DELETE FROM batches WHERE {due} RETURNING reference, sku),
-    remembered AS (INSERT INTO pruned_batches (reference, sku) SELECT reference, sku FROM gone)
+    remembered AS (INSERT INTO pruned_batches (reference, sku) SELECT reference, sku FROM gone ON CONFLICT DO NOTHING)
     SELECT count(*) FROM gone
 """
 

@@ -175,11 +175,16 @@ class PostgresProducts:
     def _next_page(
         self, product: Product, statement: sa.TextClause, parameters: Mapping[str, object], *, is_first: bool
     ) -> list[OrderLine]:
-        """Read lines. Those of the page before are kept in memory only if they have lost their stock."""
+        """Read lines. Of the page before, those are kept in memory that have lost their stock and look for other stock.
+
+        A line that waits on is not among the lines of the product. It is forgotten as well.
+        """
         self._rows.flush_lines([product])
         self._writer.flush()
         if not is_first:
-            self._rows.forget(product, (line for line in self._page if line.batchref))
+            kept = product.lines
+            gone = [line for line in self._page if line.batchref or (line.orderid, line.lineid) not in kept]
+            self._rows.forget(product, gone)
         rows = self._connection.execute(statement, parameters).all()
         lines = [self._rows.line(product, row) for row in rows]
         self._page = [line for line in lines if (line.orderid, line.lineid) not in product.lines]
@@ -214,10 +219,10 @@ class PostgresProducts:
         self._lock(skus, limit=limit)
         # A batch that shrinks may need any of its lines as it is.
         new = self._sure_to_be_written(to_allocate) - lines if self._optimistic and not batches else set()
-        held = self._load_lines(lines.union(to_allocate) - new)
+        of_lines = self._load_lines(lines.union(to_allocate) - new)
         self._add_blank_lines(new)
         self.found_known |= any(map(self._rows.has_line, to_allocate))
-        self._load_batches(skus, held | batches.keys(), limit=limit)
+        self._load_batches(skus, of_lines | batches.keys(), limit=limit)
 
     def _locate(self, batches: dict[str, str]) -> set[str]:
         """Return the SKUs of the batches that exist. An unknown batch gets the SKU that its command names."""
@@ -244,17 +249,17 @@ class PostgresProducts:
                 self._streams[sku] = Stream(bytes.fromhex(stream), sequence)
 
     def _load_lines(self, lines: set[LineKey]) -> set[str]:
-        """Load the lines, with blank entries for unknown ones, and return the batches that they hold stock of."""
+        """Load the lines, with blank entries for unknown ones, and return the batches that they have stock of."""
         if not lines:
             return set()
-        held: set[str] = set()
+        batchrefs: set[str] = set()
         ids = array([self._rows.line_uuid(key) for key in lines])
         for row in self._connection.execute(statements.LINES, {"ids": ids}):
             product = self._locked(row.sku)
             product.lines[row.orderid, row.lineid] = self._rows.line(product, row)
-            held.add(row.batchref)
+            batchrefs.add(row.batchref)
         self._add_blank_lines(lines)
-        return held - {None}
+        return batchrefs - {None}
 
     def _sure_to_be_written(self, to_allocate: Iterable[LineKey]) -> set[LineKey]:
         """Return the lines whose allocation is not refused. A product that never had a batch may refuse."""

@@ -82,7 +82,7 @@ class Rows:
                 bool(shipped),
                 answer and _read_answer(answer),
                 # A program that does not know holds may have taken the stock away.
-                None if until is None or batchref is None else read_hold(until, held_by),
+                None if until is None or batchref is None else _read_hold(until, held_by),
             )
             self._lines[product.sku, line_id] = _line_values(line)
         elif (product.sku, line_id) not in self._lines:
@@ -224,7 +224,7 @@ def _line_values(line: OrderLine) -> Values:
 
 
 def _columns(line: OrderLine) -> Values:
-    """Return the columns of a line that is not like nearly all: with all that it has of its own."""
+    """Return all columns of a line but those that identify it."""
     place = None if line.place == line.sequence else line.place
     terms = (None, None, None) if line.terms is PLAIN else line.terms
     answer = line.answer and _write_answer(line.answer)
@@ -242,13 +242,18 @@ def _columns(line: OrderLine) -> Values:
     )
 
 
-def read_hold(until: datetime, cause: str) -> Holding:
+def _read_hold(until: datetime, cause: str) -> Holding:
     """Return the hold of the columns `held_until`, read in UTC, and `held_by`.
 
     The time zone of a session could move the first of all times out of the years that Python knows.
     """
-    message_id, _, correlation_id = cause.partition("\n")
-    return Holding(until.replace(tzinfo=UTC), message_id, correlation_id)
+    return Holding(until.replace(tzinfo=UTC), *read_cause(cause))
+
+
+def read_cause(text: str) -> tuple[str, str]:
+    """Return the message_id and the correlation_id of the column `held_by`."""
+    message_id, _, correlation_id = text.partition("\n")
+    return message_id, correlation_id
 
 
 def _write_cause(hold: Holding) -> str:

@@ -11,15 +11,14 @@ from sqlalchemy.engine import Connection, Engine, Row
 from allocation_worker.adapters.postgres.arrays import array
 from allocation_worker.adapters.postgres.project import reading
 from allocation_worker.adapters.postgres.rows import line_uuid
-from allocation_worker.adapters.postgres.statements import HELD, WAITS
+from allocation_worker.adapters.postgres.statements import HELD, PLACE, WAITS
 from allocation_worker.service_layer.ports.show import BatchUse, HeldLine, LineKey, LineQueue, SkuQueue, WaitingLine
 
-_PLACE = "coalesce(place, sequence)"
 _WAITING = "orderid, sku, lineid, qty, priority, needed_by"
 
 QUEUE = sa.text(f"""
     SELECT {_WAITING}, waits_since FROM order_lines WHERE {WAITS} AND sku = :sku
-    ORDER BY -priority, {_PLACE} LIMIT :limit
+    ORDER BY -priority, {PLACE} LIMIT :limit
 """)  # noqa: S608 - constants
 
 TOTALS = sa.text(f"""
@@ -35,7 +34,7 @@ QUEUES = sa.text(f"""
 WAITING = sa.text(f"""
     SELECT {_WAITING}, (
             SELECT count(*) FROM order_lines WHERE {WAITS} AND sku = line.sku
-                AND (-priority, {_PLACE}) < (-line.priority, coalesce(line.place, line.sequence))
+                AND (-priority, {PLACE}) < (-line.priority, coalesce(line.place, line.sequence))
         ) AS before, waits_since
     FROM order_lines AS line WHERE id = ANY(CAST(:ids AS uuid[])) AND {WAITS} ORDER BY sku, orderid, lineid
 """)  # noqa: S608 - as above

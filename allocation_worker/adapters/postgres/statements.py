@@ -19,15 +19,17 @@ LOCK_PRODUCTS = sa.text("""
     WHERE sku = ANY(CAST(:skus AS text[])) ORDER BY sku FOR UPDATE
 """)
 
-# A line whose place is its sequence has none of its own: so it is for nearly all, which cost no more for it.
-_PLACE = "coalesce(place, sequence)"
-HOLDS = "batchref IS NOT NULL AND shipped IS NOT TRUE"
+# Nearly every line has its sequence for its place. It stores no place then.
+PLACE = "coalesce(place, sequence)"
+# A line that counts as allocated from its batch, and may still be taken off it.
+UNSHIPPED = "batchref IS NOT NULL AND shipped IS NOT TRUE"
+# One of these for which the stock is only held, until it is allocated.
 HELD = "held_until IS NOT NULL AND batchref IS NOT NULL"
 WAITS = "wait AND batchref IS NULL AND NOT cancelled"
 # A line that was shipped or cancelled, that is out of stock and does not wait, or whose hold has lapsed.
 ENDED = "shipped OR batchref IS NULL AND (cancelled OR wait IS NOT TRUE)"
 _LINE = f"""
-    orderid, sku, lineid, qty, batchref, cancelled, sequence, {_PLACE} AS place, wait, priority, needed_by, shipped,
+    orderid, sku, lineid, qty, batchref, cancelled, sequence, {PLACE} AS place, wait, priority, needed_by, shipped,
     held_until AT TIME ZONE 'UTC' AS held_until, held_by
 """
 
@@ -38,13 +40,13 @@ LINES = sa.text(f"""
 
 LINES_OF_BATCH = sa.text(f"""
     SELECT {_LINE}, answer FROM order_lines
-    WHERE {HOLDS} AND held_until IS NULL AND batchref = :batchref AND {_PLACE} < :before
-    ORDER BY {_PLACE} DESC LIMIT :limit
+    WHERE {UNSHIPPED} AND held_until IS NULL AND batchref = :batchref AND {PLACE} < :before
+    ORDER BY {PLACE} DESC LIMIT :limit
 """)  # noqa: S608 - as above
 
 HELD_LINES_OF_BATCH = sa.text(f"""
     SELECT {_LINE}, answer FROM order_lines
-    WHERE {HELD} AND batchref = :batchref AND {_PLACE} < :before ORDER BY {_PLACE} DESC LIMIT :limit
+    WHERE {HELD} AND batchref = :batchref AND {PLACE} < :before ORDER BY {PLACE} DESC LIMIT :limit
 """)  # noqa: S608 - as above
 
 # In one round trip, since most batches that shrink lose a few lines, none of them held.
@@ -53,13 +55,13 @@ LAST_LINES_OF_BATCH = sa.text(f"({HELD_LINES_OF_BATCH.text}) UNION ALL ({LINES_O
 # The answers are not read: a line that is told or served gets another one.
 LINES_OF_BATCH_FORWARDS = sa.text(f"""
     SELECT {_LINE}, NULL AS answer FROM order_lines
-    WHERE {HOLDS} AND batchref = :batchref AND {_PLACE} > :after ORDER BY {_PLACE} LIMIT :limit
+    WHERE {UNSHIPPED} AND batchref = :batchref AND {PLACE} > :after ORDER BY {PLACE} LIMIT :limit
 """)  # noqa: S608 - as above
 
 WAITING_LINES = sa.text(f"""
     SELECT {_LINE}, NULL AS answer FROM order_lines
-    WHERE {WAITS} AND sku = :sku AND (-priority, {_PLACE}) > (:urgency, :place) AND qty <= :at_most
-    ORDER BY -priority, {_PLACE} LIMIT :limit
+    WHERE {WAITS} AND sku = :sku AND (-priority, {PLACE}) > (:urgency, :place) AND qty <= :at_most
+    ORDER BY -priority, {PLACE} LIMIT :limit
 """)  # noqa: S608 - as above
 
 # The ETA of its creation is stored once it has another.
@@ -183,8 +185,6 @@ _SPECIAL_COLUMNS = {
 INSERT_LINES = new_rows("order_lines", _LINE_COLUMNS)
 INSERT_SPECIAL_LINES = new_rows("order_lines", {**_LINE_COLUMNS, **_SPECIAL_COLUMNS}, name="special_lines")
 
-_ENDED_NOW = "new.shipped OR new.batchref IS NULL AND (new.cancelled OR new.wait IS NOT TRUE)"
-
 # A line that has ended when it is inserted gets its time later: pruning sees to it, and a plain line costs no more.
 UPDATE_LINES = Write(
     "line",
@@ -193,16 +193,15 @@ UPDATE_LINES = Write(
     SET qty = new.qty, batchref = new.batchref, cancelled = new.cancelled, sequence = new.sequence, place = new.place,
         wait = new.wait, priority = new.priority, needed_by = new.needed_by, shipped = new.shipped,
         answer = new.answer, held_until = new.held_until, held_by = new.held_by,
-        waits_since = CASE WHEN new.wait AND new.batchref IS NULL AND NOT new.cancelled
-            THEN coalesce(order_lines.waits_since, now()) END,
-        ended_at = CASE WHEN {_ENDED_NOW} THEN now() END
-    FROM unnest(
+        waits_since = CASE WHEN new.waits THEN coalesce(order_lines.waits_since, now()) END,
+        ended_at = CASE WHEN new.ended THEN now() END
+    FROM (SELECT *, {WAITS} AS waits, {ENDED} AS ended FROM unnest(
         CAST(:line0 AS uuid[]), CAST(:line1 AS integer[]), CAST(:line2 AS text[]), CAST(:line3 AS boolean[]),
         CAST(:line4 AS bigint[]), CAST(:line5 AS bigint[]), CAST(:line6 AS boolean[]), CAST(:line7 AS smallint[]),
         CAST(:line8 AS date[]), CAST(:line9 AS boolean[]), CAST(:line10 AS text[]), CAST(:line11 AS timestamptz[]),
-        CAST(:line12 AS text[]))
-        AS new (id, qty, batchref, cancelled, sequence, place, wait, priority, needed_by, shipped, answer, held_until,
-            held_by)
+        CAST(:line12 AS text[])) AS sent
+            (id, qty, batchref, cancelled, sequence, place, wait, priority, needed_by, shipped, answer, held_until,
+            held_by)) AS new
     WHERE order_lines.id = new.id
 """,  # noqa: S608 - a constant
 )

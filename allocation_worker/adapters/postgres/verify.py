@@ -21,7 +21,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from allocation_worker.adapters.postgres.durability import examine
 from allocation_worker.adapters.postgres.outbox import event_id
-from allocation_worker.adapters.postgres.statements import WAITS
+from allocation_worker.adapters.postgres.statements import HELD, WAITS
 from allocation_worker.adapters.postgres.weaknesses import MISSING_TABLES, NO_ORDINARY_TABLES
 from allocation_worker.service_layer.durability import Weakness
 from allocation_worker.service_layer.verify import Audit, Fault
@@ -63,7 +63,7 @@ CHECKS = (
     ),
     Check(
         "shipped-miscounted",
-        "Batch {reference} counts {shipped} as shipped, and {sent} of its lines were.",
+        "Batch {reference} counts {shipped} as shipped, and {sent} were by its lines.",
         """
         SELECT reference, shipped, coalesce(sent, 0) + pruned AS sent FROM batches LEFT JOIN (
             SELECT batchref, sum(qty) AS sent FROM order_lines WHERE batchref IS NOT NULL AND shipped GROUP BY batchref
@@ -250,10 +250,10 @@ CHECKS = (
         "hold-overdue",
         "Line (order {orderid}, SKU {sku}, lineid {lineid!r}) was held until {held_until}; "
         "is `allocation-worker relay` running?",
-        """
+        f"""
         SELECT orderid, sku, lineid, held_until FROM order_lines
-        WHERE held_until IS NOT NULL AND held_until < now() - make_interval(secs => :stuck_after)
-        """,
+        WHERE {HELD} AND held_until < now() - make_interval(secs => :stuck_after)
+        """,  # noqa: S608 - as above
     ),
     Check(
         "event-stuck",

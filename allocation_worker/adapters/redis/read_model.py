@@ -178,19 +178,12 @@ def _arguments(generation: str, change: Change) -> list[str | int]:
         change.batchref or "",
         change.allocated_by,
         "" if change.purchased is None else change.purchased,
-        _what(change),
+        change.effect or "",
         change.eta or "",
         line.orderid if line else "",
         _written(line) if line else "",
         _field(line) if line else "",
     ]
-
-
-def _what(change: Change) -> str:
-    for what in ("created", "eta_changed", "frees", "frees_hold", "keeps_hold"):
-        if getattr(change, what):
-            return what
-    return ""
 
 
 def _field(line: LineView) -> str:

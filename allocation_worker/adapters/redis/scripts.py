@@ -96,8 +96,7 @@ local function apply(generation)
 end
 """
 
-# ARGV: generation ('' here), sku, sequence, batchref, allocated by, purchased, 'created', 'eta_changed', 'frees',
-# 'frees_hold', 'keeps_hold' or '', eta, orderid, line, field.
+# ARGV: generation ('' here), sku, sequence, batchref, allocated by, purchased, effect or '', eta, orderid, line, field.
 APPLY_LIVE: Final = f"""
 {_COMMON}
 {_APPLY}

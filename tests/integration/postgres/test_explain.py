@@ -244,7 +244,7 @@ def test_a_line_that_waits_says_why_and_later_what_has_served_it(shop: PostgresS
         ),
         (
             ChangeLineQuantity(orderid="big", sku="LAMP", qty=1),
-            "order big: from 9 to 1, allocated to batch b, in the warehouse",
+            "order big: from 9 to 1 of batch b, in the warehouse",
         ),
     ],
 )
@@ -339,7 +339,7 @@ def test_the_batches_before_a_quantity_was_changed_are_known(shop: PostgresStore
         ("later", 50, "took it"),
     ]
     assert moved.decisions[0].agrees
-    assert "changed order o1, SKU LAMP from 1 to 19: allocated to batch later, due on 2026-02-01." in words(moved)
+    assert "changed order o1, SKU LAMP from 1 to 19 of batch later, due on 2026-02-01." in words(moved)
     assert "It had 1 of batch shelf before." in words(moved)
 
 

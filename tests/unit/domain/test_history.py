@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from allocation_worker.adapters import wire
 from allocation_worker.domain.commands import Command
-from allocation_worker.domain.history import Holdings, Stock, redo, undo
+from allocation_worker.domain.history import Shares, Stock, redo, undo
 from tests.fakes.any_commands import commands
 from tests.fakes.messages import message
 from tests.fakes.unit_of_work import FakeDatabase
@@ -28,8 +28,8 @@ def test_there_and_back_again(story: list[Command]) -> None:
         }
         stock: Stock = {}
         steps: list[Stock] = []
-        holdings = Holdings()
-        before = {sequence: holdings.take(events[sequence]) for sequence in sorted(events, key=lambda each: each or 0)}
+        known = Shares()
+        before = {sequence: known.take(events[sequence]) for sequence in sorted(events, key=lambda each: each or 0)}
         for sequence in sorted(events, key=lambda each: each or 0):
             steps.append(deepcopy(stock))
             redo(stock, events[sequence], before[sequence])

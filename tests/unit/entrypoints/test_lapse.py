@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from threading import Event
+from typing import Self
 
 import pytest
 
@@ -10,10 +11,11 @@ from allocation_worker.entrypoints.lapse import LOOK_EVERY, Lapsing
 from allocation_worker.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
 from allocation_worker.service_layer.lapse import AT_A_TIME, HoldLapser
 from allocation_worker.service_layer.messagebus import MessageBus
+from allocation_worker.service_layer.outcomes import LockedProduct
 from allocation_worker.service_layer.ports import StoreUnavailableError
 from tests.fakes.due_holds import FakeDueHolds
 from tests.fakes.messages import message
-from tests.fakes.unit_of_work import START, FakeDatabase
+from tests.fakes.unit_of_work import START, FakeDatabase, FakeUnitOfWork
 
 BUS = MessageBus(COMMAND_HANDLERS, EVENT_HANDLERS)
 
@@ -98,6 +100,31 @@ def test_a_product_that_others_have_locked_is_left_for_later(stage: Stage) -> No
     assert stage.lapsed() == [("VASE", "hold-VASE"), ("LAMP", "hold-LAMP")]
 
 
+class InConstantUse(FakeUnitOfWork):
+    """A transaction that finds each product locked whenever it looks, and gets the lock if it waits."""
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        self.products.locked_by_others = lambda skus: [  # type: ignore[method-assign] # what others do
+            LockedProduct(sku, "1") for sku in sorted(skus)
+        ]
+        return self
+
+
+def test_a_product_in_constant_use_is_waited_for(stage: Stage) -> None:
+    """It is never free for whoever does not wait, since others always do."""
+    stage.now += timedelta(minutes=1)
+    ending = HoldLapser(stage.due, BUS, lambda: InConstantUse(stage.database))
+    with stage.database.unit_of_work() as uow:
+        uow.products.get("LAMP")
+        ending.step()
+        assert stage.lapsed() == []
+        ending.step()
+        assert stage.lapsed() == [("VASE", "hold-VASE")]
+    ending.step()
+    assert stage.lapsed() == [("VASE", "hold-VASE"), ("LAMP", "hold-LAMP")]
+
+
 def test_fewer_than_can_end_at_once_are_all_that_are_due(stage: Stage) -> None:
     """Else a relay would end holds one by one, as they come due."""
     stage.now += timedelta(minutes=1)
@@ -112,6 +139,15 @@ def test_as_many_as_can_end_at_once_may_not_be_all(stage: Stage) -> None:
     assert stage.lapser.step()
     assert not stage.lapser.step()
     assert len(stage.lapsed()) == AT_A_TIME
+
+
+def test_many_that_are_due_at_once_leave_a_sign_of_life_after_each_step(stage: Stage) -> None:
+    """Else a relay with an hour of holds to end would count as stalled, and be killed."""
+    stage.send(CreateBatch(batchref="large", sku="LAMP", qty=AT_A_TIME), "large")
+    for number in range(AT_A_TIME):
+        stage.send(Hold(orderid=f"o{number}", sku="LAMP", qty=1, until=stage.now), f"m{number}")
+    stage.run()
+    assert stage.pauses == [0, LOOK_EVERY, LOOK_EVERY]
 
 
 def test_only_the_active_relay_ends_holds(stage: Stage) -> None:
