@@ -410,7 +410,8 @@ class Product:
             batch.eta = eta
             insort(self._by_preference, batch, key=Batch.preference)
             self.to_tell = ToTell(reference, previous)
-            self._freed = True
+            # A later day gives nobody anything; a line that leaves the batch for it does.
+            self._freed |= eta is None or (previous is not None and eta < previous)
 
     def tell(self, lines: Sequence[OrderLine]) -> None:
         """Tell lines of a batch of its new ETA. Those for which it comes too late are taken off it.
