@@ -9,6 +9,7 @@ import pytest
 from pika.exceptions import NackError
 from pika.spec import BasicProperties
 
+from allocation_contracts.commands import COMMANDS
 from allocation_contracts.names import COMMANDS_EXCHANGE, DEAD_LETTERS, ORDERS_QUEUE, RETRYING_EXCHANGE, STOCK_QUEUE
 from allocation_worker.adapters.rabbitmq import topology, topology_check
 from allocation_worker.adapters.rabbitmq.dead_letter_queue import open_dead_letters
@@ -107,15 +108,18 @@ def assert_nothing_is_left(place: Place, management: Management) -> None:
         assert not topology.exchange_exists([place.url], exchange)
 
 
-STEPS = 34
-"""So many steps has a replacement of a queue that nobody consumes."""
+STEPS = {
+    queue: 28 + 3 * sum(queue == command.QUEUE for command in COMMANDS.values())
+    for queue in (STOCK_QUEUE, ORDERS_QUEUE)
+}
+"""So many steps has a replacement of a queue that nobody consumes: three of them for each command."""
 
 
 @pytest.mark.parametrize(
     ("queue", "kill_after"),
     [
-        *((STOCK_QUEUE, range(first, first + 6)) for first in range(1, STEPS + 1, 6)),
-        (ORDERS_QUEUE, range(2, STEPS, 7)),
+        *((STOCK_QUEUE, range(first, first + 6)) for first in range(1, STEPS[STOCK_QUEUE] + 2, 6)),
+        (ORDERS_QUEUE, range(2, STEPS[ORDERS_QUEUE], 7)),
     ],
 )
 def test_whatever_step_it_is_killed_after_all_messages_arrive_once_and_in_order(
@@ -142,7 +146,7 @@ def test_whatever_step_it_is_killed_after_all_messages_arrive_once_and_in_order(
             first.run()
         except KilledError as error:
             died = str(error)
-        assert bool(died) == (last <= STEPS)
+        assert bool(died) == (last <= STEPS[queue])
         shop.send()
         replacement(place, queue, then=publish).run()
         shop.send()

@@ -35,7 +35,7 @@ from allocation_worker.service_layer.ports import (
 )
 from allocation_worker.service_layer.project import EventMessage
 from allocation_worker.testing.servers.redis_server import local_redis
-from tests.fakes.any_commands import commands, lineids, orderids, skus, times
+from tests.fakes.any_commands import commands, orderids, times
 from tests.integration.postgres.staging import create, order
 from tests.integration.postgres.store import PostgresStore
 from tests.integration.rabbitmq.rig import eventually
@@ -435,7 +435,9 @@ def test_many_are_read_a_few_at_a_time(models: Models, monkeypatch: pytest.Monke
     assert models.differences() == []
 
 
-lapses: st.SearchStrategy[Command] = st.builds(LapseHold, orderid=orderids, sku=skus, lineid=lineids, until=times)
+held_quantities = st.sampled_from([1, 2])
+holds: st.SearchStrategy[Command] = st.builds(hold, orderids, held_quantities, times)
+lapses: st.SearchStrategy[Command] = st.builds(lapse, orderids, held_quantities, times)
 
 
 def mangled(luck: random.Random, events: list[ProductEvent]) -> list[ProductEvent]:
@@ -451,7 +453,7 @@ def mangled(luck: random.Random, events: list[ProductEvent]) -> list[ProductEven
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 @given(
-    story=st.lists(st.lists(st.one_of(commands, lapses), min_size=1, max_size=6), min_size=1, max_size=6),
+    story=st.lists(st.lists(st.one_of(commands, holds, lapses), min_size=1, max_size=6), min_size=1, max_size=6),
     luck=st.randoms(),
 )
 def test_whatever_is_lost_repeated_or_overtaken(
