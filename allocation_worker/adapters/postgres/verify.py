@@ -230,11 +230,15 @@ CHECKS = (
         "cause-missing",
         "{type} {message_id} was caused by command {causation_id}, which is not in the inbox.",
         """
-        SELECT type, message_id, causation_id FROM events
-        WHERE created_at >= now() - make_interval(hours => :known_hours)
-            AND NOT EXISTS (SELECT FROM inbox_entries WHERE key = inbox_key(causation_id))
-            -- A hold lapses long after its message, which the inbox may have forgotten by then.
-            AND causation_id NOT IN (SELECT causation_id FROM events WHERE type = 'hold-lapsed.v1')
+        SELECT type, message_id, causation_id FROM (
+            SELECT type, message_id, causation_id,
+                bool_or(type = 'hold-lapsed.v1') OVER (PARTITION BY causation_id) AS may_be_forgotten
+            FROM events
+            WHERE created_at >= now() - make_interval(hours => :known_hours)
+                AND NOT EXISTS (SELECT FROM inbox_entries WHERE key = inbox_key(causation_id))
+        ) AS missing
+        -- A hold lapses long after its message, which the inbox may have forgotten by then.
+        WHERE NOT may_be_forgotten
         """,
     ),
     Check(
