@@ -256,6 +256,6 @@ class TestCost:
         lines, batches = tables(full)
         assert prune(full, lines) == MANY
         assert len(full.rows("SELECT FROM batches WHERE pruned = shipped")) == 1000
-        assert prune(full, batches) == 0
+        assert prune(full, batches, days=0) == 0
         age(full, "batches")
         assert prune(full, batches, days=0) == 1000
