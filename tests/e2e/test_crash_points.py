@@ -107,8 +107,9 @@ def hold_for_a_second(client: ExternalClient, orderids: Sequence[str]) -> None:
 
 
 def lapsed(client: ExternalClient) -> list[str]:
-    """Return the orders whose hold has lapsed, by the events that have come."""
-    return [event.data["orderid"] for event in client.received if event.type == HoldLapsed.TYPE]
+    """Return the orders whose hold has lapsed. A relay that was killed may have published some of the events twice."""
+    told = {event.message_id: event.data["orderid"] for event in client.received if event.type == HoldLapsed.TYPE}
+    return list(told.values())
 
 
 def killed(victim: WorkerProcess) -> None:
