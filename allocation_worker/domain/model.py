@@ -132,11 +132,7 @@ class Product:
             LineShippedError: The line was shipped before.
             LineQuantityConflictError: The line holds another quantity.
         """
-        line = self.lines[line_id]
-        if line.cancelled:
-            raise LineCancelledError(f"{self._name(line)} was cancelled; use another lineid to order again.")
-        if line.shipped:
-            raise LineShippedError(f"{self._name(line)} was shipped; use another lineid to order again.")
+        line = self._line_to_order(line_id)
         if line.batchref is None:
             if line.waits:
                 if terms.wait and line.qty == qty:
@@ -152,6 +148,14 @@ class Product:
             self._announce(line)
         else:
             self._confirm(line, terms)
+
+    def _line_to_order(self, line_id: LineId) -> OrderLine:
+        line = self.lines[line_id]
+        if line.cancelled:
+            raise LineCancelledError(f"{self._name(line)} was cancelled; use another lineid to order again.")
+        if line.shipped:
+            raise LineShippedError(f"{self._name(line)} was shipped; use another lineid to order again.")
+        return line
 
     def _conflict(self, line: OrderLine, qty: int) -> LineQuantityConflictError:
         way_out = "hold that quantity first" if line.hold else "deallocate it and use another lineid"
@@ -180,11 +184,7 @@ class Product:
             LineQuantityConflictError: The line was allocated in another quantity.
             NotEnoughStockError: No batch can take the line in its new quantity; it is held as before.
         """
-        line = self.lines[line_id]
-        if line.cancelled:
-            raise LineCancelledError(f"{self._name(line)} was cancelled; use another lineid to order again.")
-        if line.shipped:
-            raise LineShippedError(f"{self._name(line)} was shipped; use another lineid to order again.")
+        line = self._line_to_order(line_id)
         if line.batchref is not None and line.hold is None and line.qty != qty:
             raise self._conflict(line, qty)
         if line.batchref is not None and (line.hold is None or (line.qty, line.hold.until) == (qty, hold.until)):
