@@ -57,7 +57,7 @@ def _rows(servers: Servers, shown: ProgressBar, *, quick: bool) -> Iterator[tupl
     yield "memory", partial(others.memory, servers, shown)
     yield "written", partial(written.written, servers, shown)
     yield "processor-time", partial(processor_time, servers, shown, repeats=repeats, count=2 * count)
-    yield "plain-allocate", partial(plain_allocate.plain_allocate, servers, shown, repeats=repeats, count=2 * count)
+    yield "plain-allocate", partial(plain_allocate.plain_allocate, servers, shown, repeats=4 * repeats, count=2 * count)
     yield "measured", partial(measured.measured, servers, shown, repeats=repeats, count=2 * count)
     yield "consumers", throughput.consumers
     yield "prune", partial(pruning.prune, servers, shown)
