@@ -75,8 +75,9 @@ def outcome(event: ProductEvent | Rejection) -> str:  # noqa: C901, PLR0911, PLR
                 f"{_where(event.eta)}."
             )
         case events.OutOfStock():
+            # Either allocate.v1 or hold.v1 asked for it; the event does not say which.
             return (
-                f"allocate.v1 asked for {event.qty} for {line(event)}: out of stock, "
+                f"{event.qty} wanted for {line(event)}: out of stock, "
                 f"the most that one batch could give was {event.largest_available}{_next(event)}."
             )
         case events.Backordered():

@@ -111,13 +111,14 @@ def opening(story: Story) -> Iterator[str]:
     if story.first is None:
         yield "It was answered, but the history has forgotten how (ALLOCATION_HISTORY_DAYS)."
         return
-    yield words.outcome(story.first.event)
     if story.repeats:
+        # Before the outcome, which names the type of that earlier command.
         yield (
             f"Nothing had to change: {story.repeats.causation_id} had the same effect at "
             f"{shown(story.repeats.created_at)}, and its event was published again. No batch was considered."
         )
-    else:
+    yield words.outcome(story.first.event)
+    if not story.repeats:
         yield from _of_line(story, story.first.event)
         yield from _followed(story, story.first.event)
     if story.decided and not story.batches_known:

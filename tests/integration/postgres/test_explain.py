@@ -105,6 +105,19 @@ def test_an_answer_that_was_announced_again_names_the_command_that_brought_it_ab
     assert story_of(shop, "m2").repeats is None
 
 
+def test_an_answer_that_was_announced_again_is_told_as_that_of_the_earlier_command(shop: PostgresStore) -> None:
+    decide(shop, ("again", Hold(orderid="o2", sku="LAMP", qty=4, until=LATER)))
+    _, again, outcome_of_m2 = opening(story_of(shop, "again"))
+    assert again.startswith("Nothing had to change: m2 had the same effect")
+    assert outcome_of_m2.startswith("allocate.v1 asked for 4")
+
+
+def test_an_out_of_stock_hold_is_not_told_as_an_allocate(shop: PostgresStore) -> None:
+    decide(shop, ("h", Hold(orderid="h", sku="LAMP", qty=90, until=LATER)))
+    assert "90 wanted for order h, SKU LAMP: out of stock" in words(story_of(shop, "h"))
+    assert "allocate.v1" not in words(story_of(shop, "h"))
+
+
 def test_deliveries_are_counted(shop: PostgresStore) -> None:
     decide(shop, ("m2", order("o2", 4)), ("m2", order("o2", 4)))
     story = story_of(shop, "m2")
