@@ -1,8 +1,6 @@
 """The aggregate: a product with its batches of stock and the order lines that hold stock."""
 
-from bisect import insort
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import NamedTuple
 
@@ -21,45 +19,13 @@ from allocation_worker.domain.errors import (
     quoted,
 )
 from allocation_worker.domain.lines import PLAIN, Holding, LineId, OrderLine, Terms, Turn
+from allocation_worker.domain.stock import Batch, Stock
 
 MANY = 2**31
 """More than a line's quantity can be."""
 
 AT_A_TIME = 1000
 """Lines that are told or served before their events are passed on, so that they are not all kept in memory."""
-
-
-@dataclass(slots=True)
-class Batch:
-    """Stock that was purchased at one time.
-
-    Attributes:
-        arrival: The batch's number among those of its SKU, in the order of creation.
-        created_qty: The quantity at creation. With `created_eta` and `sequence` the batch can be announced again
-            unchanged.
-        created_eta: The ETA at creation.
-        sequence: The `sequence` of the event that announced the batch.
-        shipped_quantity: The part of `allocated_quantity` that was shipped.
-    """
-
-    reference: str
-    sku: str
-    purchased_quantity: int
-    eta: date | None
-    arrival: int
-    created_qty: int
-    created_eta: date | None
-    sequence: int
-    allocated_quantity: int = 0
-    shipped_quantity: int = 0
-
-    @property
-    def available_quantity(self) -> int:
-        return self.purchased_quantity - self.allocated_quantity
-
-    def preference(self) -> tuple[bool, date, int]:
-        """Return the sort key: batches in the warehouse first, then the earliest ETA, then the order of creation."""
-        return (self.eta is not None, self.eta or date.min, self.arrival)
 
 
 class ToTell(NamedTuple):
@@ -87,6 +53,8 @@ class Product:
     `serve_waiting`. So an allocation needs not look at those that wait.
 
     Attributes:
+        batches: The batches by reference.
+        stock: The same batches, in order of preference.
         to_tell: The lines that have to be told of a new ETA; None if there are none.
         smallest_waiting: No line that waits has a smaller quantity; None if none waits.
         taken_off: The lines that were taken off a batch and look for stock again, the first asked last. Before them
@@ -107,19 +75,14 @@ class Product:
         self._freed = False
         self._smallest_left = MANY
         self.batches: dict[str, Batch] = {}
+        self.stock = Stock()
         self.lines: dict[LineId, OrderLine] = {}
         self.events: list[events.RaisedEvent] = []
-        self._by_preference: list[Batch] = []
 
     def bring_in(self, batch: Batch) -> None:
         """Add a batch that exists already, without an event."""
         self.batches[batch.reference] = batch
-        insort(self._by_preference, batch, key=Batch.preference)
-
-    @property
-    def largest_available(self) -> int:
-        """The largest quantity that one batch could give."""
-        return max((batch.available_quantity for batch in self._by_preference), default=0)
+        self.stock.add(batch)
 
     def allocate(self, line_id: LineId, qty: int, terms: Terms = PLAIN) -> None:
         """Allocate the line to a batch, or record that no batch can take it.
@@ -300,9 +263,9 @@ class Product:
         A line that is out of stock and does not wait gets none: it is for a later allocate to try.
         """
         if line.batchref is None:
-            return self._batch_for(replace(line, qty=qty)) if line.waits else None
+            return self.stock.batch_for(qty, line.terms) if line.waits else None
         own = self.batches[line.batchref]
-        return own if own.available_quantity + line.qty >= qty else self._batch_for(replace(line, qty=qty))
+        return own if own.available_quantity + line.qty >= qty else self.stock.batch_for(qty, line.terms)
 
     def _set_quantity(self, line: OrderLine, qty: int, batch: Batch | None) -> None:
         previous, line.qty = line.qty, qty
@@ -406,9 +369,7 @@ class Product:
             )
         )
         if eta != previous:
-            self._by_preference.remove(batch)
-            batch.eta = eta
-            insort(self._by_preference, batch, key=Batch.preference)
+            self.stock.change_eta(batch, eta)
             self.to_tell = ToTell(reference, previous)
             # A later day gives nobody anything; a line that leaves the batch for it does.
             self._freed |= eta is None or (previous is not None and eta < previous)
@@ -452,13 +413,13 @@ class Product:
         """Allocate those of these lines that fit. The others keep their places.
 
         Args:
-            lines: The next lines that wait, after `served_up_to`, of a quantity of `largest_available` at most. They
+            lines: The next lines that wait, after `served_up_to`, of the largest available quantity at most. They
                 are the last ones if they are fewer than AT_A_TIME.
         """
         # Lines of a larger quantity were not read.
-        self._smallest_left = min(self._smallest_left, self.largest_available + 1)
+        self._smallest_left = min(self._smallest_left, self.stock.largest_available + 1)
         for line in lines:
-            if self._batch_for(line):
+            if self.stock.batch_for(line.qty, line.terms):
                 self.lines[line.orderid, line.lineid] = line
                 self._look_for_stock(line)
             else:
@@ -475,7 +436,7 @@ class Product:
         if self.to_tell or self.taken_off:
             taken.append(events.Unsettled(sku=self.sku))
         elif self._freed:
-            if self.smallest_waiting is not None and self.largest_available >= self.smallest_waiting:
+            if self.smallest_waiting is not None and self.stock.largest_available >= self.smallest_waiting:
                 taken.append(events.Unsettled(sku=self.sku))
             else:
                 self._end_of_queue()
@@ -496,7 +457,7 @@ class Product:
 
     def _look_for_stock(self, line: OrderLine, hold: Holding | None = None) -> None:
         self._answer(line)
-        if batch := self._batch_for(line):
+        if batch := self.stock.batch_for(line.qty, line.terms):
             batch.allocated_quantity += line.qty
             line.batchref = batch.reference
             if hold is None:
@@ -509,7 +470,7 @@ class Product:
 
     def _hold_elsewhere(self, line: OrderLine) -> None:
         """Hold stock again for a line whose batch has lost it. If there is none, its hold lapses."""
-        if self._batch_for(line):
+        if self.stock.batch_for(line.qty, line.terms):
             self._look_for_stock(line, line.hold)
         else:
             self._lapse(line)
@@ -534,17 +495,6 @@ class Product:
     def _give_back(self, line: OrderLine) -> None:
         self.batches[str(line.batchref)].allocated_quantity -= line.qty
         self._freed = True
-
-    def _batch_for(self, line: OrderLine) -> Batch | None:
-        qty = line.qty
-        for batch in self._by_preference if line.terms.needed_by is None else self._allowed(line):
-            # Not `available_quantity`: a property costs a call, and this is the innermost loop.
-            if batch.purchased_quantity - batch.allocated_quantity >= qty:
-                return batch
-        return None
-
-    def _allowed(self, line: OrderLine) -> list[Batch]:
-        return [batch for batch in self._by_preference if line.terms.allow(batch.eta)]
 
     def _free(self, line: OrderLine, reason: events.DeallocationReason) -> None:
         if line.batchref is not None:
@@ -620,16 +570,15 @@ class Product:
         )
 
     def _announce_shortage(self, line: OrderLine) -> None:
-        in_stock = [batch for batch in self._allowed(line) if batch.available_quantity > 0]
-        largest = max(in_stock, key=lambda batch: batch.available_quantity, default=None)
-        shortage = events.Backordered if line.waits else events.OutOfStock
-        event = shortage(
+        short = self.stock.shortage(line.terms)
+        told = events.Backordered if line.waits else events.OutOfStock
+        event = told(
             orderid=line.orderid,
             sku=self.sku,
             lineid=line.lineid,
             qty=line.qty,
-            largest_available=largest.available_quantity if largest else 0,
-            next_eta=next((batch.eta for batch in in_stock if batch.eta and batch is not largest), None),
+            largest_available=short.largest_available,
+            next_eta=short.next_eta,
             sequence=line.sequence,
         )
         if line.waits:

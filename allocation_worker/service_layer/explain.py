@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from allocation_worker.domain import events
 from allocation_worker.domain.events import ProductEvent
-from allocation_worker.domain.history import Share, Shares, Stock, line_of, redo, undo
+from allocation_worker.domain.history import Batches, Share, Shares, line_of, redo, undo
 from allocation_worker.domain.lines import PLAIN, Terms
 from allocation_worker.service_layer.decisions import DecidedEvent, Decision, decide_again
 from allocation_worker.service_layer.ports import Answer, InboxEntry, Records, Rejection
@@ -119,7 +119,7 @@ def explain(records: Records, message_id: str) -> Story | None:
             story.repeats = original
         else:
             past = _past_of(records, first.event, first.created_at)
-            story.batches_known = past.stock is not None
+            story.batches_known = past.batches is not None
             story.changed_since = past.changed_since
             story.before = past.shares.get(first.event.sequence)
         _tell_since(story, first, records)
@@ -136,14 +136,14 @@ class _Past:
     """What was before a command.
 
     Attributes:
-        stock: The batches just before the next event; None if they are not known.
+        batches: The batches just before the next event; None if they are not known.
         shares: What the line of each event had before it, if it had something; by the sequence of the event. Known are
             those of lines that were ever held or changed in quantity.
         changed_since: As of Story.
         freed: The sequences of events before which the holds of their lines had been taken off a batch already.
     """
 
-    stock: Stock | None = None
+    batches: Batches | None = None
     shares: dict[int, Share] = field(default_factory=dict)
     freed: set[int] = field(default_factory=set)
     changed_since: events.LineQuantityChanged | None = None
@@ -163,35 +163,35 @@ def _past_of(records: Records, first: ProductEvent, created_at: datetime) -> _Pa
         elif share:
             shares[event.sequence] = share
     if past.changed_since is None:
-        past.stock = _stock_before(records, first, created_at, shares)
+        past.batches = _batches_before(records, first, created_at, shares)
     return past
 
 
 def _take_holds_off(past: _Past, answers: Iterator[Answer]) -> None:
     """Free the stock that a batch that shrinks takes from holds: at first, though it is told at last."""
-    if past.stock is None:
+    if past.batches is None:
         return
     for answer in answers:
         event = answer.event
         if isinstance(event, events.HoldLapsed | events.Held) and (share := past.shares.get(event.sequence)):
-            past.stock[share.batchref].allocated_quantity -= share.qty
+            past.batches[share.batchref].allocated_quantity -= share.qty
             past.freed.add(event.sequence)
 
 
-def _stock_before(
+def _batches_before(
     records: Records, first: ProductEvent, created_at: datetime, shares: Mapping[int, Share]
-) -> Stock | None:
-    last, stock = records.stock(first.sku)
+) -> Batches | None:
+    last, batches = records.batches(first.sku)
     due = last
     for event in records.back_to(first.sku, first.sequence, created_at):
         share = shares.get(event.sequence)
         named = {getattr(event, "batchref", None), share and share.batchref}
-        batch_is_gone = named - {None, *stock}
+        batch_is_gone = named - {None, *batches}
         if event.sequence != due or batch_is_gone:
             return None
-        undo(stock, event, share)
+        undo(batches, event, share)
         due -= 1
-    return stock if due == first.sequence - 1 else None
+    return batches if due == first.sequence - 1 else None
 
 
 def _tell_since(story: Story, first: Answer, records: Records) -> None:
@@ -222,11 +222,11 @@ def _tell(story: Story, answer: Answer, past: _Past, records: Records) -> None:
     before = None if freed else past.shares.get(event.sequence)
     if isinstance(event, DecidedEvent) and not _is_confirmation(event, before):
         story.decided += 1
-        if past.stock is not None and len(story.decisions) < DECISIONS_TOLD:
+        if past.batches is not None and len(story.decisions) < DECISIONS_TOLD:
             terms = records.terms(event.sku, (event.orderid, event.lineid))
-            story.decisions.append(decide_again(past.stock, event, terms, before))
-    if past.stock is not None and not (freed and isinstance(event, events.HoldLapsed)):
-        redo(past.stock, event, before)
+            story.decisions.append(decide_again(past.batches, event, terms, before))
+    if past.batches is not None and not (freed and isinstance(event, events.HoldLapsed)):
+        redo(past.batches, event, before)
 
 
 def _count(story: Story, event: ProductEvent) -> None:

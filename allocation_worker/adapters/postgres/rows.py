@@ -10,7 +10,8 @@ from allocation_worker.adapters.postgres import statements
 from allocation_worker.adapters.postgres.writer import ROWS_AT_A_TIME, Values, Writer
 from allocation_worker.domain.events import ProductEvent
 from allocation_worker.domain.lines import PLAIN, Holding, LineId, OrderLine, Terms
-from allocation_worker.domain.model import Batch, Product
+from allocation_worker.domain.model import Product
+from allocation_worker.domain.stock import Batch
 from allocation_worker.service_layer.ports import StoreContentionError
 
 LineKey = tuple[str, LineId]
