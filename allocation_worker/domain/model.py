@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from datetime import date, datetime
 from typing import NamedTuple
 
-from allocation_worker.domain import events
+from allocation_worker.domain import answers, events
 from allocation_worker.domain.errors import (
     BatchArrivedError,
     BatchExistsError,
@@ -115,17 +115,17 @@ class Product:
     def _line_to_order(self, line_id: LineId) -> OrderLine:
         line = self.lines[line_id]
         if line.cancelled:
-            raise LineCancelledError(f"{self._name(line)} was cancelled; use another lineid to order again.")
+            raise LineCancelledError(f"Line {line.name} was cancelled; use another lineid to order again.")
         if line.shipped:
-            raise LineShippedError(f"{self._name(line)} was shipped; use another lineid to order again.")
+            raise LineShippedError(f"Line {line.name} was shipped; use another lineid to order again.")
         return line
 
     def _conflict(self, line: OrderLine, qty: int) -> LineQuantityConflictError:
         way_out = "hold that quantity first" if line.hold else "deallocate it and use another lineid"
-        return LineQuantityConflictError(f"{self._name(line)} holds {line.qty} already, not {qty}; {way_out}.")
+        return LineQuantityConflictError(f"Line {line.name} holds {line.qty} already, not {qty}; {way_out}.")
 
     def _confirm(self, line: OrderLine, terms: Terms) -> None:
-        batch = self.batches[str(line.batchref)]
+        batch = self._batch_of(line)
         line.hold, line.terms = None, terms
         if terms.allow(batch.eta):
             self._answer(line)
@@ -159,11 +159,11 @@ class Product:
             line.qty, line.terms = qty, PLAIN
             self._look_for_stock(line, hold)
             return
-        own = self.batches[str(line.batchref)]
+        own = self._batch_of(line)
         batch = self._batch_for_quantity(line, qty)
         if batch is None:
             raise NotEnoughStockError(
-                f"{self._name(line)} keeps {line.qty} until {_written(line.hold.until)}: no batch can take {qty}."
+                f"Line {line.name} keeps {line.qty} until {_written(line.hold.until)}: no batch can take {qty}."
             )
         own.allocated_quantity -= line.qty
         batch.allocated_quantity += qty
@@ -187,7 +187,7 @@ class Product:
         """
         line = self.lines[line_id]
         if line.shipped:
-            raise LineShippedError(f"{self._name(line)} was shipped, and cannot be cancelled; a return is a new batch.")
+            raise LineShippedError(f"Line {line.name} was shipped, and cannot be cancelled; a return is a new batch.")
         line.cancelled = True
         line.hold = None
         self._free(line, "cancelled")
@@ -205,18 +205,17 @@ class Product:
             self._announce(line)
             return
         if line.cancelled:
-            raise LineCancelledError(f"{self._name(line)} was cancelled, and must not be shipped.")
+            raise LineCancelledError(f"Line {line.name} was cancelled, and must not be shipped.")
         if line.batchref is None:
-            raise LineNotAllocatedError(f"{self._name(line)} holds no stock; allocate it first.")
+            raise LineNotAllocatedError(f"Line {line.name} holds no stock; allocate it first.")
         if line.hold:
             raise LineNotAllocatedError(
-                f"Stock is only held for {self._name(line, 'line')} until {_written(line.hold.until)}; "
-                "allocate it first."
+                f"Stock is only held for line {line.name} until {_written(line.hold.until)}; allocate it first."
             )
         batch = self.batches[line.batchref]
         if batch.eta is not None:
             raise BatchNotArrivedError(
-                f"{self._name(line)} holds stock of batch {quoted(batch.reference)}, which arrives on {batch.eta}; "
+                f"Line {line.name} holds stock of batch {quoted(batch.reference)}, which arrives on {batch.eta}; "
                 "once it is there, send change-batch-eta with null."
             )
         line.shipped = True
@@ -238,20 +237,20 @@ class Product:
         """
         line = self.lines[line_id]
         if line.cancelled:
-            raise LineCancelledError(f"{self._name(line)} was cancelled; use another lineid to order again.")
+            raise LineCancelledError(f"Line {line.name} was cancelled; use another lineid to order again.")
         if not line.place:
-            raise UnknownLineError(f"{self._name(line)} was never asked for; allocate it first.")
+            raise UnknownLineError(f"Line {line.name} was never asked for; allocate it first.")
         if line.shipped:
-            raise LineShippedError(f"{self._name(line)} was shipped; use another lineid to order more.")
+            raise LineShippedError(f"Line {line.name} was shipped; use another lineid to order more.")
         if from_qty not in {None, line.qty}:
-            raise LineQuantityConflictError(f"{self._name(line)} has the quantity {line.qty} by now, not {from_qty}.")
+            raise LineQuantityConflictError(f"Line {line.name} has the quantity {line.qty} by now, not {from_qty}.")
         if qty == line.qty and (line.batchref or line.answer):
             self._announce(line)
             return
         batch = self._batch_for_quantity(line, qty)
         if batch is None and line.batchref is not None:
             raise NotEnoughStockError(
-                f"{self._name(line)} keeps {line.qty}: no batch can take {qty}; the rest may be a line of its own."
+                f"Line {line.name} keeps {line.qty}: no batch can take {qty}; the rest may be a line of its own."
             )
         if line.waits and qty > line.qty:
             line.place = 0
@@ -279,16 +278,7 @@ class Product:
         elif line.waits:
             self.smallest_waiting = min(self.smallest_waiting or qty, qty)
         self._answer(line)
-        line.answer = events.LineQuantityChanged(
-            orderid=line.orderid,
-            sku=self.sku,
-            lineid=line.lineid,
-            qty=qty,
-            previous_qty=previous,
-            batchref=line.batchref,
-            eta=batch.eta if batch else None,
-            sequence=line.sequence,
-        )
+        line.answer = answers.quantity_changed(line, batch, previous)
         self._announce(line)
 
     def create_batch(self, reference: str, qty: int, eta: date | None) -> None:
@@ -384,11 +374,13 @@ class Product:
         if self.to_tell is None:
             return
         batchref, previous, _ = self.to_tell
-        eta = self.batches[batchref].eta
+        batch = self.batches[batchref]
         for line in lines:
-            if line.terms.allow(eta):
-                self.lines[line.orderid, line.lineid] = line
-                self._tell(line, batchref, previous)
+            if line.terms.allow(batch.eta):
+                self.lines[line.id] = line
+                self._answer(line)
+                line.answer = answers.promise_changed(line, batch, previous)
+                self._announce(line)
             else:
                 self._take_off(line, "batch-eta-changed")
         if len(lines) < AT_A_TIME:
@@ -420,7 +412,7 @@ class Product:
         self._smallest_left = min(self._smallest_left, self.stock.largest_available + 1)
         for line in lines:
             if self.stock.batch_for(line.qty, line.terms):
-                self.lines[line.orderid, line.lineid] = line
+                self.lines[line.id] = line
                 self._look_for_stock(line)
             else:
                 self._smallest_left = min(self._smallest_left, line.qty)
@@ -448,7 +440,7 @@ class Product:
         self._smallest_left = MANY
 
     def _take_off(self, line: OrderLine, reason: events.DeallocationReason) -> None:
-        self.lines[line.orderid, line.lineid] = line
+        self.lines[line.id] = line
         if line.hold:
             self._give_back(line)
         else:
@@ -461,10 +453,10 @@ class Product:
             batch.allocated_quantity += line.qty
             line.batchref = batch.reference
             if hold is None:
-                self.events.append(self._allocated(line, batch.reference))
+                self.events.append(answers.allocated(line, batch))
             else:
                 line.hold = hold
-                self.events.append(self._held(line, batch.reference, hold.until))
+                self.events.append(answers.held(line, batch, hold.until))
         else:
             self._announce_shortage(line)
 
@@ -477,110 +469,29 @@ class Product:
 
     def _lapse(self, line: OrderLine) -> None:
         """Make the line as if it had never been asked for. Only the sequence stays, of the event that says so."""
-        batchref, line.batchref = str(line.batchref), None
         self._answer(line)
-        self.events.append(
-            events.HoldLapsed(
-                orderid=line.orderid,
-                sku=self.sku,
-                lineid=line.lineid,
-                qty=line.qty,
-                batchref=batchref,
-                sequence=line.sequence,
-            )
-        )
+        self.events.append(answers.hold_lapsed(line))
+        line.batchref = None
         line.qty = line.place = 0
         line.hold = None
 
     def _give_back(self, line: OrderLine) -> None:
-        self.batches[str(line.batchref)].allocated_quantity -= line.qty
+        self._batch_of(line).allocated_quantity -= line.qty
         self._freed = True
 
     def _free(self, line: OrderLine, reason: events.DeallocationReason) -> None:
         if line.batchref is not None:
             self._give_back(line)
-        batchref, line.batchref = line.batchref, None
         self._answer(line)
-        self.events.append(
-            events.Deallocated(
-                orderid=line.orderid,
-                sku=self.sku,
-                lineid=line.lineid,
-                qty=line.qty,
-                batchref=batchref,
-                reason=reason,
-                sequence=line.sequence,
-            )
-        )
-
-    def _tell(self, line: OrderLine, batchref: str, previous_eta: date | None) -> None:
-        self._answer(line)
-        line.answer = events.PromiseChanged(
-            orderid=line.orderid,
-            sku=self.sku,
-            lineid=line.lineid,
-            qty=line.qty,
-            batchref=batchref,
-            eta=self.batches[batchref].eta,
-            previous_eta=previous_eta,
-            sequence=line.sequence,
-        )
-        self._announce(line)
+        self.events.append(answers.deallocated(line, reason))
+        line.batchref = None
 
     def _announce(self, line: OrderLine) -> None:
         """Announce the last answer to the line."""
-        self.events.append(line.answer or self._as_it_stands(line, str(line.batchref)))
-
-    def _as_it_stands(self, line: OrderLine, batchref: str) -> events.ProductEvent:
-        if line.hold:
-            return self._held(line, batchref, line.hold.until)
-        return self._shipped(line, batchref) if line.shipped else self._allocated(line, batchref)
-
-    def _held(self, line: OrderLine, batchref: str, until: datetime) -> events.Held:
-        return events.Held(
-            orderid=line.orderid,
-            sku=self.sku,
-            lineid=line.lineid,
-            qty=line.qty,
-            batchref=batchref,
-            eta=self.batches[batchref].eta,
-            until=until,
-            sequence=line.sequence,
-        )
-
-    def _shipped(self, line: OrderLine, batchref: str) -> events.Shipped:
-        return events.Shipped(
-            orderid=line.orderid,
-            sku=self.sku,
-            lineid=line.lineid,
-            qty=line.qty,
-            batchref=batchref,
-            sequence=line.sequence,
-        )
-
-    def _allocated(self, line: OrderLine, batchref: str) -> events.Allocated:
-        return events.Allocated(
-            orderid=line.orderid,
-            sku=self.sku,
-            lineid=line.lineid,
-            qty=line.qty,
-            batchref=batchref,
-            eta=self.batches[batchref].eta,
-            sequence=line.sequence,
-        )
+        self.events.append(line.answer or answers.as_it_stands(line, self._batch_of(line)))
 
     def _announce_shortage(self, line: OrderLine) -> None:
-        short = self.stock.shortage(line.terms)
-        told = events.Backordered if line.waits else events.OutOfStock
-        event = told(
-            orderid=line.orderid,
-            sku=self.sku,
-            lineid=line.lineid,
-            qty=line.qty,
-            largest_available=short.largest_available,
-            next_eta=short.next_eta,
-            sequence=line.sequence,
-        )
+        event = answers.short_of_stock(line, self.stock.shortage(line.terms))
         if line.waits:
             line.answer = event
             self.smallest_waiting = min(self.smallest_waiting or line.qty, line.qty)
@@ -608,9 +519,8 @@ class Product:
         self.sequence += 1
         return self.sequence
 
-    def _name(self, line: OrderLine, word: str = "Line") -> str:
-        suffix = f", lineid {quoted(line.lineid)}" if line.lineid else ""
-        return f"{word} (order {quoted(line.orderid)}, SKU {quoted(self.sku)}{suffix})"
+    def _batch_of(self, line: OrderLine) -> Batch:
+        return self.batches[str(line.batchref)]
 
 
 def _written(time: datetime) -> str:

@@ -62,11 +62,11 @@ def _decide(batches: Batches, event: DecidedEvent, terms: Terms, before: Share |
     product = Product(event.sku, sequence=event.sequence - 1)
     for batch in batches.values():
         product.bring_in(replace(batch))
-    line = OrderLine(event.orderid, event.lineid, terms=terms)
+    line = OrderLine(event.sku, event.orderid, event.lineid, terms=terms)
     if before:
         line.qty, line.batchref = before.qty, before.batchref
         line.hold = Holding(_LONG_AGO) if before.only_held else None
-    product.lines[event.orderid, event.lineid] = line
+    product.lines[line.id] = line
     try:
         _repeat(product, line, event)
     except RefusalError:
@@ -82,19 +82,18 @@ def _decide(batches: Batches, event: DecidedEvent, terms: Terms, before: Share |
 
 
 def _repeat(product: Product, line: OrderLine, event: DecidedEvent) -> None:
-    line_id = (line.orderid, line.lineid)
     match event:
         case events.Held():
-            product.hold(line_id, event.qty, Holding(event.until))
+            product.hold(line.id, event.qty, Holding(event.until))
         case events.LineQuantityChanged():
             line.qty, line.place = event.previous_qty, 1
             # A line that got stock by it, and had none, has waited.
             waited = line.terms.wait or (line.batchref is None and event.batchref is not None)
             line.terms = line.terms._replace(wait=waited)
-            product.change_line_quantity(line_id, event.qty)
+            product.change_line_quantity(line.id, event.qty)
         case _:
             wait = isinstance(event, events.Backordered)
-            product.allocate(line_id, event.qty, line.terms._replace(wait=wait))
+            product.allocate(line.id, event.qty, line.terms._replace(wait=wait))
 
 
 def _considered(batches: Batches, taker: str | None, terms: Terms, before: Share | None) -> list[Considered]:

@@ -358,7 +358,7 @@ class FakeProducts:
         if product is None:
             return None
         if line is not None:
-            product.lines.setdefault(line, OrderLine(*line))
+            product.lines.setdefault(line, OrderLine(sku, *line))
         self._touched.append(product)
         return product
 
@@ -374,7 +374,7 @@ class FakeProducts:
         product.sequence = self._transaction.restored_at
         self._transaction.streams[product.sku] = self._transaction.new_uuid()
         if line is not None:
-            product.lines[line] = OrderLine(*line)
+            product.lines[line] = OrderLine(product.sku, *line)
         self._touched.append(product)
         return product
 

@@ -135,7 +135,7 @@ class PostgresProducts:
         product.sequence = self._beginning
         self._streams[product.sku] = Stream(uuid4().bytes, last=product.sequence)
         if line is not None:
-            product.lines[line] = OrderLine(*line)
+            product.lines[line] = OrderLine(product.sku, *line)
         self._touched.append(product)
         return product
 
@@ -183,11 +183,11 @@ class PostgresProducts:
         self._writer.flush()
         if not is_first:
             kept = product.lines
-            gone = [line for line in self._page if line.batchref or (line.orderid, line.lineid) not in kept]
+            gone = [line for line in self._page if line.batchref or line.id not in kept]
             self._rows.forget(product, gone)
         rows = self._connection.execute(statement, parameters).all()
         lines = [self._rows.line(product, row) for row in rows]
-        self._page = [line for line in lines if (line.orderid, line.lineid) not in product.lines]
+        self._page = [line for line in lines if line.id not in product.lines]
         return lines
 
     def stream_of(self, sku: str) -> Stream:
@@ -269,7 +269,7 @@ class PostgresProducts:
     def _add_blank_lines(self, lines: Iterable[LineKey]) -> None:
         for sku, line_id in lines:
             if known := self._products.get(sku):
-                known.lines.setdefault(line_id, OrderLine(*line_id))
+                known.lines.setdefault(line_id, OrderLine(sku, *line_id))
 
     def _load_batches(self, skus: set[str], references: set[str], *, limit: int | None) -> None:
         if not skus and not references:

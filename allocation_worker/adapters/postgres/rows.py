@@ -72,6 +72,7 @@ class Rows:
         line = product.lines.get(line_id)
         if line is None:
             line = OrderLine(
+                product.sku,
                 orderid,
                 lineid,
                 qty,
@@ -93,9 +94,8 @@ class Rows:
     def forget(self, product: Product, lines: Iterable[OrderLine]) -> None:
         """Keep these lines no longer in memory. They must have been written."""
         for line in lines:
-            line_id = (line.orderid, line.lineid)
-            product.lines.pop(line_id, None)
-            self._lines.pop((product.sku, line_id), None)
+            product.lines.pop(line.id, None)
+            self._lines.pop((line.sku, line.id), None)
 
     def has_line(self, key: LineKey) -> bool:
         """Return whether the line was there before this transaction, or is written by now."""
