@@ -18,11 +18,9 @@ from allocation_worker.domain.errors import (
     UnknownLineError,
     quoted,
 )
-from allocation_worker.domain.lines import PLAIN, Holding, LineId, OrderLine, Terms, Turn
+from allocation_worker.domain.lines import PLAIN, Holding, LineId, OrderLine, Terms
 from allocation_worker.domain.stock import Batch, Stock
-
-MANY = 2**31
-"""More than a line's quantity can be."""
+from allocation_worker.domain.waiting import WaitingQueue
 
 AT_A_TIME = 1000
 """Lines that are told or served before their events are passed on, so that they are not all kept in memory."""
@@ -55,11 +53,10 @@ class Product:
     Attributes:
         batches: The batches by reference.
         stock: The same batches, in order of preference.
+        queue: What is known of the lines that wait.
         to_tell: The lines that have to be told of a new ETA; None if there are none.
-        smallest_waiting: No line that waits has a smaller quantity; None if none waits.
         taken_off: The lines that were taken off a batch and look for stock again, the first asked last. Before them
             stand those for which it was only held.
-        served_up_to: The last line of the queue that has been looked at since stock was freed; None at its beginning.
     """
 
     def __init__(
@@ -68,15 +65,12 @@ class Product:
         self.sku = sku
         self.sequence = sequence
         self.batches_arrived = batches_arrived
-        self.smallest_waiting = smallest_waiting
-        self.to_tell: ToTell | None = None
-        self.taken_off: list[OrderLine] = []
-        self.served_up_to: Turn | None = None
-        self._freed = False
-        self._smallest_left = MANY
         self.batches: dict[str, Batch] = {}
         self.stock = Stock()
         self.lines: dict[LineId, OrderLine] = {}
+        self.queue = WaitingQueue(smallest_waiting)
+        self.to_tell: ToTell | None = None
+        self.taken_off: list[OrderLine] = []
         self.events: list[events.RaisedEvent] = []
 
     def bring_in(self, batch: Batch) -> None:
@@ -148,29 +142,25 @@ class Product:
             NotEnoughStockError: No batch can take the line in its new quantity; it is held as before.
         """
         line = self._line_to_order(line_id)
-        if line.batchref is not None and line.hold is None and line.qty != qty:
-            raise self._conflict(line, qty)
-        if line.batchref is not None and (line.hold is None or (line.qty, line.hold.until) == (qty, hold.until)):
-            self._announce(line)
-            return
-        if line.hold is None:
+        if line.batchref is None:
             if line.waits and qty > line.qty:
                 line.place = 0
             line.qty, line.terms = qty, PLAIN
             self._look_for_stock(line, hold)
-            return
-        own = self._batch_of(line)
-        batch = self._batch_for_quantity(line, qty)
-        if batch is None:
-            raise NotEnoughStockError(
-                f"Line {line.name} keeps {line.qty} until {_written(line.hold.until)}: no batch can take {qty}."
-            )
-        own.allocated_quantity -= line.qty
-        batch.allocated_quantity += qty
-        self._freed |= batch is not own or qty < line.qty
-        line.qty, line.batchref, line.hold = qty, batch.reference, hold
-        self._answer(line)
-        self._announce(line)
+        elif line.hold is None and line.qty != qty:
+            raise self._conflict(line, qty)
+        elif line.hold is None or (line.qty, line.hold.until) == (qty, hold.until):
+            self._announce(line)
+        else:
+            batch = self._batch_for_quantity(line, qty)
+            if batch is None:
+                raise NotEnoughStockError(
+                    f"Line {line.name} keeps {line.qty} until {_written(line.hold.until)}: no batch can take {qty}."
+                )
+            self._move(line, batch, qty)
+            line.hold = hold
+            self._answer(line)
+            self._announce(line)
 
     def lapse_hold(self, line_id: LineId, message_id: str) -> None:
         """End the hold that this message asked for. Nothing happens if the line has none by now, or another one."""
@@ -212,7 +202,7 @@ class Product:
             raise LineNotAllocatedError(
                 f"Stock is only held for line {line.name} until {_written(line.hold.until)}; allocate it first."
             )
-        batch = self.batches[line.batchref]
+        batch = self._batch_of(line)
         if batch.eta is not None:
             raise BatchNotArrivedError(
                 f"Line {line.name} holds stock of batch {quoted(batch.reference)}, which arrives on {batch.eta}; "
@@ -263,23 +253,29 @@ class Product:
         """
         if line.batchref is None:
             return self.stock.batch_for(qty, line.terms) if line.waits else None
-        own = self.batches[line.batchref]
+        own = self._batch_of(line)
         return own if own.available_quantity + line.qty >= qty else self.stock.batch_for(qty, line.terms)
 
     def _set_quantity(self, line: OrderLine, qty: int, batch: Batch | None) -> None:
-        previous, line.qty = line.qty, qty
-        if line.batchref is not None:
-            self.batches[line.batchref].allocated_quantity -= previous
-            self._freed |= batch is not self.batches[line.batchref] or qty < previous
-        line.batchref = None
+        previous = line.qty
         if batch is not None:
-            batch.allocated_quantity += qty
-            line.batchref = batch.reference
-        elif line.waits:
-            self.smallest_waiting = min(self.smallest_waiting or qty, qty)
+            self._move(line, batch, qty)
+        else:
+            line.qty = qty
+            if line.waits:
+                self.queue.join(qty)
         self._answer(line)
         line.answer = answers.quantity_changed(line, batch, previous)
         self._announce(line)
+
+    def _move(self, line: OrderLine, batch: Batch, qty: int) -> None:
+        """Give the line this quantity of the batch in exchange for what it has."""
+        if line.batchref is not None:
+            own = self._batch_of(line)
+            own.allocated_quantity -= line.qty
+            self.queue.stock_freed |= batch is not own or qty < line.qty
+        batch.allocated_quantity += qty
+        line.qty, line.batchref = qty, batch.reference
 
     def create_batch(self, reference: str, qty: int, eta: date | None) -> None:
         """Add a batch whose reference no other batch has."""
@@ -295,7 +291,7 @@ class Product:
             sequence=self._count(),
         )
         self.bring_in(batch)
-        self._freed = True
+        self.queue.stock_freed = True
         self._announce_batch(batch)
 
     def announce_batch_again(self, reference: str, sku: str, qty: int, eta: date | None) -> None:
@@ -331,7 +327,7 @@ class Product:
                 f"Of batch {quoted(reference)}, {batch.shipped_quantity} have been shipped; it cannot hold {qty}."
             )
         previous, batch.purchased_quantity = batch.purchased_quantity, qty
-        self._freed |= qty > previous
+        self.queue.stock_freed |= qty > previous
         self.events.append(
             events.BatchQuantityChanged(
                 batchref=reference, sku=self.sku, qty=qty, previous_qty=previous, sequence=self._count()
@@ -362,7 +358,7 @@ class Product:
             self.stock.change_eta(batch, eta)
             self.to_tell = ToTell(reference, previous)
             # A later day gives nobody anything; a line that leaves the batch for it does.
-            self._freed |= eta is None or (previous is not None and eta < previous)
+            self.queue.stock_freed |= eta is None or (previous is not None and eta < previous)
 
     def tell(self, lines: Sequence[OrderLine]) -> None:
         """Tell lines of a batch of its new ETA. Those for which it comes too late are taken off it.
@@ -405,39 +401,33 @@ class Product:
         """Allocate those of these lines that fit. The others keep their places.
 
         Args:
-            lines: The next lines that wait, after `served_up_to`, of the largest available quantity at most. They
+            lines: The next lines that wait, after `queue.served_up_to`, of the largest available quantity at most. They
                 are the last ones if they are fewer than AT_A_TIME.
         """
         # Lines of a larger quantity were not read.
-        self._smallest_left = min(self._smallest_left, self.stock.largest_available + 1)
+        self.queue.pass_over(self.stock.largest_available + 1)
         for line in lines:
             if self.stock.batch_for(line.qty, line.terms):
                 self.lines[line.id] = line
                 self._look_for_stock(line)
             else:
-                self._smallest_left = min(self._smallest_left, line.qty)
+                self.queue.pass_over(line.qty)
         if len(lines) < AT_A_TIME:
-            self.smallest_waiting = self._smallest_left
-            self._end_of_queue()
+            self.queue.end()
         else:
-            self.served_up_to = lines[-1].turn
+            self.queue.served_up_to = lines[-1].turn
 
     def take_events(self) -> list[events.RaisedEvent]:
         """Return the events since the last call. Unsettled is the last of them if there are lines to see to."""
         taken, self.events = self.events, []
         if self.to_tell or self.taken_off:
             taken.append(events.Unsettled(sku=self.sku))
-        elif self._freed:
-            if self.smallest_waiting is not None and self.stock.largest_available >= self.smallest_waiting:
+        elif self.queue.stock_freed:
+            if self.queue.may_fit(self.stock):
                 taken.append(events.Unsettled(sku=self.sku))
             else:
-                self._end_of_queue()
+                self.queue.rest()
         return taken
-
-    def _end_of_queue(self) -> None:
-        self._freed = False
-        self.served_up_to = None
-        self._smallest_left = MANY
 
     def _take_off(self, line: OrderLine, reason: events.DeallocationReason) -> None:
         self.lines[line.id] = line
@@ -477,7 +467,7 @@ class Product:
 
     def _give_back(self, line: OrderLine) -> None:
         self._batch_of(line).allocated_quantity -= line.qty
-        self._freed = True
+        self.queue.stock_freed = True
 
     def _free(self, line: OrderLine, reason: events.DeallocationReason) -> None:
         if line.batchref is not None:
@@ -494,7 +484,7 @@ class Product:
         event = answers.short_of_stock(line, self.stock.shortage(line.terms))
         if line.waits:
             line.answer = event
-            self.smallest_waiting = min(self.smallest_waiting or line.qty, line.qty)
+            self.queue.join(line.qty)
         self.events.append(event)
 
     def _announce_batch(self, batch: Batch) -> None:

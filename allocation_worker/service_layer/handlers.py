@@ -98,7 +98,7 @@ def settle(event: events.Unsettled, uow: UnitOfWork) -> None:
         product.serve_taken_off()
     else:
         waiting = uow.products.waiting(
-            product, after=product.served_up_to, at_most=product.stock.largest_available, limit=AT_A_TIME
+            product, after=product.queue.served_up_to, at_most=product.stock.largest_available, limit=AT_A_TIME
         )
         product.serve_waiting(waiting)
 

@@ -65,7 +65,7 @@ class TestWaiting:
             product = uow.products.get("LAMP", ("w", ""))
             assert product
             line = product.lines["w", ""]
-            assert (line.terms, line.waits, product.smallest_waiting) == (
+            assert (line.terms, line.waits, product.queue.smallest) == (
                 Terms(wait=True, priority=3, needed_by=ETA),
                 True,
                 2,

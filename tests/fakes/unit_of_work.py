@@ -319,7 +319,7 @@ def _copied(product: Product, *, without: str | None = None) -> Product:
         product.sku,
         sequence=product.sequence,
         batches_arrived=product.batches_arrived,
-        smallest_waiting=product.smallest_waiting,
+        smallest_waiting=product.queue.smallest,
     )
     for batch in product.batches.values():
         if batch.reference != without:

@@ -161,9 +161,9 @@ class Rows:
         self._writer.add(
             statements.UPDATE_SMALLEST_WAITING,
             [
-                (product.sku, product.smallest_waiting)
+                (product.sku, product.queue.smallest)
                 for product in products
-                if product.smallest_waiting != self._smallest_waiting.get(product.sku)
+                if product.queue.smallest != self._smallest_waiting.get(product.sku)
             ],
         )
 
