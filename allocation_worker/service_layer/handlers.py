@@ -27,7 +27,7 @@ def hold(command: commands.Hold, uow: UnitOfWork) -> None:
     """Hold stock for the line, no longer than the setting allows, or record that no batch can take it."""
     line = (command.orderid, command.lineid)
     product = _product_with_batches(command.sku, line, uow, "hold")
-    until = min(command.until, uow.latest_hold())
+    until = min(command.until, uow.hold_limit_from_now())
     product.hold(line, command.qty, Holding(until, command.message_id, command.correlation_id))
 
 
