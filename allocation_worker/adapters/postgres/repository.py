@@ -16,13 +16,9 @@ from allocation_worker.domain.commands import (
     Allocate,
     ChangeBatchEta,
     ChangeBatchQuantity,
-    ChangeLineQuantity,
     Command,
     CreateBatch,
-    Deallocate,
-    Hold,
-    LapseHold,
-    Ship,
+    LineCommand,
 )
 from allocation_worker.domain.events import RaisedEvent
 from allocation_worker.domain.lines import LineId, OrderLine, Turn
@@ -81,10 +77,10 @@ class PostgresProducts:
             match command:
                 case Allocate():
                     skus.add(command.sku)
-                    to_allocate.add((command.sku, (command.orderid, command.lineid)))
-                case Deallocate() | Ship() | ChangeLineQuantity() | Hold() | LapseHold():
+                    to_allocate.add((command.sku, command.line_id))
+                case LineCommand():
                     skus.add(command.sku)
-                    to_read.add((command.sku, (command.orderid, command.lineid)))
+                    to_read.add((command.sku, command.line_id))
                 case CreateBatch():
                     skus.add(command.sku)
                     batches[command.batchref] = batches.get(command.batchref) or command.sku
