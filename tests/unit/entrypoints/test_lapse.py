@@ -9,7 +9,7 @@ import pytest
 from allocation_worker.domain.commands import Allocate, CreateBatch, Hold
 from allocation_worker.entrypoints.lapse import LOOK_EVERY, Lapsing
 from allocation_worker.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
-from allocation_worker.service_layer.lapse import AT_A_TIME, HoldLapser
+from allocation_worker.service_layer.lapse import AT_A_TIME, AT_A_TIME_WITH_QUEUE, LONG_QUEUE, HoldLapser
 from allocation_worker.service_layer.messagebus import MessageBus
 from allocation_worker.service_layer.outcomes import LockedProduct
 from allocation_worker.service_layer.ports import StoreUnavailableError
@@ -122,6 +122,52 @@ def test_a_product_in_constant_use_is_waited_for(stage: Stage) -> None:
         ending.step()
         assert stage.lapsed() == [("VASE", "hold-VASE")]
     ending.step()
+    assert stage.lapsed() == [("VASE", "hold-VASE"), ("LAMP", "hold-LAMP")]
+
+
+def test_a_product_with_a_long_queue_is_locked_alone_and_after_the_others(stage: Stage) -> None:
+    """Else all would be locked while its queue is served."""
+    for number in range(LONG_QUEUE):
+        stage.send(Allocate(orderid=f"w{number}", sku="LAMP", qty=1, wait=True), f"w{number}")
+    stage.now += timedelta(minutes=1)
+    locked: list[set[str]] = []
+
+    class Seen(FakeUnitOfWork):
+        def commit(self) -> None:
+            locked.append(set(self._transaction.products))
+            super().commit()
+
+    assert not HoldLapser(stage.due, BUS, lambda: Seen(stage.database)).step()
+    assert locked == [{"VASE"}, {"LAMP"}]
+    assert stage.lapsed() == [("VASE", "hold-VASE"), ("LAMP", "hold-LAMP")]
+
+
+def test_few_holds_of_a_product_with_a_long_queue_end_at_a_time(stage: Stage) -> None:
+    many = AT_A_TIME_WITH_QUEUE + 1
+    stage.send(CreateBatch(batchref="large", sku="LAMP", qty=many), "large")
+    for number in range(many):
+        stage.send(Hold(orderid=f"o{number}", sku="LAMP", qty=1, until=stage.now), f"m{number}")
+    for number in range(LONG_QUEUE):
+        stage.send(Allocate(orderid=f"w{number}", sku="LAMP", qty=1, wait=True), f"w{number}")
+    assert stage.lapser.step()
+    assert len(stage.lapsed()) == AT_A_TIME_WITH_QUEUE
+    assert not stage.lapser.step()
+    assert len(stage.lapsed()) == many
+
+
+def test_a_product_with_a_long_queue_that_stays_locked_is_tried_again_after_the_next_one(stage: Stage) -> None:
+    for sku in ("LAMP", "VASE"):
+        for number in range(LONG_QUEUE):
+            stage.send(Allocate(orderid=f"w{number}", sku=sku, qty=1, wait=True), f"{sku}-{number}")
+    stage.now += timedelta(minutes=1)
+    with stage.database.unit_of_work() as uow:
+        uow.products.get("LAMP")
+        assert stage.lapser.step()
+        assert stage.lapsed() == []
+        stage.lapser.step()
+        assert stage.lapsed() == [("VASE", "hold-VASE")]
+        assert not stage.lapser.step()
+    stage.lapser.step()
     assert stage.lapsed() == [("VASE", "hold-VASE"), ("LAMP", "hold-LAMP")]
 
 
