@@ -3,6 +3,8 @@
 from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple, Protocol
 
+import structlog
+
 from allocation_worker.domain.commands import LapseHold
 from allocation_worker.service_layer.messagebus import MessageBus
 from allocation_worker.service_layer.messages import CommandMessage
@@ -16,6 +18,8 @@ LONG_QUEUE = 100
 
 AT_A_TIME_WITH_QUEUE = 20
 """Holds that end in one transaction, all of one product that has a long queue."""
+
+log = structlog.get_logger()
 
 
 class DueHold(NamedTuple):
@@ -69,6 +73,7 @@ class HoldLapser:
         self._locked: dict[str, list[DueHold]] = {}
         self._waited_for: set[str] = set()
         self._with_queue: dict[str, list[DueHold]] = {}
+        self._told: set[str] = set()
 
     def step(self) -> bool:
         """End holds that are due, AT_A_TIME at most. Return whether there may be more now.
@@ -89,6 +94,7 @@ class HoldLapser:
             self._end_those_free(at_once)
         if len(found) == AT_A_TIME:
             return True
+        self._told &= {*self._locked, *self._with_queue}
         if self._locked:
             self._wait_for_one()
             self._locked.clear()
@@ -120,12 +126,20 @@ class HoldLapser:
         return bool(self._with_queue) or (is_free and len(holds) > AT_A_TIME_WITH_QUEUE)
 
     def _end_soon(self, holds: Sequence[DueHold]) -> bool:
-        """End holds of one product. Do nothing and return False if it stays locked for a moment."""
+        """End holds of one product. Do nothing and return False if it stays locked for a moment.
+
+        That is logged, but not again before the holds of that product have ended.
+        """
+        sku = holds[0].sku
         try:
             with self._new_unit_of_work() as uow:
                 self._end(holds, uow, patient=False)
         except StoreLockTimeoutError:
+            if sku not in self._told:
+                self._told.add(sku)
+                log.warning("holds_wait", sku=sku, holds=len(holds))
             return False
+        self._told.discard(sku)
         return True
 
     def _end(self, holds: Sequence[DueHold], uow: UnitOfWork, *, patient: bool = True) -> None:

@@ -5,6 +5,7 @@ from threading import Event
 from typing import Self
 
 import pytest
+from structlog.testing import capture_logs
 
 from allocation_worker.domain.commands import Allocate, CreateBatch, Hold
 from allocation_worker.entrypoints.lapse import LOOK_EVERY, Lapsing
@@ -98,6 +99,33 @@ def test_a_product_that_others_have_locked_is_left_for_later(stage: Stage) -> No
         assert not stage.lapser.step()
     stage.lapser.step()
     assert stage.lapsed() == [("VASE", "hold-VASE"), ("LAMP", "hold-LAMP")]
+
+
+def test_a_product_whose_holds_wait_for_its_lock_is_named_once(stage: Stage) -> None:
+    stage.now += timedelta(minutes=1)
+    with capture_logs() as logs:
+        with stage.database.unit_of_work() as uow:
+            uow.products.get("LAMP")
+            for _ in range(3):
+                stage.lapser.step()
+        stage.lapser.step()
+        assert stage.lapsed() == [("VASE", "hold-VASE"), ("LAMP", "hold-LAMP")]
+        assert logs == [{"log_level": "warning", "event": "holds_wait", "sku": "LAMP", "holds": 1}]
+        stage.send(Hold(orderid="other", sku="LAMP", qty=5, until=stage.now), "other")
+        with stage.database.unit_of_work() as uow:
+            uow.products.get("LAMP")
+            stage.lapser.step()
+    assert [entry["event"] for entry in logs] == ["holds_wait", "holds_wait"]
+
+
+def test_a_product_that_is_locked_for_a_moment_only_is_not_named(stage: Stage) -> None:
+    stage.now += timedelta(minutes=1)
+    with capture_logs() as logs:
+        ending = HoldLapser(stage.due, BUS, lambda: InConstantUse(stage.database))
+        ending.step()
+        ending.step()
+    assert len(stage.lapsed()) == 2
+    assert logs == []
 
 
 class InConstantUse(FakeUnitOfWork):
