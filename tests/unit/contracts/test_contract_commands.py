@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -24,9 +24,6 @@ from allocation_contracts import (
     encode,
     read_command,
 )
-
-# A busy machine is no bug of the contracts.
-relaxed = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 ALLOCATE: dict[str, Any] = {"orderid": "order-1", "sku": "SMALL-TABLE", "qty": 10}
 CREATE_BATCH: dict[str, Any] = {"batchref": "batch-1", "sku": "SMALL-TABLE", "qty": 10, "eta": None}
@@ -178,14 +175,12 @@ def test_takes_ids_of_255_characters() -> None:
     assert len(command.orderid) == 255
 
 
-@relaxed
 @given(st.text(st.characters(categories=["Cc", "Zl", "Zp"]), min_size=1, max_size=3), st.text(max_size=3))
 def test_refuses_every_control_character_and_line_separator_anywhere(control: str, around: str) -> None:
     with pytest.raises(ValidationError):
         Deallocate(orderid=f"x{around}{control}{around}x", sku="s")
 
 
-@relaxed
 @given(st.characters(categories=["Zs"]))
 def test_refuses_every_blank_at_the_ends(blank: str) -> None:
     for text in (blank, f"{blank}a", f"a{blank}"):
@@ -360,7 +355,6 @@ commands = st.one_of(
 )
 
 
-@relaxed
 @given(commands)
 def test_a_command_that_was_encoded_is_read_back_equal(command: Command) -> None:
     assert read_command(command.TYPE, encode(command)) == command
@@ -385,7 +379,6 @@ def outcome(type_: str, body: bytes) -> Command | ContractError:
         return violation
 
 
-@relaxed
 @given(st.sampled_from([*COMMANDS, "allocate.v2"]), st.binary() | near_misses)
 @example("allocate.v1", b"[" * 65_000)
 @example("allocate.v1", b"x" * 200_000)
