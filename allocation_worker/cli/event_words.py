@@ -64,7 +64,7 @@ def _where(eta: date | None) -> str:
     return f"due on {eta}" if eta else "in the warehouse"
 
 
-def outcome(event: ProductEvent | Rejection) -> str:  # noqa: C901, PLR0911, PLR0912 - one for each event
+def outcome(event: ProductEvent | Rejection) -> str:  # noqa: C901, PLR0911 - one for each event
     """Return the outcome of a command in one sentence."""
     match event:
         case Rejection():
@@ -74,15 +74,13 @@ def outcome(event: ProductEvent | Rejection) -> str:  # noqa: C901, PLR0911, PLR
                 f"allocate.v1 asked for {event.qty} for {line(event)}: allocated to batch {event.batchref}, "
                 f"{_where(event.eta)}."
             )
-        case events.OutOfStock():
-            # Either allocate.v1 or hold.v1 asked for it; the event does not say which.
+        case events.OutOfStock() | events.Backordered():
+            # Either allocate.v1 or hold.v1 asked for a line that is out of stock; the event does not say which.
+            asked, short = f"{event.qty} wanted", "out of stock"
+            if isinstance(event, events.Backordered):
+                asked, short = f"allocate.v1 asked for {event.qty}", "it waits for stock"
             return (
-                f"{event.qty} wanted for {line(event)}: out of stock, "
-                f"the most that one batch could give was {event.largest_available}{_next(event)}."
-            )
-        case events.Backordered():
-            return (
-                f"allocate.v1 asked for {event.qty} for {line(event)}: it waits for stock, "
+                f"{asked} for {line(event)}: {short}, "
                 f"the most that one batch could give was {event.largest_available}{_next(event)}."
             )
         case events.Deallocated():
