@@ -76,9 +76,9 @@ def outcome(event: ProductEvent | Rejection) -> str:  # noqa: C901, PLR0911 - on
             )
         case events.OutOfStock() | events.Backordered():
             # Either allocate.v1 or hold.v1 asked for a line that is out of stock; the event does not say which.
-            asked, short = f"{event.qty} wanted", "out of stock"
-            if isinstance(event, events.Backordered):
-                asked, short = f"allocate.v1 asked for {event.qty}", "it waits for stock"
+            waits = isinstance(event, events.Backordered)
+            asked = f"allocate.v1 asked for {event.qty}" if waits else f"{event.qty} wanted"
+            short = "it waits for stock" if waits else "out of stock"
             return (
                 f"{asked} for {line(event)}: {short}, "
                 f"the most that one batch could give was {event.largest_available}{_next(event)}."
