@@ -458,7 +458,7 @@ EXAMINED = {
         eta b1 d5                -> batch-eta-changed b1 d5 d5
         cancel X                 -> deallocated X 5 b2 cancelled; allocated N 3 b2 -; allocated W 2 b2 -
     """,
-    "A hold that is confirmed with a day that its batch does not keep waits, and gets the batch once it is earlier.": """
+    "A hold that is confirmed with a day too early for its batch waits, and gets the batch once that is earlier.": """
         create b 2 eta d5        -> batch-created b 2 d5
         hold H 2                 -> held H 2 b d5
         allocate W 1 wait        -> backordered W 1 0 -
@@ -571,7 +571,8 @@ def test_each_story_comes_out_as_it_is_told_with_its_commands_sent_together(
 
 
 def assert_as_told(service: RunningService, client: ExternalClient, *, together: bool) -> None:
-    stories = [Story(title, text) for title, text in {**SEEN_IN_OTHER_SYSTEMS, **INTERPLAY, **MORE_RULES, **EXAMINED}.items()]
+    texts = {**SEEN_IN_OTHER_SYSTEMS, **INTERPLAY, **MORE_RULES, **EXAMINED}
+    stories = [Story(title, text) for title, text in texts.items()]
     differences = tell(client, stories, together=together)
     assert not differences, "\n\n".join(differences)
     assert service.judge(client).faults == []
