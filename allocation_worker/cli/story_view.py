@@ -111,13 +111,14 @@ def opening(story: Story) -> Iterator[str]:
     if story.first is None:
         yield "It was answered, but the history has forgotten how (ALLOCATION_HISTORY_DAYS)."
         return
-    yield words.outcome(story.first.event)
     if story.repeats:
         yield (
-            f"Nothing had to change: {story.repeats.causation_id} had the same effect at "
-            f"{shown(story.repeats.created_at)}, and its event was published again. No batch was considered."
+            f"Nothing had to change: what {story.repeats.causation_id} brought about at "
+            f"{shown(story.repeats.created_at)} still holds, and its event was published again. "
+            "No batch was considered."
         )
-    else:
+    yield words.outcome(story.first.event)
+    if not story.repeats:
         yield from _of_line(story, story.first.event)
         yield from _followed(story, story.first.event)
     if story.decided and not story.batches_known:
@@ -160,7 +161,7 @@ def _before(share: Share, event: ProductEvent | Rejection) -> Iterator[str]:
         case events.LineQuantityChanged():
             yield f"It had {had} before."
         case events.Deallocated() if share.only_held:
-            yield "They were only held for it."
+            yield "Its stock was only held."
 
 
 def _followed(story: Story, event: ProductEvent | Rejection) -> Iterator[str]:
