@@ -4,16 +4,14 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from rich.table import Table
-
-from allocation_worker.cli.tables import duration, shown, table
+from allocation_worker.cli.tables import FittedTable, duration, shown, table
 from allocation_worker.service_layer.ports.show import BatchUse, HeldLine, LineQueue, SkuQueue, WaitingLine
 
 Use = Mapping[str, BatchUse]
 """What has become of the allocated parts of batches, by reference."""
 
 
-def waiting_table(lines: Sequence[WaitingLine]) -> Table:
+def waiting_table(lines: Sequence[WaitingLine]) -> FittedTable:
     """Return the lines of an order that wait."""
     header = ("SKU", "line", "quantity", "priority", "needed by", "lines before it", "waits since")
     rows = [
@@ -23,7 +21,7 @@ def waiting_table(lines: Sequence[WaitingLine]) -> Table:
     return table("Lines that wait for stock", header, rows)
 
 
-def held_table(lines: Sequence[HeldLine]) -> Table:
+def held_table(lines: Sequence[HeldLine]) -> FittedTable:
     """Return the lines of an order for which stock is held."""
     header = ("SKU", "line", "quantity", "batch", "held until", "time left")
     rows = [
@@ -33,7 +31,7 @@ def held_table(lines: Sequence[HeldLine]) -> Table:
     return table("Lines that are held", header, rows)
 
 
-def queue_table(sku: str, queue: LineQueue) -> Table:
+def queue_table(sku: str, queue: LineQueue) -> FittedTable:
     """Return the queue of a SKU, in the order in which it is served."""
     header = ("turn", "order", "line", "quantity", "priority", "needed by", "waits since")
     rows = [
@@ -54,7 +52,7 @@ def queue_table(sku: str, queue: LineQueue) -> Table:
     return table(title, header, rows, besides=more)
 
 
-def queues_table(queues: Sequence[SkuQueue], count: int) -> Table:
+def queues_table(queues: Sequence[SkuQueue], count: int) -> FittedTable:
     """Return the SKUs with waiting lines."""
     header = ("SKU", "lines", "quantity", "first waits since")
     rows = [(queue.sku, queue.total, queue.qty, _since(queue.since)) for queue in queues]

@@ -4,12 +4,11 @@ from collections.abc import Iterator
 from shlex import quote
 from typing import Any
 
-from rich.table import Table
 from rich.text import Text
 
 from allocation_worker.cli import event_words as words
 from allocation_worker.cli.output import lines
-from allocation_worker.cli.tables import console, shown, table
+from allocation_worker.cli.tables import FittedTable, console, shown, table
 from allocation_worker.domain import events
 from allocation_worker.domain.events import ProductEvent
 from allocation_worker.domain.history import Share
@@ -201,7 +200,7 @@ def _unknown(story: Story) -> str:
     )
 
 
-def _batches(decision: Decision) -> Table:
+def _batches(decision: Decision) -> FittedTable:
     event = decision.event
     long = len(decision.considered) > A_SCREEN
     used_up = sum(batch.available_quantity == 0 for batch, _ in decision.considered) if long else 0
@@ -235,7 +234,7 @@ def _verdict(batch: Batch, verdict: Verdict, decision: Decision) -> str:
     return "not needed" if verdict == "not needed" else "took the line"
 
 
-def _events(story: Story) -> Table:
+def _events(story: Story) -> FittedTable:
     left_out = story.events - len(story.answers)
     return table(
         f"Events: {story.events}, {story.published} of them published",
@@ -255,7 +254,7 @@ def _events(story: Story) -> Table:
     )
 
 
-def _since(story: Story) -> Table:
+def _since(story: Story) -> FittedTable:
     _, subject = words.subject(story.since[0].answer.event)
     return table(
         f"What has happened to order {subject} since",
