@@ -6,6 +6,7 @@ from typing import Any
 
 from allocation_worker.cli.tables import FittedTable, duration, shown, table
 from allocation_worker.service_layer.ports.show import BatchUse, HeldLine, LineQueue, SkuQueue, WaitingLine
+from allocation_worker.service_layer.wording import counted
 
 Use = Mapping[str, BatchUse]
 """What has become of the allocated parts of batches, by reference."""
@@ -47,7 +48,11 @@ def queue_table(sku: str, queue: LineQueue) -> FittedTable:
         for line in queue.lines
     ]
     left_out = queue.total - len(queue.lines)
-    more = f"{left_out:,} more {_waits(left_out)} after these; --limit shows more." if left_out else ""
+    more = (
+        f"{counted(left_out, 'more line waits', 'more lines wait')} after these; --limit shows more."
+        if left_out
+        else ""
+    )
     title = f"Lines of SKU {sku} that wait, in the order in which they are served"
     return table(title, header, rows, besides=more)
 
@@ -57,9 +62,7 @@ def queues_table(queues: Sequence[SkuQueue], count: int) -> FittedTable:
     header = ("SKU", "lines", "quantity", "first waits since")
     rows = [(queue.sku, queue.total, queue.qty, _since(queue.since)) for queue in queues]
     left_out = count - len(queues)
-    more = (
-        f"Lines of {left_out:,} more {'SKU' if left_out == 1 else 'SKUs'} wait; --limit shows more." if left_out else ""
-    )
+    more = f"Lines of {counted(left_out, 'more SKU')} wait; --limit shows more." if left_out else ""
     return table("SKUs with lines that wait, most lines first", header, rows, besides=more)
 
 
@@ -117,10 +120,6 @@ def queues_json(queues: Sequence[SkuQueue], count: int) -> dict[str, Any]:
         for queue in queues
     ]
     return {"skus_with_waiting_lines": count, "skus": found}
-
-
-def _waits(count: int) -> str:
-    return "line waits" if count == 1 else "lines wait"
 
 
 def _since(time: datetime | None) -> str:

@@ -16,6 +16,7 @@ from allocation_worker.domain.model import Batch
 from allocation_worker.service_layer.decisions import Considered, Decision, Verdict
 from allocation_worker.service_layer.explain import Events, Story, Told
 from allocation_worker.service_layer.ports import Answer, Rejection
+from allocation_worker.service_layer.wording import counted
 
 A_SCREEN = 20
 
@@ -34,7 +35,7 @@ def print_story(story: Story) -> None:
         if not decision.agrees:
             out.print(Text(_OTHERWISE))
     if story.decided > len(story.decisions) and story.batches_known:
-        out.print(Text(f"{story.decided - len(story.decisions)} more lines looked for stock."))
+        out.print(Text(f"{counted(story.decided - len(story.decisions), 'more line')} looked for stock."))
     if story.events:
         out.print(_events(story))
     if story.since:
@@ -169,26 +170,23 @@ def _followed(story: Story, event: ProductEvent | Rejection) -> Iterator[str]:
     shrunk = isinstance(event, events.BatchQuantityChanged)
     taken_off, lapsed = count[events.Deallocated], count[events.HoldLapsed]
     if isinstance(event, events.BatchEtaChanged):
-        yield f"{_lines(count[events.PromiseChanged], 'of it was', 'of it were')} told of the change."
+        yield f"{counted(count[events.PromiseChanged], 'line of it was', 'lines of it were')} told of the change."
     if shrunk and (lapsed or count[events.Held]):
         held = count[events.Held]
-        both = _lines(lapsed + held, "was", "were")
+        both = counted(lapsed + held, "line was", "lines were")
         yield f"{both} only held, and taken off first: {held} held again, {lapsed} lapsed."
     if taken_off:
         why = "no longer fitted, the last asked" if shrunk else "needed it before"
         yield (
-            f"{_lines(taken_off)} {why}; each looked for stock again, the first asked first: "
+            f"{counted(taken_off, 'line')} {why}; each looked for stock again, the first asked first: "
             f"{again[events.Allocated]} allocated, {again[events.Backordered]} waiting, "
             f"{again[events.OutOfStock]} out of stock."
         )
     if shrunk and not (taken_off or lapsed or count[events.Held]):
         yield "No line had to be moved."
     if story.served:
-        yield f"{_lines(story.served)} that waited got stock: the higher priority first, then the first asked."
-
-
-def _lines(count: int, one: str = "", more: str = "") -> str:
-    return f"1 line {one}".rstrip() if count == 1 else f"{count:,} lines {more}".rstrip()
+        served = counted(story.served, "line")
+        yield f"{served} that waited got stock: the higher priority first, then the first asked."
 
 
 def _unknown(story: Story) -> str:
@@ -222,7 +220,7 @@ def _batches(decision: Decision) -> FittedTable:
         f"Batches considered for {wish}, just before the decision{own}",
         ("batch", "ETA", "purchased", "left", "verdict"),
         rows,
-        besides=f"Besides, {used_up} batches had nothing left." if used_up else "",
+        besides=f"Besides, {counted(used_up, 'batch', 'batches')} had nothing left." if used_up else "",
     )
 
 

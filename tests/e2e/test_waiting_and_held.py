@@ -144,7 +144,7 @@ def test_a_story_goes_on_to_what_has_happened_since(service: RunningService) -> 
 
 
 def test_verify_and_status_find_nothing_wrong_with_lines_that_wait_or_are_held(service: RunningService) -> None:
-    assert "No faults in " in told(service, "verify")
+    assert "No faults." in told(service, "verify")
     text = told(service, "status", "--check")
     assert "Lines that wait for stock: 2, the first for " in text
     assert "Lines that are held: 1\n" in text
