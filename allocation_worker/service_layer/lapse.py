@@ -1,8 +1,9 @@
 """Ends the holds whose time has passed. Several processes may do so at once: a hold lapses once."""
 
-from collections.abc import Collection, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple, Protocol
+
+import structlog
 
 from allocation_worker.domain.commands import LapseHold
 from allocation_worker.service_layer.messagebus import MessageBus
@@ -11,6 +12,14 @@ from allocation_worker.service_layer.ports import StoreLockTimeoutError, UnitOfW
 
 AT_A_TIME = 500
 """Holds that end in one transaction."""
+
+LONG_QUEUE = 100
+"""So many lines of a product that wait are a long queue: what a hold gives back may serve all of them."""
+
+AT_A_TIME_WITH_QUEUE = 20
+"""Holds that end in one transaction, all of one product that has a long queue."""
+
+log = structlog.get_logger()
 
 
 class DueHold(NamedTuple):
@@ -22,6 +31,7 @@ class DueHold(NamedTuple):
         lineid: The id of the line.
         message_id: Of the message that asked for the hold.
         correlation_id: Of that message.
+        has_queue: Whether LONG_QUEUE lines of the SKU wait.
     """
 
     sku: str
@@ -29,6 +39,7 @@ class DueHold(NamedTuple):
     lineid: str
     message_id: str
     correlation_id: str
+    has_queue: bool = False
 
 
 class DueHolds(Protocol):
@@ -61,6 +72,8 @@ class HoldLapser:
         self._new_unit_of_work = new_unit_of_work
         self._locked: dict[str, list[DueHold]] = {}
         self._waited_for: set[str] = set()
+        self._with_queue: dict[str, list[DueHold]] = {}
+        self._told: set[str] = set()
 
     def step(self) -> bool:
         """End holds that are due, AT_A_TIME at most. Return whether there may be more now.
@@ -69,24 +82,28 @@ class HoldLapser:
         others have locked are left for later, so that the holds of other products lapse meanwhile. In the end, one of
         these products is waited for, a moment only.
 
+        A product with a long queue comes after those, one in each step and in a transaction of its own: to serve a
+        queue may take seconds, in which the other products would be locked.
+
         Raises:
             StoreError: The database is unreachable; try again.
         """
-        found = self._due.find(AT_A_TIME, self._locked)
-        if found:
-            self._end_those_free(found)
-        more = len(found) == AT_A_TIME
-        if not more and self._locked:
+        found = self._due.find(AT_A_TIME, {*self._locked, *self._with_queue})
+        _add_by_sku(self._with_queue, (hold for hold in found if hold.has_queue))
+        if at_once := [hold for hold in found if not hold.has_queue]:
+            self._end_those_free(at_once)
+        if len(found) == AT_A_TIME:
+            return True
+        self._told &= {*self._locked, *self._with_queue}
+        if self._locked:
             self._wait_for_one()
             self._locked.clear()
-        return more
+        return bool(self._with_queue) and self._end_some_with_queue()
 
     def _end_those_free(self, found: Sequence[DueHold]) -> None:
         with self._new_unit_of_work() as uow:
             locked = {product.sku for product in uow.products.locked_by_others({hold.sku for hold in found})}
-            for hold in found:
-                if hold.sku in locked:
-                    self._locked.setdefault(hold.sku, []).append(hold)
+            _add_by_sku(self._locked, (hold for hold in found if hold.sku in locked))
             self._end([hold for hold in found if hold.sku not in locked], uow)
 
     def _wait_for_one(self) -> None:
@@ -99,8 +116,31 @@ class HoldLapser:
             left = list(self._locked)
             self._waited_for.clear()
         self._waited_for.add(left[0])
-        with suppress(StoreLockTimeoutError), self._new_unit_of_work() as uow:
-            self._end(self._locked[left[0]], uow, patient=False)
+        self._end_soon(self._locked[left[0]])
+
+    def _end_some_with_queue(self) -> bool:
+        """End holds of the product that comes next of those with long queues. Return whether there may be more now."""
+        sku, holds = next(iter(self._with_queue.items()))
+        del self._with_queue[sku]
+        is_free = self._end_soon(holds[:AT_A_TIME_WITH_QUEUE])
+        return bool(self._with_queue) or (is_free and len(holds) > AT_A_TIME_WITH_QUEUE)
+
+    def _end_soon(self, holds: Sequence[DueHold]) -> bool:
+        """End holds of one product. Do nothing and return False if it stays locked for a moment.
+
+        That is logged, but not again before the holds of that product have ended.
+        """
+        sku = holds[0].sku
+        try:
+            with self._new_unit_of_work() as uow:
+                self._end(holds, uow, patient=False)
+        except StoreLockTimeoutError:
+            if sku not in self._told:
+                self._told.add(sku)
+                log.warning("holds_wait", sku=sku, holds=len(holds))
+            return False
+        self._told.discard(sku)
+        return True
 
     def _end(self, holds: Sequence[DueHold], uow: UnitOfWork, *, patient: bool = True) -> None:
         messages = [message_of(hold) for hold in holds]
@@ -108,6 +148,11 @@ class HoldLapser:
         for message in messages:
             self._bus.handle(message, uow)
         uow.commit()
+
+
+def _add_by_sku(known: dict[str, list[DueHold]], holds: Iterable[DueHold]) -> None:
+    for hold in holds:
+        known.setdefault(hold.sku, []).append(hold)
 
 
 def message_of(hold: DueHold) -> CommandMessage:

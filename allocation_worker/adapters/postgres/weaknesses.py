@@ -6,6 +6,9 @@ The catalog is readable for every role. Only the state of standbys needs a privi
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
+from allocation_worker.adapters.postgres.indexes import INDEXES
+from allocation_worker.adapters.postgres.schema import REVISION, VERSION_TABLE
+
 KEYS: Final[Mapping[str, Sequence[str]]] = {
     "products": ("sku",),
     "batches": ("reference", "arrival, sku"),
@@ -19,6 +22,7 @@ KEYS: Final[Mapping[str, Sequence[str]]] = {
 """Our tables, and the columns of their unique keys. The columns of a key are sorted."""
 
 _NAMES = ", ".join(f"'{name}'" for name in KEYS)
+_INDEXES = ", ".join(f"'{index.name}'" for index in INDEXES)
 _KEYS = ", ".join(f"('{name}', '{columns}')" for name, keys in KEYS.items() for columns in keys)
 
 # An unqualified name means the first table of that name in the search path. Temporary tables come first.
@@ -282,6 +286,18 @@ TABLES: Final = (
         f"""
         SELECT name, CAST(indexrelid AS regclass) AS index FROM {_OURS} AS ours JOIN pg_index ON indrelid = ours.oid
         WHERE NOT (indisvalid AND indisready)
+        """,
+    ),
+    Condition(
+        "missing-index",
+        "The table order_lines has no index {index}: each command that looks for such lines reads all of them, and "
+        "keeps its products locked meanwhile; if `allocation-worker migrate` is not running, run it again.",
+        f"""
+        SELECT index FROM {_OURS} AS ours, unnest(ARRAY[{_INDEXES}]) AS index, {VERSION_TABLE}
+        WHERE version_num = '{REVISION}' AND name = 'order_lines' AND NOT EXISTS (
+            SELECT FROM pg_index JOIN pg_class AS found ON found.oid = indexrelid
+            WHERE indrelid = ours.oid AND relname = index
+        )
         """,
     ),
     Condition(

@@ -19,6 +19,7 @@ from allocation_worker.adapters.postgres.unit_of_work import Optimism
 from allocation_worker.adapters.wire import EVENT_TYPES
 from allocation_worker.domain.commands import ChangeBatchEta, ChangeBatchQuantity, Command, Deallocate, Hold
 from allocation_worker.domain.model import AT_A_TIME
+from allocation_worker.service_layer.lapse import LONG_QUEUE
 from allocation_worker.service_layer.outcomes import Done
 from tests.fakes.messages import message
 from tests.integration.postgres.staging import BUS, counting, create, order, process
@@ -282,8 +283,8 @@ class TestPlansOfNewLines:
 
     def test_holds_that_are_due_are_found_by_their_own_index(self, new_lines: PostgresStore) -> None:
         indexes, rows = explain(new_lines, DUE_HOLDS, besides=array(["VASE"]), limit=500)
-        assert indexes == {"held_lines"}
-        assert rows == 500
+        assert indexes == {"held_lines", "waiting_lines"}
+        assert rows == 500 + LONG_QUEUE
 
 
 def test_the_oldest_unrouted_are_found_without_reading_the_others(store: PostgresStore) -> None:

@@ -125,6 +125,11 @@ OF_TABLES = [
         "The table batches has no constraint never_oversold",
     ),
     Case(
+        "missing-index",
+        "DROP INDEX waiting_lines",
+        "The table order_lines has no index waiting_lines: each command that looks for such lines reads all",
+    ),
+    Case(
         "sequence-behind",
         "INSERT INTO outbox_pages (id, count, events) OVERRIDING SYSTEM VALUE VALUES (1000000, 1, '')",
         "The sequence of outbox_pages.id is at ",

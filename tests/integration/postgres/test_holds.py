@@ -4,8 +4,8 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 from allocation_worker.adapters.postgres.holds import PostgresDueHolds
-from allocation_worker.domain.commands import Hold
-from allocation_worker.service_layer.lapse import HoldLapser
+from allocation_worker.domain.commands import Allocate, Hold
+from allocation_worker.service_layer.lapse import LONG_QUEUE, HoldLapser
 from tests.fakes.messages import message
 from tests.integration.postgres.staging import BUS, create, process
 from tests.integration.postgres.store import PostgresStore
@@ -37,8 +37,24 @@ def test_those_due_are_found_the_first_first(store: PostgresStore) -> None:
     )
     found = PostgresDueHolds(store.engine).find(9, ())
     assert [each.orderid for each in found] == ["first", "second"]
-    assert found[0][3:] == ("m-first", "basket")
+    assert found[0][3:5] == ("m-first", "basket")
     assert PostgresDueHolds(store.engine).find(9, {"LAMP"}) == []
+
+
+def test_a_long_queue_is_seen(store: PostgresStore) -> None:
+    process(
+        store.unit_of_work,
+        message(create("b", 1)),
+        message(create("v", 1, "VASE")),
+        message(hold("o1")),
+        message(hold("o2", "VASE")),
+    )
+    waiting = [Allocate(orderid=f"w{number}", sku="LAMP", qty=1, wait=True) for number in range(LONG_QUEUE)]
+    process(store.unit_of_work, *map(message, waiting[1:]))
+    assert [each.has_queue for each in PostgresDueHolds(store.engine).find(9, ())] == [False, False]
+    process(store.unit_of_work, message(waiting[0]))
+    found = PostgresDueHolds(store.engine).find(9, ())
+    assert {each.sku: each.has_queue for each in found} == {"LAMP": True, "VASE": False}
 
 
 def test_each_lapses_once_however_many_end_holds(store: PostgresStore) -> None:

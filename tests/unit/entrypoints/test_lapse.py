@@ -5,11 +5,12 @@ from threading import Event
 from typing import Self
 
 import pytest
+from structlog.testing import capture_logs
 
 from allocation_worker.domain.commands import Allocate, CreateBatch, Hold
 from allocation_worker.entrypoints.lapse import LOOK_EVERY, Lapsing
 from allocation_worker.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
-from allocation_worker.service_layer.lapse import AT_A_TIME, HoldLapser
+from allocation_worker.service_layer.lapse import AT_A_TIME, AT_A_TIME_WITH_QUEUE, LONG_QUEUE, HoldLapser
 from allocation_worker.service_layer.messagebus import MessageBus
 from allocation_worker.service_layer.outcomes import LockedProduct
 from allocation_worker.service_layer.ports import StoreUnavailableError
@@ -100,6 +101,33 @@ def test_a_product_that_others_have_locked_is_left_for_later(stage: Stage) -> No
     assert stage.lapsed() == [("VASE", "hold-VASE"), ("LAMP", "hold-LAMP")]
 
 
+def test_a_product_whose_holds_wait_for_its_lock_is_named_once(stage: Stage) -> None:
+    stage.now += timedelta(minutes=1)
+    with capture_logs() as logs:
+        with stage.database.unit_of_work() as uow:
+            uow.products.get("LAMP")
+            for _ in range(3):
+                stage.lapser.step()
+        stage.lapser.step()
+        assert stage.lapsed() == [("VASE", "hold-VASE"), ("LAMP", "hold-LAMP")]
+        assert logs == [{"log_level": "warning", "event": "holds_wait", "sku": "LAMP", "holds": 1}]
+        stage.send(Hold(orderid="other", sku="LAMP", qty=5, until=stage.now), "other")
+        with stage.database.unit_of_work() as uow:
+            uow.products.get("LAMP")
+            stage.lapser.step()
+    assert [entry["event"] for entry in logs] == ["holds_wait", "holds_wait"]
+
+
+def test_a_product_that_is_locked_for_a_moment_only_is_not_named(stage: Stage) -> None:
+    stage.now += timedelta(minutes=1)
+    with capture_logs() as logs:
+        ending = HoldLapser(stage.due, BUS, lambda: InConstantUse(stage.database))
+        ending.step()
+        ending.step()
+    assert len(stage.lapsed()) == 2
+    assert logs == []
+
+
 class InConstantUse(FakeUnitOfWork):
     """A transaction that finds each product locked whenever it looks, and gets the lock if it waits."""
 
@@ -122,6 +150,52 @@ def test_a_product_in_constant_use_is_waited_for(stage: Stage) -> None:
         ending.step()
         assert stage.lapsed() == [("VASE", "hold-VASE")]
     ending.step()
+    assert stage.lapsed() == [("VASE", "hold-VASE"), ("LAMP", "hold-LAMP")]
+
+
+def test_a_product_with_a_long_queue_is_locked_alone_and_after_the_others(stage: Stage) -> None:
+    """Else all would be locked while its queue is served."""
+    for number in range(LONG_QUEUE):
+        stage.send(Allocate(orderid=f"w{number}", sku="LAMP", qty=1, wait=True), f"w{number}")
+    stage.now += timedelta(minutes=1)
+    locked: list[set[str]] = []
+
+    class Seen(FakeUnitOfWork):
+        def commit(self) -> None:
+            locked.append(set(self._transaction.products))
+            super().commit()
+
+    assert not HoldLapser(stage.due, BUS, lambda: Seen(stage.database)).step()
+    assert locked == [{"VASE"}, {"LAMP"}]
+    assert stage.lapsed() == [("VASE", "hold-VASE"), ("LAMP", "hold-LAMP")]
+
+
+def test_few_holds_of_a_product_with_a_long_queue_end_at_a_time(stage: Stage) -> None:
+    many = AT_A_TIME_WITH_QUEUE + 1
+    stage.send(CreateBatch(batchref="large", sku="LAMP", qty=many), "large")
+    for number in range(many):
+        stage.send(Hold(orderid=f"o{number}", sku="LAMP", qty=1, until=stage.now), f"m{number}")
+    for number in range(LONG_QUEUE):
+        stage.send(Allocate(orderid=f"w{number}", sku="LAMP", qty=1, wait=True), f"w{number}")
+    assert stage.lapser.step()
+    assert len(stage.lapsed()) == AT_A_TIME_WITH_QUEUE
+    assert not stage.lapser.step()
+    assert len(stage.lapsed()) == many
+
+
+def test_a_product_with_a_long_queue_that_stays_locked_is_tried_again_after_the_next_one(stage: Stage) -> None:
+    for sku in ("LAMP", "VASE"):
+        for number in range(LONG_QUEUE):
+            stage.send(Allocate(orderid=f"w{number}", sku=sku, qty=1, wait=True), f"{sku}-{number}")
+    stage.now += timedelta(minutes=1)
+    with stage.database.unit_of_work() as uow:
+        uow.products.get("LAMP")
+        assert stage.lapser.step()
+        assert stage.lapsed() == []
+        stage.lapser.step()
+        assert stage.lapsed() == [("VASE", "hold-VASE")]
+        assert not stage.lapser.step()
+    stage.lapser.step()
     assert stage.lapsed() == [("VASE", "hold-VASE"), ("LAMP", "hold-LAMP")]
 
 
