@@ -16,13 +16,9 @@ from allocation_worker.domain.commands import (
     Allocate,
     ChangeBatchEta,
     ChangeBatchQuantity,
-    ChangeLineQuantity,
     Command,
     CreateBatch,
-    Deallocate,
-    Hold,
-    LapseHold,
-    Ship,
+    LineCommand,
 )
 from allocation_worker.domain.events import RaisedEvent
 from allocation_worker.domain.lines import LineId, OrderLine, Turn
@@ -81,10 +77,10 @@ class PostgresProducts:
             match command:
                 case Allocate():
                     skus.add(command.sku)
-                    to_allocate.add((command.sku, (command.orderid, command.lineid)))
-                case Deallocate() | Ship() | ChangeLineQuantity() | Hold() | LapseHold():
+                    to_allocate.add((command.sku, command.line_id))
+                case LineCommand():
                     skus.add(command.sku)
-                    to_read.add((command.sku, (command.orderid, command.lineid)))
+                    to_read.add((command.sku, command.line_id))
                 case CreateBatch():
                     skus.add(command.sku)
                     batches[command.batchref] = batches.get(command.batchref) or command.sku
@@ -135,7 +131,7 @@ class PostgresProducts:
         product.sequence = self._beginning
         self._streams[product.sku] = Stream(uuid4().bytes, last=product.sequence)
         if line is not None:
-            product.lines[line] = OrderLine(*line)
+            product.lines[line] = OrderLine(product.sku, *line)
         self._touched.append(product)
         return product
 
@@ -183,11 +179,11 @@ class PostgresProducts:
         self._writer.flush()
         if not is_first:
             kept = product.lines
-            gone = [line for line in self._page if line.batchref or (line.orderid, line.lineid) not in kept]
+            gone = [line for line in self._page if line.batchref or line.id not in kept]
             self._rows.forget(product, gone)
         rows = self._connection.execute(statement, parameters).all()
         lines = [self._rows.line(product, row) for row in rows]
-        self._page = [line for line in lines if (line.orderid, line.lineid) not in product.lines]
+        self._page = [line for line in lines if line.id not in product.lines]
         return lines
 
     def stream_of(self, sku: str) -> Stream:
@@ -269,7 +265,7 @@ class PostgresProducts:
     def _add_blank_lines(self, lines: Iterable[LineKey]) -> None:
         for sku, line_id in lines:
             if known := self._products.get(sku):
-                known.lines.setdefault(line_id, OrderLine(*line_id))
+                known.lines.setdefault(line_id, OrderLine(sku, *line_id))
 
     def _load_batches(self, skus: set[str], references: set[str], *, limit: int | None) -> None:
         if not skus and not references:

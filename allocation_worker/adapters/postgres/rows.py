@@ -10,7 +10,8 @@ from allocation_worker.adapters.postgres import statements
 from allocation_worker.adapters.postgres.writer import ROWS_AT_A_TIME, Values, Writer
 from allocation_worker.domain.events import ProductEvent
 from allocation_worker.domain.lines import PLAIN, Holding, LineId, OrderLine, Terms
-from allocation_worker.domain.model import Batch, Product
+from allocation_worker.domain.model import Product
+from allocation_worker.domain.stock import Batch
 from allocation_worker.service_layer.ports import StoreContentionError
 
 LineKey = tuple[str, LineId]
@@ -71,6 +72,7 @@ class Rows:
         line = product.lines.get(line_id)
         if line is None:
             line = OrderLine(
+                product.sku,
                 orderid,
                 lineid,
                 qty,
@@ -92,9 +94,8 @@ class Rows:
     def forget(self, product: Product, lines: Iterable[OrderLine]) -> None:
         """Keep these lines no longer in memory. They must have been written."""
         for line in lines:
-            line_id = (line.orderid, line.lineid)
-            product.lines.pop(line_id, None)
-            self._lines.pop((product.sku, line_id), None)
+            product.lines.pop(line.id, None)
+            self._lines.pop((line.sku, line.id), None)
 
     def has_line(self, key: LineKey) -> bool:
         """Return whether the line was there before this transaction, or is written by now."""
@@ -160,9 +161,9 @@ class Rows:
         self._writer.add(
             statements.UPDATE_SMALLEST_WAITING,
             [
-                (product.sku, product.smallest_waiting)
+                (product.sku, product.queue.smallest)
                 for product in products
-                if product.smallest_waiting != self._smallest_waiting.get(product.sku)
+                if product.queue.smallest != self._smallest_waiting.get(product.sku)
             ],
         )
 
