@@ -39,6 +39,7 @@ def service(
             running.start(verb)
         with running.client() as client:
             hour = datetime.now(UTC) + timedelta(hours=1)
+            client.ask(CreateBatch(batchref="desks", sku="DESK", qty=1))
             client.ask(CreateBatch(batchref="shelf", sku="LAMP", qty=5), message_id="c1")
             client.ask(CreateBatch(batchref="ship", sku="LAMP", qty=10, eta=ETA), message_id="c2")
             client.ask(Allocate(orderid="o1", sku="LAMP", qty=4), message_id="m1")
@@ -92,6 +93,29 @@ def test_the_queue_is_shown_in_the_order_in_which_it_is_served(service: RunningS
     assert "2 lines of SKU LAMP wait for stock, and want 36 in all, the first since 20" in text
     assert "│ LAMP │     2 │       36 │ 20" in told(service, "show", "waiting")
     assert told(service, "show", "waiting", "--sku", "DESK") == "No line of SKU DESK waits for stock.\n"
+
+
+def test_the_queue_of_a_misspelt_sku_is_not_known(service: RunningService) -> None:
+    done = run_verb("show", "waiting", "--sku", "LMAP", settings=service.settings)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr == "SKU 'LMAP' was never heard of; look at its spelling.\n"
+
+
+def test_a_hold_can_be_sent_again_and_ended_by_hand(service: RunningService) -> None:
+    words = ("send", "hold", "--orderid", "by-hand", "--sku", "DESK", "--qty", "1", "--wait")
+    until = ("--until", f"{datetime.now(UTC) + timedelta(minutes=5):%Y-%m-%dT%H:%M:%SZ}", "--message-id", "by-hand/1")
+    assert "held.v1" in told(service, *words, *until)
+    assert told(service, *words[:-1], *until) == "by-hand/1\n"
+    assert "held.v1" in told(service, *words, "--minutes", "0")
+    with service.client() as shop:
+        shop.ask(Allocate(orderid="after-it", sku="DESK", qty=1, wait=True))
+        wait_until(
+            lambda: as_json(service, "show", "order", "after-it")["lines"][0]["status"] == "allocated",
+            within=30,
+            otherwise=service.logs,
+            every=0.5,
+        )
+    assert told(service, "dead-letters", "list") == "There are no dead letters.\n"
 
 
 def test_an_order_shows_the_turn_of_a_line_or_until_when_it_is_held(service: RunningService) -> None:
