@@ -17,11 +17,13 @@ class Asked:
     """A command as it was sent.
 
     Attributes:
+        correlation_id: What its events must carry.
         seen: How many events had been received by then.
     """
 
     command: Command
     sku: str
+    correlation_id: str
     seen: int
 
 
@@ -53,12 +55,28 @@ def differences(asked: Mapping[str, Asked], received: Sequence[ReceivedEvent]) -
     events = [(at, received[at]) for at in sorted(distinct.values())]
     answered = {event.causation_id for _, event in events}
     faults = [f"{message_id} has no answer." for message_id in asked if message_id not in answered]
+    faults += [
+        f"{asked[event.causation_id].command} was answered by {event.type} with the properties {event.properties}."
+        for _, event in events
+        if not _well_sent(asked[event.causation_id], event)
+    ]
     by_sku: defaultdict[str, list[tuple[int, ReceivedEvent]]] = defaultdict(list)
     for at, event in events:
         by_sku[asked[event.causation_id].sku].append((at, event))
     for sku, of_sku in by_sku.items():
         faults += [f"SKU {sku}: {fault}" for fault in _of_sku(asked, of_sku)]
     return faults
+
+
+def _well_sent(asked: Asked, event: ReceivedEvent) -> bool:
+    """Return whether the properties are those of the contract, also if the event is about another line or comes late."""
+    properties = event.properties
+    return (
+        event.correlation_id == asked.correlation_id
+        and event.routing_key == event.type.removesuffix(".v1")
+        and (properties.content_type, properties.app_id, properties.delivery_mode)
+        == ("application/json", "allocation-worker", 2)
+    )
 
 
 def _of_sku(asked: Mapping[str, Asked], events: Sequence[tuple[int, ReceivedEvent]]) -> Iterator[str]:

@@ -168,10 +168,16 @@ class Asking:
     def _ask(self, customer: Customer) -> None:
         command, seen = customer.next(), len(self._client.received)
         message_id = str(uuid4())
-        self.asked[message_id] = Asked(command=in_domain(command, message_id), sku=customer.sku, seen=seen)
+        conversation = self._chance.choice([None, f"conversation-{seen}"])
+        self.asked[message_id] = Asked(
+            command=in_domain(command, message_id),
+            sku=customer.sku,
+            correlation_id=conversation or message_id,
+            seen=seen,
+        )
         self._open[customer.sku].add(message_id)
         for _ in range(2 if self._chance.random() < REPEATED else 1):
-            self._client.send(command, message_id=message_id)
+            self._client.send(command, message_id=message_id, correlation_id=conversation)
 
 
 def in_domain(command: Command, message_id: str) -> domain.Command:
