@@ -69,7 +69,7 @@ def differences(asked: Mapping[str, Asked], received: Sequence[ReceivedEvent]) -
 
 
 def _well_sent(asked: Asked, event: ReceivedEvent) -> bool:
-    """Return whether the properties are those of the contract, also if the event is about another line or comes late."""
+    """Return whether an event has the properties of the contract, also if it is about another line, or comes late."""
     properties = event.properties
     return (
         event.correlation_id == asked.correlation_id
