@@ -197,7 +197,8 @@ class PostgresProducts:
     def collect_new_events(self) -> list[RaisedEvent]:
         """Return the events that the returned products have recorded since the last call."""
         collected: list[RaisedEvent] = []
-        for product in self._touched:
+        # Each once: a product that has lines to see to says so each time.
+        for product in dict.fromkeys(self._touched):
             collected += product.take_events()
         self._touched.clear()
         return collected
