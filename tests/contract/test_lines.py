@@ -84,7 +84,6 @@ class TestWaiting:
         assert store.stock() == {"b": (1, 1)}
         assert [event.type for event in store.published()[-3:]] == ["deallocated.v1", *2 * ["allocated.v1"]]
 
-
     def test_they_are_served_from_the_beginning_also_after_a_refusal_in_the_same_group(
         self, store: Store, monkeypatch: pytest.MonkeyPatch
     ) -> None:
