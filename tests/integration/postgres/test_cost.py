@@ -167,13 +167,21 @@ class TestQueue:
         indexes, rows = explain(
             waiting, statements.WAITING_LINES, sku="LAMP", urgency=-100, place=0, at_most=10, limit=5
         )
-        assert indexes == {"waiting_lines"}
+        assert indexes == {"waiting_lines_in_turn"}
         assert rows <= 5
+
+    def test_those_that_are_too_large_are_passed_over_without_being_read(self, waiting: PostgresStore) -> None:
+        waiting.execute("ANALYZE order_lines")
+        indexes, rows = explain(
+            waiting, statements.WAITING_LINES, sku="LAMP", urgency=-100, place=0, at_most=9, limit=AT_A_TIME
+        )
+        assert indexes == {"waiting_lines_in_turn"}
+        assert rows == 0
 
     def test_the_first_of_those_that_wait_are_shown_by_their_index(self, waiting: PostgresStore) -> None:
         waiting.execute("ANALYZE order_lines")
         indexes, rows = explain(waiting, QUEUE, sku="LAMP", limit=5)
-        assert indexes == {"waiting_lines"}
+        assert indexes == {"waiting_lines_in_turn"}
         assert rows <= 5
 
     def reads_of(self, store: PostgresStore, *commands: Command) -> int:
@@ -209,7 +217,7 @@ class TestPlans:
         process(crowded.unit_of_work, *waiting, *held)
         crowded.execute("ANALYZE order_lines")
         indexes, rows = explain(crowded, LINES)
-        assert indexes <= {"waiting_lines", "waiting_lines_by_time", "held_lines", "held_lines_of_batch"}
+        assert indexes <= {"waiting_lines_in_turn", "waiting_lines_by_time", "held_lines", "held_lines_of_batch"}
         assert rows <= 5 + 5 + 3 + 3
 
     def test_batches_in_stock_are_found_by_their_own_index(self, crowded: PostgresStore) -> None:
@@ -268,7 +276,7 @@ class TestPlansOfNewLines:
         indexes, rows = explain(
             new_lines, statements.WAITING_LINES, sku="LAMP", urgency=0, place=500, at_most=7, limit=AT_A_TIME
         )
-        assert indexes == {"waiting_lines"}
+        assert indexes == {"waiting_lines_in_turn"}
         assert rows == AT_A_TIME
 
     def test_lines_to_be_told_are_found_by_their_own_index(self, new_lines: PostgresStore) -> None:
@@ -283,7 +291,7 @@ class TestPlansOfNewLines:
 
     def test_holds_that_are_due_are_found_by_their_own_index(self, new_lines: PostgresStore) -> None:
         indexes, rows = explain(new_lines, DUE_HOLDS, besides=array(["VASE"]), limit=500)
-        assert indexes == {"held_lines", "waiting_lines"}
+        assert indexes == {"held_lines", "waiting_lines_in_turn"}
         assert rows == 500 + LONG_QUEUE
 
 
