@@ -28,6 +28,9 @@ MANY = 2**31
 AT_A_TIME = 1000
 """Lines that are told or served before their events are passed on, so that they are not all kept in memory."""
 
+FIRST_SERVED = 30
+"""Lines of the queue that are looked at first: mostly a few get what was freed."""
+
 
 @dataclass(slots=True)
 class Batch:
@@ -120,6 +123,11 @@ class Product:
     def largest_available(self) -> int:
         """The largest quantity that one batch could give."""
         return max((batch.available_quantity for batch in self._by_preference), default=0)
+
+    @property
+    def served_at_a_time(self) -> int:
+        """How many lines of the queue `serve_waiting` looks at next."""
+        return FIRST_SERVED if self.served_up_to is None else AT_A_TIME
 
     def allocate(self, line_id: LineId, qty: int, terms: Terms = PLAIN) -> None:
         """Allocate the line to a batch, or record that no batch can take it.
@@ -453,7 +461,7 @@ class Product:
 
         Args:
             lines: The next lines that wait, after `served_up_to`, of a quantity of `largest_available` at most. They
-                are the last ones if they are fewer than AT_A_TIME.
+                are the last ones if they are fewer than `served_at_a_time`.
         """
         # Lines of a larger quantity were not read.
         self._smallest_left = min(self._smallest_left, self.largest_available + 1)
@@ -463,7 +471,7 @@ class Product:
                 self._look_for_stock(line)
             else:
                 self._smallest_left = min(self._smallest_left, line.qty)
-        if len(lines) < AT_A_TIME:
+        if len(lines) < self.served_at_a_time:
             self.smallest_waiting = self._smallest_left
             self._end_of_queue()
         else:

@@ -9,7 +9,6 @@ from allocation_worker.domain import model
 from allocation_worker.domain.commands import Hold, LapseHold
 from allocation_worker.domain.events import Backordered, Deallocated
 from allocation_worker.domain.lines import Terms
-from allocation_worker.service_layer import handlers
 from allocation_worker.service_layer.ports import UnitOfWork
 from tests.contract.conftest import Store
 from tests.contract.groups import BUS, briefly, cancel, change, create, given, order, process, wait
@@ -88,8 +87,8 @@ class TestWaiting:
         self, store: Store, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """The refused command has taken up the product as well: its queue was served twice, the second time in part."""
-        for module in (model, handlers):
-            monkeypatch.setattr(module, "AT_A_TIME", 2)
+        for name in ("FIRST_SERVED", "AT_A_TIME"):
+            monkeypatch.setattr(model, name, 2)
         given(store, create("b", 1), order("holds"), *(wait(f"w{number}", needed_by=ETA) for number in (1, 2, 3)))
         process(store, create("b", 2), create("too-late", 5, eta=ETA + timedelta(days=1)), create("here", 1))
         assert briefly(store.published())[-1] == "allocated.v1 w1 here"

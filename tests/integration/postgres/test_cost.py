@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime
+from unittest.mock import patch
 
 import pytest
 import sqlalchemy as sa
@@ -12,13 +13,13 @@ from allocation_worker.adapters.postgres import statements
 from allocation_worker.adapters.postgres.arrays import array
 from allocation_worker.adapters.postgres.holds import DUE_HOLDS
 from allocation_worker.adapters.postgres.relay import OLDEST_UNROUTED
-from allocation_worker.adapters.postgres.rows import line_uuid
+from allocation_worker.adapters.postgres.rows import Rows, line_uuid
 from allocation_worker.adapters.postgres.show import QUEUE
 from allocation_worker.adapters.postgres.status import LINES
 from allocation_worker.adapters.postgres.unit_of_work import Optimism
 from allocation_worker.adapters.wire import EVENT_TYPES
 from allocation_worker.domain.commands import ChangeBatchEta, ChangeBatchQuantity, Command, Deallocate, Hold
-from allocation_worker.domain.model import AT_A_TIME
+from allocation_worker.domain.model import AT_A_TIME, FIRST_SERVED
 from allocation_worker.service_layer.lapse import LONG_QUEUE
 from allocation_worker.service_layer.outcomes import Done
 from tests.fakes.messages import message
@@ -161,6 +162,13 @@ class TestQueue:
             assert len(product.lines) <= AT_A_TIME
             uow.commit()
         assert [event.type for event in store.published()].count("promise-changed.v1") == WAITING
+
+    def test_few_lines_are_read_for_what_is_mostly_for_one(self, waiting: PostgresStore) -> None:
+        with waiting.unit_of_work() as uow, patch.object(Rows, "line", autospec=True, side_effect=Rows.line) as read:
+            BUS.handle(message(create("for-one", 10)), uow)
+            uow.commit()
+        assert read.call_count == FIRST_SERVED
+        assert waiting.stock()["for-one"] == (10, 10)
 
     def test_those_that_wait_are_found_by_their_own_index(self, waiting: PostgresStore) -> None:
         waiting.execute("ANALYZE order_lines")
