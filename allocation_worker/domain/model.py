@@ -143,7 +143,7 @@ class Product:
         line = self._line_to_order(line_id)
         if line.batchref is None:
             if line.waits:
-                if terms.wait and line.qty == qty:
+                if terms.wait and line.qty == qty and line.answer:
                     self._announce(line)
                     return
                 if qty > line.qty:

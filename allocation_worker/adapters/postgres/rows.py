@@ -80,7 +80,7 @@ class Rows:
                 place,
                 PLAIN if terms[0] is None else Terms(*terms),
                 bool(shipped),
-                answer and _read_answer(answer),
+                _read_answer(answer, sequence) if answer else None,
                 # A program that does not know holds may have taken the stock away.
                 None if until is None or batchref is None else _read_hold(until, held_by),
             )
@@ -260,9 +260,11 @@ def _write_cause(hold: Holding) -> str:
     return f"{hold.message_id}\n{hold.correlation_id}"
 
 
-def _read_answer(text: str) -> ProductEvent:
+def _read_answer(text: str, sequence: int) -> ProductEvent | None:
+    """Return the event of the column `answer`; None if the line was answered since, by a program without the column."""
     type_, _, body = text.partition(" ")
-    return wire.product_event(type_, body.encode())
+    event = wire.product_event(type_, body.encode())
+    return event if event.sequence == sequence else None
 
 
 def _write_answer(event: ProductEvent) -> str:
