@@ -70,6 +70,7 @@ class PostgresProducts:
         self._touched: list[Product] = []
         self._rows = Rows(writer)
         self._page: list[OrderLine] = []
+        self._not_named: list[OrderLine] = []
 
     def lock_for(self, commands: Iterable[Command], *, patient: bool = True) -> None:
         commands = list(commands)
@@ -179,16 +180,19 @@ class PostgresProducts:
 
         A line that waits on is not among the lines of the product. It is forgotten as well.
         """
-        self._rows.flush_lines([product])
-        self._writer.flush()
-        if not is_first:
+        if is_first:
+            self._rows.flush_lines([product])
+        else:
+            # No other line has changed since. To look at all would cost more with each page.
+            self._rows.flush_page(product, self._page)
             kept = product.lines
-            gone = [line for line in self._page if line.batchref or (line.orderid, line.lineid) not in kept]
+            gone = [line for line in self._not_named if line.batchref or (line.orderid, line.lineid) not in kept]
             self._rows.forget(product, gone)
+        self._writer.flush()
         rows = self._connection.execute(statement, parameters).all()
-        lines = [self._rows.line(product, row) for row in rows]
-        self._page = [line for line in lines if (line.orderid, line.lineid) not in product.lines]
-        return lines
+        self._page = [self._rows.line(product, row) for row in rows]
+        self._not_named = [line for line in self._page if (line.orderid, line.lineid) not in product.lines]
+        return self._page
 
     def stream_of(self, sku: str) -> Stream:
         """Return the product's event stream as it was when the product was locked."""

@@ -118,29 +118,35 @@ class Rows:
 
     def flush_lines(self, products: Iterable[Product]) -> None:
         """Write only the lines, before a query over lines. Batches may be overdrawn at this point."""
+        self._flush_lines((product.sku, line) for product in products for line in product.lines.values())
+
+    def flush_page(self, product: Product, lines: Iterable[OrderLine]) -> None:
+        """Write these lines of a product, as far as they have changed."""
+        self._flush_lines((product.sku, line) for line in lines)
+
+    def _flush_lines(self, lines: Iterable[tuple[str, OrderLine]]) -> None:
         new: list[Values] = []
         special: list[Values] = []
         changed: list[Values] = []
-        for product in products:
-            for line_id, line in product.lines.items():
-                key = (product.sku, line_id)
-                values = _line_values(line)
-                known = self._lines.get(key)
-                if values == (known or BLANK_LINE):
-                    continue
-                if known is not None:
-                    changed.append((self._take_line_uuid(key), *_columns(line)))
-                elif line.terms is PLAIN and line.place == line.sequence and line.hold is None:
-                    new.append((self._take_line_uuid(key), line.orderid, product.sku, line.lineid, *values[:4]))
-                else:
-                    # PostgreSQL takes the word `now` for the time of the transaction.
-                    since = "now" if line.waits else None
-                    id_ = self._take_line_uuid(key)
-                    special.append((id_, line.orderid, product.sku, line.lineid, *_columns(line), since))
-                self._lines[key] = values
-                if len(changed) == ROWS_AT_A_TIME:  # a batch may have lost a hundred thousand
-                    self._writer.add(statements.UPDATE_LINES, changed)
-                    changed = []
+        for sku, line in lines:
+            key = (sku, (line.orderid, line.lineid))
+            values = _line_values(line)
+            known = self._lines.get(key)
+            if values == (known or BLANK_LINE):
+                continue
+            if known is not None:
+                changed.append((self._take_line_uuid(key), *_columns(line)))
+            elif line.terms is PLAIN and line.place == line.sequence and line.hold is None:
+                new.append((self._take_line_uuid(key), line.orderid, sku, line.lineid, *values[:4]))
+            else:
+                # PostgreSQL takes the word `now` for the time of the transaction.
+                since = "now" if line.waits else None
+                id_ = self._take_line_uuid(key)
+                special.append((id_, line.orderid, sku, line.lineid, *_columns(line), since))
+            self._lines[key] = values
+            if len(changed) == ROWS_AT_A_TIME:  # a batch may have lost a hundred thousand
+                self._writer.add(statements.UPDATE_LINES, changed)
+                changed = []
         self._writer.add(statements.INSERT_LINES, new)
         self._writer.add(statements.INSERT_SPECIAL_LINES, special)
         self._writer.add(statements.UPDATE_LINES, changed)

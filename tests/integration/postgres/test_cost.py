@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from unittest.mock import patch
 
 import pytest
 import sqlalchemy as sa
 from sqlalchemy import TextClause
 
+from allocation_worker.adapters.postgres import rows as stored
 from allocation_worker.adapters.postgres import statements
 from allocation_worker.adapters.postgres.arrays import array
 from allocation_worker.adapters.postgres.holds import DUE_HOLDS
@@ -18,8 +19,10 @@ from allocation_worker.adapters.postgres.show import QUEUE
 from allocation_worker.adapters.postgres.status import LINES
 from allocation_worker.adapters.postgres.unit_of_work import Optimism
 from allocation_worker.adapters.wire import EVENT_TYPES
+from allocation_worker.domain import model
 from allocation_worker.domain.commands import ChangeBatchEta, ChangeBatchQuantity, Command, Deallocate, Hold
 from allocation_worker.domain.model import AT_A_TIME, FIRST_SERVED
+from allocation_worker.service_layer import handlers
 from allocation_worker.service_layer.lapse import LONG_QUEUE
 from allocation_worker.service_layer.outcomes import Done
 from tests.fakes.messages import message
@@ -162,6 +165,19 @@ class TestQueue:
             assert len(product.lines) <= AT_A_TIME
             uow.commit()
         assert [event.type for event in store.published()].count("promise-changed.v1") == WAITING
+
+    def test_a_line_is_looked_at_as_often_whatever_the_number_of_pages(
+        self, store: PostgresStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        day = date(2031, 1, 1)
+        process(store.unit_of_work, message(replace(create("ship", WAITING), eta=day)))
+        process(store.unit_of_work, *(message(replace(order(f"o{n}"), needed_by=day)) for n in range(WAITING)))
+        for module in (model, handlers):
+            monkeypatch.setattr(module, "AT_A_TIME", 50)
+        with patch.object(stored, "_line_values", wraps=stored._line_values) as looked:
+            process(store.unit_of_work, message(ChangeBatchEta(batchref="ship", eta=day + timedelta(days=1))))
+        assert store.stock() == {"ship": (WAITING, 0)}
+        assert looked.call_count == 3 * WAITING
 
     def test_few_lines_are_read_for_what_is_mostly_for_one(self, waiting: PostgresStore) -> None:
         with waiting.unit_of_work() as uow, patch.object(Rows, "line", autospec=True, side_effect=Rows.line) as read:
