@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from allocation_worker.testing.servers import Servers, start_servers
 from allocation_worker.testing.servers.programs import missing_programs, private_folder
@@ -13,6 +14,10 @@ from allocation_worker.testing.servers.redis_server import RedisServer, start_re
 from harness.pair import Pair, pair
 
 pytest_plugins = ["pytester"]
+
+# A busy machine is no bug of the program.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 # What a script starts in the background ignores Ctrl-C, and so would the programs that the tests press it on.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 MAX_TEXT_CHARACTERS = 255
 MAX_DETAIL_CHARACTERS = 2_000
@@ -30,9 +30,10 @@ _LEAP_DAY = f"(?:{_LEAP_YEAR})-02-29"
 DATE_PATTERN = f"^{_USUAL_DATE}$|^{_LEAP_DAY}$"
 _is_date = re.compile(DATE_PATTERN).fullmatch
 
-# RFC 3339 in UTC. A fraction of a second has the six digits at most that clocks and databases keep.
+# RFC 3339 in UTC. A fraction of a second may have nine digits, since Go and .NET write more than six. Those after the
+# sixth are dropped: databases keep no more.
 TIME_PATTERN = (
-    rf"^(?:{_USUAL_DATE}|{_LEAP_DAY})T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]{{1,6}})?(?:Z|\+00:00)$"
+    rf"^(?:{_USUAL_DATE}|{_LEAP_DAY})T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]{{1,9}})?(?:Z|\+00:00)$"
 )
 _is_time = re.compile(TIME_PATTERN).fullmatch
 
@@ -62,7 +63,16 @@ def _read_date(value: object) -> object:
 
 
 def _read_time(value: object) -> object:
-    return datetime.fromisoformat(value).astimezone(UTC) if isinstance(value, str) and _is_time(value) else value
+    return datetime.fromisoformat(value) if isinstance(value, str) and _is_time(value) else value
+
+
+def _in_utc(value: datetime) -> datetime:
+    if value.utcoffset() is None:
+        raise ValueError("a time zone is missing")
+    try:
+        return value.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("the time is not within the years 1 to 9999 in UTC") from error
 
 
 _TEXT_WORDS = "without control characters or blanks at the ends"
@@ -134,6 +144,7 @@ DateOrNull = Annotated[
 UtcTime = Annotated[
     datetime,
     BeforeValidator(_read_time),
+    AfterValidator(_in_utc),
     WithJsonSchema({"type": "string", "pattern": TIME_PATTERN}),
     Rule(words='a time that exists, in UTC, as "YYYY-MM-DDThh:mm:ssZ"'),
 ]

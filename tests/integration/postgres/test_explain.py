@@ -373,9 +373,7 @@ def test_a_batch_that_comes_late_tells_how_many_lines_it_has_moved(store: Postgr
     assert since(store, "m2") == [("deallocated.v1", why, "e"), ("backordered.v1", why, "e")]
 
 
-@settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(history=st.lists(st.lists(commands, min_size=1, max_size=5), min_size=1, max_size=5))
 def test_the_rules_always_decide_as_they_did(store: PostgresStore, history: list[list[Command]]) -> None:
     store.empty()

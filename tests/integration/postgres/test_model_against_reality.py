@@ -42,7 +42,6 @@ def comparable(published: Sequence[Published]) -> list[tuple[object, ...]]:
 @pytest.mark.parametrize("at_a_time", [model.AT_A_TIME, 2])
 @settings(
     max_examples=50,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(story=groups, optimistic=st.booleans())

@@ -449,9 +449,7 @@ def mangled(luck: random.Random, events: list[ProductEvent]) -> list[ProductEven
     return kept
 
 
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     story=st.lists(st.lists(st.one_of(commands, holds, lapses), min_size=1, max_size=6), min_size=1, max_size=6),
     luck=st.randoms(),

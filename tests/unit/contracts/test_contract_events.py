@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -30,9 +30,6 @@ from allocation_contracts import (
 from allocation_contracts.events import MAX_EVENT_BYTES
 from allocation_contracts.strict_json import MAX_BODY_BYTES, MAX_DEPTH
 from tools.schemas import schema_of
-
-# A busy machine is no bug of the contracts.
-relaxed = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 ALLOCATED = Allocated(orderid="o", sku="s", lineid="", qty=1, batchref="b", eta=date(2026, 1, 2), sequence=3)
 
@@ -92,7 +89,6 @@ events = st.one_of(
 )
 
 
-@relaxed
 @given(events)
 def test_an_event_that_was_encoded_is_read_back_equal(event: Event) -> None:
     body = encode(event)
@@ -100,7 +96,6 @@ def test_an_event_that_was_encoded_is_read_back_equal(event: Event) -> None:
     assert encode(read_event(event.TYPE, body)) == body
 
 
-@relaxed
 @given(st.sampled_from([*EVENTS, "allocated.v2"]), st.binary())
 def test_any_bytes_are_an_event_or_a_contract_violation(type_: str, body: bytes) -> None:
     with pytest.raises(ContractError):

@@ -4,7 +4,7 @@ import json
 import sys
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from allocation_contracts.errors import show
@@ -34,7 +34,6 @@ def test_a_newline_stays_between_lines_and_nowhere_else() -> None:
     assert printable("a\nb\x1b[2J", keep="\n") == "a\nb\\u001b[2J"
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.text(st.characters(max_codepoint=sys.maxunicode, categories=["C", "L", "Z", "S"])))
 def test_a_line_of_json_stays_one(text: str) -> None:
     line = printable(json.dumps({"text": text}, ensure_ascii=False))

@@ -171,7 +171,7 @@ class AnyHistoryInPortions(AnyHistory):
         self.small_portions.close()
 
 
-AnyHistory.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+AnyHistory.TestCase.settings = settings(max_examples=60, stateful_step_count=30)
 AnyHistoryInPortions.TestCase.settings = AnyHistory.TestCase.settings
 TestAnyHistory = AnyHistory.TestCase
 TestAnyHistoryInPortions = AnyHistoryInPortions.TestCase

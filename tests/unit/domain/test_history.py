@@ -15,7 +15,7 @@ from tests.fakes.unit_of_work import FakeDatabase
 from tests.integration.postgres.staging import process
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(story=st.lists(commands, min_size=1, max_size=25))
 def test_there_and_back_again(story: list[Command]) -> None:
     database = FakeDatabase()

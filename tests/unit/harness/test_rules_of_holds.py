@@ -51,7 +51,7 @@ stories: st.SearchStrategy[list[Command]] = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(story=stories)
 def test_what_the_worker_does_with_holds_has_no_fault(story: list[Command]) -> None:
     database, bus, found = FakeDatabase(), MessageBus(COMMAND_HANDLERS, EVENT_HANDLERS), list[str]()
