@@ -3,7 +3,6 @@
 import os
 import re
 from collections.abc import Iterator, Mapping
-from datetime import timedelta
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -164,10 +163,6 @@ class Settings(BaseSettings):
     @property
     def retry_policy(self) -> RetryPolicy:
         return RetryPolicy(grace_attempts=self.grace_attempts, grace_delay=self.grace_delay, delays=self.retry_delays)
-
-    @property
-    def longest_hold(self) -> timedelta:
-        return timedelta(seconds=self.hold_limit)
 
 
 def load(**overrides: Any) -> Settings:  # noqa: ANN401 - pydantic checks them

@@ -15,7 +15,6 @@ import allocation_contracts as contracts
 
 PLENTY = 1_000_000
 MOST_ON_A_LINE = 10
-BATCHES_A_SKU = 3
 _ETA = date(2030, 1, 31)
 
 

@@ -13,7 +13,7 @@ from rich.text import Text
 
 import allocation_contracts as contracts
 from demo import words
-from demo.shop import Shop, Stock
+from demo.shop import Shop, ShopBatch
 from demo.views import Scene, View
 from demo.words import Signs
 
@@ -143,7 +143,7 @@ class Bar:
         signs: The characters to draw with.
     """
 
-    def __init__(self, stock: Stock, scale: int, signs: Signs) -> None:
+    def __init__(self, stock: ShopBatch, scale: int, signs: Signs) -> None:
         self._stock = stock
         self._scale = scale
         self._signs = signs

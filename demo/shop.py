@@ -15,7 +15,7 @@ _REMEMBERED = 50
 
 
 @dataclass(slots=True, kw_only=True)
-class Stock:
+class ShopBatch:
     """A batch, as the events describe it.
 
     Attributes:
@@ -49,7 +49,7 @@ class Shop:
         largest: The largest quantity that any batch ever had.
     """
 
-    batches: dict[str, Stock] = field(default_factory=dict)
+    batches: dict[str, ShopBatch] = field(default_factory=dict)
     held: dict[Line, tuple[str, int]] = field(default_factory=dict)
     caused: set[str] = field(default_factory=set)
     latest: deque[contracts.Event] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
@@ -82,7 +82,7 @@ class Shop:
         self.latest.append(event)
         self._apply(event)
 
-    def of(self, sku: str) -> list[Stock]:
+    def of(self, sku: str) -> list[ShopBatch]:
         """Return the batches of a SKU in order of preference: the warehouse first, then by ETA."""
         mine = [stock for stock in self.batches.values() if stock.sku == sku]
         return sorted(mine, key=lambda stock: (stock.eta is not None, stock.eta or date.min))
@@ -95,7 +95,7 @@ class Shop:
         """Return the largest available quantity of one batch of this SKU."""
         return max((stock.available for stock in self.of(sku)), default=0)
 
-    def fullest_ship(self, sku: str) -> Stock:
+    def fullest_ship(self, sku: str) -> ShopBatch:
         """Return the batch at sea with the largest allocated quantity.
 
         Raises:
@@ -110,7 +110,7 @@ class Shop:
     def _apply(self, event: contracts.Event) -> None:  # noqa: C901 - one for each event
         match event:
             case contracts.BatchCreated():
-                self.batches[event.batchref] = Stock(
+                self.batches[event.batchref] = ShopBatch(
                     ref=event.batchref, sku=event.sku, eta=event.eta, purchased=event.qty
                 )
                 self.largest = max(self.largest, event.qty)

@@ -63,7 +63,7 @@ def _consume(
 
     def work(deliveries: DeliveryBuffer) -> None:
         watched = WatchedDeliveries(deliveries, signs.loop(f"worker of {deliveries.queue}"), "the database")
-        new_unit_of_work = partial(PostgresUnitOfWork, database, Optimism(), longest_hold=settings.longest_hold)
+        new_unit_of_work = partial(PostgresUnitOfWork, database, Optimism(), hold_limit=settings.hold_limit)
         service = processor(new_unit_of_work, settings.retry_policy)
         observed, read = telemetry.commands(watched, wire.read_queued)
         QueueWorker(observed, read, service, group_limit=settings.group_limit, stopping=stopping).run()

@@ -47,7 +47,7 @@ def dry_run_redrive(settings: Settings, *, even_if_forgotten: bool) -> Iterator[
     policy = _policy(settings, even_if_forgotten=even_if_forgotten)
     with closing_connections(engine(settings, "dead-letters")) as database:
         schema.check(database)
-        new_unit_of_work = partial(DryRunUnitOfWork, database, longest_hold=settings.longest_hold)
+        new_unit_of_work = partial(DryRunUnitOfWork, database, hold_limit=settings.hold_limit)
         dry_run = DryRun(COMMAND_HANDLERS, EVENT_HANDLERS, new_unit_of_work)
         yield partial(
             predict_redrive, reason_to_keep=policy.reason_to_keep, read=wire.read, dry_run=dry_run, write=wire.write

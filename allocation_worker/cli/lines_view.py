@@ -89,12 +89,7 @@ def holds_sentence(use: Use) -> str:
 
 def queue_json(queue: LineQueue) -> dict[str, Any]:
     """Return a queue for JSON; times are in ISO 8601."""
-    return {
-        "waiting_lines": queue.total,
-        "waiting_qty": queue.qty,
-        "waiting_since": _iso(queue.since),
-        "lines": [waiting_json(line) for line in queue.lines],
-    }
+    return _totals(queue) | {"lines": [waiting_json(line) for line in queue.lines]}
 
 
 def waiting_json(line: WaitingLine) -> dict[str, Any]:
@@ -109,16 +104,11 @@ def held_json(line: HeldLine) -> dict[str, Any]:
 
 def queues_json(queues: Sequence[SkuQueue], count: int) -> dict[str, Any]:
     """Return the SKUs with waiting lines for JSON."""
-    found = [
-        {
-            "sku": queue.sku,
-            "waiting_lines": queue.total,
-            "waiting_qty": queue.qty,
-            "waiting_since": _iso(queue.since),
-        }
-        for queue in queues
-    ]
-    return {"skus_with_waiting_lines": count, "skus": found}
+    return {"skus_with_waiting_lines": count, "skus": [{"sku": queue.sku} | _totals(queue) for queue in queues]}
+
+
+def _totals(queue: LineQueue | SkuQueue) -> dict[str, Any]:
+    return {"waiting_lines": queue.total, "waiting_qty": queue.qty, "waiting_since": _iso(queue.since)}
 
 
 def _waits(count: int) -> str:

@@ -13,7 +13,7 @@ from allocation_worker.cli.tables import console, shown, table
 from allocation_worker.domain import events
 from allocation_worker.domain.events import ProductEvent
 from allocation_worker.domain.history import Share
-from allocation_worker.domain.model import Batch
+from allocation_worker.domain.stock import Batch
 from allocation_worker.service_layer.decisions import Considered, Decision, Verdict
 from allocation_worker.service_layer.explain import Events, Story, Told
 from allocation_worker.service_layer.ports import Answer, Rejection

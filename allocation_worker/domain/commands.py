@@ -3,9 +3,25 @@
 from dataclasses import dataclass
 from datetime import date, datetime
 
+from allocation_worker.domain.lines import LineId
+
+
+class LineCommand:
+    """A command about an order line."""
+
+    __slots__ = ()
+
+    orderid: str
+    sku: str
+    lineid: str
+
+    @property
+    def line_id(self) -> LineId:
+        return self.orderid, self.lineid
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Allocate:
+class Allocate(LineCommand):
     """Allocate an order line to one batch. If there is none, and it is to `wait`, it waits for stock."""
 
     orderid: str
@@ -18,7 +34,7 @@ class Allocate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Deallocate:
+class Deallocate(LineCommand):
     """Cancel an order line. It cannot be allocated again."""
 
     orderid: str
@@ -27,7 +43,7 @@ class Deallocate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ship:
+class Ship(LineCommand):
     """Ship an order line. It can neither be moved nor cancelled afterwards."""
 
     orderid: str
@@ -36,7 +52,7 @@ class Ship:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ChangeLineQuantity:
+class ChangeLineQuantity(LineCommand):
     """Set the quantity of an order line, if it is `from_qty` so far."""
 
     orderid: str
@@ -47,7 +63,7 @@ class ChangeLineQuantity:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Hold:
+class Hold(LineCommand):
     """Hold stock for an order line until a time, such as for a basket. It never waits, and displaces nobody.
 
     Attributes:
@@ -65,7 +81,7 @@ class Hold:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LapseHold:
+class LapseHold(LineCommand):
     """End the hold of an order line. The worker gives itself this command.
 
     Attributes:

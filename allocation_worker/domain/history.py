@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from allocation_worker.domain import events
 from allocation_worker.domain.lines import LineId
-from allocation_worker.domain.model import Batch
+from allocation_worker.domain.stock import Batch
 
-Stock = dict[str, Batch]
+Batches = dict[str, Batch]
 """All batches of one product, by reference."""
 
 ChangesOfLines: tuple[type[events.LineEvent], ...] = (events.LineQuantityChanged, events.Held)
@@ -78,48 +78,48 @@ def given_back(event: events.ProductEvent, before: Share | None) -> Share | None
     return before if isinstance(event, _Placed) and before and before.only_held else None
 
 
-def redo(stock: Stock, event: events.ProductEvent, before: Share | None = None) -> None:
+def redo(batches: Batches, event: events.ProductEvent, before: Share | None = None) -> None:
     """Bring the batches from just before the event to just after it; `before` is what its line had."""
     if freed := given_back(event, before):
-        stock[freed.batchref].allocated_quantity -= freed.qty
+        batches[freed.batchref].allocated_quantity -= freed.qty
     match event:
         case events.BatchCreated():
-            stock[event.batchref] = Batch(
+            batches[event.batchref] = Batch(
                 reference=event.batchref,
                 sku=event.sku,
                 purchased_quantity=event.qty,
                 eta=event.eta,
-                arrival=len(stock) + 1,
+                arrival=len(batches) + 1,
                 created_qty=event.qty,
                 created_eta=event.eta,
                 sequence=event.sequence,
             )
         case events.BatchQuantityChanged():
-            stock[event.batchref].purchased_quantity = event.qty
+            batches[event.batchref].purchased_quantity = event.qty
         case events.BatchEtaChanged():
-            stock[event.batchref].eta = event.eta
+            batches[event.batchref].eta = event.eta
         case events.Allocated() | events.Held() | events.LineQuantityChanged(batchref=str()):
-            stock[str(event.batchref)].allocated_quantity += event.qty
+            batches[str(event.batchref)].allocated_quantity += event.qty
         case events.Shipped():
-            stock[event.batchref].shipped_quantity += event.qty
+            batches[event.batchref].shipped_quantity += event.qty
         case events.HoldLapsed() | events.Deallocated(batchref=str()):
-            stock[str(event.batchref)].allocated_quantity -= event.qty
+            batches[str(event.batchref)].allocated_quantity -= event.qty
 
 
-def undo(stock: Stock, event: events.ProductEvent, before: Share | None = None) -> None:
+def undo(batches: Batches, event: events.ProductEvent, before: Share | None = None) -> None:
     """Bring the batches from just after the event to just before it; `before` is what its line had."""
     if freed := given_back(event, before):
-        stock[freed.batchref].allocated_quantity += freed.qty
+        batches[freed.batchref].allocated_quantity += freed.qty
     match event:
         case events.BatchCreated():
-            del stock[event.batchref]
+            del batches[event.batchref]
         case events.BatchQuantityChanged():
-            stock[event.batchref].purchased_quantity = event.previous_qty
+            batches[event.batchref].purchased_quantity = event.previous_qty
         case events.BatchEtaChanged():
-            stock[event.batchref].eta = event.previous_eta
+            batches[event.batchref].eta = event.previous_eta
         case events.Allocated() | events.Held() | events.LineQuantityChanged(batchref=str()):
-            stock[str(event.batchref)].allocated_quantity -= event.qty
+            batches[str(event.batchref)].allocated_quantity -= event.qty
         case events.Shipped():
-            stock[event.batchref].shipped_quantity -= event.qty
+            batches[event.batchref].shipped_quantity -= event.qty
         case events.HoldLapsed() | events.Deallocated(batchref=str()):
-            stock[str(event.batchref)].allocated_quantity += event.qty
+            batches[str(event.batchref)].allocated_quantity += event.qty

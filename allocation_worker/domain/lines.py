@@ -5,6 +5,7 @@ from datetime import date, datetime
 from typing import NamedTuple
 
 from allocation_worker.domain import events
+from allocation_worker.domain.errors import quoted
 
 LineId = tuple[str, str]
 """(orderid, lineid). It identifies a line of one SKU."""
@@ -72,6 +73,7 @@ class OrderLine:
         answer: The last event about the line's own stock, as long as it cannot be told from the line and its batch.
     """
 
+    sku: str
     orderid: str
     lineid: str
     qty: int = 0
@@ -83,6 +85,16 @@ class OrderLine:
     shipped: bool = False
     answer: events.ProductEvent | None = None
     hold: Holding | None = None
+
+    @property
+    def id(self) -> LineId:
+        return self.orderid, self.lineid
+
+    @property
+    def name(self) -> str:
+        """What it is called in the sentence of a refusal."""
+        suffix = f", lineid {quoted(self.lineid)}" if self.lineid else ""
+        return f"(order {quoted(self.orderid)}, SKU {quoted(self.sku)}{suffix})"
 
     @property
     def waits(self) -> bool:

@@ -1,12 +1,10 @@
 """The aggregate: a product with its batches of stock and the order lines that hold stock."""
 
-from bisect import insort
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import NamedTuple
 
-from allocation_worker.domain import events
+from allocation_worker.domain import answers, events
 from allocation_worker.domain.errors import (
     BatchArrivedError,
     BatchExistsError,
@@ -20,49 +18,15 @@ from allocation_worker.domain.errors import (
     UnknownLineError,
     quoted,
 )
-from allocation_worker.domain.lines import PLAIN, Holding, LineId, OrderLine, Terms, Turn
-
-MANY = 2**31
-"""More than a line's quantity can be."""
+from allocation_worker.domain.lines import PLAIN, Holding, LineId, OrderLine, Terms
+from allocation_worker.domain.stock import Batch, Stock
+from allocation_worker.domain.waiting import WaitingQueue
 
 AT_A_TIME = 1000
 """Lines that are told or served before their events are passed on, so that they are not all kept in memory."""
 
 FIRST_SERVED = 30
 """Lines of the queue that are looked at first: mostly a few get what was freed."""
-
-
-@dataclass(slots=True)
-class Batch:
-    """Stock that was purchased at one time.
-
-    Attributes:
-        arrival: The batch's number among those of its SKU, in the order of creation.
-        created_qty: The quantity at creation. With `created_eta` and `sequence` the batch can be announced again
-            unchanged.
-        created_eta: The ETA at creation.
-        sequence: The `sequence` of the event that announced the batch.
-        shipped_quantity: The part of `allocated_quantity` that was shipped.
-    """
-
-    reference: str
-    sku: str
-    purchased_quantity: int
-    eta: date | None
-    arrival: int
-    created_qty: int
-    created_eta: date | None
-    sequence: int
-    allocated_quantity: int = 0
-    shipped_quantity: int = 0
-
-    @property
-    def available_quantity(self) -> int:
-        return self.purchased_quantity - self.allocated_quantity
-
-    def preference(self) -> tuple[bool, date, int]:
-        """Return the sort key: batches in the warehouse first, then the earliest ETA, then the order of creation."""
-        return (self.eta is not None, self.eta or date.min, self.arrival)
 
 
 class ToTell(NamedTuple):
@@ -90,11 +54,12 @@ class Product:
     `serve_waiting`. So an allocation needs not look at those that wait.
 
     Attributes:
+        batches: The batches by reference.
+        stock: The same batches, in order of preference.
+        queue: What is known of the lines that wait.
         to_tell: The lines that have to be told of a new ETA; None if there are none.
-        smallest_waiting: No line that waits has a smaller quantity; None if none waits.
         taken_off: The lines that were taken off a batch and look for stock again, the first asked last. Before them
             stand those for which it was only held.
-        served_up_to: The last line of the queue that has been looked at since stock was freed; None at its beginning.
     """
 
     def __init__(
@@ -103,31 +68,23 @@ class Product:
         self.sku = sku
         self.sequence = sequence
         self.batches_arrived = batches_arrived
-        self.smallest_waiting = smallest_waiting
+        self.batches: dict[str, Batch] = {}
+        self.stock = Stock()
+        self.lines: dict[LineId, OrderLine] = {}
+        self.queue = WaitingQueue(smallest_waiting)
         self.to_tell: ToTell | None = None
         self.taken_off: list[OrderLine] = []
-        self.served_up_to: Turn | None = None
-        self._freed = False
-        self._smallest_left = MANY
-        self.batches: dict[str, Batch] = {}
-        self.lines: dict[LineId, OrderLine] = {}
         self.events: list[events.RaisedEvent] = []
-        self._by_preference: list[Batch] = []
 
     def bring_in(self, batch: Batch) -> None:
         """Add a batch that exists already, without an event."""
         self.batches[batch.reference] = batch
-        insort(self._by_preference, batch, key=Batch.preference)
-
-    @property
-    def largest_available(self) -> int:
-        """The largest quantity that one batch could give."""
-        return max((batch.available_quantity for batch in self._by_preference), default=0)
+        self.stock.add(batch)
 
     @property
     def served_at_a_time(self) -> int:
         """How many lines of the queue `serve_waiting` looks at next."""
-        return FIRST_SERVED if self.served_up_to is None else AT_A_TIME
+        return FIRST_SERVED if self.queue.served_up_to is None else AT_A_TIME
 
     def allocate(self, line_id: LineId, qty: int, terms: Terms = PLAIN) -> None:
         """Allocate the line to a batch, or record that no batch can take it.
@@ -160,17 +117,17 @@ class Product:
     def _line_to_order(self, line_id: LineId) -> OrderLine:
         line = self.lines[line_id]
         if line.cancelled:
-            raise LineCancelledError(f"{self._name(line)} was cancelled; use another lineid to order again.")
+            raise LineCancelledError(f"Line {line.name} was cancelled; use another lineid to order again.")
         if line.shipped:
-            raise LineShippedError(f"{self._name(line)} was shipped; use another lineid to order again.")
+            raise LineShippedError(f"Line {line.name} was shipped; use another lineid to order again.")
         return line
 
     def _conflict(self, line: OrderLine, qty: int) -> LineQuantityConflictError:
         way_out = "hold that quantity first" if line.hold else "deallocate it and use another lineid"
-        return LineQuantityConflictError(f"{self._name(line)} holds {line.qty} already, not {qty}; {way_out}.")
+        return LineQuantityConflictError(f"Line {line.name} holds {line.qty} already, not {qty}; {way_out}.")
 
     def _confirm(self, line: OrderLine, terms: Terms) -> None:
-        batch = self.batches[str(line.batchref)]
+        batch = self._batch_of(line)
         line.hold, line.terms = None, terms
         if terms.allow(batch.eta):
             self._answer(line)
@@ -193,29 +150,25 @@ class Product:
             NotEnoughStockError: No batch can take the line in its new quantity; it is held as before.
         """
         line = self._line_to_order(line_id)
-        if line.batchref is not None and line.hold is None and line.qty != qty:
-            raise self._conflict(line, qty)
-        if line.batchref is not None and (line.hold is None or (line.qty, line.hold.until) == (qty, hold.until)):
-            self._announce(line)
-            return
-        if line.hold is None:
+        if line.batchref is None:
             if line.waits and qty > line.qty:
                 line.place = 0
             line.qty, line.terms = qty, PLAIN
             self._look_for_stock(line, hold)
-            return
-        own = self.batches[str(line.batchref)]
-        batch = self._batch_for_quantity(line, qty)
-        if batch is None:
-            raise NotEnoughStockError(
-                f"{self._name(line)} keeps {line.qty} until {_written(line.hold.until)}: no batch can take {qty}."
-            )
-        own.allocated_quantity -= line.qty
-        batch.allocated_quantity += qty
-        self._freed |= batch is not own or qty < line.qty
-        line.qty, line.batchref, line.hold = qty, batch.reference, hold
-        self._answer(line)
-        self._announce(line)
+        elif line.hold is None and line.qty != qty:
+            raise self._conflict(line, qty)
+        elif line.hold is None or (line.qty, line.hold.until) == (qty, hold.until):
+            self._announce(line)
+        else:
+            batch = self._batch_for_quantity(line, qty)
+            if batch is None:
+                raise NotEnoughStockError(
+                    f"Line {line.name} keeps {line.qty} until {_written(line.hold.until)}: no batch can take {qty}."
+                )
+            self._move(line, batch, qty)
+            line.hold = hold
+            self._answer(line)
+            self._announce(line)
 
     def lapse_hold(self, line_id: LineId, message_id: str) -> None:
         """End the hold that this message asked for. Nothing happens if the line has none by now, or another one."""
@@ -232,7 +185,7 @@ class Product:
         """
         line = self.lines[line_id]
         if line.shipped:
-            raise LineShippedError(f"{self._name(line)} was shipped, and cannot be cancelled; a return is a new batch.")
+            raise LineShippedError(f"Line {line.name} was shipped, and cannot be cancelled; a return is a new batch.")
         line.cancelled = True
         line.hold = None
         self._free(line, "cancelled")
@@ -250,18 +203,17 @@ class Product:
             self._announce(line)
             return
         if line.cancelled:
-            raise LineCancelledError(f"{self._name(line)} was cancelled, and must not be shipped.")
+            raise LineCancelledError(f"Line {line.name} was cancelled, and must not be shipped.")
         if line.batchref is None:
-            raise LineNotAllocatedError(f"{self._name(line)} holds no stock; allocate it first.")
+            raise LineNotAllocatedError(f"Line {line.name} holds no stock; allocate it first.")
         if line.hold:
             raise LineNotAllocatedError(
-                f"Stock is only held for {self._name(line, 'line')} until {_written(line.hold.until)}; "
-                "allocate it first."
+                f"Stock is only held for line {line.name} until {_written(line.hold.until)}; allocate it first."
             )
-        batch = self.batches[line.batchref]
+        batch = self._batch_of(line)
         if batch.eta is not None:
             raise BatchNotArrivedError(
-                f"{self._name(line)} holds stock of batch {quoted(batch.reference)}, which arrives on {batch.eta}; "
+                f"Line {line.name} holds stock of batch {quoted(batch.reference)}, which arrives on {batch.eta}; "
                 "once it is there, send change-batch-eta with null."
             )
         line.shipped = True
@@ -283,20 +235,20 @@ class Product:
         """
         line = self.lines[line_id]
         if line.cancelled:
-            raise LineCancelledError(f"{self._name(line)} was cancelled; use another lineid to order again.")
+            raise LineCancelledError(f"Line {line.name} was cancelled; use another lineid to order again.")
         if not line.place:
-            raise UnknownLineError(f"{self._name(line)} was never asked for; allocate it first.")
+            raise UnknownLineError(f"Line {line.name} was never asked for; allocate it first.")
         if line.shipped:
-            raise LineShippedError(f"{self._name(line)} was shipped; use another lineid to order more.")
+            raise LineShippedError(f"Line {line.name} was shipped; use another lineid to order more.")
         if from_qty not in {None, line.qty}:
-            raise LineQuantityConflictError(f"{self._name(line)} has the quantity {line.qty} by now, not {from_qty}.")
+            raise LineQuantityConflictError(f"Line {line.name} has the quantity {line.qty} by now, not {from_qty}.")
         if qty == line.qty and (line.batchref or line.answer):
             self._announce(line)
             return
         batch = self._batch_for_quantity(line, qty)
         if batch is None and line.batchref is not None:
             raise NotEnoughStockError(
-                f"{self._name(line)} keeps {line.qty}: no batch can take {qty}; the rest may be a line of its own."
+                f"Line {line.name} keeps {line.qty}: no batch can take {qty}; the rest may be a line of its own."
             )
         if line.waits and qty > line.qty:
             line.place = 0
@@ -308,33 +260,30 @@ class Product:
         A line that is out of stock and does not wait gets none: it is for a later allocate to try.
         """
         if line.batchref is None:
-            return self._batch_for(replace(line, qty=qty)) if line.waits else None
-        own = self.batches[line.batchref]
-        return own if own.available_quantity + line.qty >= qty else self._batch_for(replace(line, qty=qty))
+            return self.stock.batch_for(qty, line.terms) if line.waits else None
+        own = self._batch_of(line)
+        return own if own.available_quantity + line.qty >= qty else self.stock.batch_for(qty, line.terms)
 
     def _set_quantity(self, line: OrderLine, qty: int, batch: Batch | None) -> None:
-        previous, line.qty = line.qty, qty
-        if line.batchref is not None:
-            self.batches[line.batchref].allocated_quantity -= previous
-            self._freed |= batch is not self.batches[line.batchref] or qty < previous
-        line.batchref = None
+        previous = line.qty
         if batch is not None:
-            batch.allocated_quantity += qty
-            line.batchref = batch.reference
-        elif line.waits:
-            self.smallest_waiting = min(self.smallest_waiting or qty, qty)
+            self._move(line, batch, qty)
+        else:
+            line.qty = qty
+            if line.waits:
+                self.queue.join(qty)
         self._answer(line)
-        line.answer = events.LineQuantityChanged(
-            orderid=line.orderid,
-            sku=self.sku,
-            lineid=line.lineid,
-            qty=qty,
-            previous_qty=previous,
-            batchref=line.batchref,
-            eta=batch.eta if batch else None,
-            sequence=line.sequence,
-        )
+        line.answer = answers.quantity_changed(line, batch, previous)
         self._announce(line)
+
+    def _move(self, line: OrderLine, batch: Batch, qty: int) -> None:
+        """Give the line this quantity of the batch in exchange for what it has."""
+        if line.batchref is not None:
+            own = self._batch_of(line)
+            own.allocated_quantity -= line.qty
+            self.queue.stock_freed |= batch is not own or qty < line.qty
+        batch.allocated_quantity += qty
+        line.qty, line.batchref = qty, batch.reference
 
     def create_batch(self, reference: str, qty: int, eta: date | None) -> None:
         """Add a batch whose reference no other batch has."""
@@ -350,7 +299,7 @@ class Product:
             sequence=self._count(),
         )
         self.bring_in(batch)
-        self._freed = True
+        self.queue.stock_freed = True
         self._announce_batch(batch)
 
     def announce_batch_again(self, reference: str, sku: str, qty: int, eta: date | None) -> None:
@@ -386,7 +335,7 @@ class Product:
                 f"Of batch {quoted(reference)}, {batch.shipped_quantity} have been shipped; it cannot hold {qty}."
             )
         previous, batch.purchased_quantity = batch.purchased_quantity, qty
-        self._freed |= qty > previous
+        self.queue.stock_freed |= qty > previous
         self.events.append(
             events.BatchQuantityChanged(
                 batchref=reference, sku=self.sku, qty=qty, previous_qty=previous, sequence=self._count()
@@ -414,12 +363,10 @@ class Product:
             )
         )
         if eta != previous:
-            self._by_preference.remove(batch)
-            batch.eta = eta
-            insort(self._by_preference, batch, key=Batch.preference)
+            self.stock.change_eta(batch, eta)
             self.to_tell = ToTell(reference, previous)
             # A later day gives nobody anything; a line that leaves the batch for it does.
-            self._freed |= eta is None or (previous is not None and eta < previous)
+            self.queue.stock_freed |= eta is None or (previous is not None and eta < previous)
 
     def tell(self, lines: Sequence[OrderLine]) -> None:
         """Tell lines of a batch of its new ETA. Those for which it comes too late are taken off it.
@@ -431,11 +378,13 @@ class Product:
         if self.to_tell is None:
             return
         batchref, previous, _ = self.to_tell
-        eta = self.batches[batchref].eta
+        batch = self.batches[batchref]
         for line in lines:
-            if line.terms.allow(eta):
-                self.lines[line.orderid, line.lineid] = line
-                self._tell(line, batchref, previous)
+            if line.terms.allow(batch.eta):
+                self.lines[line.id] = line
+                self._answer(line)
+                line.answer = answers.promise_changed(line, batch, previous)
+                self._announce(line)
             else:
                 self._take_off(line, "batch-eta-changed")
         if len(lines) < AT_A_TIME:
@@ -460,42 +409,36 @@ class Product:
         """Allocate those of these lines that fit. The others keep their places.
 
         Args:
-            lines: The next lines that wait, after `served_up_to`, of a quantity of `largest_available` at most. They
+            lines: The next lines that wait, after `queue.served_up_to`, of the largest available quantity at most. They
                 are the last ones if they are fewer than `served_at_a_time`.
         """
         # Lines of a larger quantity were not read.
-        self._smallest_left = min(self._smallest_left, self.largest_available + 1)
+        self.queue.pass_over(self.stock.largest_available + 1)
         for line in lines:
-            if self._batch_for(line):
-                self.lines[line.orderid, line.lineid] = line
+            if self.stock.batch_for(line.qty, line.terms):
+                self.lines[line.id] = line
                 self._look_for_stock(line)
             else:
-                self._smallest_left = min(self._smallest_left, line.qty)
+                self.queue.pass_over(line.qty)
         if len(lines) < self.served_at_a_time:
-            self.smallest_waiting = self._smallest_left
-            self._end_of_queue()
+            self.queue.end()
         else:
-            self.served_up_to = lines[-1].turn
+            self.queue.served_up_to = lines[-1].turn
 
     def take_events(self) -> list[events.RaisedEvent]:
         """Return the events since the last call. Unsettled is the last of them if there are lines to see to."""
         taken, self.events = self.events, []
         if self.to_tell or self.taken_off:
             taken.append(events.Unsettled(sku=self.sku))
-        elif self._freed:
-            if self.smallest_waiting is not None and self.largest_available >= self.smallest_waiting:
+        elif self.queue.stock_freed:
+            if self.queue.may_fit(self.stock):
                 taken.append(events.Unsettled(sku=self.sku))
             else:
-                self._end_of_queue()
+                self.queue.rest()
         return taken
 
-    def _end_of_queue(self) -> None:
-        self._freed = False
-        self.served_up_to = None
-        self._smallest_left = MANY
-
     def _take_off(self, line: OrderLine, reason: events.DeallocationReason) -> None:
-        self.lines[line.orderid, line.lineid] = line
+        self.lines[line.id] = line
         if line.hold:
             self._give_back(line)
         else:
@@ -504,145 +447,52 @@ class Product:
 
     def _look_for_stock(self, line: OrderLine, hold: Holding | None = None) -> None:
         self._answer(line)
-        if batch := self._batch_for(line):
+        if batch := self.stock.batch_for(line.qty, line.terms):
             batch.allocated_quantity += line.qty
             line.batchref = batch.reference
             if hold is None:
-                self.events.append(self._allocated(line, batch.reference))
+                self.events.append(answers.allocated(line, batch))
             else:
                 line.hold = hold
-                self.events.append(self._held(line, batch.reference, hold.until))
+                self.events.append(answers.held(line, batch, hold.until))
         else:
             self._announce_shortage(line)
 
     def _hold_elsewhere(self, line: OrderLine) -> None:
         """Hold stock again for a line whose batch has lost it. If there is none, its hold lapses."""
-        if self._batch_for(line):
+        if self.stock.batch_for(line.qty, line.terms):
             self._look_for_stock(line, line.hold)
         else:
             self._lapse(line)
 
     def _lapse(self, line: OrderLine) -> None:
         """Make the line as if it had never been asked for. Only the sequence stays, of the event that says so."""
-        batchref, line.batchref = str(line.batchref), None
         self._answer(line)
-        self.events.append(
-            events.HoldLapsed(
-                orderid=line.orderid,
-                sku=self.sku,
-                lineid=line.lineid,
-                qty=line.qty,
-                batchref=batchref,
-                sequence=line.sequence,
-            )
-        )
+        self.events.append(answers.hold_lapsed(line))
+        line.batchref = None
         line.qty = line.place = 0
         line.hold = None
 
     def _give_back(self, line: OrderLine) -> None:
-        self.batches[str(line.batchref)].allocated_quantity -= line.qty
-        self._freed = True
-
-    def _batch_for(self, line: OrderLine) -> Batch | None:
-        qty = line.qty
-        for batch in self._by_preference if line.terms.needed_by is None else self._allowed(line):
-            # Not `available_quantity`: a property costs a call, and this is the innermost loop.
-            if batch.purchased_quantity - batch.allocated_quantity >= qty:
-                return batch
-        return None
-
-    def _allowed(self, line: OrderLine) -> list[Batch]:
-        return [batch for batch in self._by_preference if line.terms.allow(batch.eta)]
+        self._batch_of(line).allocated_quantity -= line.qty
+        self.queue.stock_freed = True
 
     def _free(self, line: OrderLine, reason: events.DeallocationReason) -> None:
         if line.batchref is not None:
             self._give_back(line)
-        batchref, line.batchref = line.batchref, None
         self._answer(line)
-        self.events.append(
-            events.Deallocated(
-                orderid=line.orderid,
-                sku=self.sku,
-                lineid=line.lineid,
-                qty=line.qty,
-                batchref=batchref,
-                reason=reason,
-                sequence=line.sequence,
-            )
-        )
-
-    def _tell(self, line: OrderLine, batchref: str, previous_eta: date | None) -> None:
-        self._answer(line)
-        line.answer = events.PromiseChanged(
-            orderid=line.orderid,
-            sku=self.sku,
-            lineid=line.lineid,
-            qty=line.qty,
-            batchref=batchref,
-            eta=self.batches[batchref].eta,
-            previous_eta=previous_eta,
-            sequence=line.sequence,
-        )
-        self._announce(line)
+        self.events.append(answers.deallocated(line, reason))
+        line.batchref = None
 
     def _announce(self, line: OrderLine) -> None:
         """Announce the last answer to the line."""
-        self.events.append(line.answer or self._as_it_stands(line, str(line.batchref)))
-
-    def _as_it_stands(self, line: OrderLine, batchref: str) -> events.ProductEvent:
-        if line.hold:
-            return self._held(line, batchref, line.hold.until)
-        return self._shipped(line, batchref) if line.shipped else self._allocated(line, batchref)
-
-    def _held(self, line: OrderLine, batchref: str, until: datetime) -> events.Held:
-        return events.Held(
-            orderid=line.orderid,
-            sku=self.sku,
-            lineid=line.lineid,
-            qty=line.qty,
-            batchref=batchref,
-            eta=self.batches[batchref].eta,
-            until=until,
-            sequence=line.sequence,
-        )
-
-    def _shipped(self, line: OrderLine, batchref: str) -> events.Shipped:
-        return events.Shipped(
-            orderid=line.orderid,
-            sku=self.sku,
-            lineid=line.lineid,
-            qty=line.qty,
-            batchref=batchref,
-            sequence=line.sequence,
-        )
-
-    def _allocated(self, line: OrderLine, batchref: str) -> events.Allocated:
-        return events.Allocated(
-            orderid=line.orderid,
-            sku=self.sku,
-            lineid=line.lineid,
-            qty=line.qty,
-            batchref=batchref,
-            eta=self.batches[batchref].eta,
-            sequence=line.sequence,
-        )
+        self.events.append(line.answer or answers.as_it_stands(line, self._batch_of(line)))
 
     def _announce_shortage(self, line: OrderLine) -> None:
-        in_stock = [batch for batch in self._allowed(line) if batch.available_quantity > 0]
-        largest = max(in_stock, key=lambda batch: batch.available_quantity, default=None)
-        shortage = events.Backordered if line.waits else events.OutOfStock
-        event = shortage(
-            orderid=line.orderid,
-            sku=self.sku,
-            lineid=line.lineid,
-            qty=line.qty,
-            largest_available=largest.available_quantity if largest else 0,
-            next_eta=next((batch.eta for batch in in_stock if batch.eta and batch is not largest), None),
-            sequence=line.sequence,
-        )
+        event = answers.short_of_stock(line, self.stock.shortage(line.terms))
         if line.waits:
             line.answer = event
-            self.smallest_waiting = min(self.smallest_waiting or line.qty, line.qty)
+            self.queue.join(line.qty)
         self.events.append(event)
 
     def _announce_batch(self, batch: Batch) -> None:
@@ -667,9 +517,8 @@ class Product:
         self.sequence += 1
         return self.sequence
 
-    def _name(self, line: OrderLine, word: str = "Line") -> str:
-        suffix = f", lineid {quoted(line.lineid)}" if line.lineid else ""
-        return f"{word} (order {quoted(line.orderid)}, SKU {quoted(self.sku)}{suffix})"
+    def _batch_of(self, line: OrderLine) -> Batch:
+        return self.batches[str(line.batchref)]
 
 
 def _written(time: datetime) -> str:

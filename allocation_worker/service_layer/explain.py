@@ -5,16 +5,15 @@ before the decision. Then the domain's rules decide again, and the result is com
 """
 
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import NamedTuple
 
 from allocation_worker.domain import events
 from allocation_worker.domain.events import ProductEvent
-from allocation_worker.domain.history import Share, Shares, Stock, line_of, redo, undo
+from allocation_worker.domain.history import Share, line_of
 from allocation_worker.domain.lines import PLAIN, Terms
 from allocation_worker.service_layer.decisions import DecidedEvent, Decision, decide_again
+from allocation_worker.service_layer.past import Past, past_of
 from allocation_worker.service_layer.ports import Answer, InboxEntry, Records, Rejection
 
 DECISIONS_TOLD = 20
@@ -107,91 +106,28 @@ def _told(records: Records, answer: Answer) -> Told:
 def explain(records: Records, message_id: str) -> Story | None:
     """Return the story of a command; None if nothing is stored under its message_id."""
     arrival = records.arrival(message_id)
-    answers = records.answers(message_id, arrival.received_at if arrival else None)
+    answers = records.answers(message_id, arrival and arrival.received_at)
     first = next(answers, None)
     story = Story(message_id=message_id, arrival=arrival, first=first)
     if first is None:
         return story if arrival else None
-    past = _Past()
+    past = Past()
     if not isinstance(first.event, Rejection):
         original = records.first_announced(first.event.sku, first.event.sequence)
         if original.id != first.id:
             story.repeats = original
         else:
-            past = _past_of(records, first.event, first.created_at)
-            story.batches_known = past.stock is not None
+            past = past_of(records, first.event, first.created_at)
+            story.batches_known = past.batches is not None
             story.changed_since = past.changed_since
-            story.before = past.shares.get(first.event.sequence)
+            story.before = past.share_of(first.event)
         _tell_since(story, first, records)
     _tell(story, first, past, records)
     if isinstance(first.event, events.BatchQuantityChanged):
-        _take_holds_off(past, records.answers(message_id, arrival.received_at if arrival else None))
+        past.take_holds_off(answer.event for answer in records.answers(message_id, arrival and arrival.received_at))
     for answer in answers:
         _tell(story, answer, past, records)
     return story
-
-
-@dataclass(slots=True)
-class _Past:
-    """What was before a command.
-
-    Attributes:
-        stock: The batches just before the next event; None if they are not known.
-        shares: What the line of each event had before it, if it had something; by the sequence of the event. Known are
-            those of lines that were ever held or changed in quantity.
-        changed_since: As of Story.
-        freed: The sequences of events before which the holds of their lines had been taken off a batch already.
-    """
-
-    stock: Stock | None = None
-    shares: dict[int, Share] = field(default_factory=dict)
-    freed: set[int] = field(default_factory=set)
-    changed_since: events.LineQuantityChanged | None = None
-
-
-def _past_of(records: Records, first: ProductEvent, created_at: datetime) -> _Past:
-    shares: dict[int, Share] = {}
-    past = _Past(shares=shares)
-    earlier = Shares()
-    for event in records.changed_lines(first.sku):
-        known = earlier.know(event)
-        share = earlier.take(event)
-        if event.sequence < first.sequence:
-            continue
-        if not known and isinstance(event, events.LineQuantityChanged):
-            past.changed_since = past.changed_since or event
-        elif share:
-            shares[event.sequence] = share
-    if past.changed_since is None:
-        past.stock = _stock_before(records, first, created_at, shares)
-    return past
-
-
-def _take_holds_off(past: _Past, answers: Iterator[Answer]) -> None:
-    """Free the stock that a batch that shrinks takes from holds: at first, though it is told at last."""
-    if past.stock is None:
-        return
-    for answer in answers:
-        event = answer.event
-        if isinstance(event, events.HoldLapsed | events.Held) and (share := past.shares.get(event.sequence)):
-            past.stock[share.batchref].allocated_quantity -= share.qty
-            past.freed.add(event.sequence)
-
-
-def _stock_before(
-    records: Records, first: ProductEvent, created_at: datetime, shares: Mapping[int, Share]
-) -> Stock | None:
-    last, stock = records.stock(first.sku)
-    due = last
-    for event in records.back_to(first.sku, first.sequence, created_at):
-        share = shares.get(event.sequence)
-        named = {getattr(event, "batchref", None), share and share.batchref}
-        batch_is_gone = named - {None, *stock}
-        if event.sequence != due or batch_is_gone:
-            return None
-        undo(stock, event, share)
-        due -= 1
-    return stock if due == first.sequence - 1 else None
 
 
 def _tell_since(story: Story, first: Answer, records: Records) -> None:
@@ -208,7 +144,7 @@ def _tell_since(story: Story, first: Answer, records: Records) -> None:
             story.since_left_out += 1
 
 
-def _tell(story: Story, answer: Answer, past: _Past, records: Records) -> None:
+def _tell(story: Story, answer: Answer, past: Past, records: Records) -> None:
     story.events += 1
     story.published += answer.published_at is not None
     if len(story.answers) < EVENTS_TOLD:
@@ -218,15 +154,13 @@ def _tell(story: Story, answer: Answer, past: _Past, records: Records) -> None:
         return
     if story.events > 1:
         _count(story, event)
-    freed = event.sequence in past.freed
-    before = None if freed else past.shares.get(event.sequence)
+    before = past.share_of(event)
     if isinstance(event, DecidedEvent) and not _is_confirmation(event, before):
         story.decided += 1
-        if past.stock is not None and len(story.decisions) < DECISIONS_TOLD:
+        if past.batches is not None and len(story.decisions) < DECISIONS_TOLD:
             terms = records.terms(event.sku, (event.orderid, event.lineid))
-            story.decisions.append(decide_again(past.stock, event, terms, before))
-    if past.stock is not None and not (freed and isinstance(event, events.HoldLapsed)):
-        redo(past.stock, event, before)
+            story.decisions.append(decide_again(past.batches, event, terms, before))
+    past.go_on(event)
 
 
 def _count(story: Story, event: ProductEvent) -> None:

@@ -7,60 +7,52 @@ from allocation_worker.domain import commands, events
 from allocation_worker.domain.errors import (
     BatchExistsError,
     LineNotAllocatedError,
+    RefusalError,
     UnknownBatchError,
     UnknownLineError,
     UnknownSkuError,
     quoted,
 )
-from allocation_worker.domain.lines import PLAIN, Holding, LineId, Terms
+from allocation_worker.domain.lines import PLAIN, Holding, Terms
 from allocation_worker.domain.model import AT_A_TIME, Product
 from allocation_worker.service_layer.ports import UnitOfWork
 
 
 def allocate(command: commands.Allocate, uow: UnitOfWork) -> None:
     """Allocate the line to the preferred batch, or record that no batch can take it."""
-    line = (command.orderid, command.lineid)
-    _product_with_batches(command.sku, line, uow, "allocate").allocate(line, command.qty, _terms(command))
+    product = _product_with_batches(command, uow, "allocate")
+    product.allocate(command.line_id, command.qty, _terms(command))
 
 
 def hold(command: commands.Hold, uow: UnitOfWork) -> None:
     """Hold stock for the line, no longer than the setting allows, or record that no batch can take it."""
-    line = (command.orderid, command.lineid)
-    product = _product_with_batches(command.sku, line, uow, "hold")
-    until = min(command.until, uow.latest_hold())
-    product.hold(line, command.qty, Holding(until, command.message_id, command.correlation_id))
+    product = _product_with_batches(command, uow, "hold")
+    until = min(command.until, uow.hold_limit_from_now())
+    product.hold(command.line_id, command.qty, Holding(until, command.message_id, command.correlation_id))
 
 
 def lapse_hold(command: commands.LapseHold, uow: UnitOfWork) -> None:
     """End the hold of a line whose time has passed; those that wait are served."""
-    line = (command.orderid, command.lineid)
-    if product := uow.products.get(command.sku, line):
-        product.lapse_hold(line, command.message_id)
+    if product := uow.products.get(command.sku, command.line_id):
+        product.lapse_hold(command.line_id, command.message_id)
 
 
 def deallocate(command: commands.Deallocate, uow: UnitOfWork) -> None:
     """Cancel the line, even one that was never seen: its allocate may arrive later."""
-    line = (command.orderid, command.lineid)
-    product = uow.products.get(command.sku, line) or uow.products.add(Product(command.sku), line)
-    product.deallocate(line)
+    line_id = command.line_id
+    product = uow.products.get(command.sku, line_id) or uow.products.add(Product(command.sku), line_id)
+    product.deallocate(line_id)
 
 
 def ship(command: commands.Ship, uow: UnitOfWork) -> None:
     """Ship the line, if it holds stock that is in the warehouse."""
-    line = (command.orderid, command.lineid)
-    product = uow.products.get(command.sku, line)
-    if product is None:
-        raise LineNotAllocatedError(f"Nothing of SKU {quoted(command.sku)} was ever ordered; allocate the line first.")
-    product.ship(line)
+    _product_ordered(command, uow, LineNotAllocatedError).ship(command.line_id)
 
 
 def change_line_quantity(command: commands.ChangeLineQuantity, uow: UnitOfWork) -> None:
     """Set the quantity of a line; it keeps its stock if there is not enough for more."""
-    line = (command.orderid, command.lineid)
-    product = uow.products.get(command.sku, line)
-    if product is None:
-        raise UnknownLineError(f"Nothing of SKU {quoted(command.sku)} was ever ordered; allocate the line first.")
-    product.change_line_quantity(line, command.qty, command.from_qty)
+    product = _product_ordered(command, uow, UnknownLineError)
+    product.change_line_quantity(command.line_id, command.qty, command.from_qty)
 
 
 def create_batch(command: commands.CreateBatch, uow: UnitOfWork) -> None:
@@ -99,17 +91,24 @@ def settle(event: events.Unsettled, uow: UnitOfWork) -> None:
     else:
         waiting = uow.products.waiting(
             product,
-            after=product.served_up_to,
-            at_most=product.largest_available,
+            after=product.queue.served_up_to,
+            at_most=product.stock.largest_available,
             limit=product.served_at_a_time,
         )
         product.serve_waiting(waiting)
 
 
-def _product_with_batches(sku: str, line: LineId, uow: UnitOfWork, what: str) -> Product:
-    product = uow.products.get(sku, line)
-    if product is None or not (product.batches_arrived or product.lines[line].cancelled):
-        raise UnknownSkuError(f"No batch of SKU {quoted(sku)} has been created; create one, then {what} again.")
+def _product_with_batches(command: commands.LineCommand, uow: UnitOfWork, what: str) -> Product:
+    product = uow.products.get(command.sku, command.line_id)
+    if product is None or not (product.batches_arrived or product.lines[command.line_id].cancelled):
+        raise UnknownSkuError(f"No batch of SKU {quoted(command.sku)} has been created; create one, then {what} again.")
+    return product
+
+
+def _product_ordered(command: commands.LineCommand, uow: UnitOfWork, refusal: type[RefusalError]) -> Product:
+    product = uow.products.get(command.sku, command.line_id)
+    if product is None:
+        raise refusal(f"Nothing of SKU {quoted(command.sku)} was ever ordered; allocate the line first.")
     return product
 
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 import allocation_contracts as contracts
 from harness.checker.answers import check_answers, check_rejections
 from harness.checker.messages import ReceivedEvent, SentCommand
-from harness.checker.rules import BatchState, LineKey, LineState, Replay
+from harness.checker.rules import Replay
+from harness.checker.states import BatchState, LineKey, LineState
 
 
 @dataclass(slots=True)

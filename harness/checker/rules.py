@@ -3,117 +3,26 @@
 from bisect import bisect_left, insort
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 import allocation_contracts as contracts
-
-LineKey = tuple[str, str, str]
-"""(orderid, sku, lineid)."""
-
-Place = tuple[int, LineKey]
-"""The sequence of the first event that answered a line, and the line."""
-
+from harness.checker.states import (
+    PLAIN,
+    AskedFor,
+    Backorder,
+    BatchState,
+    HoldState,
+    LineKey,
+    LineState,
+    Place,
+    PushedOff,
+    ToTellAgain,
+)
 
 _ANSWERS_TO_ALLOCATE = frozenset({contracts.Allocated.TYPE, contracts.OutOfStock.TYPE, contracts.Backordered.TYPE})
 _TAKEN_OFF = frozenset({"batch-quantity-changed", "batch-eta-changed"})
 NO_COMMAND: Mapping[str, Any] = {}
-
-
-@dataclass(slots=True)
-class BatchState:
-    """A batch, as the events describe it.
-
-    Attributes:
-        sku: The SKU.
-        purchased: The purchased quantity.
-        allocated: The allocated quantity.
-        arrival: Its number among the batches of its SKU.
-        shipped: How much of the allocated quantity was shipped.
-        eta: The ETA as `YYYY-MM-DD`; None for stock in the warehouse.
-        created: The SKU, the quantity and the ETA at creation.
-        lines: The lines that were allocated and not shipped, by their places, in order.
-        held: The lines for which its stock is only held, by their places, in order.
-    """
-
-    sku: str
-    purchased: int
-    allocated: int = 0
-    arrival: int = 0
-    shipped: int = 0
-    eta: str | None = None
-    created: tuple[str, int, str | None] | None = field(default=None, compare=False)
-    lines: list[Place] = field(default_factory=list, compare=False)
-    held: list[Place] = field(default_factory=list, compare=False)
-
-    @property
-    def available(self) -> int:
-        return self.purchased - self.allocated
-
-    @property
-    def preference(self) -> str:
-        """The sort key: warehouse stock first, then by ETA. Equal batches keep their order of arrival."""
-        return self.eta or ""
-
-    def serves(self, needed_by: str | None) -> bool:
-        """Return whether the batch is there on this day."""
-        return not self.eta or needed_by is None or self.eta <= needed_by
-
-
-class AskedFor(NamedTuple):
-    """What was asked for a line: its priority, the day by which it is needed as `YYYY-MM-DD`, whether it waits."""
-
-    priority: int = 0
-    needed_by: str | None = None
-    wait: bool = False
-
-
-PLAIN = AskedFor()
-
-
-class LineState(NamedTuple):
-    """A line that holds stock or waits for it.
-
-    Attributes:
-        status: `allocated`, `held`, `shipped` or `waiting`.
-        batchref: The batch; None if it waits.
-        qty: The quantity.
-    """
-
-    status: str
-    batchref: str | None
-    qty: int
-
-
-class HoldState(NamedTuple):
-    """Until when stock is held for a line, and the message_id of the command that asked for it."""
-
-    until: str
-    cause: str
-
-
-class Backorder(NamedTuple):
-    """A line that waits for stock. The smallest turn is served first."""
-
-    turn: tuple[int, int]
-    line: LineKey
-    qty: int
-    needed_by: str | None
-
-
-class PushedOff(NamedTuple):
-    """A line whose batch shrank, and the batch and the quantity that were held for it."""
-
-    line: LineKey
-    held: tuple[str, int]
-
-
-class ToTellAgain(NamedTuple):
-    """The ETA of a batch before it changed, and the lines that have to be told, by their places."""
-
-    previous_eta: str | None
-    lines: list[Place]
 
 
 class Replay:
@@ -254,19 +163,19 @@ class Replay:
                     self._fault(f"Line {line} was changed, and did not have the quantity {command['from_qty']}.")
 
     def _out_of_stock(self, data: Mapping[str, Any]) -> None:
-        if self._terms.get(_line(data), PLAIN).wait:
+        if self._asked_for(_line(data)).wait:
             self._fault(f"Line {_line(data)} is out of stock, and was to wait.")
         self._short_of_stock(data)
 
     def _backordered(self, data: Mapping[str, Any]) -> None:
-        if not self._terms.get(_line(data), PLAIN).wait:
+        if not self._asked_for(_line(data)).wait:
             self._fault(f"Line {_line(data)} waits, and was not asked to.")
         self._short_of_stock(data)
         self._wait(data)
 
     def _wait(self, data: Mapping[str, Any]) -> None:
         line = _line(data)
-        terms = self._terms.get(line, PLAIN)
+        terms = self._asked_for(line)
         turn = (-terms.priority, self._places[line])
         self._waiting[line[1]][line] = Backorder(turn, line, data["qty"], terms.needed_by)
 
@@ -304,7 +213,6 @@ class Replay:
         )
         self.batches[reference] = batch
         self._of_sku[batch.sku].append(batch)
-        # The sort is stable, so equal batches keep their order of arrival.
         self._of_sku[batch.sku].sort(key=lambda known: known.preference)
 
     def _quantity_changed(self, data: Mapping[str, Any]) -> None:
@@ -339,7 +247,7 @@ class Replay:
             if self._changed_while_waiting:
                 self._wait(data)
             return
-        best = self._best(data["sku"], data["qty"], self._terms.get(line, PLAIN).needed_by)
+        best = self._best(data["sku"], data["qty"], self._asked_for(line).needed_by)
         if self.batches.get(data["batchref"]) is not (own if own and own.available >= data["qty"] else best):
             self._fault(f"Line {line} got stock of batch {data['batchref']}, which was not its turn.")
         self._give(line, data)
@@ -429,8 +337,6 @@ class Replay:
         if batch.eta != data["eta"]:
             self._to_tell[batch.sku] = ToTellAgain(batch.eta, sorted([*batch.lines, *batch.held]))
         batch.eta = data["eta"]
-        # The sort is stable, and must begin with the order of arrival.
-        self._of_sku[batch.sku].sort(key=lambda known: known.arrival)
         self._of_sku[batch.sku].sort(key=lambda known: known.preference)
 
     def _promise_changed(self, data: Mapping[str, Any]) -> None:
@@ -442,7 +348,7 @@ class Replay:
         told, true = (data["previous_eta"], data["eta"]), (self._was_told(line), batch.eta)
         if told != true:
             self._fault(f"Line {line} was told {told} of the ETA before and after, where it is {true}.")
-        if not batch.serves(self._terms.get(line, PLAIN).needed_by):
+        if not batch.serves(self._asked_for(line).needed_by):
             self._fault(f"Line {line} stays with batch {data['batchref']}, which comes too late.")
 
     def _was_told(self, line: LineKey) -> str | None:
@@ -461,7 +367,7 @@ class Replay:
         if batch is None:
             self._fault(f"Line {line} was allocated to batch {data['batchref']}, which was never created.")
             return
-        needed_by = self._terms.get(line, PLAIN).needed_by
+        needed_by = self._asked_for(line).needed_by
         own = self._take_back(line)
         if own and own.serves(needed_by):
             if batch is not own:
@@ -499,7 +405,7 @@ class Replay:
         batch = self.batches[held[0]]
         if data["reason"] == "batch-eta-changed":
             self._was_told(line)
-            if batch.serves(self._terms.get(line, PLAIN).needed_by):
+            if batch.serves(self._asked_for(line).needed_by):
                 self._fault(f"Line {line} was taken off batch {held[0]}, which comes in time.")
             self._taken_off[line[1]].insert(0, self._place(line))
         elif data["reason"] == "batch-quantity-changed":
@@ -515,7 +421,7 @@ class Replay:
 
     def _short_of_stock(self, data: Mapping[str, Any]) -> None:
         line = _line(data)
-        needed_by = self._terms.get(line, PLAIN).needed_by
+        needed_by = self._asked_for(line).needed_by
         self._take_back(line)
         if self._best(data["sku"], data["qty"], needed_by):
             self._fault(f"Line {line} is out of stock, and a batch could take it.")
@@ -529,6 +435,9 @@ class Replay:
         )
         if told != true:
             self._fault(f"Line {line} was told {told} of the largest batch and the next ETA, where it is {true}.")
+
+    def _asked_for(self, line: LineKey) -> AskedFor:
+        return self._terms.get(line, PLAIN)
 
     def _place(self, line: LineKey) -> Place:
         return self._places[line], line

@@ -10,7 +10,7 @@ from sqlalchemy.engine import Connection
 from allocation_worker.adapters.postgres.engine import create_engine
 from allocation_worker.adapters.postgres.verify import CHECKS, WRONG_IDS, audit
 from harness.checker.events import Report
-from harness.checker.rules import LineState
+from harness.checker.states import LineState
 
 _STATEMENT_TIMEOUT = 600
 _DAYS = 30

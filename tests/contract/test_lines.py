@@ -66,7 +66,7 @@ class TestWaiting:
             product = uow.products.get("LAMP", ("w", ""))
             assert product
             line = product.lines["w", ""]
-            assert (line.terms, line.waits, product.smallest_waiting) == (
+            assert (line.terms, line.waits, product.queue.smallest) == (
                 Terms(wait=True, priority=3, needed_by=ETA),
                 True,
                 2,
@@ -235,4 +235,4 @@ class TestHolds:
     def test_no_hold_is_longer_than_the_longest(self, store: Store) -> None:
         given(store, create("b", 5), hold("o", 3, datetime.max.replace(tzinfo=UTC)))
         with store.unit_of_work() as uow:
-            assert datetime.fromisoformat(store.published()[-1].body["until"]) <= uow.latest_hold()
+            assert datetime.fromisoformat(store.published()[-1].body["until"]) <= uow.hold_limit_from_now()

@@ -209,9 +209,11 @@ class TestProducts:
         with store.unit_of_work() as uow:
             product = uow.products.get("LAMP", ("o", "1"))
             assert product
-            assert product.lines["o", "1"] == OrderLine("o", "1", 3, "b", cancelled=False, sequence=2, place=2)
+            assert product.lines["o", "1"] == OrderLine("LAMP", "o", "1", 3, "b", cancelled=False, sequence=2, place=2)
             assert uow.products.get("LAMP", ("gone", "")) is product
-            assert product.lines["gone", ""] == OrderLine("gone", "", 0, None, cancelled=True, sequence=3, place=3)
+            assert product.lines["gone", ""] == OrderLine(
+                "LAMP", "gone", "", 0, None, cancelled=True, sequence=3, place=3
+            )
 
     def test_a_line_never_seen_is_blank_and_leaves_no_trace(self, store: Store) -> None:
         given(store, create("b", 10))
@@ -219,7 +221,7 @@ class TestProducts:
             uow.products.lock_for([order("expected")])
             product = uow.products.get("LAMP", ("o", "1"))
             assert product
-            assert product.lines["o", "1"] == OrderLine("o", "1")
+            assert product.lines["o", "1"] == OrderLine("LAMP", "o", "1")
             uow.commit()
         assert store.lines() == set()
 
@@ -236,9 +238,9 @@ class TestProducts:
             assert uow.products.get("LAMP") is None
             product = Product("LAMP")
             assert uow.products.add(product, ("o", "")) is product
-            assert product.lines["o", ""] == OrderLine("o", "")
+            assert product.lines["o", ""] == OrderLine("LAMP", "o", "")
             assert uow.products.get("LAMP", ("p", "")) is product
-            assert product.lines["p", ""] == OrderLine("p", "")
+            assert product.lines["p", ""] == OrderLine("LAMP", "p", "")
 
     def test_a_batch_never_heard_of_is_none(self, store: Store) -> None:
         given(store, create("b", 10))

@@ -122,7 +122,7 @@ class FakeDatabase:
         numbered: the first page that each transaction under way has numbered.
         relay: the session that reads the outbox, if any.
         restored_at: the sequence from which new products go on, after a restored backup.
-        longest_hold: how long stock may be held.
+        hold_limit: the longest that stock is held.
     """
 
     def __init__(
@@ -142,7 +142,7 @@ class FakeDatabase:
         self.relay: object | None = None
         self.restored_at = 0
         self.now = now
-        self.longest_hold = timedelta(days=1)
+        self.hold_limit = timedelta(days=1)
 
     def unit_of_work(self) -> "FakeUnitOfWork":
         return FakeUnitOfWork(self)
@@ -319,7 +319,7 @@ def _copied(product: Product, *, without: str | None = None) -> Product:
         product.sku,
         sequence=product.sequence,
         batches_arrived=product.batches_arrived,
-        smallest_waiting=product.smallest_waiting,
+        smallest_waiting=product.queue.smallest,
     )
     for batch in product.batches.values():
         if batch.reference != without:
@@ -358,7 +358,7 @@ class FakeProducts:
         if product is None:
             return None
         if line is not None:
-            product.lines.setdefault(line, OrderLine(*line))
+            product.lines.setdefault(line, OrderLine(sku, *line))
         self._touched.append(product)
         return product
 
@@ -374,7 +374,7 @@ class FakeProducts:
         product.sequence = self._transaction.restored_at
         self._transaction.streams[product.sku] = self._transaction.new_uuid()
         if line is not None:
-            product.lines[line] = OrderLine(*line)
+            product.lines[line] = OrderLine(product.sku, *line)
         self._touched.append(product)
         return product
 
@@ -468,8 +468,8 @@ class FakeUnitOfWork:
     ) -> None:
         self._transaction.end()
 
-    def latest_hold(self) -> datetime:
-        return self._database.now() + self._database.longest_hold
+    def hold_limit_from_now(self) -> datetime:
+        return self._database.now() + self._database.hold_limit
 
     def collect_new_events(self) -> list[RaisedEvent]:
         return self.products.collect_new_events()

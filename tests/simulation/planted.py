@@ -177,7 +177,7 @@ def a_lapse_forgets_those_that_wait() -> AbstractContextManager[Any]:
 
     def forgetful(self: Product, line_id: Any, message_id: str) -> None:
         lapse(self, line_id, message_id)
-        self._freed = False
+        self.queue.stock_freed = False
 
     return patch.object(Product, "lapse_hold", forgetful)
 

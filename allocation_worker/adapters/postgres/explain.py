@@ -17,9 +17,9 @@ from allocation_worker.adapters.postgres.project import reading, stream
 from allocation_worker.adapters.postgres.rows import line_uuid
 from allocation_worker.adapters.postgres.statements import BATCH
 from allocation_worker.domain.events import ProductEvent
-from allocation_worker.domain.history import ChangesOfLines, Stock, line_of
+from allocation_worker.domain.history import Batches, ChangesOfLines, line_of
 from allocation_worker.domain.lines import PLAIN, LineId, Terms
-from allocation_worker.domain.model import Batch
+from allocation_worker.domain.stock import Batch
 from allocation_worker.service_layer.ports import Answer, InboxEntry, Rejection
 
 # Longer than any transaction. Two events of a SKU may be stamped out of order, by at most this time.
@@ -121,7 +121,7 @@ class PostgresRecords:
         parameters = {"sku": sku, "quoted_sku": wire.quoted(sku), "sequence": sequence}
         return _answer(*self._connection.execute(FIRST_ANNOUNCED, parameters).one())
 
-    def stock(self, sku: str) -> tuple[int, Stock]:
+    def batches(self, sku: str) -> tuple[int, Batches]:
         last: int = self._connection.execute(LAST, {"sku": sku}).scalar_one()
         rows = self._connection.execute(BATCHES, {"sku": sku})
         return last, {row.reference: Batch(*row) for row in rows}

@@ -8,6 +8,7 @@ Lines and batches that have ended are read like the inbox. They are deleted unde
 command would change them.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -20,7 +21,7 @@ from sqlalchemy.engine import Connection, Engine
 from allocation_worker.adapters.postgres.arrays import array
 from allocation_worker.adapters.postgres.repository import LOCKED_FOR_LONG
 from allocation_worker.adapters.postgres.statements import ENDED
-from allocation_worker.service_layer.ports import Step, StoreLockTimeoutError
+from allocation_worker.service_layer.ports import PrunedTable, Step, StoreLockTimeoutError
 
 PAGES_AT_A_TIME = 128
 """A megabyte; at most some 8,000 rows of the inbox."""
@@ -70,13 +71,52 @@ DELETE_BATCHES = """
     SELECT count(*) FROM gone
 """
 
+OF_THESE_PAGES = "ctid >= CAST(:first AS tid) AND ctid < CAST(:after AS tid)"
+
 SERVER_TIME = sa.text("SELECT now()")
 REACHED = sa.text("SELECT reached FROM prune_clock")
 FIRST_REACHED = sa.text("INSERT INTO prune_clock SELECT now() RETURNING reached")
 REACH = sa.text("UPDATE prune_clock SET reached = :after WHERE reached = :before")
 
 
-class TableByPages:
+class _ByPages(ABC):
+    """A table that is read in the order of its pages.
+
+    Args:
+        engine: The database.
+        name: The table.
+        keep: How long a row is kept.
+        pages: The pages that a step reads.
+    """
+
+    def __init__(self, engine: Engine, name: str, *, keep: timedelta, pages: int) -> None:
+        self.name = name
+        self.keep = keep
+        self._engine = engine
+        self._at_a_time = pages
+        self._page = self._pages = 0
+
+    def step(self, now: datetime) -> Step:
+        """Delete the old rows of some pages."""
+        page, pages = self._page, self._pages
+        if page >= pages:
+            with self._engine.begin() as connection:
+                page, pages = 0, connection.execute(PAGES, {"name": self.name}).scalar_one()
+        limits = {"first": f"({page},0)", "after": f"({page + self._at_a_time},0)"}
+        rows = self._prune({**limits, "before": now - self.keep})
+        self._page, self._pages = page + self._at_a_time, pages
+        return Step(rows, ended=self._page >= pages)
+
+    def steps_left(self) -> int:
+        """Return how many steps this round has left; at least 1."""
+        return max(1, (self._pages - self._page) // self._at_a_time)
+
+    @abstractmethod
+    def _prune(self, parameters: Mapping[str, object]) -> int:
+        """Delete the rows of the pages from `first` to `after` that are older than `before`. Return how many."""
+
+
+class TableByPages(_ByPages):
     """A table of rows that may go at a certain age, read in the order of its pages.
 
     Args:
@@ -98,39 +138,20 @@ class TableByPages:
         may_go: str = "true",
         pages: int = PAGES_AT_A_TIME,
     ) -> None:
-        self.name = name
-        self.keep = keep
-        self._engine = engine
-        self._at_a_time = pages
-        self._page = self._pages = 0
+        super().__init__(engine, name, keep=keep, pages=pages)
         self.delete = sa.text(f"""
             DELETE FROM {name} WHERE ctid = ANY(ARRAY(
                 SELECT ctid FROM {name}
-                WHERE ctid >= CAST(:first AS tid) AND ctid < CAST(:after AS tid) AND {age} < :before AND {may_go}
+                WHERE {OF_THESE_PAGES} AND {age} < :before AND {may_go}
                 FOR UPDATE SKIP LOCKED))
         """)  # noqa: S608 - names of our own
-
-    def step(self, now: datetime) -> Step:
-        """Delete the old rows of some pages."""
-        page, pages = self._page, self._pages
-        if page >= pages:
-            with self._engine.begin() as connection:
-                page, pages = 0, connection.execute(PAGES, {"name": self.name}).scalar_one()
-        limits = {"first": f"({page},0)", "after": f"({page + self._at_a_time},0)"}
-        rows = self._prune({**limits, "before": now - self.keep})
-        self._page, self._pages = page + self._at_a_time, pages
-        return Step(rows, ended=self._page >= pages)
-
-    def steps_left(self) -> int:
-        """Return how many steps this round has left; at least 1."""
-        return max(1, (self._pages - self._page) // self._at_a_time)
 
     def _prune(self, parameters: Mapping[str, object]) -> int:
         with self._engine.begin() as connection:
             return connection.execute(self.delete, parameters).rowcount
 
 
-class EndedRows(TableByPages):
+class EndedRows(_ByPages):
     """Lines or batches that have ended. They go at a certain time after their end.
 
     A row that has ended and has no time yet gets one when it is first seen.
@@ -148,17 +169,17 @@ class EndedRows(TableByPages):
     """
 
     def __init__(self, engine: Engine, name: str, *, keep: timedelta, ended: str, delete: str) -> None:
-        super().__init__(engine, name, "ended_at", keep=keep, pages=LINES_PAGES_AT_A_TIME)
+        super().__init__(engine, name, keep=keep, pages=LINES_PAGES_AT_A_TIME)
         self._waited_for = ""
-        pages = "ctid >= CAST(:first AS tid) AND ctid < CAST(:after AS tid)"
+        these = f"{OF_THESE_PAGES} AND ({ended})"
         locked = "sku = ANY(CAST(:skus AS text[]))"
         self.find = sa.text(f"""
-            SELECT DISTINCT sku FROM {name} WHERE {pages} AND ({ended}) AND (ended_at IS NULL OR ended_at < :before)
+            SELECT DISTINCT sku FROM {name} WHERE {these} AND (ended_at IS NULL OR ended_at < :before)
         """)  # noqa: S608 - texts of our own
         self.note = sa.text(f"""
-            UPDATE {name} SET ended_at = now() WHERE {pages} AND ({ended}) AND ended_at IS NULL AND {locked}
+            UPDATE {name} SET ended_at = now() WHERE {these} AND ended_at IS NULL AND {locked}
         """)  # noqa: S608 - as above
-        self.delete = sa.text(delete.format(due=f"{pages} AND ({ended}) AND ended_at < :before AND {locked}"))
+        self.delete = sa.text(delete.format(due=f"{these} AND ended_at < :before AND {locked}"))
 
     def _prune(self, parameters: Mapping[str, object]) -> int:
         free: Sequence[str] = []
@@ -301,9 +322,7 @@ class TableByIds:
         return 1
 
 
-def pruned_tables(
-    engine: Engine, *, history_days: int, inbox_days: int, lines_days: int = 0
-) -> list[TableByPages | TableByIds]:
+def pruned_tables(engine: Engine, *, history_days: int, inbox_days: int, lines_days: int = 0) -> list[PrunedTable]:
     """Return the tables to prune.
 
     Args:
@@ -314,7 +333,7 @@ def pruned_tables(
         lines_days: The days to keep a line or a batch that has ended; 0 to keep them for ever.
     """
     history = timedelta(days=history_days)
-    tables: list[TableByPages | TableByIds] = [
+    tables: list[PrunedTable] = [
         TableByPages(engine, "inbox_entries", "received_at", keep=timedelta(days=inbox_days)),
         TableByIds(
             engine,

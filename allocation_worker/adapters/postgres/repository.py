@@ -16,13 +16,9 @@ from allocation_worker.domain.commands import (
     Allocate,
     ChangeBatchEta,
     ChangeBatchQuantity,
-    ChangeLineQuantity,
     Command,
     CreateBatch,
-    Deallocate,
-    Hold,
-    LapseHold,
-    Ship,
+    LineCommand,
 )
 from allocation_worker.domain.events import RaisedEvent
 from allocation_worker.domain.lines import LineId, OrderLine, Turn
@@ -82,10 +78,10 @@ class PostgresProducts:
             match command:
                 case Allocate():
                     skus.add(command.sku)
-                    to_allocate.add((command.sku, (command.orderid, command.lineid)))
-                case Deallocate() | Ship() | ChangeLineQuantity() | Hold() | LapseHold():
+                    to_allocate.add((command.sku, command.line_id))
+                case LineCommand():
                     skus.add(command.sku)
-                    to_read.add((command.sku, (command.orderid, command.lineid)))
+                    to_read.add((command.sku, command.line_id))
                 case CreateBatch():
                     skus.add(command.sku)
                     batches[command.batchref] = batches.get(command.batchref) or command.sku
@@ -136,12 +132,12 @@ class PostgresProducts:
         product.sequence = self._beginning
         self._streams[product.sku] = Stream(uuid4().bytes, last=product.sequence)
         if line is not None:
-            product.lines[line] = OrderLine(*line)
+            product.lines[line] = OrderLine(product.sku, *line)
         self._touched.append(product)
         return product
 
     def lines_last_asked_first(self, product: Product, batchref: str) -> Iterator[OrderLine]:
-        self._rows.flush_lines([product])
+        self._rows.flush_lines(product.lines.values())
         self._writer.flush()
         parameters = {"batchref": batchref, "before": MAX_PLACE, "limit": LINES_AT_FIRST}
         first = self._connection.execute(statements.LAST_LINES_OF_BATCH, parameters).all()
@@ -181,17 +177,17 @@ class PostgresProducts:
         A line that waits on is not among the lines of the product. It is forgotten as well.
         """
         if is_first:
-            self._rows.flush_lines([product])
+            self._rows.flush_lines(product.lines.values())
         else:
             # No other line has changed since. To look at all would cost more with each page.
-            self._rows.flush_page(product, self._page)
+            self._rows.flush_lines(self._page)
             kept = product.lines
-            gone = [line for line in self._not_named if line.batchref or (line.orderid, line.lineid) not in kept]
+            gone = [line for line in self._not_named if line.batchref or line.id not in kept]
             self._rows.forget(product, gone)
         self._writer.flush()
         rows = self._connection.execute(statement, parameters).all()
         self._page = [self._rows.line(product, row) for row in rows]
-        self._not_named = [line for line in self._page if (line.orderid, line.lineid) not in product.lines]
+        self._not_named = [line for line in self._page if line.id not in product.lines]
         return self._page
 
     def stream_of(self, sku: str) -> Stream:
@@ -274,7 +270,7 @@ class PostgresProducts:
     def _add_blank_lines(self, lines: Iterable[LineKey]) -> None:
         for sku, line_id in lines:
             if known := self._products.get(sku):
-                known.lines.setdefault(line_id, OrderLine(*line_id))
+                known.lines.setdefault(line_id, OrderLine(sku, *line_id))
 
     def _load_batches(self, skus: set[str], references: set[str], *, limit: int | None) -> None:
         if not skus and not references:

@@ -10,7 +10,8 @@ from allocation_worker.adapters.postgres import statements
 from allocation_worker.adapters.postgres.writer import ROWS_AT_A_TIME, Values, Writer
 from allocation_worker.domain.events import ProductEvent
 from allocation_worker.domain.lines import PLAIN, Holding, LineId, OrderLine, Terms
-from allocation_worker.domain.model import Batch, Product
+from allocation_worker.domain.model import Product
+from allocation_worker.domain.stock import Batch
 from allocation_worker.service_layer.ports import StoreContentionError
 
 LineKey = tuple[str, LineId]
@@ -71,6 +72,7 @@ class Rows:
         line = product.lines.get(line_id)
         if line is None:
             line = OrderLine(
+                product.sku,
                 orderid,
                 lineid,
                 qty,
@@ -92,9 +94,8 @@ class Rows:
     def forget(self, product: Product, lines: Iterable[OrderLine]) -> None:
         """Keep these lines no longer in memory. They must have been written."""
         for line in lines:
-            line_id = (line.orderid, line.lineid)
-            product.lines.pop(line_id, None)
-            self._lines.pop((product.sku, line_id), None)
+            product.lines.pop(line.id, None)
+            self._lines.pop((line.sku, line.id), None)
 
     def has_line(self, key: LineKey) -> bool:
         """Return whether the line was there before this transaction, or is written by now."""
@@ -114,22 +115,15 @@ class Rows:
         """Write everything in the order that foreign keys require."""
         self._flush_products(products, streams)
         self._flush_batches(products)
-        self.flush_lines(products)
+        self.flush_lines(line for product in products for line in product.lines.values())
 
-    def flush_lines(self, products: Iterable[Product]) -> None:
-        """Write only the lines, before a query over lines. Batches may be overdrawn at this point."""
-        self._flush_lines((product.sku, line) for product in products for line in product.lines.values())
-
-    def flush_page(self, product: Product, lines: Iterable[OrderLine]) -> None:
-        """Write these lines of a product, as far as they have changed."""
-        self._flush_lines((product.sku, line) for line in lines)
-
-    def _flush_lines(self, lines: Iterable[tuple[str, OrderLine]]) -> None:
+    def flush_lines(self, lines: Iterable[OrderLine]) -> None:
+        """Write only these lines, before a query over lines. Batches may be overdrawn at this point."""
         new: list[Values] = []
         special: list[Values] = []
         changed: list[Values] = []
-        for sku, line in lines:
-            key = (sku, (line.orderid, line.lineid))
+        for line in lines:
+            key = (line.sku, line.id)
             values = _line_values(line)
             known = self._lines.get(key)
             if values == (known or BLANK_LINE):
@@ -137,12 +131,12 @@ class Rows:
             if known is not None:
                 changed.append((self._take_line_uuid(key), *_columns(line)))
             elif line.terms is PLAIN and line.place == line.sequence and line.hold is None:
-                new.append((self._take_line_uuid(key), line.orderid, sku, line.lineid, *values[:4]))
+                new.append((self._take_line_uuid(key), line.orderid, line.sku, line.lineid, *values[:4]))
             else:
                 # PostgreSQL takes the word `now` for the time of the transaction.
                 since = "now" if line.waits else None
                 id_ = self._take_line_uuid(key)
-                special.append((id_, line.orderid, sku, line.lineid, *_columns(line), since))
+                special.append((id_, line.orderid, line.sku, line.lineid, *_columns(line), since))
             self._lines[key] = values
             if len(changed) == ROWS_AT_A_TIME:  # a batch may have lost a hundred thousand
                 self._writer.add(statements.UPDATE_LINES, changed)
@@ -166,9 +160,9 @@ class Rows:
         self._writer.add(
             statements.UPDATE_SMALLEST_WAITING,
             [
-                (product.sku, product.smallest_waiting)
+                (product.sku, product.queue.smallest)
                 for product in products
-                if product.smallest_waiting != self._smallest_waiting.get(product.sku)
+                if product.queue.smallest != self._smallest_waiting.get(product.sku)
             ],
         )
 

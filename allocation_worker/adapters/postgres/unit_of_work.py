@@ -13,8 +13,10 @@ from allocation_worker.adapters.postgres.repository import PostgresProducts
 from allocation_worker.adapters.postgres.writer import Writer
 from allocation_worker.domain.events import RaisedEvent
 
-LONGEST_HOLD = timedelta(days=1)
-_LATEST_HOLD = sa.text("SELECT now() + :longest")
+HOLD_LIMIT = 86_400
+"""Seconds, a day: the most that the setting can be."""
+
+_HOLD_LIMIT_FROM_NOW = sa.text("SELECT now() + :hold_limit")
 
 
 class Optimism:
@@ -40,20 +42,18 @@ class PostgresUnitOfWork:
     Args:
         engine: The database.
         optimism: Shared with the transactions before and after it.
-        longest_hold: How long stock may be held for a line that was not ordered.
+        hold_limit: The longest that stock is held for a line that was not ordered, in seconds.
     """
 
     products: PostgresProducts
     inbox: PostgresInbox
     outbox: PostgresOutbox
 
-    def __init__(
-        self, engine: Engine, optimism: Optimism | None = None, *, longest_hold: timedelta = LONGEST_HOLD
-    ) -> None:
+    def __init__(self, engine: Engine, optimism: Optimism | None = None, *, hold_limit: int = HOLD_LIMIT) -> None:
         self._engine = engine
         self._optimism = optimism or Optimism()
-        self._longest_hold = longest_hold
-        self._latest_hold: datetime | None = None
+        self._hold_limit = hold_limit
+        self._hold_limit_from_now: datetime | None = None
 
     def __enter__(self) -> Self:
         self._connection = self._engine.connect()
@@ -71,11 +71,12 @@ class PostgresUnitOfWork:
             self._optimism.justified = False
         self._connection.close()
 
-    def latest_hold(self) -> datetime:
-        if self._latest_hold is None:
-            row = self._connection.execute(_LATEST_HOLD, {"longest": self._longest_hold}).one()
-            self._latest_hold = row[0].astimezone(UTC)
-        return self._latest_hold
+    def hold_limit_from_now(self) -> datetime:
+        if self._hold_limit_from_now is None:
+            limit = timedelta(seconds=self._hold_limit)
+            row = self._connection.execute(_HOLD_LIMIT_FROM_NOW, {"hold_limit": limit}).one()
+            self._hold_limit_from_now = row[0].astimezone(UTC)
+        return self._hold_limit_from_now
 
     def collect_new_events(self) -> list[RaisedEvent]:
         return self.products.collect_new_events()

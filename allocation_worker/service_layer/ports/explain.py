@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 
 from allocation_worker.domain.events import ProductEvent
-from allocation_worker.domain.history import Stock
+from allocation_worker.domain.history import Batches
 from allocation_worker.domain.lines import LineId, Terms
 
 
@@ -53,7 +53,7 @@ class Records(Protocol):
     def first_announced(self, sku: str, sequence: int) -> Answer:
         """An event as it was announced for the first time that is still kept."""
 
-    def stock(self, sku: str) -> tuple[int, Stock]:
+    def batches(self, sku: str) -> tuple[int, Batches]:
         """The sequence of the SKU's last event, and its batches after it."""
 
     def terms(self, sku: str, line: LineId) -> Terms:

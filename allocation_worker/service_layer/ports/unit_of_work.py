@@ -132,8 +132,8 @@ class UnitOfWork(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 
-    def latest_hold(self) -> datetime:
-        """Return the latest time until which stock may be held: the database's time and the longest hold."""
+    def hold_limit_from_now(self) -> datetime:
+        """Return the latest time until which stock may be held: the database's time and the hold limit."""
 
     def collect_new_events(self) -> list[RaisedEvent]:
         """Return the events that the returned products have recorded since the last call."""

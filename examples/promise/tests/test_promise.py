@@ -305,6 +305,7 @@ def test_each_change_is_told_once_through_kills_and_repeats(stack: AllocationSta
     for number in range(5):
         stack.send(CreateBatch(batchref=f"b{number}", sku=f"SKU-{number % 2}", qty=250, eta=JUNE if number else None))
     for round_ in range(4):
+        least = len(written(path)) + 20
         with running(stack, PROGRAM, path) as process:
             for number in range(60):
                 sku, orderid, qty = f"SKU-{number % 2}", f"o{round_}-{number}", luck.randrange(1, 9)
@@ -324,7 +325,6 @@ def test_each_change_is_told_once_through_kills_and_repeats(stack: AllocationSta
             stack.send(ChangeBatchEta(batchref=f"b{round_ + 1}", eta=luck.choice([JULY, None])))
             stack.send(ChangeBatchQuantity(batchref=f"b{round_}", qty=luck.randrange(50)))
             stack.send(ChangeBatchQuantity(batchref=f"b{round_ + 1}", qty=luck.randrange(300, 400)))
-            least = len(written(path)) + 20
             wait_until(lambda least=least: len(written(path)) >= least, lambda: f"{len(written(path))} letters")  # type: ignore[misc] # mypy does not infer lambdas with defaults
             process.send_signal(signal.SIGKILL)
         announce_again(stack, luck.sample([each for each in stack.events() if isinstance(each, Allocated)], k=10))

@@ -431,6 +431,7 @@ def test_it_comes_to_what_was_decided_through_kills_and_repeats(allocation_stack
         wait_until(lambda: bound(stack), lambda: "no queue")
     until = datetime.now(UTC) + timedelta(hours=1)
     for round_ in range(4):
+        least = taken(path) + 30
         with shipping(stack, path) as process:
             for number in range(60):
                 sku, orderid, qty = f"SKU-{number % 2}", f"o{round_}-{number}", luck.randrange(1, 9)
@@ -444,7 +445,6 @@ def test_it_comes_to_what_was_decided_through_kills_and_repeats(allocation_stack
                     stack.send(Deallocate(orderid=orderid, sku=sku))
             stack.send(ChangeBatchQuantity(batchref=f"b{round_}", qty=luck.randrange(50)))
             stack.send(ChangeBatchEta(batchref=f"b{round_ + 1}", eta=luck.choice([LATER, None])))
-            least = taken(path) + 30
             wait_until(lambda least=least: taken(path) >= least, lambda: f"{taken(path)} taken")  # type: ignore[misc] # mypy does not infer lambdas with defaults
             process.send_signal(signal.SIGKILL)
         announce_again(stack, luck.sample([each for each in stack.events() if isinstance(each, Allocated)], k=10))

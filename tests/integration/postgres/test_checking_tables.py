@@ -1,7 +1,7 @@
 """The checker finds differences between events and tables."""
 
 from harness.checker.events import Report
-from harness.checker.rules import BatchState, LineState
+from harness.checker.states import BatchState, LineState
 from harness.checker.tables import check_tables, count_unpublished
 from tests.fakes.messages import message
 from tests.integration.postgres.staging import create, order, process

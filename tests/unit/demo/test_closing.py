@@ -6,7 +6,7 @@ from demo import words
 from demo.closing import Ending, verdict
 from demo.shop import Shop
 from harness.checker.events import Report
-from harness.checker.rules import BatchState
+from harness.checker.states import BatchState
 from tests.unit.demo.demo_events import allocated, backordered, comes, created, promised, received
 
 SOON = date(2030, 1, 1)

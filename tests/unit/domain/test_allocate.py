@@ -23,7 +23,7 @@ def a_product(*batches: tuple[str, int, date | None]) -> Product:
 
 
 def allocate(product: Product, orderid: str, qty: int, lineid: str = "") -> RaisedEvent:
-    product.lines.setdefault((orderid, lineid), OrderLine(orderid, lineid))
+    product.lines.setdefault((orderid, lineid), OrderLine("RETRO-CLOCK", orderid, lineid))
     product.allocate((orderid, lineid), qty)
     return product.events[-1]
 
@@ -199,7 +199,7 @@ def test_a_cancelled_line_is_refused_for_good() -> None:
 
 def test_a_line_cancelled_before_it_came_is_refused() -> None:
     product = a_product(("batch", 20, TODAY))
-    product.lines["late", "1"] = OrderLine("late", "1")
+    product.lines["late", "1"] = OrderLine("RETRO-CLOCK", "late", "1")
     product.deallocate(("late", "1"))
     with pytest.raises(LineCancelledError, match="lineid '1'"):
         allocate(product, "late", 2, lineid="1")

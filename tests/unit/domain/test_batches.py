@@ -77,7 +77,7 @@ def test_a_batch_may_shrink_to_nothing() -> None:
 def test_a_shrink_takes_up_the_lines_that_it_needs_and_reads_no_more() -> None:
     product = a_product()
     for orderid in ("first", "second", "third"):
-        product.lines[orderid, ""] = OrderLine(orderid, "")
+        product.lines[orderid, ""] = OrderLine("RETRO-CLOCK", orderid, "")
         product.allocate((orderid, ""), 3)
     held = [product.lines.pop((orderid, "")) for orderid in ("third", "second", "first")]
     product.events.clear()

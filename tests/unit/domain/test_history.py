@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from allocation_worker.adapters import wire
 from allocation_worker.domain.commands import Command
-from allocation_worker.domain.history import Shares, Stock, redo, undo
+from allocation_worker.domain.history import Batches, Shares, redo, undo
 from tests.fakes.any_commands import commands
 from tests.fakes.messages import message
 from tests.fakes.unit_of_work import FakeDatabase
@@ -26,14 +26,14 @@ def test_there_and_back_again(story: list[Command]) -> None:
             for event in database.published()
             if event.sku == sku
         }
-        stock: Stock = {}
-        steps: list[Stock] = []
+        batches: Batches = {}
+        steps: list[Batches] = []
         known = Shares()
         before = {sequence: known.take(events[sequence]) for sequence in sorted(events, key=lambda each: each or 0)}
         for sequence in sorted(events, key=lambda each: each or 0):
-            steps.append(deepcopy(stock))
-            redo(stock, events[sequence], before[sequence])
-        assert stock == product.batches
+            steps.append(deepcopy(batches))
+            redo(batches, events[sequence], before[sequence])
+        assert batches == product.batches
         for sequence in sorted(events, key=lambda each: -(each or 0)):
-            undo(stock, events[sequence], before[sequence])
-            assert stock == steps.pop()
+            undo(batches, events[sequence], before[sequence])
+            assert batches == steps.pop()

@@ -62,7 +62,7 @@ def test_what_cannot_be_held_is_out_of_stock_and_does_not_wait(shop: Shop) -> No
 
 
 def test_no_hold_is_longer_than_the_longest(shop: Shop) -> None:
-    shop.database.longest_hold = timedelta(minutes=30)
+    shop.database.hold_limit = timedelta(minutes=30)
     shop(hold("B", 1, ONE))
     assert shop.database.published()[-1].body["until"] == "2030-01-01T00:30:00Z"
 
