@@ -3,7 +3,7 @@
 import base64
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from allocation_contracts import ContractError, strict_json
@@ -44,7 +44,7 @@ def plain(value: object) -> str:
 
 def when(moment: datetime | None) -> str:
     """Return a time in UTC, to the second."""
-    return "unknown" if moment is None else f"{moment:%Y-%m-%d %H:%M:%S}"
+    return "unknown" if moment is None else f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
 
 
 def group_lines(groups: Sequence[Group], by: By) -> Iterator[str]:
@@ -72,7 +72,8 @@ def letter_line(letter: HeldDeadLetter) -> str:
     type_ = "(no type)" if letter.properties.type is None else plain(letter.properties.type)
     message_id = "(no message_id)" if letter.message_id is None else plain(letter.message_id)
     why = letter.detail if letter.exception is None else f"{letter.detail} {letter.exception}"
-    return f"{letter.id}  {when(letter.failed_at):<19}  {plain(letter.reason)}  {type_}  {message_id}  {_short(why)}"
+    died = when(letter.failed_at) if letter.failed_at is None else f"{when(letter.failed_at)} UTC"
+    return f"{letter.id}  {died:<23}  {plain(letter.reason)}  {type_}  {message_id}  {_short(why)}"
 
 
 def letter_json(letter: HeldDeadLetter, *, whole: bool = False) -> str:

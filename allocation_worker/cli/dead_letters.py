@@ -20,6 +20,7 @@ from allocation_worker.cli.progress import progress
 from allocation_worker.cli.streams import reporting, tell
 from allocation_worker.config import Settings
 from allocation_worker.service_layer.dead_letters import By, Selection, discard, grouped
+from allocation_worker.service_layer.wording import counted
 
 _COUNTED = "dead letters"
 
@@ -223,5 +224,5 @@ def _confirmed(loaded: Settings, meant: Selection, *, as_json: bool) -> Selectio
             echo("There is nothing to discard.")
         raise typer.Exit
     reasons = ", ".join(f"{count:,} {views.plain(reason)}" for reason, count in counts.most_common())
-    typer.confirm(f"Discard {counts.total():,} dead letters ({reasons})?", abort=True, err=as_json)
+    typer.confirm(f"Discard {counted(counts.total(), 'dead letter')} ({reasons})?", abort=True, err=as_json)
     return Selection(ids=frozenset(found.ids))

@@ -52,16 +52,16 @@ def as_object(event: SeenEvent) -> dict[str, Any]:
 
 
 def as_text(event: SeenEvent) -> str:
-    """Return one line: local time, type, sequence, SKU, order or batch, and the change."""
+    """Return one line: time in UTC, type, sequence, SKU, order or batch, and the change."""
     type_, timestamp = _text(event.properties.type), _timestamp(event)
-    when = datetime.now() if timestamp is None else datetime.fromtimestamp(timestamp)  # noqa: DTZ005, DTZ006 - the operator's own clock
+    when = datetime.now(UTC) if timestamp is None else datetime.fromtimestamp(timestamp, UTC)
     try:
         sequence, sku, subject, words = _told(contracts.read_event(type_, event.body))
     except ContractError:
         # A newer worker may publish types that this version does not know. Show their common fields.
         sequence, sku, subject, words = "", "", "", json.dumps(_data(event))
     columns = [
-        f"{when:%H:%M:%S}",
+        f"{when:%H:%M:%SZ}",
         _padded(type_, _TYPE_WIDTH),
         f"{sequence:>{_SEQUENCE_WIDTH}}",
         _padded(sku, _SKU_WIDTH),

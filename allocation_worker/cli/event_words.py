@@ -77,11 +77,11 @@ def outcome(event: ProductEvent | Rejection) -> str:  # noqa: C901, PLR0911 - on
         case events.OutOfStock() | events.Backordered():
             short = "it waits for stock" if isinstance(event, events.Backordered) else "out of stock"
             return (
-                f"allocate.v1 asked for {event.qty} for {line(event)}: {short}, "
+                f"{_capital(line(event))} wanted {event.qty}: {short}, "  # allocate.v1 or hold.v1 asked
                 f"the most that one batch could give was {event.largest_available}{_next(event)}."
             )
         case events.Deallocated():
-            freed = f"{event.qty} of batch {event.batchref} were freed" if event.batchref else "it held no stock"
+            freed = f"{event.qty} went back to batch {event.batchref}" if event.batchref else "it held no stock"
             return f"deallocate.v1 cancelled {line(event)}: {freed}."
         case events.BatchCreated():
             return f"create-batch.v1 added batch {event.batchref}: {event.qty} of SKU {event.sku}, {_where(event.eta)}."
@@ -97,20 +97,24 @@ def outcome(event: ProductEvent | Rejection) -> str:  # noqa: C901, PLR0911 - on
             )
         case events.PromiseChanged():
             return (
-                f"{line(event)} stays with batch {event.batchref}: {_where(event.previous_eta)}, "
+                f"{_capital(line(event))} stays with batch {event.batchref}: {_where(event.previous_eta)}, "
                 f"now {_where(event.eta)}."
             )
         case events.Shipped():
             return f"ship.v1 shipped {line(event)}: {event.qty} of batch {event.batchref}."
         case events.Held():
             return (
-                f"hold.v1 asked for {event.qty} for {line(event)}: held of batch {event.batchref}, "
+                f"hold.v1 asked for {event.qty} for {line(event)}: held in batch {event.batchref}, "
                 f"{_where(event.eta)}, until {shown(event.until)}."
             )
         case events.HoldLapsed():
-            return f"The hold of {line(event)} lapsed: {event.qty} of batch {event.batchref} were freed."
+            return f"The hold of {line(event)} lapsed: {event.qty} went back to batch {event.batchref}."
         case events.LineQuantityChanged():
             return f"change-line-quantity.v1 changed {line(event)} {_quantities(event)}."
+
+
+def _capital(text: str) -> str:
+    return text[0].upper() + text[1:]
 
 
 def because(told: Told) -> str:

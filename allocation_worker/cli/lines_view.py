@@ -4,16 +4,15 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from rich.table import Table
-
-from allocation_worker.cli.tables import duration, shown, table
+from allocation_worker.cli.tables import FittedTable, duration, shown, table
 from allocation_worker.service_layer.ports.show import BatchUse, HeldLine, LineQueue, SkuQueue, WaitingLine
+from allocation_worker.service_layer.wording import counted
 
 Use = Mapping[str, BatchUse]
 """What has become of the allocated parts of batches, by reference."""
 
 
-def waiting_table(lines: Sequence[WaitingLine]) -> Table:
+def waiting_table(lines: Sequence[WaitingLine]) -> FittedTable:
     """Return the lines of an order that wait."""
     header = ("SKU", "line", "quantity", "priority", "needed by", "lines before it", "waits since")
     rows = [
@@ -23,7 +22,7 @@ def waiting_table(lines: Sequence[WaitingLine]) -> Table:
     return table("Lines that wait for stock", header, rows)
 
 
-def held_table(lines: Sequence[HeldLine]) -> Table:
+def held_table(lines: Sequence[HeldLine]) -> FittedTable:
     """Return the lines of an order for which stock is held."""
     header = ("SKU", "line", "quantity", "batch", "held until", "time left")
     rows = [
@@ -33,7 +32,7 @@ def held_table(lines: Sequence[HeldLine]) -> Table:
     return table("Lines that are held", header, rows)
 
 
-def queue_table(sku: str, queue: LineQueue) -> Table:
+def queue_table(sku: str, queue: LineQueue) -> FittedTable:
     """Return the queue of a SKU, in the order in which it is served."""
     header = ("turn", "order", "line", "quantity", "priority", "needed by", "waits since")
     rows = [
@@ -49,19 +48,21 @@ def queue_table(sku: str, queue: LineQueue) -> Table:
         for line in queue.lines
     ]
     left_out = queue.total - len(queue.lines)
-    more = f"{left_out:,} more {_waits(left_out)} after these; --limit shows more." if left_out else ""
+    more = (
+        f"{counted(left_out, 'more line waits', 'more lines wait')} after these; --limit shows more."
+        if left_out
+        else ""
+    )
     title = f"Lines of SKU {sku} that wait, in the order in which they are served"
     return table(title, header, rows, besides=more)
 
 
-def queues_table(queues: Sequence[SkuQueue], count: int) -> Table:
+def queues_table(queues: Sequence[SkuQueue], count: int) -> FittedTable:
     """Return the SKUs with waiting lines."""
     header = ("SKU", "lines", "quantity", "first waits since")
     rows = [(queue.sku, queue.total, queue.qty, _since(queue.since)) for queue in queues]
     left_out = count - len(queues)
-    more = (
-        f"Lines of {left_out:,} more {'SKU' if left_out == 1 else 'SKUs'} wait; --limit shows more." if left_out else ""
-    )
+    more = f"Lines of {counted(left_out, 'more SKU')} wait; --limit shows more." if left_out else ""
     return table("SKUs with lines that wait, most lines first", header, rows, besides=more)
 
 
@@ -109,10 +110,6 @@ def queues_json(queues: Sequence[SkuQueue], count: int) -> dict[str, Any]:
 
 def _totals(queue: LineQueue | SkuQueue) -> dict[str, Any]:
     return {"waiting_lines": queue.total, "waiting_qty": queue.qty, "waiting_since": _iso(queue.since)}
-
-
-def _waits(count: int) -> str:
-    return "line waits" if count == 1 else "lines wait"
 
 
 def _since(time: datetime | None) -> str:

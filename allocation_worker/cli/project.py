@@ -8,6 +8,7 @@ import typer
 from allocation_worker.bootstrap import project as wiring
 from allocation_worker.cli.loading import load_settings
 from allocation_worker.cli.streams import tell
+from allocation_worker.service_layer.wording import counted
 
 verbs = typer.Typer()
 
@@ -24,7 +25,7 @@ def project(
     """Update the read model in Redis, until SIGTERM or Ctrl-C; run two, one of them on standby."""
     if rebuild:
         skus = wiring.rebuild(load_settings("project"))
-        done = f"The read model was rebuilt: {skus} SKUs."
+        done = f"The read model was rebuilt: {counted(skus, 'SKU')}."
         tell(json.dumps({"skus": skus}) if as_json else done, done=done)
     else:
         wiring.project(load_settings("project"))

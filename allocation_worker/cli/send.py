@@ -204,12 +204,23 @@ def send_hold(
     message_id: MessageId = None,
     correlation_id: CorrelationId = None,
     *,
-    minutes: Annotated[int, typer.Option(min=1, max=1440, help="For how long; a day at most.")] = 15,
+    minutes: Annotated[
+        int | None, typer.Option(min=0, max=1440, help="For how long from now; 0 ends a hold. Default: 15.")
+    ] = None,
+    until: Annotated[
+        str | None,
+        typer.Option(help="YYYY-MM-DDThh:mm:ssZ: until when, in place of --minutes; a --message-id can be sent again."),
+    ] = None,
     wait: Wait = False,
     timeout: Timeout = PATIENCE,
     as_json: AsJson = False,
 ) -> None:
     """Hold stock for an order line that may be ordered soon."""
+    if until is None:
+        wanted = timedelta(minutes=15 if minutes is None else minutes)
+        until = (datetime.now(UTC) + wanted).isoformat(timespec="seconds")
+    elif minutes is not None:
+        raise typer.BadParameter("give either --minutes or --until.")
     _send(
         contracts.Hold,
         message_id,
@@ -219,7 +230,7 @@ def send_hold(
         sku=sku,
         qty=qty,
         lineid=lineid,
-        until=(datetime.now(UTC) + timedelta(minutes=minutes)).isoformat(timespec="seconds"),
+        until=until,
     )
 
 

@@ -129,6 +129,9 @@ def show_waiting(
             _print_queues(*now.queues(limit), as_json=as_json)
             return
         queue = now.queue(sku, limit)
+        if not now.knows(sku):
+            echo(f"SKU {sku!r} was never heard of; look at its spelling.", err=True)
+            raise typer.Exit(exit_codes.NOT_KNOWN)
     if as_json:
         echo(json.dumps({"sku": sku} | lines_view.queue_json(queue), default=str, ensure_ascii=False))
         return

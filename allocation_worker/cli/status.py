@@ -15,6 +15,7 @@ from allocation_worker.cli import exit_codes, tables
 from allocation_worker.cli.loading import load_settings
 from allocation_worker.cli.output import cell, echo
 from allocation_worker.service_layer.status import Finding, Lines, Status, findings
+from allocation_worker.service_layer.wording import counted
 
 _EVERY = 2.0
 """Seconds between two looks of `--watch`."""
@@ -80,7 +81,8 @@ def _lines(seen: Status, found: Sequence[Finding]) -> Iterator[str]:
         if not queue.exists:
             yield f"  {queue.name:<36} missing"
         elif queue.kind != "retry" or queue.messages:
-            yield f"  {queue.name:<36} {queue.messages:>9,} messages {queue.consumers:>3} consumers"
+            messages = counted(queue.messages, "message ", "messages")
+            yield f"  {queue.name:<36} {messages:>18} {counted(queue.consumers, 'consumer'):>13}".rstrip()
     if seen.policies is None and seen.queues:
         yield "Policies of the broker: not seen (no ALLOCATION_MANAGEMENT_URL)"
     if seen.dead_letters:
@@ -89,11 +91,12 @@ def _lines(seen: Status, found: Sequence[Finding]) -> Iterator[str]:
     if seen.backlog is not None:
         yield "Processes connected to the database" if seen.processes else "Processes connected to the database: none"
         for process in seen.processes:
-            yield f"  {process.verb:<36} {process.sessions:>9} sessions, for {_age(process.seconds)}"
+            sessions = counted(process.sessions, "session")
+            yield f"  {process.verb:<36} {sessions:>18}, for {_age(process.seconds)}"
         oldest = seen.backlog.oldest
         yield f"Oldest event to be published: {'none' if oldest is None else _age(oldest)}"
         for type_, count in seen.backlog.unrouted.items():
-            yield f"No queue wants {type_}: {count:,} events are kept"
+            yield f"No queue wants {type_}: {counted(count, 'event is', 'events are')} kept"
     if seen.lines is not None:
         yield from _of_lines(seen.lines)
 

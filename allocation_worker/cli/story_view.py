@@ -4,12 +4,11 @@ from collections.abc import Iterator
 from shlex import quote
 from typing import Any
 
-from rich.table import Table
 from rich.text import Text
 
 from allocation_worker.cli import event_words as words
 from allocation_worker.cli.output import lines
-from allocation_worker.cli.tables import console, shown, table
+from allocation_worker.cli.tables import FittedTable, console, shown, table
 from allocation_worker.domain import events
 from allocation_worker.domain.events import ProductEvent
 from allocation_worker.domain.history import Share
@@ -17,6 +16,7 @@ from allocation_worker.domain.stock import Batch
 from allocation_worker.service_layer.decisions import Considered, Decision, Verdict
 from allocation_worker.service_layer.explain import Events, Story, Told
 from allocation_worker.service_layer.ports import Answer, Rejection
+from allocation_worker.service_layer.wording import counted
 
 A_SCREEN = 20
 
@@ -35,7 +35,7 @@ def print_story(story: Story) -> None:
         if not decision.agrees:
             out.print(Text(_OTHERWISE))
     if story.decided > len(story.decisions) and story.batches_known:
-        out.print(Text(f"{story.decided - len(story.decisions)} more lines looked for stock."))
+        out.print(Text(f"{counted(story.decided - len(story.decisions), 'more line')} looked for stock."))
     if story.events:
         out.print(_events(story))
     if story.since:
@@ -111,13 +111,14 @@ def opening(story: Story) -> Iterator[str]:
     if story.first is None:
         yield "It was answered, but the history has forgotten how (ALLOCATION_HISTORY_DAYS)."
         return
-    yield words.outcome(story.first.event)
     if story.repeats:
         yield (
-            f"Nothing had to change: {story.repeats.causation_id} had the same effect at "
-            f"{shown(story.repeats.created_at)}, and its event was published again. No batch was considered."
+            f"Nothing had to change: what {story.repeats.causation_id} brought about at "
+            f"{shown(story.repeats.created_at)} still holds, and its event was published again. "
+            "No batch was considered."
         )
-    else:
+    yield words.outcome(story.first.event)
+    if not story.repeats:
         yield from _of_line(story, story.first.event)
         yield from _followed(story, story.first.event)
     if story.decided and not story.batches_known:
@@ -160,7 +161,7 @@ def _before(share: Share, event: ProductEvent | Rejection) -> Iterator[str]:
         case events.LineQuantityChanged():
             yield f"It had {had} before."
         case events.Deallocated() if share.only_held:
-            yield "They were only held for it."
+            yield "Its stock was only held."
 
 
 def _followed(story: Story, event: ProductEvent | Rejection) -> Iterator[str]:
@@ -169,26 +170,23 @@ def _followed(story: Story, event: ProductEvent | Rejection) -> Iterator[str]:
     shrunk = isinstance(event, events.BatchQuantityChanged)
     taken_off, lapsed = count[events.Deallocated], count[events.HoldLapsed]
     if isinstance(event, events.BatchEtaChanged):
-        yield f"{_lines(count[events.PromiseChanged], 'of it was', 'of it were')} told of the change."
+        yield f"{counted(count[events.PromiseChanged], 'line of it was', 'lines of it were')} told of the change."
     if shrunk and (lapsed or count[events.Held]):
         held = count[events.Held]
-        both = _lines(lapsed + held, "was", "were")
+        both = counted(lapsed + held, "line was", "lines were")
         yield f"{both} only held, and taken off first: {held} held again, {lapsed} lapsed."
     if taken_off:
         why = "no longer fitted, the last asked" if shrunk else "needed it before"
         yield (
-            f"{_lines(taken_off)} {why}; each looked for stock again, the first asked first: "
+            f"{counted(taken_off, 'line')} {why}; each looked for stock again, the first asked first: "
             f"{again[events.Allocated]} allocated, {again[events.Backordered]} waiting, "
             f"{again[events.OutOfStock]} out of stock."
         )
     if shrunk and not (taken_off or lapsed or count[events.Held]):
         yield "No line had to be moved."
     if story.served:
-        yield f"{_lines(story.served)} that waited got stock: the higher priority first, then the first asked."
-
-
-def _lines(count: int, one: str = "", more: str = "") -> str:
-    return f"1 line {one}".rstrip() if count == 1 else f"{count:,} lines {more}".rstrip()
+        served = counted(story.served, "line")
+        yield f"{served} that waited got stock: the higher priority first, then the first asked."
 
 
 def _unknown(story: Story) -> str:
@@ -200,7 +198,7 @@ def _unknown(story: Story) -> str:
     )
 
 
-def _batches(decision: Decision) -> Table:
+def _batches(decision: Decision) -> FittedTable:
     event = decision.event
     long = len(decision.considered) > A_SCREEN
     used_up = sum(batch.available_quantity == 0 for batch, _ in decision.considered) if long else 0
@@ -222,7 +220,7 @@ def _batches(decision: Decision) -> Table:
         f"Batches considered for {wish}, just before the decision{own}",
         ("batch", "ETA", "purchased", "left", "verdict"),
         rows,
-        besides=f"Besides, {used_up} batches had nothing left." if used_up else "",
+        besides=f"Besides, {counted(used_up, 'batch', 'batches')} had nothing left." if used_up else "",
     )
 
 
@@ -234,7 +232,7 @@ def _verdict(batch: Batch, verdict: Verdict, decision: Decision) -> str:
     return "not needed" if verdict == "not needed" else "took the line"
 
 
-def _events(story: Story) -> Table:
+def _events(story: Story) -> FittedTable:
     left_out = story.events - len(story.answers)
     return table(
         f"Events: {story.events}, {story.published} of them published",
@@ -254,7 +252,7 @@ def _events(story: Story) -> Table:
     )
 
 
-def _since(story: Story) -> Table:
+def _since(story: Story) -> FittedTable:
     _, subject = words.subject(story.since[0].answer.event)
     return table(
         f"What has happened to order {subject} since",

@@ -12,6 +12,7 @@ from allocation_worker.cli.loading import load_settings
 from allocation_worker.cli.output import echo
 from allocation_worker.cli.streams import tell
 from allocation_worker.config import Settings
+from allocation_worker.service_layer.wording import counted
 
 verbs = typer.Typer()
 
@@ -64,8 +65,8 @@ def topology(
     for queue, messages in outdated.items():
         # `--if-empty` is not to be had for quorum queues.
         tell(
-            f"The queue {queue} is no longer used, and holds {messages} messages. Once no older version of the "
-            f"worker runs and it is empty, delete it: rabbitmqctl delete_queue {queue}",
+            f"The queue {queue} is no longer used, and holds {counted(messages, 'message')}. Once no older version of "
+            f"the worker runs and it is empty, delete it: rabbitmqctl delete_queue {queue}",
             done=done,
         )
 
@@ -97,4 +98,4 @@ def _replace(loaded: Settings, queue: str, *, as_json: bool) -> None:
     elif moved is None:
         echo(f"The queue {queue} has the right arguments already.")
     else:
-        echo(f"The queue {queue} is replaced; {moved} messages were moved.")
+        echo(f"The queue {queue} is replaced; {counted(moved, 'message was', 'messages were')} moved.")

@@ -11,6 +11,7 @@ from allocation_worker.cli import exit_codes
 from allocation_worker.cli.loading import load_settings
 from allocation_worker.cli.output import echo
 from allocation_worker.service_layer.verify import Audit
+from allocation_worker.service_layer.wording import counted
 
 verbs = typer.Typer()
 
@@ -48,9 +49,10 @@ def _print(found: Audit) -> None:
         echo(f"Notice: {notice}")
     facts = ", ".join(f"{name} {_shown(value)}" for name, value in found.durability.items())
     echo(f"The guarantees rest on: {facts}.")
-    rows = ", ".join(f"{count:,} {table}" for table, count in found.counts.items()) or "no rows"
+    rows = ", ".join(f"{table} {count:,}" for table, count in found.counts.items()) or "none"
     total = sum(fault.count for fault in found.faults)
-    echo(f"{total:,} faults in {rows}." if total else f"No faults in {rows}.")
+    faults = counted(total, "fault") if total else "No faults"
+    echo(f"{faults}. Rows looked at: {rows}.")
 
 
 def _shown(value: object) -> str:

@@ -19,6 +19,7 @@ from allocation_worker.service_layer.ports import (
     UnitOfWork,
     UnitOfWorkFactory,
 )
+from allocation_worker.service_layer.wording import counted
 
 L = TypeVar("L", bound=Letter)
 
@@ -136,5 +137,6 @@ def predict_redrive(
             return f"would fail again: {type(result.failure).__name__}: {result.failure}"
         case Prospect.ANSWERED:
             type_, body = write(result.events[0], message)
-            others = f", and {len(result.events) - 1} more events" if len(result.events) > 1 else ""
+            more = len(result.events) - 1
+            others = f", and {counted(more, 'more event')}" if more else ""
             return f"would be answered by {type_} {body}{others}."

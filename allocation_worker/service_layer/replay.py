@@ -7,6 +7,7 @@ from allocation_contracts import AllocationError
 from allocation_worker.domain.errors import quoted
 from allocation_worker.service_layer.outgoing import OutgoingEvent
 from allocation_worker.service_layer.ports import PublishedEvents
+from allocation_worker.service_layer.wording import counted
 
 
 class ReplayError(AllocationError):
@@ -41,9 +42,8 @@ def replay(
         raise ReplayError(f"SKU {quoted(sku)} was never heard of; look at its spelling.")
     last = last or kept.counted
     if last > kept.counted or first > kept.counted:
-        raise ReplayError(
-            f"SKU {quoted(sku)} has had {kept.counted} events so far; ask for some of 1 to {kept.counted}."
-        )
+        had = counted(kept.counted, "event")
+        raise ReplayError(f"SKU {quoted(sku)} has had {had} so far; ask for some of 1 to {kept.counted}.")
     if kept.kept_from is None:
         raise ReplayError(
             f"No event of SKU {quoted(sku)} is in the history any more, which is kept for ALLOCATION_HISTORY_DAYS."

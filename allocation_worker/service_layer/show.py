@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from allocation_worker.service_layer.wording import counted
+
 STALE_AFTER = 30.0
 """Seconds. `project` leaves a sign of life every ten."""
 
@@ -40,7 +42,7 @@ class Freshness:
         elif self.seconds is None or self.seconds > STALE_AFTER:
             troubles.append("`project` does not get on")
         if self.waiting:
-            troubles.append("1 event waits for it" if self.waiting == 1 else f"{self.waiting:,} events wait for it")
+            troubles.append(counted(self.waiting, "event waits for it", "events wait for it"))
         return troubles
 
 

@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from allocation_worker.service_layer.wording import counted
+
 QueueKind = Literal["commands", "retry", "dead-letters", "read-model"]
 
 
@@ -119,11 +121,14 @@ def _of_queue(queue: QueueState) -> Iterator[Finding]:
         told = f"The queue {queue.name} does not exist; run `allocation-worker topology`."
         yield Finding(kind="no-queue", sentence=told)
     elif queue.kind == "commands" and not queue.consumers:
-        told = f"Nobody consumes {queue.name}, in which {queue.messages:,} messages wait; start `consume`."
+        waiting = counted(queue.messages, "message waits", "messages wait")
+        told = f"Nobody consumes {queue.name}, in which {waiting}; start `consume`."
         yield Finding(kind="no-consumer", sentence=told)
     elif queue.kind == "read-model" and not queue.consumers:
-        told = f"The read model is {queue.messages:,} events behind, and nobody updates it; start `project`."
+        behind = counted(queue.messages, "event")
+        told = f"The read model is {behind} behind, and nobody updates it; start `project`."
         yield Finding(kind="read-model-behind", sentence=told)
     elif queue.kind == "dead-letters" and queue.messages:
-        told = f"There are {queue.messages:,} dead letters; `allocation-worker dead-letters list` shows them."
+        waiting = counted(queue.messages, "dead letter waits", "dead letters wait")
+        told = f"{waiting} to be handled; `allocation-worker dead-letters list` shows why."
         yield Finding(kind="dead-letters", sentence=told)

@@ -72,6 +72,12 @@ def test_the_queue_stands_in_the_order_in_which_it_is_served(store: Store) -> No
     assert queue(store, "NEVER-SEEN") == LineQueue([], 0, 0, None)
 
 
+def test_a_sku_is_known_from_its_first_batch_on(store: Store) -> None:
+    given(store, create("b", 1), order("o", 1, sku="NEVER-SEEN"))
+    with store.open_lines() as lines:
+        assert [lines.knows(sku) for sku in ("LAMP", "NEVER-SEEN")] == [True, False]
+
+
 def test_a_line_has_its_turn_behind_those_that_are_served_before_it(store: Store) -> None:
     given(store, create("b", 1), wait("second", 2), wait("third", 3), wait("first", 4, priority=1), order("fits", 1))
     lines = waiting(store, "third", "first", "fits", "never-seen")

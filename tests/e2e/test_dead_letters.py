@@ -135,7 +135,7 @@ def test_a_person_sees_what_is_there_and_throws_some_of_it_away(still: RunningSe
     assert dead_letters(still, "discard", letters[new]["id"], answer="n\n")[0] == 1
     code, out = dead_letters(still, "discard", letters[new]["id"], answer="y\n")
     assert (code, depths(still)[0]) == (0, 2)
-    assert "Discard 1 dead letters (1 handler-failed)?" in out
+    assert "Discard 1 dead letter (1 handler-failed)?" in out
     code, out = dead_letters(still, "discard", letters[new]["id"], "--yes")
     assert code == 3
     assert f"There is no dead letter {letters[new]['id']}" in out

@@ -47,7 +47,7 @@ def settings(service: RunningService, client: ExternalClient, redis_server: Redi
         ("dead-letters list --json", ""),
         ("dead-letters list --reason invalid-json", ""),
         ("topology --check", ""),
-        ("project --rebuild", "The read model was rebuilt: 1 SKUs. "),
+        ("project --rebuild", "The read model was rebuilt: 1 SKU. "),
         ("show stock", ""),
         ("show order o1 --json", ""),
         ("migrate", "The schema was at "),

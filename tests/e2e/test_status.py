@@ -33,7 +33,7 @@ def test_an_order_that_waits_while_nothing_runs_is_told(fresh_service: RunningSe
     assert {each["name"]: each["messages"] for each in seen["queues"]}["allocation.orders"] == 1
     shown = run_verb("status", settings=fresh_service.settings)
     assert shown.returncode == 0
-    assert "Nobody consumes allocation.orders, in which 1 messages wait; start `consume`." in shown.stdout
+    assert "Nobody consumes allocation.orders, in which 1 message waits; start `consume`." in shown.stdout
 
 
 def test_the_lines_that_wait_or_are_held_are_counted(fresh_service: RunningService) -> None:
@@ -67,6 +67,8 @@ def test_a_service_that_works_is_shown_on_a_screen(fresh_service: RunningService
         assert shown[0] == "Nothing is wrong."
         assert len(shown) < 24
         assert max(map(len, shown)) <= 80
+        assert any(re.fullmatch(r"  allocation\.orders +0 messages +1 consumer", line) for line in shown)
+        assert any(re.fullmatch(r"  consume +1 session, for \d+ s", line) for line in shown)
         properties = BasicProperties(message_id="broken", type="allocate.v1")
         client.publish_raw(b"{", routing_key="allocate", properties=properties)
         wait_until(lambda: kinds(fresh_service) == ["dead-letters"], within=30, otherwise=fresh_service.logs)

@@ -39,6 +39,7 @@ def service(
             running.start(verb)
         with running.client() as client:
             hour = datetime.now(UTC) + timedelta(hours=1)
+            client.ask(CreateBatch(batchref="desks", sku="DESK", qty=1))
             client.ask(CreateBatch(batchref="shelf", sku="LAMP", qty=5), message_id="c1")
             client.ask(CreateBatch(batchref="ship", sku="LAMP", qty=10, eta=ETA), message_id="c2")
             client.ask(Allocate(orderid="o1", sku="LAMP", qty=4), message_id="m1")
@@ -94,6 +95,29 @@ def test_the_queue_is_shown_in_the_order_in_which_it_is_served(service: RunningS
     assert told(service, "show", "waiting", "--sku", "DESK") == "No line of SKU DESK waits for stock.\n"
 
 
+def test_the_queue_of_a_misspelt_sku_is_not_known(service: RunningService) -> None:
+    done = run_verb("show", "waiting", "--sku", "LMAP", settings=service.settings)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr == "SKU 'LMAP' was never heard of; look at its spelling.\n"
+
+
+def test_a_hold_can_be_sent_again_and_ended_by_hand(service: RunningService) -> None:
+    words = ("send", "hold", "--orderid", "by-hand", "--sku", "DESK", "--qty", "1", "--wait")
+    until = ("--until", f"{datetime.now(UTC) + timedelta(minutes=5):%Y-%m-%dT%H:%M:%SZ}", "--message-id", "by-hand/1")
+    assert "held.v1" in told(service, *words, *until)
+    assert told(service, *words[:-1], *until) == "by-hand/1\n"
+    assert "held.v1" in told(service, *words, "--minutes", "0")
+    with service.client() as shop:
+        shop.ask(Allocate(orderid="after-it", sku="DESK", qty=1, wait=True))
+        wait_until(
+            lambda: as_json(service, "show", "order", "after-it")["lines"][0]["status"] == "allocated",
+            within=30,
+            otherwise=service.logs,
+            every=0.5,
+        )
+    assert told(service, "dead-letters", "list") == "There are no dead letters.\n"
+
+
 def test_an_order_shows_the_turn_of_a_line_or_until_when_it_is_held(service: RunningService) -> None:
     [waiting] = as_json(service, "show", "order", "w1")["waiting"]
     assert (waiting["before"], waiting["needed_by"]) == (1, "2030-01-31")
@@ -144,7 +168,7 @@ def test_a_story_goes_on_to_what_has_happened_since(service: RunningService) -> 
 
 
 def test_verify_and_status_find_nothing_wrong_with_lines_that_wait_or_are_held(service: RunningService) -> None:
-    assert "No faults in " in told(service, "verify")
+    assert "No faults." in told(service, "verify")
     text = told(service, "status", "--check")
     assert "Lines that wait for stock: 2, the first for " in text
     assert "Lines that are held: 1\n" in text

@@ -20,6 +20,9 @@ class FakeLinesNow:
         lines = [self._waiting_line(sku, line) for line in self._in_turn(sku)]
         return LineQueue(lines[:limit], len(lines), sum(line.qty for line in lines), _first(lines))
 
+    def knows(self, sku: str) -> bool:
+        return sku in self._state.products
+
     def queues(self, limit: int) -> tuple[Sequence[SkuQueue], int]:
         found = [(sku, self.queue(sku, 0)) for sku in self._state.products]
         queues = [SkuQueue(sku, queue.total, queue.qty, queue.since) for sku, queue in found if queue.total]

@@ -26,6 +26,8 @@ TOTALS = sa.text(f"""
     WHERE {WAITS} AND sku = :sku
 """)  # noqa: S608 - as above
 
+KNOWN = sa.text("SELECT FROM products WHERE sku = :sku")
+
 QUEUES = sa.text(f"""
     SELECT sku, count(*) AS count, sum(qty) AS qty, min(waits_since) AS since, count(*) OVER () AS skus
     FROM order_lines WHERE {WAITS} GROUP BY sku ORDER BY count(*) DESC, sku LIMIT :limit
@@ -67,6 +69,9 @@ class PostgresLinesNow:
         rows = self._connection.execute(QUEUE, {"sku": sku, "limit": limit})
         lines = [_waiting(row, before) for before, row in enumerate(rows)]
         return LineQueue(lines, *self._connection.execute(TOTALS, {"sku": sku}).one())
+
+    def knows(self, sku: str) -> bool:
+        return self._connection.execute(KNOWN, {"sku": sku}).first() is not None
 
     def queues(self, limit: int) -> tuple[Sequence[SkuQueue], int]:
         rows = self._connection.execute(QUEUES, {"limit": limit}).all()

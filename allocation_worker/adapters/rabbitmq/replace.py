@@ -33,6 +33,7 @@ from allocation_worker.adapters.rabbitmq.topology import (
     topology_channel,
     unfinished,
 )
+from allocation_worker.service_layer.wording import counted
 
 log = structlog.get_logger()
 
@@ -206,8 +207,9 @@ class Replacement:
                 continue
             if now - told >= self._timing.tell:
                 told = now
-                hands = f", and {held} are in the hands of {consumers} consumers" if held else ""
-                self._on_progress(f"Waiting until {self._name} is empty: {waiting} messages wait in it{hands}.")
+                hands = f", and {held} in the hands of {counted(consumers, 'consumer')}" if held else ""
+                waits = counted(waiting, "message waits", "messages wait")
+                self._on_progress(f"Waiting until {self._name} is empty: {waits} in it{hands}.")
             time.sleep(self._timing.look)
 
     @property

@@ -14,6 +14,7 @@ from allocation_worker.adapters.rabbitmq.errors import ACCESS_REFUSED, BrokerErr
 from allocation_worker.adapters.rabbitmq.link import worker_link
 from allocation_worker.adapters.rabbitmq.publisher import ConfirmedPublisher, Publication
 from allocation_worker.service_layer.outgoing import MessageResult
+from allocation_worker.service_layer.wording import counted
 
 WINDOW = 500
 PATIENCE = 60.0
@@ -34,7 +35,8 @@ class NotConfirmedError(BrokerError):
     """
 
     def __init__(self, count: int, seconds: float) -> None:
-        super().__init__(f"{count} messages were not confirmed within {seconds:g} s, though they may have arrived.")
+        messages = counted(count, "message was", "messages were")
+        super().__init__(f"{messages} not confirmed within {seconds:g} s, though they may have arrived.")
         self.count = count
 
 

@@ -93,6 +93,9 @@ class LinesNow(Protocol):
     def queue(self, sku: str, limit: int) -> LineQueue:
         """Return the queue of a SKU, with `limit` lines at most."""
 
+    def knows(self, sku: str) -> bool:
+        """Return whether a batch of the SKU was ever created."""
+
     def queues(self, limit: int) -> tuple[Sequence[SkuQueue], int]:
         """Return the SKUs with the most waiting lines, `limit` at most, and the number of all that have some."""
 

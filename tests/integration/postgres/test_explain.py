@@ -103,6 +103,26 @@ def test_an_answer_that_was_announced_again_names_the_command_that_brought_it_ab
     assert story.repeats.causation_id == "m2"
     assert (story.decisions, story.decided, story.events) == ([], 0, 1)
     assert story_of(shop, "m2").repeats is None
+    assert "what m2 brought about at " in words(story)
+
+
+def test_an_answer_of_another_type_that_was_announced_again_does_not_pass_for_that_of_the_command(
+    shop: PostgresStore,
+) -> None:
+    decide(
+        shop,
+        ("eta", ChangeBatchEta(batchref="ship", eta=date(2026, 1, 9))),
+        ("again", order("o2", 4)),
+    )
+    _, repeated, told = words(story_of(shop, "again")).splitlines()
+    assert repeated.startswith("Nothing had to change: what eta brought about at ")
+    assert told == "Order o2, SKU LAMP stays with batch ship: due on 2026-01-01, now due on 2026-01-09."
+
+
+def test_a_hold_that_found_no_stock_is_not_told_as_an_allocate(shop: PostgresStore) -> None:
+    decide(shop, ("basket", Hold(orderid="o9", sku="LAMP", qty=60, until=LATER)))
+    [_, told] = words(story_of(shop, "basket")).splitlines()
+    assert told.startswith("Order o9, SKU LAMP wanted 60: out of stock, the most that one batch could give was 50")
 
 
 def test_deliveries_are_counted(shop: PostgresStore) -> None:
@@ -162,7 +182,7 @@ def test_commands_that_look_for_no_stock(shop: PostgresStore) -> None:
     decide(shop, ("d", Deallocate(orderid="o1", sku="LAMP")), ("never", Deallocate(orderid="never", sku="VASE")))
     sentences = [outcome(story.first.event) for name in ("d", "never", "c1") if (story := story_of(shop, name)).first]
     assert sentences == [
-        "deallocate.v1 cancelled order o1, SKU LAMP: 3 of batch shelf were freed.",
+        "deallocate.v1 cancelled order o1, SKU LAMP: 3 went back to batch shelf.",
         "deallocate.v1 cancelled order never, SKU VASE: it held no stock.",
         "create-batch.v1 added batch ship: 20 of SKU LAMP, due on 2026-01-01.",
     ]
@@ -270,7 +290,7 @@ def test_a_hold_tells_how_it_was_changed_confirmed_and_moved(shop: PostgresStore
     first, second, third = (story_of(shop, name) for name in ("h1", "h2", "h3"))
     assert verdicts(first) == [("shelf", 2, "took it"), ("ship", 16, "not needed"), ("later", 50, "not needed")]
     assert verdicts(second) == verdicts(first)  # its own stock counts as left
-    assert "held of batch shelf, in the warehouse, until 2026-01-01 12:00:00 UTC." in words(first)
+    assert "held in batch shelf, in the warehouse, until 2026-01-01 12:00:00 UTC." in words(first)
     assert "This changed its hold, which was 1 of batch shelf." in words(second)
     assert "This confirmed its hold: 2 of batch shelf. No batch was considered." in words(third)
     assert (third.decisions, third.decided) == ([], 0)
@@ -301,7 +321,7 @@ def test_a_hold_that_is_given_back_or_taken_off_says_so(store: PostgresStore) ->
         ("d", Deallocate(orderid="h1", sku="LAMP")),
         ("x", ChangeBatchQuantity(batchref="b", qty=0)),
     )
-    assert "3 of batch b were freed.\nThey were only held for it." in words(story_of(store, "d"))
+    assert "3 went back to batch b.\nIts stock was only held." in words(story_of(store, "d"))
     assert since(store, "h2") == [("held.v1", "batch b: from 5 to 0", "x")]
     assert "1 line was only held, and taken off first: 1 held again, 0 lapsed." in words(story_of(store, "x"))
 

@@ -201,7 +201,7 @@ def test_it_waits_for_what_consumers_hold(place: Place, management: Management) 
         eventually(lambda: place.depth(STOCK_QUEUE) == 0)
         thread = threading.Thread(target=made.run)
         thread.start()
-        eventually(lambda: any("10 are in the hands of 1 consumers" in sentence for sentence in told), within=30)
+        eventually(lambda: any("10 in the hands of 1 consumer" in sentence for sentence in told), within=30)
         for _ in range(5):
             shop.send()
         assert thread.is_alive()

@@ -47,8 +47,14 @@ def test_whatever_stands_in_it_fits_into_json() -> None:
     assert whole["body_base64"] == "/w=="
     assert whole["headers"] == {"x": "b'\\xfe'", "b'\\xfd'": 1, "deep": [{"b'\\xfc'": None}]}
     assert json.loads(letter_json(found))["id"] == found.id
+    assert "  unknown                  " in letter_line(found)
     assert "(no type)" in letter_line(found)
     assert "b'\\xfd': 1" in shown(found)
+
+
+def test_the_time_of_death_has_its_zone() -> None:
+    headers = {"x-failed-at": "2026-11-26T13:00:00+01:00", "x-reason": "handler-failed"}
+    assert "  2026-11-26 12:00:00 UTC  handler-failed  " in letter_line(letter(b"{}", headers=headers))
 
 
 def test_headers_that_cannot_be_decoded_are_shown_as_bytes() -> None:

@@ -28,8 +28,8 @@ LINE: dict[str, Any] = {"orderid": "o", "sku": "S", "lineid": "", "qty": 3}
 
 
 @pytest.fixture(autouse=True)
-def utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("TZ", "UTC")
+def another_zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
     time.tzset()
     yield
     monkeypatch.undo()
@@ -77,7 +77,7 @@ def seen(event: contracts.Event) -> SeenEvent:
     ],
 )
 def test_each_event_is_an_aligned_line(event: contracts.Event, line: str) -> None:
-    assert as_text(seen(event)) == f"22:13:20  {line}"
+    assert as_text(seen(event)) == f"22:13:20Z  {line}"
 
 
 @pytest.mark.parametrize(
@@ -125,12 +125,12 @@ def test_what_happens_to_a_line_after_it_was_asked_for_is_a_line_too(
     event: contracts.Event, subject: str, words: str
 ) -> None:
     sequence = getattr(event, "sequence", "")
-    assert as_text(seen(event)) == f"22:13:20  {event.TYPE:<25}  {sequence:>6}  {'S':16}  {subject:16}  {words}"
+    assert as_text(seen(event)) == f"22:13:20Z  {event.TYPE:<25}  {sequence:>6}  {'S':16}  {subject:16}  {words}"
 
 
 def test_an_event_of_a_newer_worker_is_shown_as_it_is() -> None:
     event = SeenEvent(FakeProperties(type="allocated.v2", timestamp=1_700_000_000), b'{"order": "o1"}')
-    assert as_text(event) == f"22:13:20  {'allocated.v2':<25}  {'':6}  {'':16}  {'':16}  " + '{"order": "o1"}'
+    assert as_text(event) == f"22:13:20Z  {'allocated.v2':<25}  {'':6}  {'':16}  {'':16}  " + '{"order": "o1"}'
     assert '"unreadable": "{"' in as_text(event._replace(body=b"{"))
 
 

@@ -3,7 +3,6 @@
 from datetime import UTC, datetime
 
 from rich.console import Console
-from rich.table import Table
 
 from allocation_worker.cli.lines_view import (
     held_table,
@@ -13,14 +12,14 @@ from allocation_worker.cli.lines_view import (
     queues_table,
     waiting_table,
 )
-from allocation_worker.cli.tables import duration
+from allocation_worker.cli.tables import FittedTable, duration
 from allocation_worker.service_layer.ports.show import BatchUse, HeldLine, LineQueue, SkuQueue, WaitingLine
 
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
 LINE = WaitingLine("o1", "LAMP", "2", 5, 3, NOON.date(), 4, NOON)
 
 
-def drawn(table: Table) -> str:
+def drawn(table: FittedTable) -> str:
     console = Console(width=200)
     with console.capture() as captured:
         console.print(table)

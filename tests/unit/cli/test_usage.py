@@ -38,6 +38,10 @@ def refusal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
             ["verify", "--stuck-after", "inf"],
             "invalid value for '--stuck-after': input should be less than or equal to",
         ),
+        (
+            ["send", "hold", "--orderid=o", "--sku=S", "--qty=1", "--minutes=1", "--until=2030-01-01T00:00:00Z"],
+            "give either --minutes or --until; see",
+        ),
         (["dead-letters", "redrive"], "say which dead letters are meant: their ids, or --all, or some of --reason"),
     ],
 )
