@@ -155,7 +155,8 @@ class Rows:
                 new.append((product.sku, streams[product.sku].namespace.hex(), *values))
             elif known != values:
                 changed.append((product.sku, *values))
-        self._writer.add(statements.INSERT_PRODUCTS, new)
+        # In SKU order, so that two transactions with the same new products never wait for each other.
+        self._writer.add(statements.INSERT_PRODUCTS, sorted(new))
         self._writer.add(statements.UPDATE_PRODUCTS, changed)
         self._writer.add(
             statements.UPDATE_SMALLEST_WAITING,
