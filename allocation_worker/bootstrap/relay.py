@@ -36,6 +36,7 @@ from allocation_worker.entrypoints.signs_of_life import (
     watched_sessions,
     watched_sleep,
 )
+from allocation_worker.entrypoints.while_active import WhileActive
 from allocation_worker.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
 from allocation_worker.service_layer.lapse import HoldLapser
 from allocation_worker.service_layer.messagebus import MessageBus
@@ -60,6 +61,11 @@ def _relay(settings: Settings, signs: SignsOfLife, network: Network, telemetry: 
     database = engine(settings, "relay")
     telemetry.measure_connections(database)
     active = threading.Event()
+
+    def while_active(loop: str) -> WhileActive:
+        sleep = watched_sleep(sleep_using_event(stopping), signs.loop(loop))
+        return WhileActive(active, stopping=stopping, sleep=sleep)
+
     pruner = Pruner(
         pruned_tables(
             database,
@@ -68,20 +74,15 @@ def _relay(settings: Settings, signs: SignsOfLife, network: Network, telemetry: 
             lines_days=settings.lines_days,
         ),
         PruneClock(PostgresPruneTimes(database)),
-        active=active,
-        stopping=stopping,
-        sleep=watched_sleep(sleep_using_event(stopping), signs.loop("pruning")),
+        while_active("pruning"),
     )
-
     lapsing = Lapsing(
         HoldLapser(
             PostgresDueHolds(database),
             MessageBus(COMMAND_HANDLERS, EVENT_HANDLERS),
             partial(PostgresUnitOfWork, database),
         ),
-        active=active,
-        stopping=stopping,
-        sleep=watched_sleep(sleep_using_event(stopping), signs.loop("holds")),
+        while_active("holds"),
     )
 
     def stop() -> None:

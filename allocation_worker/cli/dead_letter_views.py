@@ -21,6 +21,8 @@ _WIDEST_VALUE = 40
 _ASK_THE_SENDER = "It breaks the contract: have its sender correct it and send it again, then discard this one."
 _NEXT_STEPS: Mapping[str, str] = {
     "message-id-conflict": "Have its sender send it under an id of its own, then discard this one.",
+    "unknown-type": "If the type is one of this version, an older one met it during an upgrade: redrive it once no "
+    "older version runs. Otherwise have its sender correct it and send it again, then discard this one.",
     "wrong-queue": "Have its sender use the routing key that belongs to its type. If the sender may send it, redrive "
     "sends it where its type says.",
     "handler-failed": "Fix the cause, see what would happen with `redrive --dry-run`, then redrive it.",

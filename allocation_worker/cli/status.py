@@ -82,7 +82,7 @@ def _lines(seen: Status, found: Sequence[Finding]) -> Iterator[str]:
             yield f"  {queue.name:<36} missing"
         elif queue.kind != "retry" or queue.messages:
             messages = counted(queue.messages, "message ", "messages")
-            yield f"  {queue.name:<36} {messages:>18} {counted(queue.consumers, 'consumer'):>13}".rstrip()
+            yield f"  {queue.name:<36} {messages:>18} {counted(queue.consumers, 'consumer ', 'consumers'):>13}".rstrip()
     if seen.policies is None and seen.queues:
         yield "Policies of the broker: not seen (no ALLOCATION_MANAGEMENT_URL)"
     if seen.dead_letters:
@@ -91,8 +91,8 @@ def _lines(seen: Status, found: Sequence[Finding]) -> Iterator[str]:
     if seen.backlog is not None:
         yield "Processes connected to the database" if seen.processes else "Processes connected to the database: none"
         for process in seen.processes:
-            sessions = counted(process.sessions, "session")
-            yield f"  {process.verb:<36} {sessions:>18}, for {_age(process.seconds)}"
+            sessions = f"{process.sessions:>9} {'session' if process.sessions == 1 else 'sessions'}"
+            yield f"  {process.verb:<36} {sessions}, for {_age(process.seconds)}"
         oldest = seen.backlog.oldest
         yield f"Oldest event to be published: {'none' if oldest is None else _age(oldest)}"
         for type_, count in seen.backlog.unrouted.items():

@@ -1,15 +1,12 @@
-"""Deletes old rows, in a thread of its own, a little at a time, while this relay is the active one."""
+"""Deletes old rows, a little at a time, while this relay is the active one."""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from threading import Event
-from time import monotonic
 
 import structlog
-from tenacity import sleep_using_event
 
-from allocation_worker.entrypoints.availability import until_available
 from allocation_worker.entrypoints.prune_clock import PruneClock
+from allocation_worker.entrypoints.while_active import LOOK_EVERY, WhileActive
 from allocation_worker.service_layer.ports import PrunedTable
 
 ROUND_EVERY = 60.0
@@ -23,9 +20,6 @@ LONGEST_PAUSE = 5.0
 
 FIRST_ROUND_PAUSE = 0.05
 """The same in the first round, when there may be much to delete anywhere."""
-
-LOOK_EVERY = 1.0
-"""Seconds between two looks at the clock of the database, and at whether this relay is the active one."""
 
 log = structlog.get_logger()
 
@@ -67,59 +61,33 @@ class _Rounds:
 
 
 class Pruner:
-    """Prunes while this relay is the active one, through any absence of the database.
+    """Prunes several tables.
 
     Args:
         tables: What to prune.
         prune_clock: Says what is old.
-        active: Is set while this relay is the active one.
-        stopping: Set it to stop.
-        sleep: Waits so many seconds; by default until `stopping` is set.
-        clock: Seconds that never go back.
+        while_active: When to do so.
     """
 
-    def __init__(
-        self,
-        tables: Sequence[PrunedTable],
-        prune_clock: PruneClock,
-        *,
-        active: Event,
-        stopping: Event,
-        sleep: Callable[[float], None] | None = None,
-        clock: Callable[[], float] = monotonic,
-    ) -> None:
+    def __init__(self, tables: Sequence[PrunedTable], prune_clock: PruneClock, while_active: WhileActive) -> None:
         self._prune_clock = prune_clock
-        self._active = active
-        self._stopping = stopping
-        self._sleep = sleep or sleep_using_event(stopping)
-        self._clock = clock
-        self._rounds = [_Rounds(table, clock()) for table in tables]
+        self._while_active = while_active
+        self._clock = while_active.clock
+        self._rounds = [_Rounds(table, self._clock()) for table in tables]
 
     def run(self) -> None:
         """Prune until told to stop."""
-        while not self._stopping.is_set():
-            if self._active.is_set():
-                until_available(
-                    self._prune,
-                    stopping=self._stopping,
-                    waiting_for="the database",
-                    sleep=self._sleep,
-                    clock=self._clock,
-                    once=True,
-                    task="pruning",
-                )
-            else:
-                self._sleep(LOOK_EVERY)
+        self._while_active.run(self._prune, "pruning")
 
     def _prune(self) -> None:
         self._prune_clock.start()
-        while self._active.is_set() and not self._stopping.is_set():
+        while self._while_active.lasts():
             # Also while there is nothing to do: the clock of the database may be behind for a moment, and rows written
             # then must not look old afterwards.
             now = self._prune_clock.now()
             rounds = min(self._rounds, key=lambda each: each.due)
             wait = rounds.due - self._clock()
             if wait > 0:
-                self._sleep(min(wait, LOOK_EVERY))
+                self._while_active.sleep(min(wait, LOOK_EVERY))
             else:
                 rounds.step(now, self._clock)

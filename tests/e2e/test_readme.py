@@ -41,11 +41,10 @@ def test_the_readme_can_be_followed_to_the_letter(environment: dict[str, str], t
     steps = without_install(blocks(ROOT / "README.md", "Try it"))
     assert [step.file for step in steps] == [None, "subscribe.py", "publish.py", "test_order.py"]
     [start, subscribe, publish, order] = steps
+    seen = "".join(f"until grep -q {event} events.txt; do sleep 0.2; done\n" for event in ("BatchCreated", "Allocated"))
     runs = [
         Block("sh", "python subscribe.py > events.txt &\n", None),
-        Block(
-            "sh", "python publish.py\nuntil grep -q Allocated events.txt; do sleep 0.2; done\ncat events.txt\n", None
-        ),
+        Block("sh", f"python publish.py\n{seen}cat events.txt\n", None),
         Block("sh", "pytest -p no:cacheprovider test_order.py\n", None),
     ]
     printed = follow([start, subscribe, runs[0], publish, runs[1], order, runs[2]], tmp_path, environment)

@@ -415,6 +415,148 @@ MORE_RULES = {
     """,
 }
 
+EXAMINED = {
+    "A batch that shrinks meets shipped, held, allocated and waiting lines at once, and each gets what is its due.": """
+        create b1 10             -> batch-created b1 10 -
+        create b2 3 eta d3       -> batch-created b2 3 d3
+        allocate S 3             -> allocated S 3 b1 -
+        ship S                   -> shipped S 3 b1
+        allocate A 2             -> allocated A 2 b1 -
+        hold H 2                 -> held H 2 b1 -
+        allocate V 3 by d2 wait  -> allocated V 3 b1 -
+        allocate W9 4 priority 9 wait -> backordered W9 4 3 -
+        allocate W0 3 by d2 wait -> backordered W0 3 0 -
+        stock b1 5               -> batch-quantity-changed b1 5 10; deallocated V 3 b1 batch-quantity-changed;
+                                    backordered V 3 0 -; held H 2 b2 d3
+        stock b1 2               -> rejected batch-shipped
+        stock b1 3               -> batch-quantity-changed b1 3 5; deallocated A 2 b1 batch-quantity-changed;
+                                    out-of-stock A 2 1 -
+        eta b2 d1                -> batch-eta-changed b2 d1 d3; promise-changed H 2 b2 d1 d3
+        cancel H                 -> deallocated H 2 b2 cancelled; allocated V 3 b2 d1
+        create b1 10             -> again batch-created b1 10 -
+        create b2 3 eta d3       -> again batch-created b2 3 d3
+        create b2 3 eta d1       -> rejected batch-exists
+    """,
+    "A held line is the first victim, even if less would have done; who waits gets what it was too large for.": """
+        create b 5               -> batch-created b 5 -
+        hold H 4                 -> held H 4 b -
+        allocate A 1             -> allocated A 1 b -
+        allocate W 3 wait        -> backordered W 3 0 -
+        stock b 4                -> batch-quantity-changed b 4 5; hold-lapsed H 4 b; allocated W 3 b -
+        allocate A 1             -> again allocated A 1 b -
+    """,
+    "Who has lost its batch finds the one that it left taken by a higher priority, and is served at its old place.": """
+        create b1 5 eta d2       -> batch-created b1 5 d2
+        create b2 5              -> batch-created b2 5 -
+        allocate X 5             -> allocated X 5 b2 -
+        allocate N 3 by d3 wait  -> allocated N 3 b1 d2
+        allocate A 2             -> allocated A 2 b1 d2
+        allocate W 2 wait        -> backordered W 2 0 -
+        allocate P 3 priority 5 wait -> backordered P 3 0 -
+        eta b1 d5                -> batch-eta-changed b1 d5 d2; deallocated N 3 b1 batch-eta-changed;
+                                    promise-changed A 2 b1 d5 d2; backordered N 3 0 -; allocated P 3 b1 d5
+        eta b1 d5                -> batch-eta-changed b1 d5 d5
+        cancel X                 -> deallocated X 5 b2 cancelled; allocated N 3 b2 -; allocated W 2 b2 -
+    """,
+    "A hold that is confirmed with a day too early for its batch waits, and gets the batch once that is earlier.": """
+        create b 2 eta d5        -> batch-created b 2 d5
+        hold H 2                 -> held H 2 b d5
+        allocate W 1 wait        -> backordered W 1 0 -
+        allocate H 2 by d3 wait  -> backordered H 2 0 -; allocated W 1 b d5
+        eta b d3                 -> batch-eta-changed b d3 d5; promise-changed W 1 b d3 d5
+        cancel W                 -> deallocated W 1 b cancelled; allocated H 2 b d3
+        eta b d4                 -> batch-eta-changed b d4 d3; deallocated H 2 b batch-eta-changed; backordered H 2 0 -
+    """,
+    "A line that was moved is not the next victim for that.": """
+        create b1 2              -> batch-created b1 2 -
+        allocate A 2             -> allocated A 2 b1 -
+        create b2 5              -> batch-created b2 5 -
+        allocate B 2             -> allocated B 2 b2 -
+        stock b1 0               -> batch-quantity-changed b1 0 2; deallocated A 2 b1 batch-quantity-changed;
+                                    allocated A 2 b2 -
+        stock b2 3               -> batch-quantity-changed b2 3 5; deallocated B 2 b2 batch-quantity-changed;
+                                    out-of-stock B 2 1 -
+    """,
+    "A hold that was prolonged and confirmed keeps its place.": """
+        create b 4               -> batch-created b 4 -
+        hold H 2                 -> held H 2 b -
+        allocate A 2             -> allocated A 2 b -
+        hold H 2                 -> held H 2 b -
+        allocate H 2             -> allocated H 2 b -
+        stock b 2                -> batch-quantity-changed b 2 4; deallocated A 2 b batch-quantity-changed;
+                                    out-of-stock A 2 0 -
+    """,
+    "A line that was asked for after its hold had lapsed is the next victim.": """
+        create b 4               -> batch-created b 4 -
+        hold H 2 soon            -> held H 2 b -; hold-lapsed H 2 b
+        allocate A 2             -> allocated A 2 b -
+        allocate H 2             -> allocated H 2 b -
+        stock b 2                -> batch-quantity-changed b 2 4; deallocated H 2 b batch-quantity-changed;
+                                    out-of-stock H 2 0 -
+    """,
+    "A line that waits and wants more goes behind those of its priority, and before those of a lower one.": """
+        create b 1 eta d1        -> batch-created b 1 d1
+        allocate L 3 wait        -> backordered L 3 1 -
+        allocate A 3 priority 5 wait -> backordered A 3 1 -
+        allocate B 3 priority 5 wait -> backordered B 3 1 -
+        change A 4               -> line-quantity-changed A 4 3 - -
+        stock b 4                -> batch-quantity-changed b 4 1; allocated B 3 b d1
+        create c 4               -> batch-created c 4 -; allocated A 4 c -
+        create d 3               -> batch-created d 3 -; allocated L 3 d -
+    """,
+    "Another priority or day of a line that waits is taken up after it has left the queue, at its old place.": """
+        create b 2 eta d2        -> batch-created b 2 d2
+        allocate W 2 by d1 wait  -> backordered W 2 0 -
+        allocate W 2 priority 9 wait -> again backordered W 2 0 -
+        allocate W 2 by d1       -> out-of-stock W 2 0 -
+        allocate X 3 wait        -> backordered X 3 2 -
+        allocate W 2 wait        -> allocated W 2 b d2
+    """,
+    "A line that waits leaves the queue when it is held.": """
+        create b 1               -> batch-created b 1 -
+        allocate W 2 wait        -> backordered W 2 1 -
+        hold W 1 soon            -> held W 1 b -; hold-lapsed W 1 b
+        allocate V 3 wait        -> backordered V 3 1 -
+        hold V 3                 -> out-of-stock V 3 1 -
+        create c 5               -> batch-created c 5 -
+    """,
+    "What overtakes the cancelled order of an unknown SKU is rejected, now and after the batch has come.": """
+        cancel A                 -> deallocated A 0 - cancelled
+        ship A                   -> rejected line-cancelled
+        hold A 1                 -> rejected line-cancelled
+        change A 1               -> rejected line-cancelled
+        allocate A 1 wait        -> rejected line-cancelled
+        create b 3               -> batch-created b 3 -
+        ship A                   -> rejected line-cancelled
+        hold A 1                 -> rejected line-cancelled
+        change A 1               -> rejected line-cancelled
+        allocate A 1 wait        -> rejected line-cancelled
+        cancel A                 -> deallocated A 0 - cancelled
+        allocate B 3             -> allocated B 3 b -
+    """,
+    "A line that is out of stock gets another quantity, or the same, without stock.": """
+        create b 2               -> batch-created b 2 -
+        allocate A 3             -> out-of-stock A 3 2 -
+        change A 3               -> line-quantity-changed A 3 3 - -
+        change A 2               -> line-quantity-changed A 2 3 - -
+        allocate A 2             -> allocated A 2 b -
+    """,
+    "The largest quantities are taken, moved and served.": """
+        create b 2147483647      -> batch-created b 2147483647 -
+        create c 2147483647      -> batch-created c 2147483647 -
+        allocate A 2147483647    -> allocated A 2147483647 b -
+        hold H 2147483647        -> held H 2147483647 c -
+        allocate V 2147483647 priority 9 wait -> backordered V 2147483647 0 -
+        allocate W 2147483647 wait -> backordered W 2147483647 0 -
+        cancel H                 -> deallocated H 2147483647 c cancelled; allocated V 2147483647 c -
+        change A 1               -> line-quantity-changed A 1 2147483647 b -
+        change A 2147483647      -> line-quantity-changed A 2147483647 1 b -
+        stock b 0                -> batch-quantity-changed b 0 2147483647;
+                                    deallocated A 2147483647 b batch-quantity-changed; out-of-stock A 2147483647 0 -
+        stock b 2147483647       -> batch-quantity-changed b 2147483647 0; allocated W 2147483647 b -
+    """,
+}
+
 
 def test_each_story_comes_out_as_it_is_told_one_command_at_a_time(
     service: RunningService, client: ExternalClient
@@ -429,7 +571,8 @@ def test_each_story_comes_out_as_it_is_told_with_its_commands_sent_together(
 
 
 def assert_as_told(service: RunningService, client: ExternalClient, *, together: bool) -> None:
-    stories = [Story(title, text) for title, text in {**SEEN_IN_OTHER_SYSTEMS, **INTERPLAY, **MORE_RULES}.items()]
+    texts = {**SEEN_IN_OTHER_SYSTEMS, **INTERPLAY, **MORE_RULES, **EXAMINED}
+    stories = [Story(title, text) for title, text in texts.items()]
     differences = tell(client, stories, together=together)
     assert not differences, "\n\n".join(differences)
     assert service.judge(client).faults == []

@@ -17,6 +17,7 @@ from allocation_worker.domain.commands import LapseHold
 from allocation_worker.entrypoints.consume import QueueWorker
 from allocation_worker.entrypoints.lapse import Lapsing
 from allocation_worker.entrypoints.relay import Relay
+from allocation_worker.entrypoints.while_active import WhileActive
 from allocation_worker.service_layer.groups import GroupProcessor
 from allocation_worker.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
 from allocation_worker.service_layer.lapse import HoldLapser
@@ -256,10 +257,7 @@ def relay(process: Process) -> None:
             WatchedLapses(process),
             partial(SimulatedUnitOfWork, world.database, process),
         ),
-        active=active,
-        stopping=process.stopping,
-        sleep=sleep,
-        clock=now,
+        WhileActive(active, stopping=process.stopping, sleep=sleep, clock=now),
     )
     process.spawn("relay", loop.run)
     process.spawn("holds", lapsing.run)

@@ -71,6 +71,10 @@ def test_a_broken_contract_is_for_the_sender_to_correct(reason: str) -> None:
     assert "have its sender correct it" in next_step(reason)
 
 
+def test_a_type_that_an_older_version_did_not_know_is_redriven_and_not_discarded() -> None:
+    assert "redrive it once no older version runs" in next_step("unknown-type")
+
+
 def test_headers_that_are_nested_too_deep_do_not_hide_the_rest() -> None:
     deep: dict[str, Any] = {}
     for _ in range(200_000):

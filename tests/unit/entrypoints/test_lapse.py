@@ -8,7 +8,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from allocation_worker.domain.commands import Allocate, CreateBatch, Hold
-from allocation_worker.entrypoints.lapse import LOOK_EVERY, Lapsing
+from allocation_worker.entrypoints.lapse import Lapsing
+from allocation_worker.entrypoints.while_active import LOOK_EVERY, WhileActive
 from allocation_worker.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
 from allocation_worker.service_layer.lapse import AT_A_TIME, AT_A_TIME_WITH_QUEUE, LONG_QUEUE, HoldLapser
 from allocation_worker.service_layer.messagebus import MessageBus
@@ -48,7 +49,7 @@ class Stage:
             self.stopping.set()
 
     def run(self) -> None:
-        Lapsing(self.lapser, active=self.active, stopping=self.stopping, sleep=self.sleep).run()
+        Lapsing(self.lapser, WhileActive(self.active, stopping=self.stopping, sleep=self.sleep)).run()
 
     def lapsed(self) -> list[tuple[str | None, str]]:
         published = self.database.published()

@@ -9,6 +9,7 @@ import pytest
 
 from allocation_worker.entrypoints.prune import LONGEST_PAUSE, ROUND_EVERY, ROUNDS_PER_KEEP, Pruner
 from allocation_worker.entrypoints.prune_clock import PruneClock
+from allocation_worker.entrypoints.while_active import WhileActive
 from allocation_worker.service_layer.ports import StoreError, StoreUnavailableError
 from tests.fakes.prune import TODAY, FakeTable, FakeTimes
 from tests.fakes.relay import Clock
@@ -45,10 +46,7 @@ class Stage:
         Pruner(
             (self.inbox, self.outbox),
             PruneClock(self.times, clock=self.clock),
-            active=self.active,
-            stopping=self.stopping,
-            sleep=self.sleep,
-            clock=self.clock,
+            WhileActive(self.active, stopping=self.stopping, sleep=self.sleep, clock=self.clock),
         ).run()
 
 
