@@ -84,8 +84,8 @@ class OutOfStock(Message):
         description="The most that one batch could give, of the batches that arrive by the day that the line is needed."
     )
     next_eta: DateOrNull = Field(
-        description="The first day on which another of these batches arrives that has stock left; null if none does. The "
-        "batch that could give the most is not counted."
+        description="The first day on which another of these batches arrives that has stock left; null if none does. "
+        "The batch that could give the most is not counted."
     )
     sequence: Sequence
 
@@ -103,8 +103,8 @@ class Backordered(Message):
         description="The most that one batch could give, of the batches that arrive by the day that the line is needed."
     )
     next_eta: DateOrNull = Field(
-        description="The first day on which another of these batches arrives that has stock left; null if none does. The "
-        "batch that could give the most is not counted."
+        description="The first day on which another of these batches arrives that has stock left; null if none does. "
+        "The batch that could give the most is not counted."
     )
     sequence: Sequence
 
