@@ -51,9 +51,8 @@ def plain_allocate(servers: Servers, shown: ProgressBar, *, repeats: int, count:
     Returns:
         None where the servers are not private programs, or the repository does not have the commit.
     """
-    folders = folders_of(servers)
+    folders = folders_of(servers, shown, WORK)
     if not folders:
-        shown.say(f"{WORK}: left out, since the servers are not private programs")
         return None
     count_statements(servers)
     alone = in_pairs(servers, shown, COMMIT, _statements, repeats=1)

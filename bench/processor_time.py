@@ -38,9 +38,8 @@ def processor_time(servers: Servers, shown: ProgressBar, *, repeats: int, count:
     Returns:
         None where the servers are not private programs, or the repository does not have the commit.
     """
-    folders = folders_of(servers)
+    folders = folders_of(servers, shown, WORK)
     if not folders:
-        shown.say(f"{WORK}: left out, since the servers are not private programs")
         return None
     pairs = in_pairs(
         servers,
@@ -53,10 +52,14 @@ def processor_time(servers: Servers, shown: ProgressBar, *, repeats: int, count:
     return _compared(pairs) if pairs else None
 
 
-def folders_of(servers: Servers) -> list[Path]:
-    """Return the folders of the database and the broker, by which their processes are found; none if there are none."""
+def folders_of(servers: Servers, shown: ProgressBar, work: str) -> list[Path]:
+    """Return the folders of the database and the broker, by which their processes are found.
+
+    If there are none, say that the work is left out.
+    """
     if isinstance(servers.broker, LocalBroker) and isinstance(servers.database, LocalDatabase):
         return [servers.database.folder, servers.broker.folder]
+    shown.say(f"{work}: left out, since the servers are not private programs")
     return []
 
 

@@ -22,6 +22,8 @@ def replay(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Publish past events again, to one queue, in order, with the same message_id, body and properties."""
+    if last is not None and first > last:
+        raise typer.BadParameter("--from must not be above --to.")
     replayed = wiring.replay(load_settings("replay"), sku=sku, first=first, last=last, queue=queue)
     done = (
         f"The events {replayed.first} to {replayed.last} of SKU {sku!r} were announced again to the queue {queue}: "

@@ -89,7 +89,7 @@ class Letters:
         known = (*key, event.sequence, ordered, now)
         self.database.execute("INSERT OR REPLACE INTO lines VALUES (?, ?, ?, ?, ?, ?)", known)
         if now not in {line.told, Told.NOTHING}:
-            letter = f"Your {event.qty} {event.sku} {words(line.told, now)}."
+            letter = f"Your order of {event.qty} {event.sku} {words(line.told, now)}."
             row = (event.sku, event.sequence, event.orderid, event.lineid, letter)
             self.database.execute("INSERT INTO letters VALUES (?, ?, ?, ?, ?)", row)
 
@@ -131,11 +131,11 @@ def words(told: str, now: str) -> str:
         case _, Told.SOLD_OUT:
             return "cannot be had, we are sorry"
         case _, Told.WAITS:
-            return "are sold out, and you are in line for the next ones"
+            return "is sold out, and you are in line for the next ones"
         case ((Told.WAITS | Told.SOLD_OUT), Told.HERE):
-            return "are back in stock"
+            return "is back in stock"
         case _, Told.HERE:
-            return "are in stock"
+            return "is in stock"
         case ((Told.NOTHING | Told.HERE | Told.WAITS | Told.SOLD_OUT), day):
             return f"will be here on {day}"
     return f"will be here on {now}, not on {told}"

@@ -9,73 +9,38 @@ from typing import Any
 import allocation_contracts as contracts
 from harness.checker.messages import ReceivedEvent, SentCommand
 from harness.checker.rules import Replay
+from harness.checker.states import PLACED
+
+_AS_IT_STANDS = {contracts.Allocated.TYPE, contracts.PromiseChanged.TYPE, contracts.LineQuantityChanged.TYPE}
+"""What may have been said last of a line that is allocated."""
+
+_SERVED = {contracts.Allocated.TYPE}
+"""What comes of a line that waits."""
 
 OUTCOMES: Mapping[str, frozenset[str]] = {
-    contracts.Allocate.TYPE: frozenset(
-        {
-            contracts.Allocated.TYPE,
-            contracts.OutOfStock.TYPE,
-            contracts.Backordered.TYPE,
-            contracts.PromiseChanged.TYPE,
-            contracts.LineQuantityChanged.TYPE,
-            contracts.CommandRejected.TYPE,
-        }
-    ),
-    contracts.ChangeLineQuantity.TYPE: frozenset(
-        {
-            contracts.LineQuantityChanged.TYPE,
-            contracts.Allocated.TYPE,
-            contracts.PromiseChanged.TYPE,
-            contracts.Backordered.TYPE,
-            contracts.Held.TYPE,
-            contracts.CommandRejected.TYPE,
-        }
-    ),
-    contracts.Hold.TYPE: frozenset(
-        {
-            contracts.Held.TYPE,
-            contracts.OutOfStock.TYPE,
-            contracts.Allocated.TYPE,
-            contracts.PromiseChanged.TYPE,
-            contracts.LineQuantityChanged.TYPE,
-            contracts.CommandRejected.TYPE,
-        }
-    ),
-    contracts.Deallocate.TYPE: frozenset({contracts.Deallocated.TYPE, contracts.CommandRejected.TYPE}),
-    contracts.Ship.TYPE: frozenset({contracts.Shipped.TYPE, contracts.CommandRejected.TYPE}),
-    contracts.CreateBatch.TYPE: frozenset({contracts.BatchCreated.TYPE, contracts.CommandRejected.TYPE}),
-    contracts.ChangeBatchQuantity.TYPE: frozenset(
-        {contracts.BatchQuantityChanged.TYPE, contracts.CommandRejected.TYPE}
-    ),
-    contracts.ChangeBatchEta.TYPE: frozenset({contracts.BatchEtaChanged.TYPE, contracts.CommandRejected.TYPE}),
+    type_: frozenset({contracts.CommandRejected.TYPE, *outcomes})
+    for type_, outcomes in {
+        contracts.Allocate.TYPE: _AS_IT_STANDS | PLACED,
+        contracts.ChangeLineQuantity.TYPE: _AS_IT_STANDS | {contracts.Backordered.TYPE, contracts.Held.TYPE},
+        contracts.Hold.TYPE: _AS_IT_STANDS | {contracts.OutOfStock.TYPE, contracts.Held.TYPE},
+        contracts.Deallocate.TYPE: {contracts.Deallocated.TYPE},
+        contracts.Ship.TYPE: {contracts.Shipped.TYPE},
+        contracts.CreateBatch.TYPE: {contracts.BatchCreated.TYPE},
+        contracts.ChangeBatchQuantity.TYPE: {contracts.BatchQuantityChanged.TYPE},
+        contracts.ChangeBatchEta.TYPE: {contracts.BatchEtaChanged.TYPE},
+    }.items()
 }
 """The events that may be the outcome of a command."""
 
-FOLLOWING: Mapping[str, frozenset[str]] = {
-    contracts.Allocate.TYPE: frozenset({contracts.Allocated.TYPE}),
-    contracts.Hold.TYPE: frozenset({contracts.Allocated.TYPE, contracts.HoldLapsed.TYPE}),
-    contracts.Deallocate.TYPE: frozenset({contracts.Allocated.TYPE}),
-    contracts.ChangeLineQuantity.TYPE: frozenset({contracts.Allocated.TYPE}),
-    contracts.CreateBatch.TYPE: frozenset({contracts.Allocated.TYPE}),
-    contracts.ChangeBatchQuantity.TYPE: frozenset(
-        {
-            contracts.Deallocated.TYPE,
-            contracts.Allocated.TYPE,
-            contracts.OutOfStock.TYPE,
-            contracts.Backordered.TYPE,
-            contracts.HoldLapsed.TYPE,
-            contracts.Held.TYPE,
-        }
-    ),
-    contracts.ChangeBatchEta.TYPE: frozenset(
-        {
-            contracts.PromiseChanged.TYPE,
-            contracts.Deallocated.TYPE,
-            contracts.Allocated.TYPE,
-            contracts.OutOfStock.TYPE,
-            contracts.Backordered.TYPE,
-        }
-    ),
+FOLLOWING: Mapping[str, Collection[str]] = {
+    contracts.Allocate.TYPE: _SERVED,
+    contracts.Hold.TYPE: _SERVED | {contracts.HoldLapsed.TYPE},
+    contracts.Deallocate.TYPE: _SERVED,
+    contracts.ChangeLineQuantity.TYPE: _SERVED,
+    contracts.CreateBatch.TYPE: _SERVED,
+    contracts.ChangeBatchQuantity.TYPE: PLACED
+    | {contracts.Deallocated.TYPE, contracts.Held.TYPE, contracts.HoldLapsed.TYPE},
+    contracts.ChangeBatchEta.TYPE: PLACED | {contracts.Deallocated.TYPE, contracts.PromiseChanged.TYPE},
 }
 """The events of other lines that a command may cause after its outcome."""
 

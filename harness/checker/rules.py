@@ -8,6 +8,7 @@ from typing import Any
 
 import allocation_contracts as contracts
 from harness.checker.states import (
+    PLACED,
     PLAIN,
     AskedFor,
     Backorder,
@@ -20,7 +21,6 @@ from harness.checker.states import (
     ToTellAgain,
 )
 
-_ANSWERS_TO_ALLOCATE = frozenset({contracts.Allocated.TYPE, contracts.OutOfStock.TYPE, contracts.Backordered.TYPE})
 _TAKEN_OFF = frozenset({"batch-quantity-changed", "batch-eta-changed"})
 NO_COMMAND: Mapping[str, Any] = {}
 
@@ -129,7 +129,7 @@ class Replay:
         if not waiting or type_ == contracts.PromiseChanged.TYPE or data.get("reason") in _TAKEN_OFF:
             return
         place = waiting.pop()
-        if type_ not in _ANSWERS_TO_ALLOCATE or _line(data) != place[1]:
+        if type_ not in PLACED or _line(data) != place[1]:
             self._fault(
                 f"Line {place[1]} was taken off its batch, and {type_} {data['sequence']} came before its answer."
             )

@@ -3,6 +3,11 @@
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import allocation_contracts as contracts
+
+PLACED = frozenset({contracts.Allocated.TYPE, contracts.OutOfStock.TYPE, contracts.Backordered.TYPE})
+"""The events that answer a line that looks for stock."""
+
 LineKey = tuple[str, str, str]
 """(orderid, sku, lineid)."""
 

@@ -187,6 +187,13 @@ def test_nothing_is_left_of_a_process_that_was_ended(sign: signal.Signals, tmp_p
             assert processes_of(folder) == []
 
 
+def test_who_asks_for_help_gets_no_servers() -> None:
+    command = [sys.executable, "-m", "allocation_worker.testing.servers", "--help"]
+    told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    assert "Start both servers, print their addresses" in told
+    assert "export " not in told
+
+
 def opened_by(pid: int, folder: Path) -> bool:
     """Whether one of the folder's processes is a child of this process."""
     return any(f"PPid:\t{pid}\n" in Path(f"/proc/{child}/status").read_text() for child in processes_of(folder))

@@ -1,5 +1,6 @@
 """Starts a broker and a database from the command line: `python -m allocation_worker.testing.servers`."""
 
+import argparse
 import signal
 import sys
 from contextlib import suppress
@@ -9,6 +10,7 @@ from allocation_worker.testing.servers.starting import start_servers
 
 def main() -> None:
     """Start both servers, print their addresses, and keep them running until SIGINT or SIGTERM."""
+    argparse.ArgumentParser("python -m allocation_worker.testing.servers", description=main.__doc__).parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with suppress(KeyboardInterrupt), start_servers() as servers:
         print(f"# A broker and a database, {servers.how}; Ctrl-C ends them.")  # noqa: T201 - its output is its purpose

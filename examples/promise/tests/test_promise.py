@@ -195,10 +195,10 @@ WAITS = Backordered(orderid="o1", sku="CHAIR", lineid="", qty=3, largest_availab
 SOLD_OUT = OutOfStock(orderid="o1", sku="CHAIR", lineid="", qty=3, largest_available=0, next_eta=None, sequence=1)
 SHIPPED = Shipped(orderid="o1", sku="CHAIR", lineid="", qty=3, batchref="b1", sequence=1)
 
-ON_JUNE = "Your 3 CHAIR will be here on 2030-06-01."
-NOT_ON_JUNE = "Your 3 CHAIR will be here on 2030-07-01, not on 2030-06-01."
-QUEUED = "Your 3 CHAIR are sold out, and you are in line for the next ones."
-SORRY = "Your 3 CHAIR cannot be had, we are sorry."
+ON_JUNE = "Your order of 3 CHAIR will be here on 2030-06-01."
+NOT_ON_JUNE = "Your order of 3 CHAIR will be here on 2030-07-01, not on 2030-06-01."
+QUEUED = "Your order of 3 CHAIR is sold out, and you are in line for the next ones."
+SORRY = "Your order of 3 CHAIR cannot be had, we are sorry."
 
 
 @pytest.mark.parametrize(
@@ -206,25 +206,25 @@ SORRY = "Your 3 CHAIR cannot be had, we are sorry."
     [
         ([allocated("b1", JUNE)], [ON_JUNE]),
         ([allocated("b1", JUNE), told(JULY, JUNE)], [ON_JUNE, NOT_ON_JUNE]),
-        ([allocated("b1", JUNE), told(None, JUNE)], [ON_JUNE, "Your 3 CHAIR are in stock."]),
+        ([allocated("b1", JUNE), told(None, JUNE)], [ON_JUNE, "Your order of 3 CHAIR is in stock."]),
         ([allocated("b1", JUNE), taken_off(), allocated("b2", JULY)], [ON_JUNE, NOT_ON_JUNE]),
         ([allocated("b1", JUNE), taken_off(), allocated("b2", JUNE)], [ON_JUNE]),
         ([allocated("b1", JUNE), taken_off("flooded"), allocated("b2", JULY)], [ON_JUNE, NOT_ON_JUNE]),
         ([allocated("b1", JUNE), taken_off(), WAITS], [ON_JUNE, QUEUED]),
         ([allocated("b1", JUNE), taken_off(), SOLD_OUT], [ON_JUNE, SORRY]),
         ([allocated("b1", JUNE), taken_off(), SOLD_OUT, allocated("b2", JULY)], [ON_JUNE, SORRY, ANY]),
-        ([WAITS, allocated("b1")], [QUEUED, "Your 3 CHAIR are back in stock."]),
+        ([WAITS, allocated("b1")], [QUEUED, "Your order of 3 CHAIR is back in stock."]),
         ([WAITS, allocated("b1", JUNE)], [QUEUED, ON_JUNE]),
         ([WAITS, changed(None), WAITS], [QUEUED]),
-        ([WAITS, changed("b1", JUNE)], [QUEUED, "Your 2 CHAIR will be here on 2030-06-01."]),
+        ([WAITS, changed("b1", JUNE)], [QUEUED, "Your order of 2 CHAIR will be here on 2030-06-01."]),
         ([SOLD_OUT, changed(None), allocated("b1", JUNE)], [ON_JUNE]),
         ([allocated("b1", JUNE), changed("b1", JUNE)], [ON_JUNE]),
-        ([allocated("b1", JUNE), changed("b2")], [ON_JUNE, "Your 2 CHAIR are in stock."]),
+        ([allocated("b1", JUNE), changed("b2")], [ON_JUNE, "Your order of 2 CHAIR is in stock."]),
         ([allocated("b1", JUNE), taken_off("cancelled")], [ON_JUNE]),
-        ([allocated("b1"), SHIPPED], ["Your 3 CHAIR are in stock."]),
+        ([allocated("b1"), SHIPPED], ["Your order of 3 CHAIR is in stock."]),
         ([held(JUNE), told(JULY, JUNE), changed("b1", JULY), LAPSED], []),
         ([held(JUNE), LAPSED, held(JULY), changed("b1", JULY)], []),
-        ([held(JUNE), told(JULY, JUNE), allocated("b1", JULY)], ["Your 3 CHAIR will be here on 2030-07-01."]),
+        ([held(JUNE), told(JULY, JUNE), allocated("b1", JULY)], ["Your order of 3 CHAIR will be here on 2030-07-01."]),
         ([held(JUNE), SOLD_OUT], []),
         ([held(JULY), WAITS, allocated("b1", JUNE)], [QUEUED, ON_JUNE]),
     ],
@@ -252,7 +252,7 @@ def test_of_a_line_that_may_be_a_basket_nobody_is_told() -> None:
         fed.bring(fed.story[1])
         assert fed.texts == []
         fed.bring(fed.story[2])
-        assert fed.texts == ["Your 3 CHAIR will be here on 2030-07-01."]
+        assert fed.texts == ["Your order of 3 CHAIR will be here on 2030-07-01."]
 
 
 def has(stack: AllocationStack, batchref: str, qty: int, eta: date | None = None) -> None:
@@ -271,7 +271,7 @@ def test_a_ship_is_late(stack: AllocationStack, path: Path) -> None:
         stack.send(ChangeBatchEta(batchref="ship", eta=JULY))
         wait_until_written(path, ON_JUNE, ON_JUNE, NOT_ON_JUNE, QUEUED)
         stack.send(ChangeBatchQuantity(batchref="shelf", qty=9))
-        wait_until_written(path, ON_JUNE, ON_JUNE, NOT_ON_JUNE, QUEUED, "Your 3 CHAIR are back in stock.")
+        wait_until_written(path, ON_JUNE, ON_JUNE, NOT_ON_JUNE, QUEUED, "Your order of 3 CHAIR is back in stock.")
         assert [orderid for orderid, *_ in written(path)] == ["patient", "urgent", "patient", "urgent", "urgent"]
 
 
@@ -336,7 +336,7 @@ def test_each_change_is_told_once_through_kills_and_repeats(stack: AllocationSta
         )
     assert {Held, LineQuantityChanged, PromiseChanged, Backordered} <= {type(each) for each in stack.events()}
     assert len(set(written(path))) > 100
-    for words in (" will be here on 2030-06-01.", " are sold out, and ", ", not on "):
+    for words in (" will be here on 2030-06-01.", " is sold out, and ", ", not on "):
         assert any(words in letter for letter in texts(path)), words
 
 

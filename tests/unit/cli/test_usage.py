@@ -42,6 +42,10 @@ def refusal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
             ["send", "hold", "--orderid=o", "--sku=S", "--qty=1", "--minutes=1", "--until=2030-01-01T00:00:00Z"],
             "give either --minutes or --until; see",
         ),
+        (
+            ["replay", "--sku=S", "--from=9", "--to=3", "--queue=q"],
+            "--from must not be above --to; see",
+        ),
         (["dead-letters", "redrive"], "say which dead letters are meant: their ids, or --all, or some of --reason"),
     ],
 )
