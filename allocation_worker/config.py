@@ -134,9 +134,9 @@ class Settings(BaseSettings):
     @field_validator("lines_days")
     @classmethod
     def _outlive_what_tells_of_lines(cls, value: int, given: ValidationInfo) -> int:
-        for other in ("inbox_days", "history_days"):
-            if 0 < value < given.data.get(other, 0):
-                raise ValueError(f"it must be 0, or not fewer than {name_of(other)}, which is {given.data[other]}")
+        least, other = max((given.data.get(name, 0), name) for name in ("inbox_days", "history_days"))
+        if 0 < value < least:
+            raise ValueError(f"it must be 0, or not fewer than {name_of(other)}, which is {least}")
         return value
 
     def source(self, field: str) -> str:

@@ -21,7 +21,7 @@ BATCHES = 300
 RATE = 30
 GOAL = 1.1
 
-# Those of the index are rows that a command has read. `waiting_lines` is read for nothing else.
+# Those of the index are rows that a command has read. `waiting_lines_in_turn` is read for nothing else.
 _READ = """
     SELECT (SELECT seq_tup_read FROM pg_stat_user_tables WHERE relname = 'order_lines')
         + (SELECT sum(idx_tup_read) FROM pg_stat_user_indexes WHERE relname = 'order_lines')

@@ -25,6 +25,9 @@ from allocation_worker.domain.waiting import WaitingQueue
 AT_A_TIME = 1000
 """Lines that are told or served before their events are passed on, so that they are not all kept in memory."""
 
+FIRST_SERVED = 30
+"""Lines of the queue that are looked at first: mostly a few get what was freed."""
+
 
 class ToTell(NamedTuple):
     """Lines of a batch that have to be told that its ETA has changed.
@@ -78,6 +81,11 @@ class Product:
         self.batches[batch.reference] = batch
         self.stock.add(batch)
 
+    @property
+    def served_at_a_time(self) -> int:
+        """How many lines of the queue `serve_waiting` looks at next."""
+        return FIRST_SERVED if self.queue.served_up_to is None else AT_A_TIME
+
     def allocate(self, line_id: LineId, qty: int, terms: Terms = PLAIN) -> None:
         """Allocate the line to a batch, or record that no batch can take it.
 
@@ -92,7 +100,7 @@ class Product:
         line = self._line_to_order(line_id)
         if line.batchref is None:
             if line.waits:
-                if terms.wait and line.qty == qty:
+                if terms.wait and line.qty == qty and line.answer:
                     self._announce(line)
                     return
                 if qty > line.qty:
@@ -402,7 +410,7 @@ class Product:
 
         Args:
             lines: The next lines that wait, after `queue.served_up_to`, of the largest available quantity at most. They
-                are the last ones if they are fewer than AT_A_TIME.
+                are the last ones if they are fewer than `served_at_a_time`.
         """
         # Lines of a larger quantity were not read.
         self.queue.pass_over(self.stock.largest_available + 1)
@@ -412,7 +420,7 @@ class Product:
                 self._look_for_stock(line)
             else:
                 self.queue.pass_over(line.qty)
-        if len(lines) < AT_A_TIME:
+        if len(lines) < self.served_at_a_time:
             self.queue.end()
         else:
             self.queue.served_up_to = lines[-1].turn

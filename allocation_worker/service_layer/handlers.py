@@ -79,7 +79,7 @@ def change_batch_eta(command: commands.ChangeBatchEta, uow: UnitOfWork) -> None:
 
 
 def settle(event: events.Unsettled, uow: UnitOfWork) -> None:
-    """See to a thousand lines: first those to be told, then those that a batch has lost, then those that wait."""
+    """See to a thousand lines at most: first those to be told, then those a batch has lost, then those that wait."""
     product = uow.products.get(event.sku)
     if product is None:
         return
@@ -90,7 +90,10 @@ def settle(event: events.Unsettled, uow: UnitOfWork) -> None:
         product.serve_taken_off()
     else:
         waiting = uow.products.waiting(
-            product, after=product.queue.served_up_to, at_most=product.stock.largest_available, limit=AT_A_TIME
+            product,
+            after=product.queue.served_up_to,
+            at_most=product.stock.largest_available,
+            limit=product.served_at_a_time,
         )
         product.serve_waiting(waiting)
 

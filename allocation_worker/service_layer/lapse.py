@@ -8,7 +8,13 @@ import structlog
 from allocation_worker.domain.commands import LapseHold
 from allocation_worker.service_layer.messagebus import MessageBus
 from allocation_worker.service_layer.messages import CommandMessage
-from allocation_worker.service_layer.ports import StoreLockTimeoutError, UnitOfWork, UnitOfWorkFactory
+from allocation_worker.service_layer.ports import (
+    StoreContentionError,
+    StoreLockTimeoutError,
+    StoreUnavailableError,
+    UnitOfWork,
+    UnitOfWorkFactory,
+)
 
 AT_A_TIME = 500
 """Holds that end in one transaction."""
@@ -72,8 +78,10 @@ class HoldLapser:
         self._new_unit_of_work = new_unit_of_work
         self._locked: dict[str, list[DueHold]] = {}
         self._waited_for: set[str] = set()
-        self._with_queue: dict[str, list[DueHold]] = {}
+        self._apart: dict[str, list[DueHold]] = {}
         self._told: set[str] = set()
+        self._failed: set[str] = set()
+        self._tried: set[str] = set()
 
     def step(self) -> bool:
         """End holds that are due, AT_A_TIME at most. Return whether there may be more now.
@@ -82,29 +90,43 @@ class HoldLapser:
         others have locked are left for later, so that the holds of other products lapse meanwhile. In the end, one of
         these products is waited for, a moment only.
 
-        A product with a long queue comes after those, one in each step and in a transaction of its own: to serve a
-        queue may take seconds, in which the other products would be locked.
+        Some products come after those, one in each step and in a transaction of its own. To serve a long queue may take
+        seconds, in which the other products would be locked. And a product whose holds cannot be ended, since its rows
+        contradict each other, must not keep the others.
 
         Raises:
             StoreError: The database is unreachable; try again.
         """
-        found = self._due.find(AT_A_TIME, {*self._locked, *self._with_queue})
-        _add_by_sku(self._with_queue, (hold for hold in found if hold.has_queue))
-        if at_once := [hold for hold in found if not hold.has_queue]:
-            self._end_those_free(at_once)
+        found = self._due.find(AT_A_TIME, {*self._locked, *self._apart, *self._tried})
+        _add_by_sku(self._apart, (hold for hold in found if hold.has_queue or hold.sku in self._failed))
+        if together := [hold for hold in found if hold.sku not in self._apart]:
+            self._end_together(together)
         if len(found) == AT_A_TIME:
             return True
-        self._told &= {*self._locked, *self._with_queue}
+        self._told &= {*self._locked, *self._apart, *self._tried}
         if self._locked:
             self._wait_for_one()
             self._locked.clear()
-        return bool(self._with_queue) and self._end_some_with_queue()
+        more = bool(self._apart) and self._end_some_apart()
+        if not more:
+            self._tried.clear()
+        return more
 
     def _end_those_free(self, found: Sequence[DueHold]) -> None:
         with self._new_unit_of_work() as uow:
             locked = {product.sku for product in uow.products.locked_by_others({hold.sku for hold in found})}
             _add_by_sku(self._locked, (hold for hold in found if hold.sku in locked))
             self._end([hold for hold in found if hold.sku not in locked], uow)
+
+    def _end_together(self, holds: Sequence[DueHold]) -> None:
+        try:
+            self._end_those_free(holds)
+        except (StoreUnavailableError, StoreContentionError):
+            raise
+        except Exception as failure:  # noqa: BLE001 - any error is that of one product, which is found apart
+            log.debug("holds_apart", error=f"{type(failure).__name__}: {failure}")
+            self._locked.clear()
+            _add_by_sku(self._apart, holds)
 
     def _wait_for_one(self) -> None:
         """End the holds of a locked product, another one each time.
@@ -118,15 +140,18 @@ class HoldLapser:
         self._waited_for.add(left[0])
         self._end_soon(self._locked[left[0]])
 
-    def _end_some_with_queue(self) -> bool:
-        """End holds of the product that comes next of those with long queues. Return whether there may be more now."""
-        sku, holds = next(iter(self._with_queue.items()))
-        del self._with_queue[sku]
-        is_free = self._end_soon(holds[:AT_A_TIME_WITH_QUEUE])
-        return bool(self._with_queue) or (is_free and len(holds) > AT_A_TIME_WITH_QUEUE)
+    def _end_some_apart(self) -> bool:
+        """End holds of the product that comes next of those apart. Return whether there may be more now."""
+        sku, holds = next(iter(self._apart.items()))
+        del self._apart[sku]
+        at_a_time = AT_A_TIME_WITH_QUEUE if holds[0].has_queue else AT_A_TIME
+        ended = self._end_soon(holds[:at_a_time])
+        if not ended:
+            self._tried.add(sku)
+        return bool(self._apart) or (ended and len(holds) > at_a_time)
 
     def _end_soon(self, holds: Sequence[DueHold]) -> bool:
-        """End holds of one product. Do nothing and return False if it stays locked for a moment.
+        """End holds of one product. Return False if it stays locked for a moment, or they cannot be ended.
 
         That is logged, but not again before the holds of that product have ended.
         """
@@ -136,11 +161,19 @@ class HoldLapser:
                 self._end(holds, uow, patient=False)
         except StoreLockTimeoutError:
             if sku not in self._told:
-                self._told.add(sku)
                 log.warning("holds_wait", sku=sku, holds=len(holds))
-            return False
-        self._told.discard(sku)
-        return True
+        except (StoreUnavailableError, StoreContentionError):
+            raise
+        except Exception:
+            if sku not in self._told:
+                log.exception("holds_failed", sku=sku, holds=len(holds))
+            self._failed.add(sku)
+        else:
+            self._told.discard(sku)
+            self._failed.discard(sku)
+            return True
+        self._told.add(sku)
+        return False
 
     def _end(self, holds: Sequence[DueHold], uow: UnitOfWork, *, patient: bool = True) -> None:
         messages = [message_of(hold) for hold in holds]

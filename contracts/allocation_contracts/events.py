@@ -81,11 +81,11 @@ class OutOfStock(Message):
     lineid: OptionalText = Field(description="The line's id; empty when the command had none.")
     qty: PositiveQuantity = Field(description="The ordered quantity.")
     largest_available: Quantity = Field(
-        description="The largest quantity that one batch could give, of those that arrive by the day that it is needed."
+        description="The most that one batch could give, of the batches that arrive by the day that the line is needed."
     )
     next_eta: DateOrNull = Field(
-        description="The day on which the next such batch with stock arrives that largest_available does not count, or "
-        "null."
+        description="The first day on which another of these batches arrives that has stock left; null if none does. "
+        "The batch that could give the most is not counted."
     )
     sequence: Sequence
 
@@ -100,11 +100,11 @@ class Backordered(Message):
     lineid: OptionalText = Field(description="The line's id; empty when the command had none.")
     qty: PositiveQuantity = Field(description="The ordered quantity.")
     largest_available: Quantity = Field(
-        description="The largest quantity that one batch could give, of those that arrive by the day that it is needed."
+        description="The most that one batch could give, of the batches that arrive by the day that the line is needed."
     )
     next_eta: DateOrNull = Field(
-        description="The day on which the next such batch with stock arrives that largest_available does not count, or "
-        "null."
+        description="The first day on which another of these batches arrives that has stock left; null if none does. "
+        "The batch that could give the most is not counted."
     )
     sequence: Sequence
 

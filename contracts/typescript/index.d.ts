@@ -122,9 +122,12 @@ export interface OutOfStock {
   lineid: string;
   /** The ordered quantity. */
   qty: number;
-  /** The largest quantity that one batch could give, of those that arrive by the day that it is needed. */
+  /** The most that one batch could give, of the batches that arrive by the day that the line is needed. */
   largest_available: number;
-  /** The day on which the next such batch with stock arrives that largest_available does not count, or null. */
+  /**
+   * The first day on which another of these batches arrives that has stock left; null if none does. The batch that
+   * could give the most is not counted.
+   */
   next_eta: string | null;
   /** Counts the events of one SKU: 1, 2, 3. Its one gap comes after the worker's database was restored from a backup. */
   sequence: number;
@@ -140,9 +143,12 @@ export interface Backordered {
   lineid: string;
   /** The ordered quantity. */
   qty: number;
-  /** The largest quantity that one batch could give, of those that arrive by the day that it is needed. */
+  /** The most that one batch could give, of the batches that arrive by the day that the line is needed. */
   largest_available: number;
-  /** The day on which the next such batch with stock arrives that largest_available does not count, or null. */
+  /**
+   * The first day on which another of these batches arrives that has stock left; null if none does. The batch that
+   * could give the most is not counted.
+   */
   next_eta: string | null;
   /** Counts the events of one SKU: 1, 2, 3. Its one gap comes after the worker's database was restored from a backup. */
   sequence: number;

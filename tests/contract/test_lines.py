@@ -5,12 +5,13 @@ from typing import Any
 
 import pytest
 
+from allocation_worker.domain import model
 from allocation_worker.domain.commands import Hold, LapseHold
 from allocation_worker.domain.events import Backordered, Deallocated
 from allocation_worker.domain.lines import Terms
 from allocation_worker.service_layer.ports import UnitOfWork
 from tests.contract.conftest import Store
-from tests.contract.groups import BUS, cancel, change, create, given, order, wait
+from tests.contract.groups import BUS, briefly, cancel, change, create, given, order, process, wait
 from tests.fakes.messages import message
 
 ETA = date(2026, 1, 1)
@@ -81,6 +82,16 @@ class TestWaiting:
         given(store, cancel("o"), wait("w", 1))
         assert store.stock() == {"b": (1, 1)}
         assert [event.type for event in store.published()[-3:]] == ["deallocated.v1", *2 * ["allocated.v1"]]
+
+    def test_they_are_served_from_the_beginning_also_after_a_refusal_in_the_same_group(
+        self, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The refused command has taken up the product as well: its queue was served twice, the second time in part."""
+        for name in ("FIRST_SERVED", "AT_A_TIME"):
+            monkeypatch.setattr(model, name, 2)
+        given(store, create("b", 1), order("holds"), *(wait(f"w{number}", needed_by=ETA) for number in (1, 2, 3)))
+        process(store, create("b", 2), create("too-late", 5, eta=ETA + timedelta(days=1)), create("here", 1))
+        assert briefly(store.published())[-1] == "allocated.v1 w1 here"
 
 
 class TestLinesLastAskedFirst:

@@ -393,7 +393,7 @@ class FakeProducts:
 
     def collect_new_events(self) -> list[RaisedEvent]:
         collected: list[RaisedEvent] = []
-        for product in self._touched:
+        for product in dict.fromkeys(self._touched):
             collected += product.take_events()
         self._touched.clear()
         return collected

@@ -183,16 +183,24 @@ def test_opentelemetry_is_on_if_one_of_its_variables_says_where_to(
 
 
 @pytest.mark.parametrize(
-    ("days", "sentence"),
+    ("inbox_days", "days", "sentence"),
     [
-        ("29", "ALLOCATION_LINES_DAYS is wrong: it must be 0, or not fewer than ALLOCATION_HISTORY_DAYS, which is 30."),
-        ("9", "ALLOCATION_LINES_DAYS is wrong: it must be 0, or not fewer than ALLOCATION_INBOX_DAYS, which is 10."),
+        (
+            "10",
+            "9",
+            "ALLOCATION_LINES_DAYS is wrong: it must be 0, or not fewer than ALLOCATION_HISTORY_DAYS, which is 30.",
+        ),
+        (
+            "40",
+            "9",
+            "ALLOCATION_LINES_DAYS is wrong: it must be 0, or not fewer than ALLOCATION_INBOX_DAYS, which is 40.",
+        ),
     ],
 )
 def test_lines_are_not_kept_for_a_shorter_time_than_what_tells_of_them(
-    monkeypatch: pytest.MonkeyPatch, days: str, sentence: str
+    monkeypatch: pytest.MonkeyPatch, inbox_days: str, days: str, sentence: str
 ) -> None:
-    monkeypatch.setenv("ALLOCATION_INBOX_DAYS", "10")
+    monkeypatch.setenv("ALLOCATION_INBOX_DAYS", inbox_days)
     monkeypatch.setenv("ALLOCATION_LINES_DAYS", days)
     with pytest.raises(SettingsError) as error:
         load()

@@ -33,7 +33,12 @@ INDEXES = (
         f"(batchref, {PLACE}) WHERE {UNSHIPPED}",
         replaces="lines_of_batch",
     ),
-    Index("waiting_lines", f"(sku, (-priority), {PLACE}) WHERE {WAITS}"),
+    # With the quantity, so that lines too large for what was freed are passed over without being read.
+    Index(
+        "waiting_lines_in_turn",
+        f"(sku, (-priority), {PLACE}, qty) WHERE {WAITS}",
+        replaces="waiting_lines",
+    ),
     Index("waiting_lines_by_time", f"(waits_since) WHERE {WAITS}"),
     Index("held_lines", f"(held_until) WHERE {HELD}"),
     Index("held_lines_of_batch", f"(batchref, {PLACE}) WHERE {HELD}"),

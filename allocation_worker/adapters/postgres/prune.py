@@ -9,16 +9,19 @@ command would change them.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from time import monotonic
 from typing import NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from allocation_worker.adapters.postgres.arrays import array
+from allocation_worker.adapters.postgres.repository import LOCKED_FOR_LONG
 from allocation_worker.adapters.postgres.statements import ENDED
-from allocation_worker.service_layer.ports import PrunedTable, Step
+from allocation_worker.service_layer.ports import PrunedTable, Step, StoreLockTimeoutError
 
 PAGES_AT_A_TIME = 128
 """A megabyte; at most some 8,000 rows of the inbox."""
@@ -40,6 +43,13 @@ PAGES = sa.text("""
 LOCK_PRODUCTS = sa.text("""
     SELECT sku FROM products WHERE sku = ANY(CAST(:skus AS text[])) ORDER BY sku FOR UPDATE SKIP LOCKED
 """)
+
+WAIT_FOR_PRODUCT = sa.text("""
+    SET LOCAL lock_timeout = :limit; SELECT FROM products WHERE sku = :sku FOR UPDATE
+""")
+
+WAIT_FOR = 1.0
+"""Seconds in which a step goes on to the next product that was locked."""
 
 # What was shipped stays allocated and shipped in the batch, though its line has gone.
 DELETE_LINES = """
@@ -89,11 +99,11 @@ class _ByPages(ABC):
     def step(self, now: datetime) -> Step:
         """Delete the old rows of some pages."""
         page, pages = self._page, self._pages
-        with self._engine.begin() as connection:
-            if page >= pages:
+        if page >= pages:
+            with self._engine.begin() as connection:
                 page, pages = 0, connection.execute(PAGES, {"name": self.name}).scalar_one()
-            limits = {"first": f"({page},0)", "after": f"({page + self._at_a_time},0)"}
-            rows = self._prune(connection, {**limits, "before": now - self.keep})
+        limits = {"first": f"({page},0)", "after": f"({page + self._at_a_time},0)"}
+        rows = self._prune({**limits, "before": now - self.keep})
         self._page, self._pages = page + self._at_a_time, pages
         return Step(rows, ended=self._page >= pages)
 
@@ -102,7 +112,7 @@ class _ByPages(ABC):
         return max(1, (self._pages - self._page) // self._at_a_time)
 
     @abstractmethod
-    def _prune(self, connection: Connection, parameters: Mapping[str, object]) -> int:
+    def _prune(self, parameters: Mapping[str, object]) -> int:
         """Delete the rows of the pages from `first` to `after` that are older than `before`. Return how many."""
 
 
@@ -136,15 +146,19 @@ class TableByPages(_ByPages):
                 FOR UPDATE SKIP LOCKED))
         """)  # noqa: S608 - names of our own
 
-    def _prune(self, connection: Connection, parameters: Mapping[str, object]) -> int:
-        return connection.execute(self.delete, parameters).rowcount
+    def _prune(self, parameters: Mapping[str, object]) -> int:
+        with self._engine.begin() as connection:
+            return connection.execute(self.delete, parameters).rowcount
 
 
 class EndedRows(_ByPages):
     """Lines or batches that have ended. They go at a certain time after their end.
 
-    A row that has ended and has no time yet gets one when it is first seen. Nothing is done about products that others
-    have locked. The next round sees to their rows.
+    A row that has ended and has no time yet gets one when it is first seen.
+
+    Products that others have locked come last, one after the other, each in a transaction of its own: one that several
+    consumers use all the time is never found free. A step waits for them a moment only. The next round sees to the rows
+    of those that it has left.
 
     Args:
         engine: The database.
@@ -156,6 +170,7 @@ class EndedRows(_ByPages):
 
     def __init__(self, engine: Engine, name: str, *, keep: timedelta, ended: str, delete: str) -> None:
         super().__init__(engine, name, keep=keep, pages=LINES_PAGES_AT_A_TIME)
+        self._waited_for = ""
         these = f"{OF_THESE_PAGES} AND ({ended})"
         locked = "sku = ANY(CAST(:skus AS text[]))"
         self.find = sa.text(f"""
@@ -166,17 +181,37 @@ class EndedRows(_ByPages):
         """)  # noqa: S608 - as above
         self.delete = sa.text(delete.format(due=f"{these} AND ended_at < :before AND {locked}"))
 
-    def _prune(self, connection: Connection, parameters: Mapping[str, object]) -> int:
-        skus = connection.scalars(self.find, {**parameters}).all()
-        if skus:
-            # Without waiting, so that it never waits for a command that waits for it.
-            skus = connection.scalars(LOCK_PRODUCTS, {"skus": array(skus)}).all()
+    def _prune(self, parameters: Mapping[str, object]) -> int:
+        free: Sequence[str] = []
+        with self._engine.begin() as connection:
+            skus = connection.scalars(self.find, {**parameters}).all()
+            if skus:
+                # Without waiting, so that it never waits for a command that waits for it.
+                free = connection.scalars(LOCK_PRODUCTS, {"skus": array(skus)}).all()
+            gone = self._prune_locked(connection, free, parameters)
+        return gone + self._wait_for(set(skus).difference(free), parameters)
+
+    def _prune_locked(self, connection: Connection, skus: Sequence[str], parameters: Mapping[str, object]) -> int:
+        """Prune the rows of these products, which are locked. What others committed before is seen."""
         if not skus:
             return 0
-        # These statements see what others have committed before the locks were taken.
         here = {"first": parameters["first"], "after": parameters["after"], "skus": array(skus)}
         gone: int = connection.execute(self.delete, {**here, "before": parameters["before"]}).scalar_one()
         connection.execute(self.note, here)
+        return gone
+
+    def _wait_for(self, skus: Collection[str], parameters: Mapping[str, object]) -> int:
+        """Prune the rows of products that were locked, until one of them stays so. Begin with another one each time."""
+        gone = 0
+        until = monotonic() + WAIT_FOR
+        with suppress(StoreLockTimeoutError):
+            for sku in sorted(skus, key=lambda each: (each <= self._waited_for, each)):
+                if monotonic() > until:
+                    break
+                self._waited_for = sku
+                with self._engine.begin() as connection:
+                    connection.execute(WAIT_FOR_PRODUCT, {"sku": sku, "limit": f"{LOCKED_FOR_LONG}ms"})
+                    gone += self._prune_locked(connection, [sku], parameters)
         return gone
 
 

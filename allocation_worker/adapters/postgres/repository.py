@@ -66,6 +66,7 @@ class PostgresProducts:
         self._touched: list[Product] = []
         self._rows = Rows(writer)
         self._page: list[OrderLine] = []
+        self._not_named: list[OrderLine] = []
 
     def lock_for(self, commands: Iterable[Command], *, patient: bool = True) -> None:
         commands = list(commands)
@@ -136,7 +137,7 @@ class PostgresProducts:
         return product
 
     def lines_last_asked_first(self, product: Product, batchref: str) -> Iterator[OrderLine]:
-        self._rows.flush_lines([product])
+        self._rows.flush_lines(product.lines.values())
         self._writer.flush()
         parameters = {"batchref": batchref, "before": MAX_PLACE, "limit": LINES_AT_FIRST}
         first = self._connection.execute(statements.LAST_LINES_OF_BATCH, parameters).all()
@@ -175,16 +176,19 @@ class PostgresProducts:
 
         A line that waits on is not among the lines of the product. It is forgotten as well.
         """
-        self._rows.flush_lines([product])
-        self._writer.flush()
-        if not is_first:
+        if is_first:
+            self._rows.flush_lines(product.lines.values())
+        else:
+            # No other line has changed since. To look at all would cost more with each page.
+            self._rows.flush_lines(self._page)
             kept = product.lines
-            gone = [line for line in self._page if line.batchref or line.id not in kept]
+            gone = [line for line in self._not_named if line.batchref or line.id not in kept]
             self._rows.forget(product, gone)
+        self._writer.flush()
         rows = self._connection.execute(statement, parameters).all()
-        lines = [self._rows.line(product, row) for row in rows]
-        self._page = [line for line in lines if line.id not in product.lines]
-        return lines
+        self._page = [self._rows.line(product, row) for row in rows]
+        self._not_named = [line for line in self._page if line.id not in product.lines]
+        return self._page
 
     def stream_of(self, sku: str) -> Stream:
         """Return the product's event stream as it was when the product was locked."""
@@ -193,7 +197,8 @@ class PostgresProducts:
     def collect_new_events(self) -> list[RaisedEvent]:
         """Return the events that the returned products have recorded since the last call."""
         collected: list[RaisedEvent] = []
-        for product in self._touched:
+        # Each once: a product that has lines to see to says so each time.
+        for product in dict.fromkeys(self._touched):
             collected += product.take_events()
         self._touched.clear()
         return collected

@@ -82,7 +82,7 @@ class Rows:
                 place,
                 PLAIN if terms[0] is None else Terms(*terms),
                 bool(shipped),
-                answer and _read_answer(answer),
+                _read_answer(answer, sequence) if answer else None,
                 # A program that does not know holds may have taken the stock away.
                 None if until is None or batchref is None else _read_hold(until, held_by),
             )
@@ -115,33 +115,32 @@ class Rows:
         """Write everything in the order that foreign keys require."""
         self._flush_products(products, streams)
         self._flush_batches(products)
-        self.flush_lines(products)
+        self.flush_lines(line for product in products for line in product.lines.values())
 
-    def flush_lines(self, products: Iterable[Product]) -> None:
-        """Write only the lines, before a query over lines. Batches may be overdrawn at this point."""
+    def flush_lines(self, lines: Iterable[OrderLine]) -> None:
+        """Write only these lines, before a query over lines. Batches may be overdrawn at this point."""
         new: list[Values] = []
         special: list[Values] = []
         changed: list[Values] = []
-        for product in products:
-            for line_id, line in product.lines.items():
-                key = (product.sku, line_id)
-                values = _line_values(line)
-                known = self._lines.get(key)
-                if values == (known or BLANK_LINE):
-                    continue
-                if known is not None:
-                    changed.append((self._take_line_uuid(key), *_columns(line)))
-                elif line.terms is PLAIN and line.place == line.sequence and line.hold is None:
-                    new.append((self._take_line_uuid(key), line.orderid, product.sku, line.lineid, *values[:4]))
-                else:
-                    # PostgreSQL takes the word `now` for the time of the transaction.
-                    since = "now" if line.waits else None
-                    id_ = self._take_line_uuid(key)
-                    special.append((id_, line.orderid, product.sku, line.lineid, *_columns(line), since))
-                self._lines[key] = values
-                if len(changed) == ROWS_AT_A_TIME:  # a batch may have lost a hundred thousand
-                    self._writer.add(statements.UPDATE_LINES, changed)
-                    changed = []
+        for line in lines:
+            key = (line.sku, line.id)
+            values = _line_values(line)
+            known = self._lines.get(key)
+            if values == (known or BLANK_LINE):
+                continue
+            if known is not None:
+                changed.append((self._take_line_uuid(key), *_columns(line)))
+            elif line.terms is PLAIN and line.place == line.sequence and line.hold is None:
+                new.append((self._take_line_uuid(key), line.orderid, line.sku, line.lineid, *values[:4]))
+            else:
+                # PostgreSQL takes the word `now` for the time of the transaction.
+                since = "now" if line.waits else None
+                id_ = self._take_line_uuid(key)
+                special.append((id_, line.orderid, line.sku, line.lineid, *_columns(line), since))
+            self._lines[key] = values
+            if len(changed) == ROWS_AT_A_TIME:  # a batch may have lost a hundred thousand
+                self._writer.add(statements.UPDATE_LINES, changed)
+                changed = []
         self._writer.add(statements.INSERT_LINES, new)
         self._writer.add(statements.INSERT_SPECIAL_LINES, special)
         self._writer.add(statements.UPDATE_LINES, changed)
@@ -156,7 +155,8 @@ class Rows:
                 new.append((product.sku, streams[product.sku].namespace.hex(), *values))
             elif known != values:
                 changed.append((product.sku, *values))
-        self._writer.add(statements.INSERT_PRODUCTS, new)
+        # In SKU order, so that two transactions with the same new products never wait for each other.
+        self._writer.add(statements.INSERT_PRODUCTS, sorted(new))
         self._writer.add(statements.UPDATE_PRODUCTS, changed)
         self._writer.add(
             statements.UPDATE_SMALLEST_WAITING,
@@ -261,9 +261,11 @@ def _write_cause(hold: Holding) -> str:
     return f"{hold.message_id}\n{hold.correlation_id}"
 
 
-def _read_answer(text: str) -> ProductEvent:
+def _read_answer(text: str, sequence: int) -> ProductEvent | None:
+    """Return the event of the column `answer`; None if the line was answered since, by a program without the column."""
     type_, _, body = text.partition(" ")
-    return wire.product_event(type_, body.encode())
+    event = wire.product_event(type_, body.encode())
+    return event if event.sequence == sequence else None
 
 
 def _write_answer(event: ProductEvent) -> str:

@@ -110,6 +110,22 @@ def test_groups_that_name_the_same_skus_in_opposite_order_do_not_block_each_othe
     assert {allocated for _, allocated in store.stock().values()} == {2 * ROUNDS}
 
 
+def test_groups_that_bring_the_same_skus_in_opposite_order_do_not_block_each_other(store: PostgresStore) -> None:
+    """Each waits for the products that the other has written, so all write them in one order."""
+    deadlocks = "SELECT pg_stat_get_db_deadlocks(oid) AS count FROM pg_database WHERE datname = current_database()"
+    before = store.rows(deadlocks)
+    for number in range(ROUNDS):
+        skus = [f"SKU-{number}-{each}" for each in range(90)]
+        forth = [message(Deallocate(orderid="forth", sku=sku)) for sku in skus]
+        back = [message(Deallocate(orderid="back", sku=sku)) for sku in reversed(skus)]
+        race(
+            lambda forth=forth: process(store.unit_of_work, *forth),  # type: ignore[misc]
+            lambda back=back: process(store.unit_of_work, *back),  # type: ignore[misc]
+        )
+    check_the_books(store)
+    assert store.rows(deadlocks) == before
+
+
 def test_a_sku_created_by_two_workers_at_once_is_one_sku(store: PostgresStore) -> None:
     for number in range(ROUNDS):
         sku = f"SKU-{number}"

@@ -2,23 +2,27 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
+from unittest.mock import patch
 
 import pytest
 import sqlalchemy as sa
 from sqlalchemy import TextClause
 
+from allocation_worker.adapters.postgres import rows as stored
 from allocation_worker.adapters.postgres import statements
 from allocation_worker.adapters.postgres.arrays import array
 from allocation_worker.adapters.postgres.holds import DUE_HOLDS
 from allocation_worker.adapters.postgres.relay import OLDEST_UNROUTED
-from allocation_worker.adapters.postgres.rows import line_uuid
+from allocation_worker.adapters.postgres.rows import Rows, line_uuid
 from allocation_worker.adapters.postgres.show import QUEUE
 from allocation_worker.adapters.postgres.status import LINES
 from allocation_worker.adapters.postgres.unit_of_work import Optimism
 from allocation_worker.adapters.wire import EVENT_TYPES
+from allocation_worker.domain import model
 from allocation_worker.domain.commands import ChangeBatchEta, ChangeBatchQuantity, Command, Deallocate, Hold
-from allocation_worker.domain.model import AT_A_TIME
+from allocation_worker.domain.model import AT_A_TIME, FIRST_SERVED
+from allocation_worker.service_layer import handlers
 from allocation_worker.service_layer.lapse import LONG_QUEUE
 from allocation_worker.service_layer.outcomes import Done
 from tests.fakes.messages import message
@@ -162,18 +166,46 @@ class TestQueue:
             uow.commit()
         assert [event.type for event in store.published()].count("promise-changed.v1") == WAITING
 
+    def test_a_line_is_looked_at_as_often_whatever_the_number_of_pages(
+        self, store: PostgresStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        day = date(2031, 1, 1)
+        process(store.unit_of_work, message(replace(create("ship", WAITING), eta=day)))
+        process(store.unit_of_work, *(message(replace(order(f"o{n}"), needed_by=day)) for n in range(WAITING)))
+        for module in (model, handlers):
+            monkeypatch.setattr(module, "AT_A_TIME", 50)
+        with patch.object(stored, "_line_values", wraps=stored._line_values) as looked:
+            process(store.unit_of_work, message(ChangeBatchEta(batchref="ship", eta=day + timedelta(days=1))))
+        assert store.stock() == {"ship": (WAITING, 0)}
+        assert looked.call_count == 3 * WAITING
+
+    def test_few_lines_are_read_for_what_is_mostly_for_one(self, waiting: PostgresStore) -> None:
+        with waiting.unit_of_work() as uow, patch.object(Rows, "line", autospec=True, side_effect=Rows.line) as read:
+            BUS.handle(message(create("for-one", 10)), uow)
+            uow.commit()
+        assert read.call_count == FIRST_SERVED
+        assert waiting.stock()["for-one"] == (10, 10)
+
     def test_those_that_wait_are_found_by_their_own_index(self, waiting: PostgresStore) -> None:
         waiting.execute("ANALYZE order_lines")
         indexes, rows = explain(
             waiting, statements.WAITING_LINES, sku="LAMP", urgency=-100, place=0, at_most=10, limit=5
         )
-        assert indexes == {"waiting_lines"}
+        assert indexes == {"waiting_lines_in_turn"}
         assert rows <= 5
+
+    def test_those_that_are_too_large_are_passed_over_without_being_read(self, waiting: PostgresStore) -> None:
+        waiting.execute("ANALYZE order_lines")
+        indexes, rows = explain(
+            waiting, statements.WAITING_LINES, sku="LAMP", urgency=-100, place=0, at_most=9, limit=AT_A_TIME
+        )
+        assert indexes == {"waiting_lines_in_turn"}
+        assert rows == 0
 
     def test_the_first_of_those_that_wait_are_shown_by_their_index(self, waiting: PostgresStore) -> None:
         waiting.execute("ANALYZE order_lines")
         indexes, rows = explain(waiting, QUEUE, sku="LAMP", limit=5)
-        assert indexes == {"waiting_lines"}
+        assert indexes == {"waiting_lines_in_turn"}
         assert rows <= 5
 
     def reads_of(self, store: PostgresStore, *commands: Command) -> int:
@@ -209,7 +241,7 @@ class TestPlans:
         process(crowded.unit_of_work, *waiting, *held)
         crowded.execute("ANALYZE order_lines")
         indexes, rows = explain(crowded, LINES)
-        assert indexes <= {"waiting_lines", "waiting_lines_by_time", "held_lines", "held_lines_of_batch"}
+        assert indexes <= {"waiting_lines_in_turn", "waiting_lines_by_time", "held_lines", "held_lines_of_batch"}
         assert rows <= 5 + 5 + 3 + 3
 
     def test_batches_in_stock_are_found_by_their_own_index(self, crowded: PostgresStore) -> None:
@@ -268,7 +300,7 @@ class TestPlansOfNewLines:
         indexes, rows = explain(
             new_lines, statements.WAITING_LINES, sku="LAMP", urgency=0, place=500, at_most=7, limit=AT_A_TIME
         )
-        assert indexes == {"waiting_lines"}
+        assert indexes == {"waiting_lines_in_turn"}
         assert rows == AT_A_TIME
 
     def test_lines_to_be_told_are_found_by_their_own_index(self, new_lines: PostgresStore) -> None:
@@ -283,7 +315,7 @@ class TestPlansOfNewLines:
 
     def test_holds_that_are_due_are_found_by_their_own_index(self, new_lines: PostgresStore) -> None:
         indexes, rows = explain(new_lines, DUE_HOLDS, besides=array(["VASE"]), limit=500)
-        assert indexes == {"held_lines", "waiting_lines"}
+        assert indexes == {"held_lines", "waiting_lines_in_turn"}
         assert rows == 500 + LONG_QUEUE
 
 

@@ -126,8 +126,8 @@ OF_TABLES = [
     ),
     Case(
         "missing-index",
-        "DROP INDEX waiting_lines",
-        "The table order_lines has no index waiting_lines: each command that looks for such lines reads all",
+        "DROP INDEX waiting_lines_in_turn",
+        "The table order_lines has no index waiting_lines_in_turn: each command that looks for such lines reads all",
     ),
     Case(
         "sequence-behind",

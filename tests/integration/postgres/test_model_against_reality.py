@@ -54,6 +54,7 @@ def test_groups_in_postgresql_are_single_messages_in_memory(
 ) -> None:
     for module in (model, handlers):
         monkeypatch.setattr(module, "AT_A_TIME", at_a_time)
+    monkeypatch.setattr(model, "FIRST_SERVED", min(model.FIRST_SERVED, at_a_time))
     store.empty()
     store.optimism = Optimism() if optimistic else None
     memory = FakeDatabase()

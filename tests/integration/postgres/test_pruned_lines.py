@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from allocation_worker.adapters.postgres import prune as pruning
 from allocation_worker.adapters.postgres.arrays import array
 from allocation_worker.adapters.postgres.prune import (
     LINES_PAGES_AT_A_TIME,
@@ -18,7 +19,7 @@ from allocation_worker.adapters.postgres.prune import (
 from allocation_worker.domain.commands import ChangeBatchQuantity, Deallocate, Ship
 from allocation_worker.service_layer.outcomes import Done
 from tests.fakes.messages import message
-from tests.integration.postgres.staging import DEADLINE, backend_of, create, order, process, until_blocked
+from tests.integration.postgres.staging import DEADLINE, backend_of, create, order, process, until, until_blocked
 from tests.integration.postgres.store import PostgresStore
 from tests.integration.postgres.test_concurrency import check_the_books, race
 from tests.integration.postgres.test_prune import explained
@@ -98,12 +99,49 @@ class TestBesideCommands:
                 sa.event.remove(shipped.engine, "before_cursor_execute", while_pruning)
             assert asked[0].result(timeout=DEADLINE) == [False]
 
-    def test_a_step_waits_for_no_command_and_leaves_its_product_alone(self, shipped: PostgresStore) -> None:
+    def test_a_step_waits_for_a_command_a_moment_only(self, shipped: PostgresStore) -> None:
         lines, _ = tables(shipped)
         with shipped.unit_of_work() as uow:
             uow.products.lock_for([order("p")])
             assert prune(shipped, lines, days=0) == 0
         assert prune(shipped, lines, days=0) == 1
+
+    def test_a_product_in_constant_use_is_waited_for(
+        self, shipped: PostgresStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It is never free for whoever does not wait, since others always do."""
+        monkeypatch.setattr(pruning, "LOCKED_FOR_LONG", 1000 * int(DEADLINE))
+        lines, _ = tables(shipped)
+        waits = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        with ThreadPoolExecutor(1) as pool:
+            with shipped.unit_of_work() as uow:
+                uow.products.lock_for([order("p")])
+                pruned = pool.submit(prune, shipped, lines, days=0)
+                until(lambda: bool(shipped.rows(waits)))
+            assert pruned.result(timeout=DEADLINE) == 1
+
+    def test_one_that_stays_locked_does_not_keep_another_for_ever(
+        self, shipped: PostgresStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(pruning, "LOCKED_FOR_LONG", 1)
+        for command in (create("v", 5, "VASE"), order("o", 5, "VASE"), Ship(orderid="o", sku="VASE")):
+            process(shipped.unit_of_work, message(command))
+        age(shipped, "order_lines")
+        lines, _ = tables(shipped)
+        waited_for: list[str] = []
+
+        def note(_connection: object, _cursor: object, statement: str, sent: Any, *_rest: object) -> None:
+            if "lock_timeout" in statement and "sku" in sent:
+                waited_for.append(sent["sku"])
+
+        sa.event.listen(shipped.engine, "before_cursor_execute", note)
+        try:
+            with shipped.unit_of_work() as uow:
+                uow.products.lock_for([order("p"), order("p", 1, "VASE")])
+                assert prune(shipped, lines, days=0) == prune(shipped, lines, days=0) == 0
+        finally:
+            sa.event.remove(shipped.engine, "before_cursor_execute", note)
+        assert waited_for == ["LAMP", "VASE"]
 
     def test_a_step_looks_again_once_it_has_the_locks(self, store: PostgresStore) -> None:
         """Between its first look and the locks, a line is allocated that was out of stock."""

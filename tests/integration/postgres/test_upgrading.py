@@ -32,6 +32,7 @@ from tests.integration.postgres.test_pruned_lines import prune, tables
 from tests.integration.postgres.test_verify import look, sentences
 
 WAS_DUE, WAS_LATER, IS_DUE = date(2030, 1, 1), date(2030, 1, 2), date(2030, 1, 3)
+WAITS = Allocate(orderid="waits", sku="LAMP", qty=3, wait=True)
 BACKORDERED = {
     "orderid": "waits",
     "sku": "LAMP",
@@ -145,8 +146,7 @@ def test_what_was_written_at_each_revision_is_gone_on_with(shop: PostgresStore, 
     assert answers(shop, order("cancelled", 1)) == [("line-cancelled", None)]
     assert look_at_lines(shop.engine).waiting == waits
     if waits:
-        asked = Allocate(orderid="waits", sku="LAMP", qty=3, wait=True)
-        assert answers(shop, asked) == [("backordered.v1", "waits")]
+        assert answers(shop, WAITS) == [("backordered.v1", "waits")]
         assert shop.published()[-1].body == BACKORDERED
     if ships:
         assert answers(shop, Ship(orderid="shipped", sku="LAMP")) == [("shipped.v1", "shipped")]
@@ -188,3 +188,30 @@ def test_what_was_written_at_each_revision_is_gone_on_with(shop: PostgresStore, 
     assert prune(shop, lines) == len(["asked-last", "told", "moved"]) + holds + prunes
     assert prune(shop, lines) == len(["cancelled", "sold-out"]) + (ships and not prunes)
     assert sentences(look(shop)) == []
+
+
+class TestAnOlderProgramAnswersALineThatWaits:
+    """It knows neither those that wait nor what the column `answer` is for."""
+
+    @pytest.fixture
+    def waiting(self, store: PostgresStore) -> PostgresStore:
+        for command in (create("b", 1), order("holds"), WAITS):
+            process(store.unit_of_work, message(command))
+        return store
+
+    def test_it_has_found_stock(self, waiting: PostgresStore) -> None:
+        waiting.execute(
+            "INSERT INTO batches (reference, sku, purchased, allocated, arrival, created_qty, sequence) "
+            "VALUES ('new', 'LAMP', 3, 3, 2, 3, 4)"
+        )
+        waiting.execute("UPDATE order_lines SET batchref = 'new', sequence = 5 WHERE orderid = 'waits'")
+        waiting.execute("UPDATE products SET batches_arrived = 2, sequence = 5")
+        assert answers(waiting, WAITS) == [("allocated.v1", "waits")]
+        assert waiting.published()[-1].sequence == 5
+
+    def test_it_has_found_none(self, waiting: PostgresStore) -> None:
+        waiting.execute("UPDATE order_lines SET sequence = 4 WHERE orderid = 'waits'")
+        waiting.execute("UPDATE products SET sequence = 4")
+        for _ in range(2):
+            assert answers(waiting, WAITS) == [("backordered.v1", "waits")]
+            assert waiting.published()[-1].sequence == 5

@@ -164,8 +164,8 @@ class AnyHistoryInPortions(AnyHistory):
     def __init__(self) -> None:
         super().__init__()
         self.small_portions = ExitStack()
-        for module in (model, handlers):
-            self.small_portions.enter_context(patch.object(module, "AT_A_TIME", 2))
+        for module, name in ((model, "AT_A_TIME"), (handlers, "AT_A_TIME"), (model, "FIRST_SERVED")):
+            self.small_portions.enter_context(patch.object(module, name, 2))
 
     def teardown(self) -> None:
         self.small_portions.close()

@@ -200,6 +200,30 @@ def test_a_product_with_a_long_queue_that_stays_locked_is_tried_again_after_the_
     assert stage.lapsed() == [("VASE", "hold-VASE"), ("LAMP", "hold-LAMP")]
 
 
+def test_a_product_whose_holds_cannot_be_ended_is_named_once_and_keeps_no_other(stage: Stage) -> None:
+    """Its batch counts less than is held, as after a write by another program."""
+    stage.database.committed.products["LAMP"].batches["of-LAMP"].allocated_quantity = 4
+    stage.now += timedelta(minutes=1)
+    with capture_logs() as logs:
+        for _ in range(2):
+            while stage.lapser.step():
+                pass
+    assert stage.lapsed() == [("VASE", "hold-VASE")]
+    named = [(entry["event"], entry["sku"]) for entry in logs if entry["log_level"] == "error"]
+    assert named == [("holds_failed", "LAMP")]
+    stage.database.committed.products["LAMP"].batches["of-LAMP"].allocated_quantity = 5
+    stage.lapser.step()
+    assert stage.lapsed() == [("VASE", "hold-VASE"), ("LAMP", "hold-LAMP")]
+
+
+def test_several_whose_holds_cannot_be_ended_are_not_tried_again_at_once(stage: Stage) -> None:
+    for sku in ("LAMP", "VASE"):
+        stage.database.committed.products[sku].batches[f"of-{sku}"].allocated_quantity = 4
+    stage.now += timedelta(minutes=1)
+    stage.run()
+    assert stage.pauses == [0.0, LOOK_EVERY, 0.0]
+
+
 def test_fewer_than_can_end_at_once_are_all_that_are_due(stage: Stage) -> None:
     """Else a relay would end holds one by one, as they come due."""
     stage.now += timedelta(minutes=1)
