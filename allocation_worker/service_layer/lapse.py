@@ -22,7 +22,7 @@ AT_A_TIME = 500
 LONG_QUEUE = 100
 """So many lines of a product that wait are a long queue: what a hold gives back may serve all of them."""
 
-AT_A_TIME_WITH_QUEUE = 20
+AT_A_TIME_WITH_QUEUE = 100
 """Holds that end in one transaction, all of one product that has a long queue."""
 
 log = structlog.get_logger()
