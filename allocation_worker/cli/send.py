@@ -209,7 +209,7 @@ def send_hold(
     ] = None,
     until: Annotated[
         str | None,
-        typer.Option(help="YYYY-MM-DDThh:mm:ssZ: until when, in place of --minutes; a --message-id can be sent again."),
+        typer.Option(help="YYYY-MM-DDThh:mm:ssZ: until when, in place of --minutes, to repeat a --message-id."),
     ] = None,
     wait: Wait = False,
     timeout: Timeout = PATIENCE,

@@ -9,7 +9,6 @@ from allocation_worker.domain.commands import LapseHold
 from allocation_worker.service_layer.messagebus import MessageBus
 from allocation_worker.service_layer.messages import CommandMessage
 from allocation_worker.service_layer.ports import (
-    StoreContentionError,
     StoreLockTimeoutError,
     StoreUnavailableError,
     UnitOfWork,
@@ -84,7 +83,7 @@ class HoldLapser:
         self._tried: set[str] = set()
 
     def step(self) -> bool:
-        """End holds that are due, AT_A_TIME at most. Return whether there may be more now.
+        """End holds that are due, AT_A_TIME at most in one transaction. Return whether there may be more now.
 
         A hold that was prolonged, confirmed or given back since it was found is left alone. Those of a product that
         others have locked are left for later, so that the holds of other products lapse meanwhile. In the end, one of
@@ -95,7 +94,7 @@ class HoldLapser:
         contradict each other, must not keep the others.
 
         Raises:
-            StoreError: The database is unreachable; try again.
+            StoreUnavailableError: The database is unreachable, or somebody must mend it; try again.
         """
         found = self._due.find(AT_A_TIME, {*self._locked, *self._apart, *self._tried})
         _add_by_sku(self._apart, (hold for hold in found if hold.has_queue or hold.sku in self._failed))
@@ -121,7 +120,7 @@ class HoldLapser:
     def _end_together(self, holds: Sequence[DueHold]) -> None:
         try:
             self._end_those_free(holds)
-        except (StoreUnavailableError, StoreContentionError):
+        except StoreUnavailableError:
             raise
         except Exception as failure:  # noqa: BLE001 - any error is that of one product, which is found apart
             log.debug("holds_apart", error=f"{type(failure).__name__}: {failure}")
@@ -162,7 +161,7 @@ class HoldLapser:
         except StoreLockTimeoutError:
             if sku not in self._told:
                 log.warning("holds_wait", sku=sku, holds=len(holds))
-        except (StoreUnavailableError, StoreContentionError):
+        except StoreUnavailableError:
             raise
         except Exception:
             if sku not in self._told:

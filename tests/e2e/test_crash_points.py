@@ -26,7 +26,7 @@ from tests.e2e.mixed_commands import LATER, ONE_AT_A_TIME, SOON, send_mixed_comm
 
 HOUR = timedelta(hours=1)
 LINES = 2 * AT_A_TIME + 100
-"""Lines that a command sees to in three portions."""
+"""Lines that are told in three portions, and served in four."""
 
 
 @pytest.mark.parametrize("point", [*CONSUME_POINTS, *RELAY_POINTS])

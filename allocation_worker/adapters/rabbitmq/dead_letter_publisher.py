@@ -18,6 +18,7 @@ from allocation_worker.adapters.rabbitmq.until_confirmed import (
     NotConfirmedError,
     publish_until_confirmed,
 )
+from allocation_worker.service_layer.wording import counted
 
 # Less than it takes the broker to miss heartbeats on the connection that holds the dead letters: nothing is read there
 # meanwhile.
@@ -51,9 +52,10 @@ def publish_copies(
         try:
             yield from publish_until_confirmed(publisher, letters, key=attrgetter("tag"), patience=_PATIENCE)
         except NotConfirmedError as error:
+            copies = counted(error.count, "copy", "copies")
             raise BrokerError(
-                f"The broker has not confirmed {error.count} copies for {_PATIENCE:g} s. Their dead letters stay; if a "
-                "copy did arrive, its message_id makes the next one harmless."
+                f"The broker has not confirmed {copies} for {_PATIENCE:g} s. The dead letters stay; if a copy did "
+                "arrive, its message_id makes the next one harmless."
             ) from error
 
 

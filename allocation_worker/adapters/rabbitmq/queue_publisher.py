@@ -14,6 +14,7 @@ from allocation_worker.adapters.rabbitmq.until_confirmed import (
     publish_until_confirmed,
 )
 from allocation_worker.service_layer.outgoing import OutgoingEvent
+from allocation_worker.service_layer.wording import counted
 
 
 def publish_to_queue(
@@ -53,8 +54,9 @@ def publish_to_queue(
         except NotConfirmedError as error:
             # The broker may never confirm what was on its way to a quorum queue as that was deleted.
             bind_for_replay(urls, queue)
+            events_were = counted(error.count, "event was", "events were")
             raise BrokerError(
-                f"{error.count} events for the queue {queue} were not confirmed within {patience:g} s, though it may "
-                "have them; replay again."
+                f"{events_were} not confirmed for the queue {queue} within {patience:g} s, and may have arrived all "
+                "the same; replay again."
             ) from error
     return count

@@ -36,7 +36,7 @@ class NotConfirmedError(BrokerError):
 
     def __init__(self, count: int, seconds: float) -> None:
         messages = counted(count, "message was", "messages were")
-        super().__init__(f"{messages} not confirmed within {seconds:g} s, though they may have arrived.")
+        super().__init__(f"{messages} not confirmed within {seconds:g} s, and may have arrived all the same.")
         self.count = count
 
 

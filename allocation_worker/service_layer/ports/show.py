@@ -94,7 +94,7 @@ class LinesNow(Protocol):
         """Return the queue of a SKU, with `limit` lines at most."""
 
     def knows(self, sku: str) -> bool:
-        """Return whether a batch of the SKU was ever created."""
+        """Return whether anything was ever stored of the SKU, such as a batch or a cancelled line."""
 
     def queues(self, limit: int) -> tuple[Sequence[SkuQueue], int]:
         """Return the SKUs with the most waiting lines, `limit` at most, and the number of all that have some."""

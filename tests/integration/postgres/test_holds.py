@@ -83,3 +83,19 @@ def test_holds_of_a_locked_product_do_not_keep_others(store: PostgresStore) -> N
         ending.step()
         assert lapsed(store) == [("o2", "m2")]
         assert not ending.step()
+
+
+def test_a_hold_of_a_batch_of_another_sku_keeps_no_others(store: PostgresStore) -> None:
+    """As after a write by another program: it seems each time as if somebody had just created that SKU."""
+    process(
+        store.unit_of_work,
+        message(create("b", 9)),
+        message(create("v", 9, "VASE")),
+        message(hold("wrong")),
+        message(hold("right", "VASE"), "m2"),
+    )
+    store.execute("UPDATE order_lines SET batchref = 'v' WHERE orderid = 'wrong'")
+    ending = lapser(store)
+    while ending.step():
+        pass
+    assert lapsed(store) == [("right", "m2")]

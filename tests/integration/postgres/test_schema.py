@@ -69,6 +69,44 @@ def test_migrate_again_changes_nothing(bare: Engine) -> None:
         assert connection.scalar(sa.text("SELECT count(*) FROM products")) == 1
 
 
+INDEXES_OF_LINES = "SELECT indexrelid::regclass::text FROM pg_index WHERE indrelid = 'order_lines'::regclass"
+
+
+def test_an_index_is_replaced_though_the_revision_is_the_newest_and_is_there_until_the_other_is(bare: Engine) -> None:
+    """Programs that still run must not read all lines meanwhile."""
+    migrate(bare)
+    with bare.begin() as connection:
+        expected = set(connection.scalars(sa.text(INDEXES_OF_LINES)))
+        connection.execute(sa.text("DROP INDEX waiting_lines_in_turn"))
+        connection.execute(sa.text("CREATE INDEX waiting_lines ON order_lines (sku)"))
+    changes: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
+        if "INDEX" in statement and "waiting_lines" in statement and "waiting_lines_by" not in statement:
+            changes.append(" ".join(statement.split()[:2]))
+
+    sa.event.listen(bare, "before_cursor_execute", note)
+    try:
+        migrate(bare)
+    finally:
+        sa.event.remove(bare, "before_cursor_execute", note)
+    assert changes == ["CREATE INDEX", "DROP INDEX"]
+    with bare.begin() as connection:
+        assert set(connection.scalars(sa.text(INDEXES_OF_LINES))) == expected
+
+
+def test_an_index_whose_build_was_interrupted_is_built_anew(bare: Engine) -> None:
+    migrate(bare)
+    invalid = "SELECT FROM pg_index WHERE NOT indisvalid"
+    with bare.begin() as connection:
+        connection.execute(sa.text("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'held_lines'::regclass"))
+        assert connection.execute(sa.text(invalid)).first() is not None
+    migrate(bare)
+    with bare.begin() as connection:
+        assert connection.execute(sa.text(invalid)).first() is None
+        assert "held_lines" in set(connection.scalars(sa.text(INDEXES_OF_LINES)))
+
+
 def test_two_migrations_at_once_are_one(bare: Engine) -> None:
     barrier = Barrier(3, timeout=20)
 

@@ -74,7 +74,7 @@ def test_a_queue_that_takes_nothing_is_told(place: Place) -> None:
     arguments = {"x-max-length": 1, "x-overflow": "reject-publish"}
     place.channel.queue_declare(QUEUE, durable=True, arguments=arguments)
     bind_for_replay([place.url], QUEUE)
-    with pytest.raises(BrokerError, match=r"events for the queue catch-up were not confirmed within 1 s"):
+    with pytest.raises(BrokerError, match=r"events were not confirmed for the queue catch-up within 1 s"):
         publish_to_queue([place.url], QUEUE, events(10), patience=1.0)
 
 

@@ -129,6 +129,12 @@ def test_a_queue_that_stays_full_is_offered_its_messages_ever_more_rarely() -> N
     assert 4 * 20 <= len(publisher.network.published) <= 12 * 20
 
 
+def test_of_one_message_it_is_said_in_the_singular() -> None:
+    assert str(NotConfirmedError(1, 60)) == (
+        "1 message was not confirmed within 60 s, and may have arrived all the same."
+    )
+
+
 def nack_all(network: Network) -> None:
     network.confirm(0, multiple=True, nack=True)
 

@@ -14,7 +14,7 @@ from allocation_worker.service_layer.handlers import COMMAND_HANDLERS, EVENT_HAN
 from allocation_worker.service_layer.lapse import AT_A_TIME, AT_A_TIME_WITH_QUEUE, LONG_QUEUE, HoldLapser
 from allocation_worker.service_layer.messagebus import MessageBus
 from allocation_worker.service_layer.outcomes import LockedProduct
-from allocation_worker.service_layer.ports import StoreUnavailableError
+from allocation_worker.service_layer.ports import StoreContentionError, StoreUnavailableError
 from tests.fakes.due_holds import FakeDueHolds
 from tests.fakes.messages import message
 from tests.fakes.unit_of_work import START, FakeDatabase, FakeUnitOfWork
@@ -214,6 +214,25 @@ def test_a_product_whose_holds_cannot_be_ended_is_named_once_and_keeps_no_other(
     stage.database.committed.products["LAMP"].batches["of-LAMP"].allocated_quantity = 5
     stage.lapser.step()
     assert stage.lapsed() == [("VASE", "hold-VASE"), ("LAMP", "hold-LAMP")]
+
+
+def test_a_product_that_seems_to_be_changed_by_others_each_time_keeps_no_other(stage: Stage) -> None:
+    """So a line looks that holds stock of a batch of another SKU."""
+    stage.now += timedelta(minutes=1)
+
+    class Contended(FakeUnitOfWork):
+        def commit(self) -> None:
+            if "LAMP" in self._transaction.products:
+                raise StoreContentionError("SKU 'VASE' was created by another transaction while this one was looking.")
+            super().commit()
+
+    lapser = HoldLapser(stage.due, BUS, lambda: Contended(stage.database))
+    with capture_logs() as logs:
+        while lapser.step():
+            pass
+    assert stage.lapsed() == [("VASE", "hold-VASE")]
+    named = [(entry["event"], entry["sku"]) for entry in logs if entry["log_level"] == "error"]
+    assert named == [("holds_failed", "LAMP")]
 
 
 def test_several_whose_holds_cannot_be_ended_are_not_tried_again_at_once(stage: Stage) -> None:
