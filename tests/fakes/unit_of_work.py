@@ -333,7 +333,7 @@ class FakeProducts:
 
     def __init__(self, transaction: Transaction) -> None:
         self._transaction = transaction
-        self._touched: list[Product] = []
+        self._touched: dict[str, Product] = {}
 
     def lock_for(self, commands: Iterable[Command], *, patient: bool = True) -> None:
         skus: set[str | None] = set()
@@ -359,7 +359,7 @@ class FakeProducts:
             return None
         if line is not None:
             product.lines.setdefault(line, OrderLine(sku, *line))
-        self._touched.append(product)
+        self._touched[product.sku] = product
         return product
 
     def get_by_batchref(self, reference: str) -> Product | None:
@@ -375,7 +375,7 @@ class FakeProducts:
         self._transaction.streams[product.sku] = self._transaction.new_uuid()
         if line is not None:
             product.lines[line] = OrderLine(product.sku, *line)
-        self._touched.append(product)
+        self._touched[product.sku] = product
         return product
 
     def lines_last_asked_first(self, product: Product, batchref: str) -> Iterator[OrderLine]:
@@ -393,7 +393,7 @@ class FakeProducts:
 
     def collect_new_events(self) -> list[RaisedEvent]:
         collected: list[RaisedEvent] = []
-        for product in dict.fromkeys(self._touched):
+        for product in self._touched.values():
             collected += product.take_events()
         self._touched.clear()
         return collected

@@ -63,7 +63,7 @@ class PostgresProducts:
         self._sku_of_batch: dict[str, str] = {}
         self._found_batches: set[str] = set()
         self._pruned_batches: set[str] = set()
-        self._touched: list[Product] = []
+        self._touched: dict[str, Product] = {}
         self._rows = Rows(writer)
         self._page: list[OrderLine] = []
         self._not_named: list[OrderLine] = []
@@ -107,7 +107,7 @@ class PostgresProducts:
             return None
         if line is not None and line not in product.lines:
             self._load(set(), {(sku, line)}, {})
-        self._touched.append(product)
+        self._touched[product.sku] = product
         return product
 
     def get_by_batchref(self, reference: str) -> Product | None:
@@ -118,7 +118,7 @@ class PostgresProducts:
             if reference in self._found_batches:
                 raise StoreContentionError(f"Batch {reference!r} was pruned while this transaction was looking.")
             return None
-        self._touched.append(product)
+        self._touched[product.sku] = product
         return product
 
     def was_pruned(self, reference: str) -> bool:
@@ -133,7 +133,7 @@ class PostgresProducts:
         self._streams[product.sku] = Stream(uuid4().bytes, last=product.sequence)
         if line is not None:
             product.lines[line] = OrderLine(product.sku, *line)
-        self._touched.append(product)
+        self._touched[product.sku] = product
         return product
 
     def lines_last_asked_first(self, product: Product, batchref: str) -> Iterator[OrderLine]:
@@ -195,10 +195,9 @@ class PostgresProducts:
         return self._streams[sku]
 
     def collect_new_events(self) -> list[RaisedEvent]:
-        """Return the events that the returned products have recorded since the last call."""
+        """Return the events that the returned products have recorded since the last call. Each is asked once."""
         collected: list[RaisedEvent] = []
-        # Each once: a product that has lines to see to says so each time.
-        for product in dict.fromkeys(self._touched):
+        for product in self._touched.values():
             collected += product.take_events()
         self._touched.clear()
         return collected
