@@ -10,7 +10,6 @@ from typing import Any
 import pika
 import pytest
 from pika.spec import BasicProperties
-from sqlalchemy import make_url
 
 from allocation_contracts import (
     COMMANDS_EXCHANGE,
@@ -47,6 +46,7 @@ from tests.planted.steps import (
     send_batches,
     send_batches_and_orders,
     send_orders,
+    set_for_sessions,
 )
 from tests.planted.telling import TELLING
 from tests.raw_headers import MILLISECONDS, allow
@@ -93,6 +93,8 @@ def half_a_page(service: RunningService) -> Sequence[str]:
 def race(service: RunningService) -> Sequence[str]:
     """Two consumers at the same products; and a cancellation that both have in hand at the same time."""
     limits = {"ALLOCATION_GROUP_LIMIT": "60", "ALLOCATION_PREFETCH": "60"}
+    # Shorter than a group waits for its products, or two groups that wait for each other would give up unnoticed.
+    set_for_sessions(service, "deadlock_timeout = '50ms'")
     with service.client() as client:
         consumers = [service.start("consume", settings=limits) for _ in range(2)]
         service.start("relay")
@@ -311,11 +313,8 @@ def rules(service: RunningService) -> Sequence[str]:
 
 def database_crash(service: RunningService) -> Sequence[str]:
     """The database crashes after commands were acked, and its settings say that a commit need not be on disk."""
-    name = make_url(service.database_url).database
     with service.client() as client, _rare_flushes(service):
-        with database(service) as cursor:
-            cursor.connection.autocommit = True
-            cursor.execute(f'ALTER DATABASE "{name}" SET synchronous_commit = off')
+        set_for_sessions(service, "synchronous_commit = off")
         first = service.start("consume")
         send_batches_and_orders(client)
         missed = rows(service, "SELECT count(*) FROM events", 22)

@@ -61,6 +61,13 @@ def database(service: RunningService) -> "Iterator[psycopg2.extensions.cursor]":
         yield cursor
 
 
+def set_for_sessions(service: RunningService, setting: str) -> None:
+    """Change a setting for the sessions of the database that begin from now on."""
+    with database(service) as cursor:
+        cursor.execute(f'ALTER DATABASE "{make_url(service.database_url).database}" SET {setting}')
+        cursor.connection.commit()
+
+
 @contextmanager
 def locked(service: RunningService, sku: str) -> Iterator[None]:
     """Lock a product, as a consumer does that decides on it."""
