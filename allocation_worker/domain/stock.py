@@ -56,6 +56,8 @@ class Shortage(NamedTuple):
 class Stock:
     """The batches of a product, in order of preference."""
 
+    __slots__ = ("_batches",)
+
     def __init__(self) -> None:
         self._batches: list[Batch] = []
 
