@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from threading import Barrier
 from typing import Any
 
@@ -90,8 +91,8 @@ def test_orders_against_a_shrinking_batch_never_oversell_it(store: PostgresStore
         orders = [message(order(f"o{line}", 2, sku)) for line in range(4)]
         changes = [message(ChangeBatchQuantity(batchref=batchref, qty=qty)) for qty in (3, 7, 5)]
         race(
-            lambda orders=orders: process(store.unit_of_work, *orders),  # type: ignore[misc]
-            lambda changes=changes: process(store.unit_of_work, *changes),  # type: ignore[misc]
+            partial(process, store.unit_of_work, *orders),
+            partial(process, store.unit_of_work, *changes),
         )
     check_the_books(store)
 
@@ -103,8 +104,8 @@ def test_groups_that_name_the_same_skus_in_opposite_order_do_not_block_each_othe
         forth = [message(order(f"forth-{number}", 1, sku)) for sku in skus]
         back = [message(order(f"back-{number}", 1, sku)) for sku in reversed(skus)]
         race(
-            lambda forth=forth: process(store.unit_of_work, *forth),  # type: ignore[misc]
-            lambda back=back: process(store.unit_of_work, *back),  # type: ignore[misc]
+            partial(process, store.unit_of_work, *forth),
+            partial(process, store.unit_of_work, *back),
         )
     check_the_books(store)
     assert {allocated for _, allocated in store.stock().values()} == {2 * ROUNDS}
@@ -119,8 +120,8 @@ def test_groups_that_bring_the_same_skus_in_opposite_order_do_not_block_each_oth
         forth = [message(Deallocate(orderid="forth", sku=sku)) for sku in skus]
         back = [message(Deallocate(orderid="back", sku=sku)) for sku in reversed(skus)]
         race(
-            lambda forth=forth: process(store.unit_of_work, *forth),  # type: ignore[misc]
-            lambda back=back: process(store.unit_of_work, *back),  # type: ignore[misc]
+            partial(process, store.unit_of_work, *forth),
+            partial(process, store.unit_of_work, *back),
         )
     check_the_books(store)
     assert store.rows(deadlocks) == before
@@ -132,8 +133,8 @@ def test_a_sku_created_by_two_workers_at_once_is_one_sku(store: PostgresStore) -
         stock = message(create(f"batch-{number}", 5, sku))
         cancellation = message(Deallocate(orderid="o", sku=sku))
         race(
-            lambda stock=stock: process(store.unit_of_work, stock),  # type: ignore[misc]
-            lambda cancellation=cancellation: process(store.unit_of_work, cancellation),  # type: ignore[misc]
+            partial(process, store.unit_of_work, stock),
+            partial(process, store.unit_of_work, cancellation),
         )
     check_the_books(store)
     assert len(store.published()) == 2 * ROUNDS
@@ -144,8 +145,8 @@ def test_the_same_messages_given_to_two_workers_have_one_effect(store: PostgresS
     for number in range(ROUNDS):
         group = [message(order(f"{number}-{line}"), f"{number}-{line}") for line in range(5)]
         race(
-            lambda group=group: process(store.unit_of_work, *group),  # type: ignore[misc]
-            lambda group=group: process(store.unit_of_work, *reversed(group)),  # type: ignore[misc]
+            partial(process, store.unit_of_work, *group),
+            partial(process, store.unit_of_work, *reversed(group)),
         )
     check_the_books(store)
     assert store.stock() == {"b": (1000, 5 * ROUNDS)}

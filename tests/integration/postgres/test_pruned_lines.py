@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -183,7 +184,7 @@ class TestBesideCommands:
                 )
             ]
             race(
-                lambda commands=commands: process(store.unit_of_work, *commands),  # type: ignore[misc]
+                partial(process, store.unit_of_work, *commands),
                 lambda: prune(store, lines),
                 lambda: prune(store, batches, days=62),
             )
