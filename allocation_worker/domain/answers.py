@@ -63,8 +63,8 @@ def quantity_changed(line: OrderLine, batch: Batch | None, previous_qty: int) ->
 
 def short_of_stock(line: OrderLine, shortage: Shortage) -> events.Backordered | events.OutOfStock:
     """Tell that no batch can take the line, and whether it waits."""
-    event = events.Backordered if line.waits else events.OutOfStock
-    return event(**_about(line), largest_available=shortage.largest_available, next_eta=shortage.next_eta)
+    kind = events.Backordered if line.waits else events.OutOfStock
+    return kind(**_about(line), largest_available=shortage.largest_available, next_eta=shortage.next_eta)
 
 
 def deallocated(line: OrderLine, reason: events.DeallocationReason) -> events.Deallocated:

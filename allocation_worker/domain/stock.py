@@ -62,9 +62,6 @@ class Stock:
         self._batches: list[Batch] = []
 
     def add(self, batch: Batch) -> None:
-        if not self._batches:  # as for most products; it costs a sixth
-            self._batches.append(batch)
-            return
         insort(self._batches, batch, key=Batch.preference)
 
     def change_eta(self, batch: Batch, eta: date | None) -> None:
