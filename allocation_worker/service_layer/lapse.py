@@ -36,7 +36,7 @@ class DueHold(NamedTuple):
         lineid: The id of the line.
         message_id: Of the message that asked for the hold.
         correlation_id: Of that message.
-        has_queue: Whether LONG_QUEUE lines of the SKU wait.
+        has_long_queue: Whether LONG_QUEUE lines of the SKU wait.
     """
 
     sku: str
@@ -44,7 +44,7 @@ class DueHold(NamedTuple):
     lineid: str
     message_id: str
     correlation_id: str
-    has_queue: bool = False
+    has_long_queue: bool = False
 
 
 class DueHolds(Protocol):
@@ -75,12 +75,14 @@ class HoldLapser:
         self._due = due
         self._bus = bus
         self._new_unit_of_work = new_unit_of_work
+        # Products of this round: locked by others; to be seen to last, one by one; tried, and left for the next round.
         self._locked: dict[str, list[DueHold]] = {}
-        self._waited_for: set[str] = set()
         self._apart: dict[str, list[DueHold]] = {}
+        self._tried: set[str] = set()
+        # Products of all rounds: waited for since each was; logged; whose holds could not be ended the last time.
+        self._waited_for: set[str] = set()
         self._told: set[str] = set()
         self._failed: set[str] = set()
-        self._tried: set[str] = set()
 
     def step(self) -> bool:
         """End holds that are due, AT_A_TIME at most in one transaction. Return whether there may be more now.
@@ -97,7 +99,7 @@ class HoldLapser:
             StoreUnavailableError: The database is unreachable, or somebody must mend it; try again.
         """
         found = self._due.find(AT_A_TIME, {*self._locked, *self._apart, *self._tried})
-        _add_by_sku(self._apart, (hold for hold in found if hold.has_queue or hold.sku in self._failed))
+        _add_by_sku(self._apart, (hold for hold in found if hold.has_long_queue or hold.sku in self._failed))
         if together := [hold for hold in found if hold.sku not in self._apart]:
             self._end_together(together)
         if len(found) == AT_A_TIME:
@@ -143,7 +145,7 @@ class HoldLapser:
         """End holds of the product that comes next of those apart. Return whether there may be more now."""
         sku, holds = next(iter(self._apart.items()))
         del self._apart[sku]
-        at_a_time = AT_A_TIME_WITH_QUEUE if holds[0].has_queue else AT_A_TIME
+        at_a_time = AT_A_TIME_WITH_QUEUE if holds[0].has_long_queue else AT_A_TIME
         ended = self._end_soon(holds[:at_a_time])
         if not ended:
             self._tried.add(sku)
@@ -163,7 +165,7 @@ class HoldLapser:
                 log.warning("holds_wait", sku=sku, holds=len(holds))
         except StoreUnavailableError:
             raise
-        except Exception:
+        except Exception:  # it is logged with its traceback, and tried again in the next round
             if sku not in self._told:
                 log.exception("holds_failed", sku=sku, holds=len(holds))
             self._failed.add(sku)

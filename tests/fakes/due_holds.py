@@ -33,5 +33,5 @@ class FakeDueHolds:
 
 
 def due(product: Product, line: OrderLine, hold: Holding) -> DueHold:
-    has_queue = sum(each.waits for each in product.lines.values()) >= LONG_QUEUE
-    return DueHold(product.sku, line.orderid, line.lineid, hold.message_id, hold.correlation_id, has_queue)
+    has_long_queue = sum(each.waits for each in product.lines.values()) >= LONG_QUEUE
+    return DueHold(product.sku, line.orderid, line.lineid, hold.message_id, hold.correlation_id, has_long_queue)

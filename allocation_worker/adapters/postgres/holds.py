@@ -21,10 +21,10 @@ DUE_HOLDS = sa.text(f"""
         SELECT sku, EXISTS (
                 SELECT FROM order_lines WHERE {WAITS} AND sku = product.sku AND (-priority, {PLACE}) > (-100, 0)
                 ORDER BY -priority, {PLACE} OFFSET {LONG_QUEUE - 1}
-            ) AS is_long
+            ) AS has_long_queue
         FROM (SELECT DISTINCT sku FROM due) AS product
     )
-    SELECT sku, orderid, lineid, held_by, is_long FROM due JOIN queues USING (sku) ORDER BY held_until
+    SELECT sku, orderid, lineid, held_by, has_long_queue FROM due JOIN queues USING (sku) ORDER BY held_until
 """)  # noqa: S608 - constants
 
 
@@ -42,4 +42,4 @@ class PostgresDueHolds:
         """Return some of them, those due first. Those of the SKUs `besides` are left out."""
         with self._engine.begin() as connection:
             rows = connection.execute(DUE_HOLDS, {"limit": limit, "besides": array(sorted(besides))}).all()
-        return [DueHold(row.sku, row.orderid, row.lineid, *read_cause(row.held_by), row.is_long) for row in rows]
+        return [DueHold(row.sku, row.orderid, row.lineid, *read_cause(row.held_by), row.has_long_queue) for row in rows]

@@ -51,10 +51,10 @@ def test_a_long_queue_is_seen(store: PostgresStore) -> None:
     )
     waiting = [Allocate(orderid=f"w{number}", sku="LAMP", qty=1, wait=True) for number in range(LONG_QUEUE)]
     process(store.unit_of_work, *map(message, waiting[1:]))
-    assert [each.has_queue for each in PostgresDueHolds(store.engine).find(9, ())] == [False, False]
+    assert [each.has_long_queue for each in PostgresDueHolds(store.engine).find(9, ())] == [False, False]
     process(store.unit_of_work, message(waiting[0]))
     found = PostgresDueHolds(store.engine).find(9, ())
-    assert {each.sku: each.has_queue for each in found} == {"LAMP": True, "VASE": False}
+    assert {each.sku: each.has_long_queue for each in found} == {"LAMP": True, "VASE": False}
 
 
 def test_each_lapses_once_however_many_end_holds(store: PostgresStore) -> None:
